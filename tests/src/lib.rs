@@ -1,0 +1,1 @@
+//! Runs memlens against victims known to the byte.

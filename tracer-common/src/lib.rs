@@ -1,0 +1,15 @@
+//! What the two sides of memlens share: the records that cross the kernel boundary, and the logic
+//! that runs in the kernel but is tested on the host.
+#![cfg_attr(not(test), no_std)]
+
+pub mod call;
+pub mod config;
+pub mod event;
+pub mod key;
+pub mod limits;
+pub mod loss;
+pub mod pairing;
+#[cfg(feature = "user")]
+mod pod;
+pub mod sampling;
+pub mod stack;

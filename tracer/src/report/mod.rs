@@ -1,0 +1,146 @@
+//! One report as one plain value, and its several dresses: text, JSON, folded stacks and SVG.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use crate::symbolize::Frame;
+
+/// What a trace knows at one moment.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// When it was taken.
+    pub time: SystemTime,
+    /// How long the trace had run by then.
+    pub elapsed: Duration,
+    /// Whether this is the last report of the trace.
+    pub last: bool,
+    /// Every loss counter that is not zero, by its stable name.
+    pub loss: BTreeMap<&'static str, u64>,
+    /// Sentences about what the numbers do not cover, already in plain words.
+    pub notes: Vec<String>,
+    /// Set when the numbers are estimates from a sample.
+    pub sampling: Option<Sampling>,
+    /// One row per traced process, largest first.
+    pub processes: Vec<ProcessRow>,
+    /// The stacks to show, in the order to show them.
+    pub stacks: Vec<StackRow>,
+    /// How many stacks with live memory there are, shown or not.
+    pub stacks_total: usize,
+    /// The exit of the traced command, where the trace started it.
+    pub command_exit: Option<CommandExit>,
+}
+
+impl Report {
+    /// Whether the totals are exact: nothing was lost that could change them.
+    pub fn complete(&self) -> bool {
+        !tracer_common::loss::Loss::ALL.iter().any(|loss| {
+            loss.spoils_totals() && self.loss.get(loss.name()).is_some_and(|count| *count > 0)
+        })
+    }
+
+    /// Live bytes of all processes.
+    pub fn live_bytes(&self) -> u64 {
+        self.processes.iter().map(|row| row.live_bytes).sum()
+    }
+
+    /// Live blocks of all processes.
+    pub fn live_count(&self) -> u64 {
+        self.processes.iter().map(|row| row.live_count).sum()
+    }
+}
+
+/// How the sample was drawn, and how far off the totals may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Mean number of bytes between two samples.
+    pub interval_bytes: u64,
+    /// Blocks in the sample that are live.
+    pub live_samples: u64,
+    /// Standard error of the live bytes, in bytes.
+    pub standard_error_bytes: u64,
+}
+
+/// Totals of one process (one program image: an `exec` starts a new row).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessRow {
+    /// Its PID, as the initial PID namespace sees it.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Whether it still runs.
+    pub state: ProcessState,
+    /// Bytes allocated since the start and not released.
+    pub live_bytes: u64,
+    /// Blocks allocated since the start and not released.
+    pub live_count: u64,
+    /// Bytes allocated since the start.
+    pub alloc_bytes: u64,
+    /// Blocks allocated since the start.
+    pub alloc_count: u64,
+    /// Change of `live_bytes` since the previous report; `None` in the first.
+    pub growth_bytes: Option<i64>,
+    /// Bytes released since the start.
+    pub free_bytes: u64,
+    /// Blocks released since the start.
+    pub free_count: u64,
+}
+
+/// What became of a traced process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessState {
+    /// It runs.
+    Running,
+    /// It has exited; the row shows what it held at that moment.
+    Exited,
+    /// It has called `exec`; the row shows what the old program held.
+    Replaced,
+}
+
+/// How the traced command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandExit {
+    /// With this exit code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// One call stack and the memory that it holds.
+#[derive(Clone, Debug)]
+pub struct StackRow {
+    /// Whose stack.
+    pub pid: u32,
+    /// Bytes allocated here and not released (after `--older`, `--min-size` and `--max-size`).
+    pub live_bytes: u64,
+    /// Blocks allocated here and not released.
+    pub live_count: u64,
+    /// Bytes allocated here since the start.
+    pub alloc_bytes: u64,
+    /// Blocks allocated here since the start.
+    pub alloc_count: u64,
+    /// Bytes released since the start.
+    pub free_bytes: u64,
+    /// Blocks released since the start.
+    pub free_count: u64,
+    /// Change of `live_bytes` since the previous report; `None` in the first.
+    pub growth_bytes: Option<i64>,
+    /// Age of the oldest live block; `None` where blocks are not kept (`--combined`).
+    pub oldest_age: Option<Duration>,
+    /// Why the stack is cut, where it is: a short clause, such as "deeper than 127 frames".
+    pub truncated: Option<String>,
+    /// Frames, innermost first. Inlined frames stand before the function that holds them.
+    pub frames: Vec<Frame>,
+    /// The blocks themselves, oldest first (`--show-allocs`).
+    pub blocks: Vec<BlockRow>,
+}
+
+/// One live block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRow {
+    /// Its address.
+    pub addr: u64,
+    /// Bytes that the program asked for.
+    pub size: u64,
+    /// How long it has lived.
+    pub age: Duration,
+}

@@ -1,0 +1,28 @@
+//! From addresses to names: blazesym behind a cache, with a reason where there is no name.
+
+use std::path::PathBuf;
+
+/// One frame of a symbolized stack.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Frame {
+    /// The address as captured: a return address, so one past the call.
+    pub address: u64,
+    /// The function's demangled name; `None` where it is not known.
+    pub symbol: Option<String>,
+    /// Bytes from the function's start to `address`.
+    pub offset: Option<u64>,
+    /// Path of the mapped file, as the process sees it, or the mapping's name (`[heap]`, `[vdso]`).
+    pub module: Option<PathBuf>,
+    /// Offset of `address` in that file's own address space (what `addr2line` and `nm` print).
+    pub module_offset: Option<u64>,
+    /// Build id of the file, in hex.
+    pub build_id: Option<String>,
+    /// Source file, where debug information tells it.
+    pub file: Option<PathBuf>,
+    /// Line in that file.
+    pub line: Option<u32>,
+    /// The function was inlined into the next frame.
+    pub inlined: bool,
+    /// Why there is no `symbol`, in a few words ("no symbols", "not mapped").
+    pub missing: Option<String>,
+}

@@ -1,0 +1,2 @@
+//! Set-up, BPF build, root tests and benchmarks.
+fn main() {}
