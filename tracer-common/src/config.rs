@@ -1,1 +1,62 @@
-//! Being built.
+//! What user space tells the BPF programs when it loads them, and what both sides share while they run.
+
+/// Constants of one trace, placed in the programs' read-only data, so that the verifier drops the
+/// branches that a trace does not use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Config {
+    /// Mean bytes between two samples; 0 traces every block.
+    pub sample_bytes: u64,
+    /// Smaller requests are not tracked.
+    pub min_size: u64,
+    /// Larger requests are not tracked.
+    pub max_size: u64,
+    /// Rows of the stack tables.
+    pub max_stacks: u32,
+    /// Entries of the frame store.
+    pub max_frames: u32,
+    /// Frames kept of one stack.
+    pub stack_depth: u32,
+    /// 1: send every event (`memlens trace`) instead of keeping accounts.
+    pub trace: u32,
+    /// Offset of `task_struct.signal`; 0 where the running kernel's BTF does not tell.
+    pub task_signal: u32,
+    /// Offset of `signal_struct.live`; 0 where unknown.
+    pub signal_live: u32,
+    /// Offset of `task_struct.tgid`; 0 where unknown.
+    pub task_tgid: u32,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
+}
+
+/// Counters and the switch of a running trace; one element, written by both sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct State {
+    /// 0 until all probes are in place: an event is accounted only if every other event is, too.
+    pub enabled: u32,
+    /// Next image number for a process that calls `exec`.
+    pub next_image: u32,
+    /// Next free row of the stack tables.
+    pub next_stack: u32,
+    /// Next free entry of the frame store.
+    pub next_frame: u32,
+}
+
+/// One traced process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Process {
+    /// Its present owner id.
+    pub owner: crate::key::Owner,
+    /// Address of the kernel's return trampoline in this address space, learnt at the first return; 0 before.
+    pub trampoline: u64,
+    /// 1 while it is traced.
+    pub active: u32,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Config>() == 56);
+const _: () = assert!(size_of::<State>() == 16);
+const _: () = assert!(size_of::<Process>() == 24);

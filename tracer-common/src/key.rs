@@ -64,7 +64,7 @@ pub struct StackTotals {
 }
 
 /// Fixed-point one of the counts in [`StackTotals`]: a sampled block stands for a fractional number of blocks.
-pub const COUNT_ONE: u64 = 1 << 10;
+pub const COUNT_ONE: u64 = 1 << 20;
 
 const _: () = assert!(size_of::<Owner>() == 8);
 const _: () = assert!(size_of::<AllocKey>() == 16);

@@ -1,1 +1,23 @@
-//! Being built.
+//! Sizes of the tables in the kernel, and where each number comes from.
+
+/// Most processes in one trace. Each has a row in the stack tables for what its own stacks could not hold.
+pub const MAX_PROCESSES: u32 = 1024;
+
+/// Rows of the stack tables. Node under load shows some 10,000 distinct stacks, a request server a few
+/// thousand; a row costs 136 bytes of kernel memory besides its frames.
+pub const MAX_STACKS: u32 = 1 << 16;
+
+/// Return addresses kept for all stacks together: [`MAX_STACKS`] stacks of 32 frames, 16 MiB.
+pub const MAX_FRAMES: u32 = 1 << 21;
+
+/// Most frames of one stack, the kernel's own limit too (`PERF_MAX_STACK_DEPTH`).
+pub const MAX_DEPTH: u32 = 127;
+
+/// Live blocks tracked by default. The map's buckets take 32 MiB at once and 96 bytes for each block that lives.
+pub const DEFAULT_MAX_LIVE: u32 = 1 << 21;
+
+/// Bytes of the ring buffer for `memlens trace`: 150,000 events.
+pub const TRACE_RING_BYTES: u32 = 8 << 20;
+
+/// Bytes of the ring buffer for process events (exec, exit): 2,700 events.
+pub const LIFECYCLE_RING_BYTES: u32 = 64 << 10;

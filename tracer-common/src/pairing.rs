@@ -1,1 +1,197 @@
-//! Being built.
+//! Pairing an allocator call's entry with its return, per thread.
+//!
+//! The outermost call wins: what `realloc` does through `malloc` and `free` inside is `realloc`'s own
+//! business. Calls are told apart by the stack pointer at the entry, which is where the return
+//! address lies: it is unique among the calls that a thread has open.
+
+use crate::key::LiveBlock;
+
+/// A traced call that has been entered and not left yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Pending {
+    /// Stack pointer at the entry, the address of the return address; 0: no call is open.
+    pub sp: u64,
+    /// The return address where the call is seen to end at its `ret` instructions; 0: where the
+    /// return address is replaced by the kernel's trampoline.
+    pub ret: u64,
+    /// Bytes asked for.
+    pub size: u64,
+    /// Where the callee stores the new address (`posix_memalign`); 0: it returns it.
+    pub out: u64,
+    /// Address of the block that is replaced (`realloc`); 0: none.
+    pub old_addr: u64,
+    /// That block, taken out of the live map for as long as the call is open.
+    pub old: LiveBlock,
+    /// Number of the function.
+    pub function: u32,
+    /// See the constants of this type.
+    pub flags: u32,
+}
+
+impl Pending {
+    /// `old` holds a tracked block.
+    pub const HAS_OLD: u32 = 1;
+    /// The new block is to be tracked: it passed the filters and was sampled.
+    pub const RECORD: u32 = 2;
+    /// The old block is gone even if the call fails.
+    pub const FREES_ON_FAILURE: u32 = 4;
+
+    /// Whether a call is open.
+    #[inline(always)]
+    pub const fn is_open(&self) -> bool {
+        self.sp != 0
+    }
+
+    /// Whether the flag is set.
+    #[inline(always)]
+    pub const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Whether this call ends where `sp` is the address of its return address.
+    #[inline(always)]
+    pub const fn ends_at(&self, sp: u64, function: u32) -> bool {
+        self.sp == sp && self.function == function
+    }
+}
+
+/// How a new call stands to the one that is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nesting {
+    /// No call is open: the new one is the outermost.
+    Outermost,
+    /// The new call happens inside the open one.
+    Inner,
+    /// The open call will never return: the thread has left it by `longjmp` or an exception.
+    Stale,
+}
+
+/// Tells how a call entered at stack pointer `sp` stands to the open one.
+///
+/// An open call whose frame lies below (at a smaller address than) the new one's has been left. One
+/// that lies above is still open if its return address is still in place: the trampoline's, which
+/// nothing else writes to the stack, or the one noted at the entry. `read` reads a word of the
+/// thread's stack; `trampoline` is 0 while it is not known, that is before the first return.
+#[inline(always)]
+pub fn nesting(
+    open: &Pending,
+    sp: u64,
+    trampoline: u64,
+    read: impl FnOnce(u64) -> Option<u64>,
+) -> Nesting {
+    if !open.is_open() {
+        return Nesting::Outermost;
+    }
+    if sp > open.sp {
+        return Nesting::Stale;
+    }
+    let expected = if open.ret != 0 { open.ret } else { trampoline };
+    if expected == 0 || read(open.sp) == Some(expected) {
+        Nesting::Inner
+    } else {
+        Nesting::Stale
+    }
+}
+
+const _: () = assert!(size_of::<Pending>() == 72);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TRAMPOLINE: u64 = 0x7fff_ffff_e000;
+
+    fn open(sp: u64) -> Pending {
+        Pending {
+            sp,
+            function: 3,
+            ..Pending::default()
+        }
+    }
+
+    /// Without an open call every call is the outermost, and the stack is not read.
+    #[test]
+    fn first_call_is_outermost() {
+        let nesting = nesting(&Pending::default(), 0x1000, TRAMPOLINE, |_| {
+            unreachable!("nothing to check")
+        });
+        assert_eq!(nesting, Nesting::Outermost);
+    }
+
+    /// `realloc` calling `malloc`: deeper, and the trampoline is in place.
+    #[test]
+    fn deeper_call_under_a_live_one_is_inner() {
+        assert_eq!(
+            nesting(&open(0x2000), 0x1f00, TRAMPOLINE, |_| Some(TRAMPOLINE)),
+            Nesting::Inner
+        );
+    }
+
+    /// `calloc` jumping to `malloc`: same stack pointer, and the trampoline is in place.
+    #[test]
+    fn tail_call_is_inner_and_ends_by_function() {
+        let pending = open(0x2000);
+        assert_eq!(
+            nesting(&pending, 0x2000, TRAMPOLINE, |_| Some(TRAMPOLINE)),
+            Nesting::Inner
+        );
+        assert!(
+            !pending.ends_at(0x2000, 4),
+            "the inner function's return is not the outer one's"
+        );
+        assert!(pending.ends_at(0x2000, 3));
+    }
+
+    /// After a `longjmp` upwards the next call lies above the one that was left.
+    #[test]
+    fn call_above_the_open_one_makes_it_stale() {
+        assert_eq!(
+            nesting(&open(0x2000), 0x2008, TRAMPOLINE, |_| unreachable!(
+                "told by order"
+            )),
+            Nesting::Stale
+        );
+    }
+
+    /// After a `longjmp` and a descent past the old frame, its slot holds something else.
+    #[test]
+    fn overwritten_return_address_makes_it_stale() {
+        assert_eq!(
+            nesting(&open(0x2000), 0x1f00, TRAMPOLINE, |_| Some(0x40_1234)),
+            Nesting::Stale
+        );
+        assert_eq!(
+            nesting(&open(0x2000), 0x1f00, TRAMPOLINE, |_| None),
+            Nesting::Stale
+        );
+    }
+
+    /// A call that ends at its `ret` instructions keeps its own return address in place.
+    #[test]
+    fn noted_return_address_stands_in_for_the_trampoline() {
+        let pending = Pending {
+            ret: 0x40_1234,
+            ..open(0x2000)
+        };
+        assert_eq!(
+            nesting(&pending, 0x1f00, TRAMPOLINE, |_| Some(0x40_1234)),
+            Nesting::Inner
+        );
+        assert_eq!(
+            nesting(&pending, 0x1f00, TRAMPOLINE, |_| Some(TRAMPOLINE)),
+            Nesting::Stale
+        );
+    }
+
+    proptest! {
+        /// A call never counts as inner to one whose frame lies below its own.
+        #[test]
+        fn inner_calls_are_never_above(sp: u64, open_sp in 1u64.., slot: Option<u64>) {
+            if nesting(&open(open_sp), sp, TRAMPOLINE, |_| slot) == Nesting::Inner {
+                prop_assert!(sp <= open_sp);
+            }
+        }
+    }
+}

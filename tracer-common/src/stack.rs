@@ -1,1 +1,281 @@
-//! Being built.
+//! Walking a thread's stack, one frame a step, with memory behind a trait.
+//!
+//! The kernel runs this code on the traced thread's stack, the tests run it on arrays.
+
+use crate::limits::MAX_DEPTH;
+
+/// Why a walk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum End {
+    /// The walk goes on; never stored.
+    Walking = 0,
+    /// The outermost frame was reached.
+    Complete = 1,
+    /// The stack has more frames than are kept.
+    TooDeep = 2,
+    /// The frame pointer does not lead on: the code there was built without frame pointers.
+    BadFramePointer = 3,
+    /// The stack could not be read.
+    Unreadable = 4,
+    /// A return address cannot be one.
+    BadReturnAddress = 5,
+}
+
+impl End {
+    /// Reads the reason back; unknown values count as unreadable.
+    pub const fn from_raw(raw: u32) -> Self {
+        match raw {
+            0 => Self::Walking,
+            1 => Self::Complete,
+            2 => Self::TooDeep,
+            3 => Self::BadFramePointer,
+            5 => Self::BadReturnAddress,
+            _ => Self::Unreadable,
+        }
+    }
+
+    /// Why the stack is cut, as a clause for the report; `None` for a whole stack.
+    pub const fn clause(self) -> Option<&'static str> {
+        match self {
+            Self::Complete => None,
+            Self::Walking => Some("the walk was interrupted"),
+            Self::TooDeep => Some("deeper than the frames kept"),
+            Self::BadFramePointer => Some("no frame pointer leads on from here"),
+            Self::Unreadable => Some("the stack could not be read"),
+            Self::BadReturnAddress => Some("the next frame has no return address"),
+        }
+    }
+}
+
+/// A thread's memory.
+pub trait Memory {
+    /// Reads the 8 bytes at `addr`; `None` if they are not mapped.
+    fn read(&mut self, addr: u64) -> Option<u64>;
+}
+
+/// The registers that a walk needs, as they are in the frame that it stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Registers {
+    /// Instruction pointer.
+    pub ip: u64,
+    /// Stack pointer.
+    pub sp: u64,
+    /// Frame pointer, `rbp`.
+    pub bp: u64,
+}
+
+/// First address that user space cannot have with four-level page tables; five-level ones are used
+/// only by programs that ask for it by an address hint (Documentation/arch/x86/x86_64/5level-paging.rst).
+const USER_END: u64 = 1 << 47;
+/// No code lies in the first page (`vm.mmap_min_addr`).
+const USER_START: u64 = 1 << 12;
+
+/// Whether `addr` can be an address of user-space code.
+#[inline(always)]
+pub const fn is_code_address(addr: u64) -> bool {
+    addr >= USER_START && addr < USER_END
+}
+
+/// Steps to the caller by the frame pointer: saved `rbp` at `[rbp]`, return address at `[rbp + 8]`.
+///
+/// On success `registers` are the caller's, otherwise they are as before. The frame pointer must not lie
+/// below the stack pointer, must be aligned, and so the walk always moves up and ends.
+#[inline(always)]
+pub fn step_by_frame_pointer(
+    registers: &mut Registers,
+    memory: &mut impl Memory,
+) -> Result<(), End> {
+    let bp = registers.bp;
+    if bp == 0 {
+        return Err(End::Complete);
+    }
+    if bp < registers.sp || bp % 8 != 0 || bp >= USER_END {
+        return Err(End::BadFramePointer);
+    }
+    let (Some(ip), Some(caller_bp)) = (memory.read(bp + 8), memory.read(bp)) else {
+        return Err(End::Unreadable);
+    };
+    if ip == 0 {
+        return Err(End::Complete);
+    }
+    if !is_code_address(ip) {
+        return Err(End::BadReturnAddress);
+    }
+    *registers = Registers {
+        ip,
+        sp: bp + 16,
+        bp: caller_bp,
+    };
+    Ok(())
+}
+
+/// Mixes one frame into a stack's hash.
+#[inline(always)]
+pub const fn hash_frame(hash: u64, ip: u64) -> u64 {
+    (hash.rotate_left(5) ^ ip).wrapping_mul(0x517c_c1b7_2722_0a95)
+}
+
+/// Finishes a stack's hash; how the walk ended belongs to the stack's identity.
+#[inline(always)]
+pub const fn hash_end(hash: u64, end: End) -> u64 {
+    let mixed = hash ^ (end as u64) << 56 ^ hash >> 32;
+    mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Frames of a stack row as the kernel stored them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct StackMeta {
+    /// Whose stack.
+    pub owner: crate::key::Owner,
+    /// First entry in the frame store.
+    pub first_frame: u32,
+    /// Number of frames.
+    pub frames: u32,
+    /// An [`End`].
+    pub end: u32,
+    /// One of the constants of this type; written last.
+    pub state: u32,
+}
+
+impl StackMeta {
+    /// The row has not been written, or not completely.
+    pub const EMPTY: u32 = 0;
+    /// The row is complete.
+    pub const READY: u32 = 1;
+    /// Another thread stored the same stack first; this row stays unused.
+    pub const ABANDONED: u32 = 2;
+}
+
+const _: () = assert!(size_of::<StackMeta>() == 24);
+const _: () = assert!(size_of::<Registers>() == 24);
+const _: () = assert!(MAX_DEPTH < 128, "the scratch area holds 128 frames");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A stack that begins at `base`.
+    struct Words<'a> {
+        base: u64,
+        words: &'a [u64],
+    }
+
+    impl Memory for Words<'_> {
+        fn read(&mut self, addr: u64) -> Option<u64> {
+            let offset = addr.checked_sub(self.base)?;
+            if offset % 8 != 0 {
+                return None;
+            }
+            self.words.get((offset / 8) as usize).copied()
+        }
+    }
+
+    fn walk(mut registers: Registers, memory: &mut impl Memory) -> (Vec<u64>, End) {
+        let mut frames = vec![registers.ip];
+        loop {
+            if let Err(end) = step_by_frame_pointer(&mut registers, memory) {
+                return (frames, end);
+            }
+            frames.push(registers.ip);
+        }
+    }
+
+    /// Two frames linked by their saved frame pointers, the outer one's being zero.
+    #[test]
+    fn follows_saved_frame_pointers_to_the_outermost_frame() {
+        let base = 0x7000_0000;
+        let words = [0, 0, base + 0x30, 0x40_1111, 0, 0, 0, 0x40_2222];
+        let start = Registers {
+            ip: 0x40_0000,
+            sp: base,
+            bp: base + 0x10,
+        };
+        let (frames, end) = walk(
+            start,
+            &mut Words {
+                base,
+                words: &words,
+            },
+        );
+        assert_eq!(frames, [0x40_0000, 0x40_1111, 0x40_2222]);
+        assert_eq!(end, End::Complete);
+    }
+
+    /// A register that is used for something else ends the walk, and the reason is told.
+    #[test]
+    fn refuses_what_cannot_be_a_frame_pointer() {
+        let base = 0x7000_0000;
+        let mut memory = Words {
+            base,
+            words: &[1, 0x40_0000],
+        };
+        for (bp, end) in [
+            (1, End::BadFramePointer),
+            (base - 8, End::BadFramePointer),
+            (base + 4, End::BadFramePointer),
+            (base + 0x1000, End::Unreadable),
+            (u64::MAX - 7, End::BadFramePointer),
+        ] {
+            let mut registers = Registers {
+                ip: 0x40_0000,
+                sp: base,
+                bp,
+            };
+            assert_eq!(
+                step_by_frame_pointer(&mut registers, &mut memory),
+                Err(end),
+                "bp {bp:#x}"
+            );
+        }
+    }
+
+    /// A frame pointer that points to itself does not loop.
+    #[test]
+    fn self_linked_frame_ends() {
+        let base = 0x7000_0000;
+        let words = [base, 0x40_1111];
+        let start = Registers {
+            ip: 0x40_0000,
+            sp: base,
+            bp: base,
+        };
+        assert_eq!(
+            walk(
+                start,
+                &mut Words {
+                    base,
+                    words: &words
+                }
+            )
+            .1,
+            End::BadFramePointer
+        );
+    }
+
+    proptest! {
+        /// Whatever the stack holds, the walk ends, within as many frames as the stack has words.
+        #[test]
+        fn every_walk_ends(words in proptest::collection::vec(0u64..0x200, 0..64), bp in 0u64..0x200) {
+            let base = 0x1000;
+            let words: Vec<u64> = words.iter().map(|word| word * 8 + base).collect();
+            let start = Registers { ip: 0x40_0000, sp: base, bp: base + bp * 8 };
+            let (frames, end) = walk(start, &mut Words { base, words: &words });
+            prop_assert!(frames.len() <= words.len() + 1);
+            prop_assert_ne!(end, End::Walking);
+        }
+
+        /// Stacks that differ in one frame or in their end differ in their hash.
+        #[test]
+        fn hash_tells_stacks_apart(frames in proptest::collection::vec(0x1000u64..USER_END, 1..40), at: prop::sample::Index) {
+            let hash = |frames: &[u64], end| hash_end(frames.iter().fold(0, |hash, ip| hash_frame(hash, *ip)), end);
+            let mut other = frames.clone();
+            *at.get_mut(&mut other) ^= 1;
+            prop_assert_ne!(hash(&frames, End::Complete), hash(&other, End::Complete));
+            prop_assert_ne!(hash(&frames, End::Complete), hash(&frames, End::TooDeep));
+        }
+    }
+}
