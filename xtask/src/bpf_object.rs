@@ -1,12 +1,42 @@
-//! Looks into a built BPF object: instruction counts, and paths that must not be there.
+//! Works on a built BPF object: drops its debug sections, counts instructions, finds paths that must not be there.
 
 use std::{fmt::Write as _, path::Path};
 
 use anyhow::{Context as _, Result, bail};
-use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind, SymbolKind};
+use object::build::elf::{Builder, SectionData};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionKind, SymbolKind, elf};
 
 /// Bytes of one BPF instruction.
 const INSTRUCTION: u64 = 8;
+
+/// The object without DWARF: the loader needs `.BTF` and `.BTF.ext` alone.
+pub fn without_dwarf(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut file = Builder::read(bytes).context("the BPF object is not a valid ELF file")?;
+    for section in &mut file.sections {
+        section.delete = is_dwarf(&section.name);
+    }
+    file.delete_orphans();
+    file.delete_orphan_symbols();
+    // LLVM keeps the names of sections and symbols in one table, the writer wants two.
+    let names = file.sections.add();
+    names.name = b".shstrtab".as_slice().into();
+    names.sh_type = elf::SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = SectionData::SectionString;
+    file.set_section_sizes();
+    let mut stripped = Vec::new();
+    file.write(&mut stripped)
+        .context("cannot rewrite the BPF object")?;
+    Ok(stripped)
+}
+
+/// `.debug_info` and its kin, with their relocations.
+fn is_dwarf(section: &[u8]) -> bool {
+    section
+        .strip_prefix(b".rel")
+        .unwrap_or(section)
+        .starts_with(b".debug_")
+}
 
 /// A table: each function of the object with its section and its number of instructions.
 pub fn stats(bytes: &[u8]) -> Result<String> {
@@ -66,6 +96,23 @@ mod tests {
         assert!(check_no_paths(b"x/home/me/src\0", &[Path::new("/home/me")]).is_err());
         assert!(check_no_paths(b"x/memlens/src\0", &[Path::new("/home/me")]).is_ok());
         assert!(check_no_paths(b"", &[Path::new("/home/me")]).is_ok());
+    }
+
+    #[test]
+    fn dwarf_sections_by_name() {
+        for name in [".debug_info", ".rel.debug_info", ".debug_str"] {
+            assert!(is_dwarf(name.as_bytes()), "{name}");
+        }
+        for name in [
+            ".BTF",
+            ".rel.BTF.ext",
+            "uprobe",
+            ".reluprobe",
+            ".maps",
+            ".symtab",
+        ] {
+            assert!(!is_dwarf(name.as_bytes()), "{name}");
+        }
     }
 
     #[test]

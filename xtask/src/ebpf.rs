@@ -114,8 +114,9 @@ fn build(root: &Path, target_dir: &Path) -> Result<Vec<u8>> {
     run::run(&mut cargo)?;
 
     let artefact = target_dir.join(TARGET).join("release/memlens");
-    let bytes =
+    let full =
         fs::read(&artefact).with_context(|| format!("the build left no {}", artefact.display()))?;
+    let bytes = bpf_object::without_dwarf(&full)?;
     bpf_object::check_no_paths(&bytes, &[root, &library, target_dir])?;
     Ok(bytes)
 }
