@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -75,6 +76,20 @@ fn compare(built: &[u8], committed: &Path) -> Result<()> {
 
 /// Builds the object in a target folder and returns its bytes without debug sections.
 fn build(root: &Path, target_dir: &Path) -> Result<Vec<u8>> {
+    run::run(&mut cargo(root, "build", target_dir)?)?;
+    let artefact = target_dir.join(TARGET).join("release/memlens");
+    let full =
+        fs::read(&artefact).with_context(|| format!("the build left no {}", artefact.display()))?;
+    let bytes = bpf_object::without_dwarf(&full)?;
+    bpf_object::check_no_paths(
+        &bytes,
+        &[root, target_dir, &tools::sysroot()?, &tools::cargo_home()?],
+    )?;
+    Ok(bytes)
+}
+
+/// A cargo command on tracer-ebpf for the BPF target; fetches the tools that it needs.
+pub fn cargo(root: &Path, subcommand: &str, target_dir: &Path) -> Result<Command> {
     tools::check_rustc()?;
     let cache = tools::cache_dir(root);
     let library = rust_src::library(&cache)?;
@@ -92,7 +107,7 @@ fn build(root: &Path, target_dir: &Path) -> Result<Vec<u8>> {
     let mut cargo = run::cargo();
     cargo
         .args([
-            "build",
+            subcommand,
             "--release",
             "--locked",
             "-Z",
@@ -111,14 +126,7 @@ fn build(root: &Path, target_dir: &Path) -> Result<Vec<u8>> {
         .env("AYA_BPF_TARGET_ARCH", "x86_64")
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&linker, &prefixes));
     rustc_wrapper::install(&mut cargo)?;
-    run::run(&mut cargo)?;
-
-    let artefact = target_dir.join(TARGET).join("release/memlens");
-    let full =
-        fs::read(&artefact).with_context(|| format!("the build left no {}", artefact.display()))?;
-    let bytes = bpf_object::without_dwarf(&full)?;
-    bpf_object::check_no_paths(&bytes, &[root, &library, target_dir])?;
-    Ok(bytes)
+    Ok(cargo)
 }
 
 /// The compiler flags, joined as `CARGO_ENCODED_RUSTFLAGS` wants them.

@@ -39,6 +39,14 @@ pub fn sysroot() -> Result<PathBuf> {
     Ok(PathBuf::from(text.trim()))
 }
 
+/// Where cargo keeps the sources of dependencies.
+pub fn cargo_home() -> Result<PathBuf> {
+    std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
+        .context("neither CARGO_HOME nor HOME is set")
+}
+
 /// Path of bpf-linker, built on first use.
 pub fn bpf_linker(cache: &Path) -> Result<PathBuf> {
     let prefix = cache.join(format!("bpf-linker-{BPF_LINKER}"));
