@@ -76,7 +76,7 @@ fn shown(command: &Command) -> String {
     words.extend(
         command
             .get_args()
-            .take(4)
+            .take(6)
             .map(|arg| arg.to_string_lossy().into_owned()),
     );
     format!("`{}`", words.join(" "))

@@ -99,8 +99,7 @@ fn unit(filter: Option<&str>) -> Result<Tally> {
 
 /// The tests that trace real processes: one at a time, since they share the kernel.
 fn root(filter: Option<&str>) -> Result<Tally> {
-    run::run(run::cargo().args(["build", "--release", "-p", "memlens"]))?;
-    let program = program()?;
+    let program = release_program()?;
     let mut cargo = run::cargo();
     cargo
         .args(["test", "--no-fail-fast", "-p", "memlens-tests"])
@@ -111,8 +110,16 @@ fn root(filter: Option<&str>) -> Result<Tally> {
     tests(&mut cargo)
 }
 
-/// The release binary of memlens.
-pub fn program() -> Result<PathBuf> {
+/// Builds memlens for release and returns its path; `MEMLENS_BIN` names another binary instead.
+pub fn release_program() -> Result<PathBuf> {
+    if let Some(program) = std::env::var_os("MEMLENS_BIN") {
+        return Ok(PathBuf::from(program));
+    }
+    run::run(
+        run::cargo()
+            .args(["build", "--release", "--locked", "-p", "memlens"])
+            .current_dir(run::workspace_root()?),
+    )?;
     Ok(run::target_dir()?.join("release/memlens"))
 }
 

@@ -10,7 +10,7 @@ use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::run;
+use crate::test;
 use table::Table;
 
 /// `cargo xtask bench`
@@ -34,6 +34,8 @@ pub struct Args {
 
 /// What a benchmark is given.
 struct Plan {
+    /// The program to measure.
+    memlens: PathBuf,
     /// Repetitions of a measurement.
     runs: u32,
     /// Seconds of a phase.
@@ -72,8 +74,8 @@ pub fn run(args: &Args) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("benchmarks trace a process: run `sudo -E env PATH=\"$PATH\" cargo xtask bench`");
     }
-    run::run(run::cargo().args(["build", "--release", "-p", "memlens"]))?;
     let plan = Plan {
+        memlens: test::release_program()?,
         runs: args.runs,
         seconds: args.seconds,
     };

@@ -96,7 +96,7 @@ fn phases(plan: &Plan, threads: usize, flags: &[&str]) -> Result<Phases> {
     let seconds = plan.seconds * 3 + SPARE_SECONDS;
     let mut victim = Victim::start("pair", &[seconds.to_string(), threads.to_string()], threads)?;
     let before = victim.slots(plan.seconds)?;
-    let tracer = Tracer::leaks(victim.pid(), flags)?;
+    let tracer = Tracer::leaks(&plan.memlens, victim.pid(), flags)?;
     let during = victim.slots(plan.seconds)?;
     tracer.end()?;
     let after = victim.slots(plan.seconds)?;

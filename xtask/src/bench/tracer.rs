@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
 };
@@ -11,8 +12,6 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-
-use crate::test;
 
 /// How the line begins that memlens writes to standard error once the probes are on.
 const TRACING: &str = "memlens: tracing";
@@ -26,8 +25,8 @@ pub struct Tracer {
 
 impl Tracer {
     /// Traces a process's leaks with more flags; returns once the probes are on.
-    pub fn leaks(pid: u32, flags: &[&str]) -> Result<Self> {
-        let mut child = Command::new(test::program()?)
+    pub fn leaks(memlens: &Path, pid: u32, flags: &[&str]) -> Result<Self> {
+        let mut child = Command::new(memlens)
             .args(["leaks", "-p", &pid.to_string(), NO_REPORT])
             .args(flags)
             .stdin(Stdio::null())
