@@ -1,2 +1,60 @@
-//! Set-up, BPF build, root tests and benchmarks.
-fn main() {}
+//! Set-up, BPF build, tests and benchmarks of memlens: `cargo xtask --help`.
+
+mod bench;
+mod bpf_object;
+mod ebpf;
+mod lint;
+mod packages;
+mod run;
+mod rust_src;
+mod rustc_wrapper;
+mod tally;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Set-up, BPF build, tests and benchmarks of memlens.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Rebuild the committed BPF object from tracer-ebpf
+    Ebpf(ebpf::Args),
+    /// Run the tests; as root those that trace real processes too
+    Test(test::Args),
+    /// Rewrite the golden reports
+    Bless,
+    /// Check formatting and clippy
+    Lint(lint::Args),
+    /// Measure what tracing costs
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    if rustc_wrapper::requested() {
+        return rustc_wrapper::run();
+    }
+    dispatch(Cli::parse().task).unwrap_or_else(|err| {
+        eprintln!("xtask: {err:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
+    match task {
+        Task::Ebpf(args) => ebpf::run(&args)?,
+        Task::Test(args) => return test::run(&args),
+        Task::Bless => test::bless()?,
+        Task::Lint(args) => lint::run(&args)?,
+        Task::Bench(args) => bench::run(&args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

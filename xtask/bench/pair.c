@@ -1,0 +1,127 @@
+// Allocates and frees in a loop from the bottom of a call chain of ten frames.
+//
+// pair SECONDS THREADS
+//
+// Prints a line every second, `slot N PAIRS NS`: pairs of malloc(64) and free in that second over all threads, and nanoseconds
+// of one thread for one pair. An outer program sees the cost before, during and after an attach in the slots.
+// At the end, for each thread, `thread N PAIRS NS`. With several threads each stays on a CPU of its own.
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define MAX_THREADS 64
+#define PAIRS_PER_CALL 64
+
+// A cache line each, so that threads do not slow each other by counting.
+struct counter {
+    _Alignas(128) atomic_ulong pairs;
+};
+
+static struct counter counters[MAX_THREADS];
+static atomic_int running = 1;
+static int threads;
+
+#define NOINLINE __attribute__((noinline, noclone))
+
+// What would make a tail call of it, and lose the frame, is forbidden by the empty asm after each call.
+#define LEVEL(n, next)                          \
+    NOINLINE static void level##n(int count) { \
+        next(count);                            \
+        __asm__ volatile("" ::: "memory");      \
+    }
+
+NOINLINE static void pairs(int count) {
+    for (int i = 0; i < count; i++) {
+        void *block = malloc(64);
+        __asm__ volatile("" : "+r"(block)::"memory");
+        free(block);
+    }
+}
+LEVEL(7, pairs)
+LEVEL(6, level7)
+LEVEL(5, level6)
+LEVEL(4, level5)
+LEVEL(3, level4)
+LEVEL(2, level3)
+LEVEL(1, level2)
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+// The number-th CPU that this process may run on.
+static void stay_on_cpu(int number) {
+    cpu_set_t allowed, own;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &allowed) && number-- == 0) {
+            CPU_ZERO(&own);
+            CPU_SET(cpu, &own);
+            pthread_setaffinity_np(pthread_self(), sizeof own, &own);
+            return;
+        }
+    }
+}
+
+// Frames of malloc's callers: pairs, level7..level1, worker and the thread's start make ten.
+static void *worker(void *arg) {
+    struct counter *own = arg;
+    if (threads > 1) stay_on_cpu((int)(own - counters));
+    while (atomic_load_explicit(&running, memory_order_relaxed)) {
+        level1(PAIRS_PER_CALL);
+        atomic_fetch_add_explicit(&own->pairs, PAIRS_PER_CALL, memory_order_relaxed);
+    }
+    return NULL;
+}
+
+static unsigned long all_pairs(void) {
+    unsigned long sum = 0;
+    for (int i = 0; i < threads; i++) sum += atomic_load_explicit(&counters[i].pairs, memory_order_relaxed);
+    return sum;
+}
+
+int main(int argc, char **argv) {
+    int seconds = argc > 1 ? atoi(argv[1]) : 5;
+    threads = argc > 2 ? atoi(argv[2]) : 1;
+    if (seconds < 1 || threads < 1 || threads > MAX_THREADS) {
+        fprintf(stderr, "usage: pair SECONDS THREADS (at most %d)\n", MAX_THREADS);
+        return 2;
+    }
+    pthread_t ids[MAX_THREADS];
+    double start = now();
+    for (int i = 0; i < threads; i++) {
+        if (pthread_create(&ids[i], NULL, worker, &counters[i]) != 0) {
+            fprintf(stderr, "pair: cannot start a thread\n");
+            return 1;
+        }
+    }
+    double last = start;
+    unsigned long before = 0;
+    for (int slot = 0; slot < seconds; slot++) {
+        double left = start + slot + 1 - now();
+        if (left > 0) {
+            struct timespec pause = {(time_t)left, (long)((left - (time_t)left) * 1e9)};
+            nanosleep(&pause, NULL);
+        }
+        double time = now();
+        unsigned long count = all_pairs(), done = count - before;
+        printf("slot %d %lu %.2f\n", slot, done, done ? (time - last) * 1e9 * threads / done : 0.0);
+        fflush(stdout);
+        before = count;
+        last = time;
+    }
+    atomic_store(&running, 0);
+    for (int i = 0; i < threads; i++) pthread_join(ids[i], NULL);
+    double elapsed = now() - start;
+    for (int i = 0; i < threads; i++) {
+        unsigned long count = counters[i].pairs;
+        printf("thread %d %lu %.2f\n", i, count, count ? elapsed * 1e9 / count : 0.0);
+    }
+    return 0;
+}

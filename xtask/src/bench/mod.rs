@@ -1,0 +1,130 @@
+//! Measures what tracing costs, as ratios within one run: `cargo xtask bench`.
+
+mod machine;
+mod pair;
+mod table;
+mod tracer;
+mod victim;
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::test;
+use table::Table;
+
+/// `cargo xtask bench`
+#[derive(clap::Args)]
+pub struct Args {
+    /// Benchmarks to run; all without a name
+    names: Vec<String>,
+    /// How often each measurement is repeated; the smallest counts
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Seconds of each phase of a measurement
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Name the benchmarks and end
+    #[arg(long)]
+    list: bool,
+    /// Write the tables to a Markdown file as well, such as docs/performance.md
+    #[arg(long)]
+    write: Option<PathBuf>,
+}
+
+/// What a benchmark is given.
+struct Plan {
+    /// The program to measure.
+    memlens: PathBuf,
+    /// Repetitions of a measurement.
+    runs: u32,
+    /// Seconds of a phase.
+    seconds: u32,
+}
+
+/// A benchmark: measures and returns what it found.
+struct Bench {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Plan) -> Result<Table>,
+}
+
+const BENCHES: &[Bench] = &[
+    Bench {
+        name: "pair",
+        about: "one malloc(64) and free from ten frames, untraced and traced",
+        run: pair::cost,
+    },
+    Bench {
+        name: "threads",
+        about: "pairs a second of two threads on two CPUs against one thread",
+        run: pair::scaling,
+    },
+];
+
+/// Runs the named benchmarks and prints their tables as Markdown.
+pub fn run(args: &Args) -> Result<()> {
+    let benches = chosen(&args.names)?;
+    if args.list {
+        for bench in benches {
+            println!("{:<10} {}", bench.name, bench.about);
+        }
+        return Ok(());
+    }
+    if !nix::unistd::geteuid().is_root() {
+        bail!("benchmarks trace a process: run `sudo -E env PATH=\"$PATH\" cargo xtask bench`");
+    }
+    let plan = Plan {
+        memlens: test::release_program()?,
+        runs: args.runs,
+        seconds: args.seconds,
+    };
+    let mut text = machine::describe()?;
+    println!("{text}");
+    for bench in benches {
+        eprintln!("xtask: {}: {}", bench.name, bench.about);
+        let table = (bench.run)(&plan).with_context(|| format!("benchmark {}", bench.name))?;
+        let table = format!("## {}\n\n{table}\n", bench.about);
+        println!("{table}");
+        text.push('\n');
+        text.push_str(&table);
+    }
+    if let Some(path) = &args.write {
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The benchmarks of these names, in their own order.
+fn chosen(names: &[String]) -> Result<Vec<&'static Bench>> {
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| BENCHES.iter().all(|bench| bench.name != **name))
+    {
+        bail!("no benchmark is called {unknown}: `cargo xtask bench --list` names them");
+    }
+    Ok(BENCHES
+        .iter()
+        .filter(|bench| names.is_empty() || names.iter().any(|name| name == bench.name))
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_means_all() {
+        assert_eq!(chosen(&[]).expect("all").len(), BENCHES.len());
+    }
+
+    #[test]
+    fn names_choose() {
+        let one = chosen(&["threads".to_owned()]).expect("known");
+        assert_eq!(
+            one.iter().map(|bench| bench.name).collect::<Vec<_>>(),
+            ["threads"]
+        );
+        assert!(chosen(&["nothing".to_owned()]).is_err());
+    }
+}

@@ -1,0 +1,214 @@
+//! Builds tracer-ebpf into the committed BPF object, the same bytes from any folder.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{bpf_object, run, rust_src, rustc_wrapper, tools};
+
+/// The committed object, as seen from the checkout.
+const OBJECT: &str = "tracer/src/bpf/memlens.bpf.o";
+const TARGET: &str = "bpfel-unknown-none";
+
+/// `cargo xtask ebpf`
+#[derive(clap::Args)]
+pub struct Args {
+    /// Change nothing: fail unless a build from scratch gives the committed bytes
+    #[arg(long)]
+    check: bool,
+    /// Print the size and the instructions of each program
+    #[arg(long)]
+    stats: bool,
+}
+
+/// Builds, then writes or compares the object.
+pub fn run(args: &Args) -> Result<()> {
+    let root = run::workspace_root()?;
+    let committed = root.join(OBJECT);
+    let bytes = if args.check {
+        // Nothing of an earlier build may hide a difference.
+        let target_dir = tempfile::tempdir().context("cannot create a temporary folder")?;
+        build(&root, target_dir.path())?
+    } else {
+        build(&root, &root.join("target/ebpf"))?
+    };
+    if args.check {
+        compare(&bytes, &committed)?;
+    } else {
+        let changed = fs::read(&committed).ok().as_deref() != Some(&bytes);
+        if changed {
+            fs::write(&committed, &bytes)
+                .with_context(|| format!("cannot write {}", committed.display()))?;
+        }
+        eprintln!(
+            "xtask: {OBJECT}: {} bytes, {}",
+            bytes.len(),
+            if changed { "written" } else { "unchanged" }
+        );
+    }
+    if args.stats {
+        print!("{}", bpf_object::stats(&bytes)?);
+    }
+    Ok(())
+}
+
+/// Fails unless the build gave the committed bytes.
+fn compare(built: &[u8], committed: &Path) -> Result<()> {
+    let old = fs::read(committed)
+        .with_context(|| format!("cannot read {OBJECT}: `cargo xtask ebpf` builds it"))?;
+    if old != built {
+        let at = old.iter().zip(built).take_while(|(a, b)| a == b).count();
+        bail!(
+            "{OBJECT} is not what tracer-ebpf builds to ({} bytes committed, {} built, first difference at {at:#x}): \
+             run `cargo xtask ebpf` and commit the object",
+            old.len(),
+            built.len()
+        );
+    }
+    eprintln!("xtask: {OBJECT} is up to date");
+    Ok(())
+}
+
+/// Builds the object in a target folder and returns its bytes without debug sections.
+fn build(root: &Path, target_dir: &Path) -> Result<Vec<u8>> {
+    run::run(&mut cargo(root, "build", target_dir)?)?;
+    let artefact = target_dir.join(TARGET).join("release/memlens");
+    let full =
+        fs::read(&artefact).with_context(|| format!("the build left no {}", artefact.display()))?;
+    let bytes = bpf_object::without_dwarf(&full)?;
+    bpf_object::check_no_paths(
+        &bytes,
+        &[root, target_dir, &tools::sysroot()?, &tools::cargo_home()?],
+    )?;
+    Ok(bytes)
+}
+
+/// A cargo command on tracer-ebpf for the BPF target; fetches the tools that it needs.
+pub fn cargo(root: &Path, subcommand: &str, target_dir: &Path) -> Result<Command> {
+    tools::check_rustc()?;
+    let cache = tools::cache_dir(root);
+    let library = rust_src::library(&cache)?;
+    let linker = tools::bpf_linker(&cache)?;
+    let manifest = root.join("tracer-ebpf/Cargo.toml");
+    let mut prefixes = vec![(root.to_path_buf(), "/memlens")];
+    prefixes.extend(
+        registry_folders(&manifest)?
+            .into_iter()
+            .map(|dir| (dir, "/registry")),
+    );
+    prefixes.push((library.clone(), "/rust/library"));
+    prefixes.push((target_dir.to_path_buf(), "/target"));
+
+    let mut cargo = run::cargo();
+    cargo
+        .args([
+            subcommand,
+            "--release",
+            "--locked",
+            "-Z",
+            "build-std=core",
+            "--target",
+            TARGET,
+        ])
+        .arg("--manifest-path")
+        .arg(&manifest)
+        .arg("--target-dir")
+        .arg(target_dir)
+        // A folder's .cargo/config.toml counts by working folder, not by manifest.
+        .current_dir(root)
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("__CARGO_TESTS_ONLY_SRC_ROOT", &library)
+        .env("AYA_BPF_TARGET_ARCH", "x86_64")
+        .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&linker, &prefixes));
+    rustc_wrapper::install(&mut cargo)?;
+    Ok(cargo)
+}
+
+/// The compiler flags, joined as `CARGO_ENCODED_RUSTFLAGS` wants them.
+fn rustflags(linker: &Path, prefixes: &[(PathBuf, &str)]) -> String {
+    let mut flags = vec![
+        "-Ctarget-cpu=v3".to_owned(),
+        "-Cdebuginfo=2".to_owned(),
+        "-Clink-arg=--btf".to_owned(),
+        format!("-Clinker={}", linker.display()),
+    ];
+    // The last prefix that fits wins, so the special ones stand behind the checkout.
+    flags.extend(
+        prefixes
+            .iter()
+            .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())),
+    );
+    flags.join("\x1f")
+}
+
+/// The folders that hold the dependencies' sources; their names contain a host name.
+fn registry_folders(manifest: &Path) -> Result<BTreeSet<PathBuf>> {
+    let text = run::output(
+        run::cargo()
+            .args([
+                "metadata",
+                "--format-version",
+                "1",
+                "--locked",
+                "--manifest-path",
+            ])
+            .arg(manifest),
+    )
+    .context("cannot resolve the dependencies of tracer-ebpf")?;
+    let metadata: serde_json::Value =
+        serde_json::from_str(&text).context("cargo metadata printed no JSON")?;
+    Ok(registry_folders_of(&metadata))
+}
+
+/// The grandparents of the manifests that do not belong to the checkout.
+fn registry_folders_of(metadata: &serde_json::Value) -> BTreeSet<PathBuf> {
+    let packages = metadata["packages"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    packages
+        .iter()
+        .filter(|package| !package["source"].is_null())
+        .filter_map(|package| package["manifest_path"].as_str())
+        .filter_map(|manifest| Path::new(manifest).ancestors().nth(2))
+        .map(Path::to_path_buf)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registry_folders_skip_path_packages() {
+        let metadata = serde_json::json!({"packages": [
+            {"source": null, "manifest_path": "/src/memlens/tracer-ebpf/Cargo.toml"},
+            {"source": "registry+x", "manifest_path": "/c/registry/src/host-1/aya-ebpf-0.2.1/Cargo.toml"},
+            {"source": "registry+x", "manifest_path": "/c/registry/src/host-1/syn-2.0.0/Cargo.toml"},
+        ]});
+        let folders: Vec<PathBuf> = registry_folders_of(&metadata).into_iter().collect();
+        assert_eq!(folders, [PathBuf::from("/c/registry/src/host-1")]);
+    }
+
+    #[test]
+    fn flags_remap_in_order() {
+        let flags = rustflags(
+            Path::new("/l"),
+            &[("/a".into(), "/memlens"), ("/a/target".into(), "/target")],
+        );
+        let flags: Vec<&str> = flags.split('\x1f').collect();
+        assert_eq!(
+            flags[3..],
+            [
+                "-Clinker=/l",
+                "--remap-path-prefix=/a=/memlens",
+                "--remap-path-prefix=/a/target=/target"
+            ]
+        );
+    }
+}

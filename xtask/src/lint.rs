@@ -1,0 +1,59 @@
+//! Formatting and clippy, for the workspace and for the kernel side.
+
+use anyhow::{Context as _, Result};
+
+use crate::{ebpf, run};
+
+/// What to check: both without a flag.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Formatting alone
+    #[arg(long, conflicts_with = "clippy")]
+    fmt: bool,
+    /// Clippy alone
+    #[arg(long)]
+    clippy: bool,
+}
+
+/// Fails on the first finding.
+pub fn run(args: &Args) -> Result<()> {
+    if !args.clippy {
+        fmt()?;
+    }
+    if !args.fmt {
+        clippy()?;
+    }
+    Ok(())
+}
+
+fn fmt() -> Result<()> {
+    let root = run::workspace_root()?;
+    for manifest in ["Cargo.toml", "tracer-ebpf/Cargo.toml"] {
+        run::run(
+            run::cargo()
+                .args(["fmt", "--all", "--check", "--manifest-path", manifest])
+                .current_dir(&root),
+        )
+        .context("run `cargo fmt --all`, in tracer-ebpf as well")?;
+    }
+    Ok(())
+}
+
+fn clippy() -> Result<()> {
+    let root = run::workspace_root()?;
+    run::run(
+        run::cargo()
+            .args([
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ])
+            .current_dir(&root),
+    )?;
+    let mut kernel_side = ebpf::cargo(&root, "clippy", &root.join("target/ebpf-clippy"))?;
+    run::run(kernel_side.args(["--", "-D", "warnings"]))
+}

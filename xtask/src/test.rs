@@ -1,0 +1,162 @@
+//! Runs the tests: those that need nothing, then those that need root and a kernel.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+};
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+
+use crate::{packages, run, tally::Tally};
+
+/// `cargo xtask test`
+#[derive(clap::Args)]
+pub struct Args {
+    /// Which tests
+    #[arg(value_enum, default_value_t = Part::All)]
+    part: Part,
+    /// Run only tests whose name contains this
+    filter: Option<String>,
+    /// Without root, be content with the tests that need none (never under CI=true)
+    #[arg(long)]
+    no_root: bool,
+}
+
+/// Which tests to run.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Both
+    All,
+    /// Those that need nothing
+    Unit,
+    /// Those that trace real processes
+    Root,
+}
+
+/// Runs the tests and prints their sum as the last line.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let is_root = nix::unistd::geteuid().is_root();
+    if args.part == Part::Root && !is_root {
+        bail!(
+            "the root tests load BPF programs: run `sudo -E env PATH=\"$PATH\" cargo xtask test root`"
+        );
+    }
+    let filter = args.filter.as_deref();
+    let mut sum = Tally::default();
+    let mut complete = true;
+    // Before the unit tests: some of those compile victims too.
+    if is_root && args.part != Part::Unit {
+        packages::install_missing()?;
+    }
+    if args.part != Part::Root {
+        sum.add(unit(filter)?);
+    }
+    if args.part != Part::Unit {
+        if is_root {
+            let root = root(filter)?;
+            complete = root.ignored == 0 || !on_ci();
+            if !complete {
+                println!(
+                    "{} root tests were ignored, which counts as a failure on CI",
+                    root.ignored
+                );
+            }
+            sum.add(root);
+        } else {
+            println!(
+                "the root tests were not run: run `sudo -E env PATH=\"$PATH\" cargo xtask test`"
+            );
+            complete = args.no_root && !on_ci();
+        }
+    }
+    println!("{sum}");
+    Ok(if complete && sum.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn on_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true" || value == "1")
+}
+
+/// The tests that pass on a laptop without root.
+fn unit(filter: Option<&str>) -> Result<Tally> {
+    let mut cargo = run::cargo();
+    cargo.args([
+        "test",
+        "--no-fail-fast",
+        "--workspace",
+        "--exclude",
+        "memlens-tests",
+    ]);
+    cargo.args(filter);
+    tests(&mut cargo)
+}
+
+/// The tests that trace real processes: one at a time, since they share the kernel.
+fn root(filter: Option<&str>) -> Result<Tally> {
+    let program = release_program()?;
+    let mut cargo = run::cargo();
+    cargo
+        .args(["test", "--no-fail-fast", "-p", "memlens-tests"])
+        .args(filter);
+    cargo
+        .args(["--", "--test-threads=1"])
+        .env("MEMLENS_BIN", program);
+    tests(&mut cargo)
+}
+
+/// Builds memlens for release and returns its path; `MEMLENS_BIN` names another binary instead.
+pub fn release_program() -> Result<PathBuf> {
+    if let Some(program) = std::env::var_os("MEMLENS_BIN") {
+        return Ok(PathBuf::from(program));
+    }
+    run::run(
+        run::cargo()
+            .args(["build", "--release", "--locked", "-p", "memlens"])
+            .current_dir(run::workspace_root()?),
+    )?;
+    Ok(run::target_dir()?.join("release/memlens"))
+}
+
+/// Runs a `cargo test` command, shows its output as it comes and adds up the results.
+fn tests(cargo: &mut Command) -> Result<Tally> {
+    let mut child = cargo
+        .current_dir(run::workspace_root()?)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo test")?;
+    let stdout = child
+        .stdout
+        .take()
+        .context("cargo test was started without a pipe")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        tally.read(&line);
+        writeln!(std::io::stdout().lock(), "{line}")?;
+    }
+    let status = child.wait().context("cannot wait for cargo test")?;
+    if !status.success() && tally.failed == 0 {
+        // It did not compile, or a binary was killed before its result line.
+        println!("cargo test failed without a failing test ({status}): counted as one failure");
+        tally.failed += 1;
+    }
+    Ok(tally)
+}
+
+/// Rewrites the golden reports with what the program prints now.
+pub fn bless() -> Result<()> {
+    run::run(
+        run::cargo()
+            .args(["test", "--quiet", "-p", "memlens", "report"])
+            .env("MEMLENS_BLESS", "1")
+            .current_dir(run::workspace_root()?),
+    )?;
+    eprintln!("xtask: golden reports written: look at `git diff` before you commit them");
+    Ok(())
+}
