@@ -4,8 +4,6 @@ use std::ffi::{CString, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
-use std::process::ExitStatus;
 
 use nix::sys::signal::{self, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -147,15 +145,6 @@ impl Running {
 
     fn id(&self) -> Pid {
         Pid::from_raw(self.pid.cast_signed())
-    }
-}
-
-impl From<Exit> for ExitStatus {
-    fn from(exit: Exit) -> ExitStatus {
-        match exit {
-            Exit::Code(code) => ExitStatus::from_raw((code & 0xff) << 8),
-            Exit::Signal(signal) => ExitStatus::from_raw(signal & 0x7f),
-        }
     }
 }
 

@@ -92,6 +92,15 @@ pub fn open(pid: u32, mapped: &MappedFile) -> Result<OpenedFile, FileError> {
     }
 }
 
+/// Opens a regular file by its path in the process's mount namespace.
+pub fn open_in_root(pid: u32, path: &Path) -> io::Result<File> {
+    let relative = path.strip_prefix("/").unwrap_or(path);
+    let path = Path::new(&format!("/proc/{pid}/root")).join(relative);
+    open_regular(path)
+        .map(|opened| opened.file)
+        .map_err(|(_, error)| error)
+}
+
 /// Maps an open file for reading.
 pub fn bytes(opened: &OpenedFile) -> Result<FileBytes, FileError> {
     // SAFETY: the mapping is private and only read. A file that is truncated meanwhile would raise SIGBUS at a

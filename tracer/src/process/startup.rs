@@ -4,10 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use nix::unistd::{AccessFlags, eaccess};
 use object::elf::{FileHeader64, PT_INTERP};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{LittleEndian, ReadCache, ReadRef};
@@ -80,7 +80,8 @@ pub fn find_command(command: &OsStr) -> Result<PathBuf, CommandError> {
         };
         match runnable(&folder.join(command)) {
             Ok(found) => return Ok(found),
-            Err(error) if error.raw_os_error() == Some(libc::EACCES) => failure = error,
+            // A folder of PATH that may not be entered holds no command for this user.
+            Err(error) if folder.join(command).exists() => failure = error,
             Err(_) => {}
         }
     }
@@ -94,12 +95,13 @@ fn error_of(command: impl AsRef<Path>, source: io::Error) -> CommandError {
     }
 }
 
+/// Makes sure that this process may execute the file.
 fn runnable(path: &Path) -> io::Result<PathBuf> {
-    let data = path.metadata()?;
-    match data.is_file() && data.permissions().mode() & 0o111 != 0 {
-        true => Ok(path.into()),
-        false => Err(io::Error::from_raw_os_error(libc::EACCES)),
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::from_raw_os_error(libc::EACCES));
     }
+    eaccess(path, AccessFlags::X_OK)?;
+    Ok(path.into())
 }
 
 fn push_new(files: &mut Vec<PathBuf>, file: PathBuf) {
@@ -241,6 +243,7 @@ pub fn parse_loader_list(text: &[u8]) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
