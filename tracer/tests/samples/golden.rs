@@ -27,9 +27,10 @@ fn difference(path: &Path, expected: &str, actual: &str) -> String {
     let lines = (0..expected.len().max(actual.len()))
         .filter(|index| expected.get(*index) != actual.get(*index));
     for index in lines.take(10) {
+        let same = same_start(expected.get(index), actual.get(index));
         for (mark, line) in [("-", expected.get(index)), ("+", actual.get(index))] {
             if let Some(line) = line {
-                message += &format!("{:>4} {mark} {line}\n", index + 1);
+                message += &format!("{:>4} {mark} {}\n", index + 1, excerpt(line, same));
             }
         }
     }
@@ -43,4 +44,26 @@ pub fn check_all(files: impl IntoIterator<Item = (String, String)>) {
         .filter_map(|(name, actual)| check_golden(&name, &actual).err())
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// Characters that two lines have in common at their start.
+fn same_start(one: Option<&&str>, other: Option<&&str>) -> usize {
+    let pairs = one
+        .into_iter()
+        .zip(other)
+        .flat_map(|(one, other)| one.chars().zip(other.chars()));
+    pairs.take_while(|(one, other)| one == other).count()
+}
+
+/// A line, or of a very long one the part where it begins to differ.
+fn excerpt(line: &str, same: usize) -> String {
+    if line.chars().count() <= 200 {
+        return line.to_owned();
+    }
+    let part: String = line
+        .chars()
+        .skip(same.saturating_sub(60))
+        .take(160)
+        .collect();
+    format!("... {part} ...")
 }
