@@ -23,6 +23,8 @@ const LARGEST_WRAPPER: usize = 128;
 pub struct PlanOptions {
     /// Take the functions with this prefix and no others.
     pub prefix: Option<String>,
+    /// The return address of a release is read too, so that its caller can be told.
+    pub callers_of_frees: bool,
 }
 
 /// Which allocator an object holds.
@@ -134,7 +136,7 @@ pub fn plan(object: &ObjectSymbols, image: &[u8], options: &PlanOptions) -> Plan
         let name = candidate.names[0].clone();
         match wrapped(object, image, candidate, &candidates, prefix) {
             Some(target) => plan.wrappers.push(Wrapper { name, target }),
-            None => match planned(object, image, candidate) {
+            None => match planned(object, image, candidate, options) {
                 Ok(function) => plan.functions.push(function),
                 Err(why) => plan.left_out.push(LeftOut { name, why }),
             },
@@ -368,6 +370,7 @@ fn planned(
     object: &ObjectSymbols,
     image: &[u8],
     candidate: &Candidate<'_>,
+    options: &PlanOptions,
 ) -> Result<PlannedFunction, String> {
     let function = candidate.function;
     if function.ifunc {
@@ -385,7 +388,9 @@ fn planned(
     let code = object
         .body(image, function.vaddr, function.size)
         .ok_or("the file has no code for it")?;
-    let site = choose_site(code, Needs::of(&call)).map_err(|error| error.to_string())?;
+    let mut needs = Needs::of(&call);
+    needs.stack_pointer |= options.callers_of_frees;
+    let site = choose_site(code, needs).map_err(|error| error.to_string())?;
     let ending = if !call.needs_return() {
         Ending::None
     } else if candidate.known.throws {

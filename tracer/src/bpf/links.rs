@@ -310,3 +310,10 @@ const MAPS: [&str; 13] = [
     "LIFECYCLE",
     ".rodata",
 ];
+
+impl std::ops::AddAssign for Attached {
+    fn add_assign(&mut self, other: Self) {
+        self.probes += other.probes;
+        self.links += other.links;
+    }
+}

@@ -1,1 +1,42 @@
-//! Being built.
+//! One run of the program: resolve targets, place probes, gather, report, leave.
+
+mod attach;
+mod demo;
+mod diagnose;
+mod interrupt;
+mod leaks;
+mod output;
+mod progress;
+mod target;
+mod trace;
+mod watch;
+
+use anyhow::Result;
+
+use crate::cli::config::{Command, Invocation};
+use crate::cli::{EXIT_FAILED, command_line};
+use crate::preflight::{self, Facts, Purpose};
+
+pub use attach::{ProbedFile, Prober};
+
+/// Runs what the user asked for and returns the exit code.
+pub fn run(invocation: Invocation) -> u8 {
+    let outcome = match &invocation.command {
+        Command::Leaks(config) => leaks::run(&invocation, config),
+        Command::Trace(config) => trace::run(config),
+        Command::Doctor(config) => diagnose::run(&invocation, config),
+        Command::Demo(config) => demo::run(&invocation, config),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("memlens: {error:#}");
+        EXIT_FAILED
+    })
+}
+
+/// Refuses early, in one line, where the kernel or the privileges do not allow tracing.
+fn refuse_if_unable(action: &str) -> Result<Facts> {
+    let facts = Facts::gather(None);
+    let command = command_line(std::env::args_os());
+    preflight::refuse_if_unable(&facts, Purpose { action, command: &command })?;
+    Ok(facts)
+}

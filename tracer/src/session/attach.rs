@@ -1,0 +1,343 @@
+//! From a process's mapped files to probes in the kernel: each file is read once and probed once per process.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use tracer_common::call::{Class, Cookie, Place};
+
+use crate::attach::plan::{Ending, LeftOut, Plan, PlanOptions, PlannedFunction, plan};
+use crate::attach::sites::Speed;
+use crate::attach::symbols::{ObjectError, ObjectSymbols};
+use crate::bpf::{Attached, Probe, ProbeError, ProbeProgram, Tracer};
+use crate::cli::config::Allocator;
+use crate::process::files::{self, FileError, OpenedFile};
+use crate::process::maps::{self, MappedFile};
+use crate::process::{ProcessError, info};
+
+/// A file, as `fstat` tells it: the same whichever path led to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct FileKey {
+    device: u64,
+    inode: u64,
+}
+
+impl FileKey {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+/// A file and the probes that belong into it.
+#[derive(Debug)]
+pub struct ProbedFile {
+    /// Its path, as the process sees it.
+    pub path: PathBuf,
+    /// What to probe.
+    pub plan: Plan,
+    /// Number of its first function in the table.
+    first_function: u32,
+}
+
+/// Why a process could not be probed.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// Its maps or files could not be read.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A file that the user named could not be opened.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The kernel refused a probe.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// A file that the user named is of no use.
+    #[error("cannot use {}: {source}; name an x86-64 ELF file that holds an allocator", path.display())]
+    Object {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ObjectError,
+    },
+    /// The file that the user named is not mapped by the process.
+    #[error("process {pid} has not mapped {}; see /proc/{pid}/maps for what it has", path.display())]
+    NotMapped {
+        /// The process.
+        pid: u32,
+        /// The file.
+        path: PathBuf,
+    },
+    /// Nothing to probe.
+    #[error("no allocator function found in {place}{hint}")]
+    NoAllocator {
+        /// Where was looked.
+        place: String,
+        /// What may help.
+        hint: &'static str,
+    },
+}
+
+/// What was placed in one process by one call.
+#[derive(Debug, Default)]
+pub struct Placed {
+    /// Files that got probes.
+    pub files: Vec<Rc<ProbedFile>>,
+    /// Probes and links.
+    pub attached: Attached,
+}
+
+impl Placed {
+    /// Functions that got probes.
+    pub fn functions(&self) -> usize {
+        self.files.iter().map(|file| file.plan.functions.len()).sum()
+    }
+}
+
+/// Reads files, plans their probes and places them.
+pub struct Prober {
+    options: PlanOptions,
+    object: Option<PathBuf>,
+    plans: HashMap<FileKey, Option<Rc<ProbedFile>>>,
+    placed: HashSet<(u32, FileKey)>,
+    functions: Vec<String>,
+    left_out: Vec<(PathBuf, LeftOut)>,
+}
+
+impl Prober {
+    /// A prober that looks where the user said.
+    pub fn new(allocator: &Allocator, callers_of_frees: bool) -> Self {
+        Self {
+            options: PlanOptions { prefix: allocator.prefix.clone(), callers_of_frees },
+            object: allocator.object.clone(),
+            plans: HashMap::new(),
+            placed: HashSet::new(),
+            functions: Vec::new(),
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Name of a traced function.
+    pub fn function(&self, number: u32) -> &str {
+        self.functions.get(number as usize).map_or("?", String::as_str)
+    }
+
+    /// Functions that allocate or release and are not traced, with the file and the reason.
+    pub fn left_out(&self) -> &[(PathBuf, LeftOut)] {
+        &self.left_out
+    }
+
+    /// Probes what a process has mapped and what was not probed before. Fails if there is no allocator in it.
+    pub fn attach(&mut self, tracer: &mut Tracer, pid: u32) -> Result<Placed, AttachError> {
+        let placed = self.attach_new(tracer, pid)?;
+        if !self.placed.iter().any(|(owner, _)| *owner == pid) {
+            return Err(self.nothing_found(pid));
+        }
+        Ok(placed)
+    }
+
+    /// Probes what a process has mapped since the last time; nothing new is no error.
+    pub fn attach_new(&mut self, tracer: &mut Tracer, pid: u32) -> Result<Placed, AttachError> {
+        let mut placed = Placed::default();
+        for mapped in self.candidates(pid)? {
+            let opened = match files::open(pid, &mapped) {
+                Ok(opened) => opened,
+                // What vanished meanwhile or is no file holds no allocator; what the user named must be there.
+                Err(error) if self.object.is_some() || matches!(error, FileError::Denied { .. }) => {
+                    return Err(error.into());
+                }
+                Err(_) => continue,
+            };
+            self.place(tracer, pid, &mapped.path, &opened, &mut placed)?;
+        }
+        Ok(placed)
+    }
+
+    /// Probes files that a process is about to map.
+    pub fn attach_files(&mut self, tracer: &mut Tracer, pid: u32, paths: &[PathBuf]) -> Result<Placed, AttachError> {
+        let mut placed = Placed::default();
+        for path in paths {
+            let Ok(file) = File::open(path) else { continue };
+            self.place(tracer, pid, path, &OpenedFile { path: path.clone(), file }, &mut placed)?;
+        }
+        Ok(placed)
+    }
+
+    /// Plans the probes of everything that a process has mapped, without placing any.
+    pub fn survey(&mut self, pid: u32) -> Result<Vec<Rc<ProbedFile>>, AttachError> {
+        let mut found = Vec::new();
+        for mapped in self.candidates(pid)? {
+            if let Ok(opened) = files::open(pid, &mapped)
+                && let Some(file) = self.planned(&mapped.path, &opened)?
+            {
+                found.push(file);
+            }
+        }
+        Ok(found)
+    }
+
+    /// A process has replaced its program: its old mappings are gone, and with them its probes' places.
+    pub fn forget(&mut self, pid: u32) {
+        // Links stay: a file that the new program maps as well is probed from its first instruction.
+        let _ = pid;
+    }
+
+    fn candidates(&self, pid: u32) -> Result<Vec<MappedFile>, AttachError> {
+        let maps = maps::read(pid)?;
+        let mut mapped = maps::executable_files(&maps);
+        if let Some(object) = &self.object {
+            // The user may name the file through a link; the maps have the link's end.
+            let target = std::fs::canonicalize(Path::new(&format!("/proc/{pid}/root")).join(object.strip_prefix("/").unwrap_or(object)));
+            let target = target.ok().and_then(|path| FileKey::of(&File::open(path).ok()?).ok());
+            mapped.retain(|file| {
+                file.path == *object
+                    || target.is_some_and(|key| files::open(pid, file).is_ok_and(|file| FileKey::of(&file.file).is_ok_and(|found| found == key)))
+            });
+            if mapped.is_empty() {
+                // Say what is wrong with the file before saying that it is not mapped.
+                if let Ok(file) = File::open(object) {
+                    self.check_object(object, &OpenedFile { path: object.clone(), file })?;
+                }
+                return Err(AttachError::NotMapped { pid, path: object.clone() });
+            }
+        }
+        Ok(mapped)
+    }
+
+    fn check_object(&self, path: &Path, opened: &OpenedFile) -> Result<(), AttachError> {
+        let bytes = files::bytes(opened)?;
+        let symbols = ObjectSymbols::parse(&bytes)
+            .map_err(|source| AttachError::Object { path: path.to_owned(), source })?;
+        if plan(&symbols, &bytes, &self.options).functions.is_empty() {
+            return Err(self.no_allocator(path.display().to_string()));
+        }
+        Ok(())
+    }
+
+    fn place(
+        &mut self,
+        tracer: &mut Tracer,
+        pid: u32,
+        path: &Path,
+        opened: &OpenedFile,
+        placed: &mut Placed,
+    ) -> Result<(), AttachError> {
+        let Some(file) = self.planned(path, opened)? else { return Ok(()) };
+        let Ok(key) = FileKey::of(&opened.file) else { return Ok(()) };
+        if !self.placed.insert((pid, key)) {
+            return Ok(());
+        }
+        let (links, ebpf) = tracer.links();
+        match links.attach(ebpf, pid, &opened.path, &probes(&file)) {
+            Ok(attached) => placed.attached += attached,
+            Err(error) => {
+                self.placed.remove(&(pid, key));
+                // A refusal because the process has just ended is told as such.
+                info::read(pid)?;
+                return Err(error.into());
+            }
+        }
+        placed.files.push(file);
+        Ok(())
+    }
+
+    /// The plan of a file; `None` if there is nothing to probe in it.
+    fn planned(&mut self, path: &Path, opened: &OpenedFile) -> Result<Option<Rc<ProbedFile>>, AttachError> {
+        let Ok(key) = FileKey::of(&opened.file) else { return Ok(None) };
+        if let Some(known) = self.plans.get(&key) {
+            return Ok(known.clone());
+        }
+        let file = self.read(path, opened)?.map(Rc::new);
+        self.plans.insert(key, file.clone());
+        Ok(file)
+    }
+
+    fn read(&mut self, path: &Path, opened: &OpenedFile) -> Result<Option<ProbedFile>, AttachError> {
+        let named = self.object.is_some();
+        let bytes = match files::bytes(opened) {
+            Ok(bytes) => bytes,
+            Err(error) if named => return Err(error.into()),
+            Err(_) => return Ok(None),
+        };
+        let symbols = match ObjectSymbols::parse(&bytes) {
+            Ok(symbols) => symbols,
+            Err(source) if named => return Err(AttachError::Object { path: path.to_owned(), source }),
+            Err(_) => return Ok(None), // a font, an archive: mapped, but not code
+        };
+        let plan = plan(&symbols, &bytes, &self.options);
+        self.left_out.extend(plan.left_out.iter().map(|left| (path.to_owned(), left.clone())));
+        if plan.functions.is_empty() && !(named && plan.left_out.is_empty()) {
+            return Ok(None);
+        }
+        if plan.functions.is_empty() {
+            return Err(self.no_allocator(path.display().to_string()));
+        }
+        let first_function = self.functions.len() as u32;
+        self.functions.extend(plan.functions.iter().map(|function| function.name.clone()));
+        Ok(Some(ProbedFile { path: path.to_owned(), plan, first_function }))
+    }
+
+    fn nothing_found(&self, pid: u32) -> AttachError {
+        let name = info::read(pid).map(|info| format!(" ({})", info.comm)).unwrap_or_default();
+        self.no_allocator(format!("process {pid}{name}"))
+    }
+
+    fn no_allocator(&self, place: String) -> AttachError {
+        let hint = match &self.options.prefix {
+            Some(_) => " with this prefix; leave out --symbols-prefix to look for the usual ones",
+            None if self.object.is_some() => "; if its functions have a prefix, name it with --symbols-prefix",
+            None => {
+                "; is it static and stripped, or written in Go? name the file with --object, or a prefix with --symbols-prefix"
+            }
+        };
+        AttachError::NoAllocator { place, hint }
+    }
+}
+
+/// The probes of one file.
+fn probes(file: &ProbedFile) -> Vec<Probe> {
+    let mut probes = Vec::new();
+    for (number, function) in (file.first_function..).zip(&file.plan.functions) {
+        add_probes(&mut probes, number, function);
+    }
+    probes
+}
+
+fn add_probes(probes: &mut Vec<Probe>, number: u32, function: &PlannedFunction) {
+    let ret_sites = matches!(function.ending, Ending::RetInstructions(_));
+    let cookie = |place| Cookie { function: number, call: function.call, place, ret_sites }.pack();
+    let program = match function.call.class {
+        Class::Alloc => ProbeProgram::AllocEnter,
+        Class::Realloc => ProbeProgram::ReallocEnter,
+        Class::Free => ProbeProgram::FreeEnter,
+    };
+    probes.push(Probe { program, offset: function.entry, cookie: cookie(Place::Entry) });
+    match &function.ending {
+        Ending::None => {}
+        Ending::Trampoline => probes.push(Probe {
+            program: ProbeProgram::AllocReturn,
+            offset: function.entry,
+            cookie: cookie(Place::Return),
+        }),
+        Ending::RetInstructions(places) => {
+            for offset in places {
+                let known = |probe: &Probe| probe.program == ProbeProgram::AllocRet && probe.offset == *offset;
+                // One `ret` may end several functions, by tail calls; the stack pointer tells the call.
+                if !probes.iter().any(known) {
+                    probes.push(Probe { program: ProbeProgram::AllocRet, offset: *offset, cookie: cookie(Place::Ret) });
+                }
+            }
+        }
+    }
+}
+
+/// How many of a plan's functions are probed at an instruction that is single-stepped.
+pub fn slow_functions(plan: &Plan) -> usize {
+    let is_slow = |function: &&PlannedFunction| {
+        function.site.speed == Speed::Slow || matches!(function.ending, Ending::RetInstructions(_))
+    };
+    plan.functions.iter().filter(is_slow).count()
+}
