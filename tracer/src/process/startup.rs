@@ -316,6 +316,21 @@ mod tests {
     }
 
     #[test]
+    fn a_static_executable_stands_alone() {
+        let folder = tempfile::tempdir().expect("folder");
+        let source = folder.path().join("main.c");
+        std::fs::write(&source, "int main(void) { return 0; }").expect("write");
+        for flags in [&["-static", "-no-pie"][..], &["-static-pie"]] {
+            let program = folder.path().join("program");
+            let mut cc = Command::new("cc");
+            let status = cc.args(flags).arg(&source).arg("-o").arg(&program).status();
+            assert!(status.expect("run cc").success());
+            let files = startup_files(&[program.clone().into()]).expect("a program");
+            assert_eq!(files, [program], "{flags:?}");
+        }
+    }
+
+    #[test]
     fn a_script_stands_for_its_interpreter() {
         let folder = tempfile::tempdir().expect("folder");
         let script = folder.path().join("script");

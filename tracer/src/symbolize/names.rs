@@ -10,7 +10,7 @@ use blazesym::symbolize::{
 use crate::process::info::own_resident_bytes;
 
 /// Resident memory that blazesym's parsed files may add before they are dropped, to be parsed again at need.
-const MAX_GROWTH: u64 = 64 << 20;
+const MAX_GROWTH: u64 = 48 << 20;
 /// Addresses between two looks at the memory.
 const BATCH: usize = 64;
 

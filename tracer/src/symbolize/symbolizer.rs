@@ -15,13 +15,13 @@ use super::module::{Module, Modules};
 use super::names::{Found, Layer, Name, Names};
 use super::{Frame, FrameAddress, SymbolCache, frame_addresses, perf_map};
 
-/// Addresses whose frames are kept; at some 400 bytes each, 26 MB.
-const CACHED_ADDRESSES: usize = 1 << 16;
+/// Bytes of frames that are kept: 30 to 100 thousand addresses.
+const CACHE_BYTES: usize = 32 << 20;
 
 /// Names the frames of stacks, also of programs that have ended since [`Symbolizer::snapshot`] saw them.
 ///
-/// Bounded: frames of 65536 addresses are cached, and blazesym's parsed files are dropped when they have grown the
-/// process by 64 MB. Each mapped file costs one open descriptor, however many processes map it.
+/// Bounded: 32 MB of frames are cached, and blazesym's parsed files are dropped when they have grown the process by
+/// 48 MB; both can be found again. Each mapped file costs one open descriptor, however many processes map it.
 #[derive(Debug)]
 pub struct Symbolizer {
     images: HashMap<Owner, Image>,
@@ -50,7 +50,7 @@ impl Symbolizer {
             images: HashMap::new(),
             modules: Modules::default(),
             names: Names::new(),
-            cache: SymbolCache::new(CACHED_ADDRESSES),
+            cache: SymbolCache::new(CACHE_BYTES),
             own_vdso,
         }
     }
