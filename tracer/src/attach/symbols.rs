@@ -363,3 +363,6 @@ fn range(offset: u64, size: u64) -> Option<Range<usize>> {
     let end = start.checked_add(usize::try_from(size).ok()?)?;
     Some(start..end)
 }
+
+#[cfg(test)]
+mod tests;
