@@ -24,8 +24,8 @@ pub enum AllocatorKind {
     Unknown,
 }
 
-/// The prefixes under which the object defines both `malloc` and `free`. One alone is no allocator: many programs have a
-/// local function called `free`.
+/// The prefixes under which the object defines both `malloc` and `free`. One alone is no allocator:
+/// many programs have a local function called `free`.
 pub(super) fn families(object: &ObjectSymbols, prefix: Option<&str>) -> BTreeSet<String> {
     let under = |wanted: &str| -> BTreeSet<String> {
         object
@@ -40,7 +40,8 @@ pub(super) fn families(object: &ObjectSymbols, prefix: Option<&str>) -> BTreeSet
     &under("malloc") & &under("free")
 }
 
-/// glibc's dynamic loader: up to 2.30 it exports a `malloc` that only serves until the C library is there.
+/// glibc's dynamic loader: up to 2.30 it exports a `malloc` that only serves until the C library is
+/// there.
 pub(super) fn is_loader(object: &ObjectSymbols) -> bool {
     object
         .soname

@@ -65,8 +65,8 @@ pub fn exits(object: &ObjectSymbols, image: &[u8], vaddr: u64, code: &[u8]) -> V
     exits
 }
 
-/// Whether every `ret` in `code` hands back a constant that was put into `eax` just before. Such a path returns an error
-/// or NULL, not a block.
+/// Whether every `ret` in `code` hands back a constant that was put into `eax` just before. Such a
+/// path returns an error or NULL, not a block.
 pub fn returns_only_constants(code: &[u8]) -> bool {
     let mut constant = false;
     for instruction in &mut decoder(code, 0) {
@@ -88,8 +88,8 @@ pub fn returns_only_constants(code: &[u8]) -> bool {
     true
 }
 
-/// Whether `code` stores a register anywhere but on the stack. An allocator's fast path does, when it takes a block from a
-/// list or puts one on it; a function that only hands on does not.
+/// Whether `code` stores a register anywhere but on the stack. An allocator's fast path does, when
+/// it takes a block from a list or puts one on it; a function that only hands on does not.
 pub fn stores_a_register(code: &[u8]) -> bool {
     let mut info = InstructionInfoFactory::new();
     decoder(code, 0).into_iter().any(|instruction| {
@@ -119,8 +119,8 @@ pub struct JumpInto {
     pub range: Range<u64>,
 }
 
-/// The jumps that lead into one of `ranges`, each of which starts one byte after a function's entry, from outside
-/// that function.
+/// The jumps that lead into one of `ranges`, each of which starts one byte after a function's
+/// entry, from outside that function.
 pub fn jumps_into(
     object: &ObjectSymbols,
     image: &[u8],
@@ -149,8 +149,8 @@ pub fn jumps_into(
     found
 }
 
-/// Everything in `code` that may be a jump with a four-byte distance: where it is and where it leads. Bytes inside other
-/// instructions may look like one.
+/// Everything in `code` that may be a jump with a four-byte distance: where it is and where it
+/// leads. Bytes inside other instructions may look like one.
 fn far_jumps(vaddr: u64, code: &[u8]) -> impl Iterator<Item = (u64, u64)> {
     (0..code.len()).filter_map(move |at| {
         let opcode = match code[at..] {

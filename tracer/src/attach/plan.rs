@@ -41,7 +41,8 @@ pub struct PlannedFunction {
     pub name: String,
     /// Its other names.
     pub aliases: Vec<String>,
-    /// Where the probe finds the arguments: at the entry's registers, unless they were moved before the site.
+    /// Where the probe finds the arguments: at the entry's registers, unless they were moved before
+    /// the site.
     pub call: Call,
     /// Its address as linked.
     pub vaddr: u64,
@@ -144,8 +145,8 @@ fn drop_vain_wrappers(plan: &mut Plan) {
     }
 }
 
-/// Names the allocator functions that no convention expresses: as wrappers where they get their memory from a function
-/// that is traced, else as left out.
+/// Names the allocator functions that no convention expresses: as wrappers where they get their
+/// memory from a function that is traced, else as left out.
 fn name_unsupported(
     object: &ObjectSymbols,
     image: &[u8],
@@ -204,8 +205,8 @@ fn candidates<'a>(
     candidates
 }
 
-/// Plain names before operators, and those before names with a prefix. Of equally long names the one that sorts last is
-/// taken: `_Znwm` before `_Znam`.
+/// Plain names before operators, and those before names with a prefix. Of equally long names the
+/// one that sorts last is taken: `_Znwm` before `_Znam`.
 fn rank(name: &str) -> u8 {
     match lookup(name, None) {
         Some(Lookup::Known { known, .. }) if known.operator => 1,
@@ -269,8 +270,8 @@ fn returns(object: &ObjectSymbols, image: &[u8], vaddr: u64) -> Result<Vec<u64>,
         .collect())
 }
 
-/// Moves a probe back to the entry where code outside the function jumps between the entry and the site: a cold part
-/// that the compiler put elsewhere may start over.
+/// Moves a probe back to the entry where code outside the function jumps between the entry and the
+/// site: a cold part that the compiler put elsewhere may start over.
 fn avoid_jumps_from_elsewhere(
     object: &ObjectSymbols,
     image: &[u8],

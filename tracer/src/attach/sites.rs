@@ -58,11 +58,11 @@ pub struct Site {
     pub instruction: String,
     /// What a hit costs.
     pub speed: Speed,
-    /// The function jumps back to its own entry, so that one call can hit the probe more than once. True
-    /// of the entry as of every other site.
+    /// The function jumps back to its own entry, so that one call can hit the probe more than once.
+    /// True of the entry as of every other site.
     pub repeats: bool,
-    /// Per argument, in the order of [`Arg`]: the register that holds it at the site. Usually its own; a function
-    /// may have moved it to another argument's register before.
+    /// Per argument, in the order of [`Arg`]: the register that holds it at the site. Usually its
+    /// own; a function may have moved it to another argument's register before.
     pub arguments: [Arg; 4],
     /// Why this instruction, as a clause.
     pub why: String,
@@ -132,8 +132,8 @@ fn entry(code: &[u8], repeats: bool, why: String) -> Result<Site, SiteError> {
     })
 }
 
-/// Walks the straight line. `Err` holds the obstacle that ended it, as a clause. A nop that only newer kernels
-/// emulate goes to `fallback`, for use where nothing better follows.
+/// Walks the straight line. `Err` holds the obstacle that ended it, as a clause. A nop that only
+/// newer kernels emulate goes to `fallback`, for use where nothing better follows.
 fn walk(
     code: &[u8],
     needs: Needs,

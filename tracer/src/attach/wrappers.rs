@@ -1,4 +1,4 @@
-//! Functions that leave all their work to another allocator function, so that they need no probe of their own.
+//! Functions that leave their work to another allocator function, and so need no probe.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ const LARGEST_WRAPPER: usize = 128;
 
 /// The function that `candidate` leaves all its work to, if there is one.
 ///
-/// It matters most for functions that release: a second probe would see the block's address again, when the block
-/// is gone.
+/// It matters most for functions that release: a second probe would see the block's address again,
+/// when the block is gone.
 pub(super) fn wrapped(
     object: &ObjectSymbols,
     image: &[u8],

@@ -124,8 +124,8 @@ proptest! {
         in_header in prop::collection::vec((0usize..0x300, any::<u8>()), 0..4),
     ) {
         let mut image = TINY.to_vec();
-        for (at, byte) in changes.into_iter().chain(in_header.into_iter().map(|(at, byte)| (at.max(20), byte))) {
-            image[at] = byte;
+        for (at, byte) in changes.into_iter().chain(in_header) {
+            image[at.max(20)] = byte;
         }
         image.truncate(length.max(TINY.len() / 2 * (length % 2)));
         if let Ok(object) = ObjectSymbols::parse(&image) {
