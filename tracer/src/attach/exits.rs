@@ -1,8 +1,8 @@
 //! The `ret` instructions through which a function returns.
 //!
-//! A return probe replaces the return address on the stack, which breaks the unwinding of an exception. So the
-//! return of a function that may throw is seen by probes on its `ret` instructions instead: there the stack pointer
-//! is again what it was at the entry.
+//! A return probe replaces the return address on the stack, which breaks the unwinding of an
+//! exception. So the return of a function that may throw is seen by probes on its `ret`
+//! instructions instead: there the stack pointer is again what it was at the entry.
 
 use std::collections::BTreeSet;
 
@@ -37,9 +37,10 @@ pub enum ExitError {
 
 /// All `ret` instructions that a call of the function at `entry` may end with, as linked addresses.
 ///
-/// `piece` hands out the piece of code around an address, with its start: a function, or a part of one that the compiler
-/// put elsewhere. `resolve` follows linkage stubs. Every `ret` of a piece counts, reached or not: one too many is
-/// harmless, since the stack pointer of the pending call does not match there.
+/// `piece` hands out the piece of code around an address, with its start: a function, or a part of
+/// one that the compiler put elsewhere. `resolve` follows linkage stubs. Every `ret` of a piece
+/// counts, reached or not: one too many is harmless, since the stack pointer of the pending call
+/// does not match there.
 pub fn returns<'a>(
     entry: u64,
     piece: impl Fn(u64) -> Option<(u64, &'a [u8])>,

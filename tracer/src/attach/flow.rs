@@ -1,7 +1,10 @@
 //! Where jumps and calls lead: into this object, or through the loader's slots into another one.
 
+use std::ops::Range;
+
 use iced_x86::{
-    Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register,
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
+    OpAccess, OpKind, Register,
 };
 
 use super::symbols::ObjectSymbols;
@@ -62,8 +65,8 @@ pub fn exits(object: &ObjectSymbols, image: &[u8], vaddr: u64, code: &[u8]) -> V
     exits
 }
 
-/// Whether every `ret` in `code` hands back a constant that was put into `eax` just before. Such a path returns an error
-/// or NULL, not a block.
+/// Whether every `ret` in `code` hands back a constant that was put into `eax` just before. Such a
+/// path returns an error or NULL, not a block.
 pub fn returns_only_constants(code: &[u8]) -> bool {
     let mut constant = false;
     for instruction in &mut decoder(code, 0) {
@@ -83,6 +86,94 @@ pub fn returns_only_constants(code: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// Whether `code` stores a register anywhere but on the stack. An allocator's fast path does, when
+/// it takes a block from a list or puts one on it; a function that only hands on does not.
+pub fn stores_a_register(code: &[u8]) -> bool {
+    let mut info = InstructionInfoFactory::new();
+    decoder(code, 0).into_iter().any(|instruction| {
+        let on_stack = matches!(
+            instruction.memory_base(),
+            Register::RSP | Register::RBP | Register::None
+        ) && instruction.memory_segment() != Register::FS;
+        instruction.op0_kind() == OpKind::Memory
+            && instruction.op1_kind() == OpKind::Register
+            && instruction.op_count() > 1
+            && !on_stack
+            && info.info(&instruction).used_memory().iter().any(|used| {
+                matches!(
+                    used.access(),
+                    OpAccess::Write | OpAccess::ReadWrite | OpAccess::ReadCondWrite
+                )
+            })
+    })
+}
+
+/// A jump from outside a function into the part of it that a probe would pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JumpInto {
+    /// The jump's address.
+    pub from: u64,
+    /// The range that it leads into.
+    pub range: Range<u64>,
+}
+
+/// The jumps that lead into one of `ranges`, each of which starts one byte after a function's
+/// entry, from outside that function.
+pub fn jumps_into(
+    object: &ObjectSymbols,
+    image: &[u8],
+    mut ranges: Vec<Range<u64>>,
+) -> Vec<JumpInto> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut found = Vec::new();
+    for (vaddr, code) in object.code(image) {
+        for (from, target) in far_jumps(vaddr, code) {
+            let after = ranges.partition_point(|range| range.start <= target);
+            let range = after.checked_sub(1).and_then(|at| ranges.get(at));
+            let Some(range) = range.filter(|range| range.contains(&target)) else {
+                continue;
+            };
+            let function = object.at(range.start - 1);
+            let size = function.map_or(0, |function| function.size);
+            let inside = range.start - 1..range.start - 1 + size;
+            if !inside.contains(&from) && is_instruction(object, image, from) {
+                found.push(JumpInto {
+                    from,
+                    range: range.clone(),
+                });
+            }
+        }
+    }
+    found
+}
+
+/// Everything in `code` that may be a jump with a four-byte distance: where it is and where it
+/// leads. Bytes inside other instructions may look like one.
+fn far_jumps(vaddr: u64, code: &[u8]) -> impl Iterator<Item = (u64, u64)> {
+    (0..code.len()).filter_map(move |at| {
+        let opcode = match code[at..] {
+            [0xe9, ..] => 1,
+            [0x0f, 0x80..=0x8f, ..] => 2,
+            _ => return None,
+        };
+        let end = at + opcode + 4;
+        let distance = code.get(at + opcode..end)?.first_chunk::<4>()?;
+        let distance = i64::from(i32::from_le_bytes(*distance));
+        let target = vaddr.wrapping_add(end as u64).wrapping_add_signed(distance);
+        Some((vaddr.wrapping_add(at as u64), target))
+    })
+}
+
+/// Whether an instruction starts at `vaddr`, when the code around it is read from its start.
+fn is_instruction(object: &ObjectSymbols, image: &[u8], vaddr: u64) -> bool {
+    let Some((start, code)) = object.piece(image, vaddr) else {
+        return true;
+    };
+    decoder(code, start)
+        .into_iter()
+        .any(|instruction| instruction.ip() == vaddr)
 }
 
 fn is_immediate(kind: OpKind) -> bool {
@@ -116,6 +207,20 @@ fn imported(object: &ObjectSymbols, slot: u64) -> Option<Destination> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_to_a_list_is_told_from_the_stack_and_from_errno() {
+        // mov [rdi], rax
+        assert!(stores_a_register(&[0x48, 0x89, 0x07]));
+        // mov fs:[rax], rcx
+        assert!(stores_a_register(&[0x64, 0x48, 0x89, 0x08]));
+        // mov [rsp+8], rdi
+        assert!(!stores_a_register(&[0x48, 0x89, 0x7c, 0x24, 0x08]));
+        // mov dword fs:[rax], 12
+        assert!(!stores_a_register(&[0x64, 0xc7, 0x00, 0x0c, 0, 0, 0]));
+        // test [rdi], rax
+        assert!(!stores_a_register(&[0x48, 0x85, 0x07]));
+    }
 
     #[test]
     fn a_constant_result_is_told_from_a_block() {

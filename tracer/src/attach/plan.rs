@@ -5,18 +5,16 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use tracer_common::call::{Call, Class};
+use tracer_common::call::Call;
 
 use super::{
-    exits,
-    flow::{self, Destination},
+    allocator::{AllocatorKind, allocator, families, is_loader},
+    exits, flow,
     functions::{Known, Lookup, lookup},
     sites::{Needs, Site, choose_site, entry_site},
     symbols::{Function, ObjectSymbols},
+    wrappers::{allocates_through, wrapped},
 };
-
-/// The largest body of a function that only hands on to another one, in bytes.
-const LARGEST_WRAPPER: usize = 128;
 
 /// What the user asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,23 +23,6 @@ pub struct PlanOptions {
     pub prefix: Option<String>,
     /// The return address of a release is read too, so that its caller can be told.
     pub callers_of_frees: bool,
-}
-
-/// Which allocator an object holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AllocatorKind {
-    /// The GNU C library's.
-    Glibc,
-    /// musl's.
-    Musl,
-    /// jemalloc, whatever its prefix.
-    Jemalloc,
-    /// gperftools' or Google's tcmalloc.
-    Tcmalloc,
-    /// mimalloc.
-    Mimalloc,
-    /// None that is known, or none at all.
-    Unknown,
 }
 
 /// How the end of a call is seen.
@@ -62,7 +43,8 @@ pub struct PlannedFunction {
     pub name: String,
     /// Its other names.
     pub aliases: Vec<String>,
-    /// Where the probe finds the arguments: at the entry's registers, unless they were moved before the site.
+    /// Where the probe finds the arguments: at the entry's registers, unless they were moved before
+    /// the site.
     pub call: Call,
     /// Its address as linked.
     pub vaddr: u64,
@@ -106,14 +88,16 @@ pub struct Plan {
 }
 
 /// Functions of one address.
-struct Candidate<'a> {
+pub(super) struct Candidate<'a> {
     /// The best-known name first.
-    names: Vec<String>,
+    pub(super) names: Vec<String>,
     /// The convention of the entry, and what else is known.
-    known: Known,
+    pub(super) known: Known,
     /// Two of its names have different conventions.
     ambiguous: bool,
-    function: &'a Function,
+    /// One of its names is an operator, or belongs to one of the object's allocators.
+    wanted: bool,
+    pub(super) function: &'a Function,
 }
 
 /// Plans the probes of the object whose file is `image`.
@@ -163,67 +147,8 @@ fn drop_vain_wrappers(plan: &mut Plan) {
     }
 }
 
-/// The prefixes under which the object defines both `malloc` and `free`. One alone is no allocator: many programs have a
-/// local function called `free`.
-fn families(object: &ObjectSymbols, prefix: Option<&str>) -> BTreeSet<String> {
-    let under = |wanted: &str| -> BTreeSet<String> {
-        object
-            .functions
-            .iter()
-            .filter_map(|function| match lookup(&function.name, prefix) {
-                Some(Lookup::Known { prefix, base, .. }) if base == wanted => Some(prefix),
-                _ => None,
-            })
-            .collect()
-    };
-    &under("malloc") & &under("free")
-}
-
-/// glibc's dynamic loader: up to 2.30 it exports a `malloc` that only serves until the C library is there.
-fn is_loader(object: &ObjectSymbols) -> bool {
-    object
-        .soname
-        .as_deref()
-        .is_some_and(|name| name.starts_with("ld-linux"))
-}
-
-/// Tells the allocator by what only it defines.
-fn allocator(object: &ObjectSymbols, families: &BTreeSet<String>) -> AllocatorKind {
-    let has = |names: &[&str]| {
-        object
-            .functions
-            .iter()
-            .any(|function| names.contains(&function.name.as_str()))
-    };
-    let has_family = |prefix: &str| families.contains(prefix);
-    let musl = object
-        .soname
-        .as_deref()
-        .is_some_and(|name| name.contains("musl"));
-    if has_family("mi_") || has(&["mi_version"]) {
-        AllocatorKind::Mimalloc
-    } else if has_family("je_")
-        || has_family("_rjem_")
-        || has(&["mallctl", "je_mallctl", "_rjem_mallctl"])
-    {
-        AllocatorKind::Jemalloc
-    } else if has(&[
-        "tc_version",
-        "MallocExtension_GetStats",
-        "TCMallocInternalMalloc",
-    ]) {
-        AllocatorKind::Tcmalloc
-    } else if musl || has(&["__libc_malloc_impl", "__malloc_donate", "__dls3"]) {
-        AllocatorKind::Musl
-    } else if has(&["gnu_get_libc_version", "_int_malloc", "__libc_mallopt"]) {
-        AllocatorKind::Glibc
-    } else {
-        AllocatorKind::Unknown
-    }
-}
-
-/// Names the allocator functions that no convention expresses: as wrappers where they get their memory from a function
-/// that is traced, else as left out.
+/// Names the allocator functions that no convention expresses: as wrappers where they get their
+/// memory from a function that is traced, else as left out.
 fn name_unsupported(
     object: &ObjectSymbols,
     image: &[u8],
@@ -248,34 +173,6 @@ fn name_unsupported(
     }
 }
 
-/// The traced function that `function` calls to get memory, itself or through at most `depth` others.
-fn allocates_through(
-    object: &ObjectSymbols,
-    image: &[u8],
-    function: &Function,
-    candidates: &BTreeMap<u64, Candidate<'_>>,
-    depth: u32,
-) -> Option<String> {
-    let code = object.body(image, function.vaddr, function.size)?;
-    let exits = flow::exits(object, image, function.vaddr, code);
-    let reached = exits.iter().filter_map(|exit| match exit.destination {
-        Destination::Local(vaddr) => Some(vaddr),
-        Destination::Import(_) => None,
-    });
-    let direct = reached.clone().find_map(|vaddr| {
-        let candidate = candidates.get(&vaddr)?;
-        let allocates = candidate.known.call.class != Class::Free && !candidate.function.ifunc;
-        allocates.then(|| candidate.names[0].clone())
-    });
-    direct.or_else(|| {
-        let through = |vaddr| {
-            let next = object.at(vaddr)?;
-            allocates_through(object, image, next, candidates, depth.checked_sub(1)?)
-        };
-        (depth > 0 && exits.len() == 1).then(|| reached.clone().find_map(through))?
-    })
-}
-
 /// The allocator functions of the object, by address.
 fn candidates<'a>(
     object: &'a ObjectSymbols,
@@ -287,20 +184,21 @@ fn candidates<'a>(
         let Some(Lookup::Known { prefix, known, .. }) = lookup(&function.name, prefix) else {
             continue;
         };
-        if !known.operator && !families.contains(&prefix) {
-            continue;
-        }
         let candidate = candidates.entry(function.vaddr).or_insert(Candidate {
             names: Vec::new(),
             known,
             ambiguous: false,
+            wanted: false,
             function,
         });
+        // A name of a family that the object has only in part counts as a second name alone.
+        candidate.wanted |= known.operator || families.contains(&prefix);
         candidate.ambiguous |= candidate.known.call != known.call;
         candidate.known.throws |= known.throws;
         candidate.known.operator &= known.operator;
         candidate.names.push(function.name.clone());
     }
+    candidates.retain(|_, candidate| candidate.wanted);
     for candidate in candidates.values_mut() {
         candidate
             .names
@@ -309,60 +207,14 @@ fn candidates<'a>(
     candidates
 }
 
-/// Plain names before operators, and those before names with a prefix. Of equally long names the one that sorts last is
-/// taken: `_Znwm` before `_Znam`.
+/// Plain names before operators, and those before names with a prefix. Of equally long names the
+/// one that sorts last is taken: `_Znwm` before `_Znam`.
 fn rank(name: &str) -> u8 {
     match lookup(name, None) {
         Some(Lookup::Known { known, .. }) if known.operator => 1,
         Some(Lookup::Known { prefix, .. }) if prefix.is_empty() => 0,
         _ => 2,
     }
-}
-
-/// The function that `candidate` leaves all its work to, if there is one.
-///
-/// It matters most for functions that release: a second probe would see the block's address again, when the block
-/// is gone.
-fn wrapped(
-    object: &ObjectSymbols,
-    image: &[u8],
-    candidate: &Candidate<'_>,
-    candidates: &BTreeMap<u64, Candidate<'_>>,
-    prefix: Option<&str>,
-) -> Option<String> {
-    let function = candidate.function;
-    let code = object.body(image, function.vaddr, function.size)?;
-    if code.len() > LARGEST_WRAPPER || function.ifunc {
-        return None;
-    }
-    let class = candidate.known.call.class;
-    // It rounds the size up before it hands on, and what is counted is what the program asked for.
-    let rounds = candidate.names[0].ends_with("pvalloc");
-    let serves = |destination: &Destination| match destination {
-        Destination::Local(vaddr) if *vaddr == function.vaddr => None,
-        Destination::Local(vaddr) => candidates
-            .get(vaddr)
-            .filter(|target| target.known.call.class == class)
-            .map(|target| target.names[0].clone()),
-        Destination::Import(name) => match lookup(name, prefix)? {
-            Lookup::Known { known, .. } if known.call.class == class => Some(name.clone()),
-            _ => None,
-        },
-    };
-    let exits = flow::exits(object, image, function.vaddr, code);
-    let target = exits.iter().find_map(|exit| serves(&exit.destination))?;
-    if rounds && !target.ends_with("pvalloc") {
-        return None;
-    }
-    let calls_are_enough =
-        class == Class::Free || candidate.known.throws || candidate.known.operator;
-    let jumps_away = || {
-        let mut jumps = exits.iter().filter(|exit| !exit.call).peekable();
-        jumps.peek().is_some()
-            && jumps.all(|exit| serves(&exit.destination).is_some())
-            && flow::returns_only_constants(code)
-    };
-    (calls_are_enough || jumps_away()).then_some(target)
 }
 
 /// Plans one function; `Err` says why it is left out.
@@ -423,45 +275,40 @@ fn returns(object: &ObjectSymbols, image: &[u8], vaddr: u64) -> Result<Vec<u64>,
         .collect())
 }
 
-/// Moves a probe back to the entry where code outside the function jumps between the entry and the site: a cold part
-/// that the compiler put elsewhere may start over.
+/// Moves a probe back to the entry where code outside the function jumps between the entry and the
+/// site: a cold part that the compiler put elsewhere may start over.
 fn avoid_jumps_from_elsewhere(
     object: &ObjectSymbols,
     image: &[u8],
     candidates: &BTreeMap<u64, Candidate<'_>>,
     plan: &mut Plan,
 ) {
-    let mut passed: Vec<(u64, u64, usize)> = plan
+    let passed = plan
         .functions
         .iter()
-        .enumerate()
-        .filter(|(_, function)| function.site.offset > 0)
-        .map(|(index, function)| {
-            let last = function.vaddr + u64::from(function.site.offset);
-            (function.vaddr + 1, last, index)
+        .filter(|function| function.site.offset > 0)
+        .map(|function| {
+            let first = function.vaddr + 1;
+            first..first + u64::from(function.site.offset)
         })
         .collect();
-    passed.sort_unstable();
-    let mut moved = BTreeSet::new();
-    for (vaddr, code) in object.code(image) {
-        for (from, target) in far_jumps(vaddr, code) {
-            let after = passed.partition_point(|(first, _, _)| *first <= target);
-            let Some((first, last, index)) = after.checked_sub(1).map(|at| passed[at]) else {
-                continue;
-            };
-            let own = object.body(image, first - 1, size(object, first - 1));
-            let own = own.map_or(0, <[u8]>::len) as u64;
-            if target <= last && !(first - 1..first - 1 + own).contains(&from) {
-                moved.insert((index, from));
-            }
-        }
-    }
-    for (index, from) in moved {
-        let function = &mut plan.functions[index];
-        let code = object.body(image, function.vaddr, size(object, function.vaddr));
-        let why = format!("code at {from:#x} jumps to between the entry and the next site");
-        let site = entry_site(code.unwrap_or_default(), why);
-        if let (Ok(site), Some(candidate)) = (site, candidates.get(&function.vaddr)) {
+    for jump in flow::jumps_into(object, image, passed) {
+        let Some(function) = plan
+            .functions
+            .iter_mut()
+            .find(|function| function.vaddr + 1 == jump.range.start)
+        else {
+            continue;
+        };
+        let Some(candidate) = candidates.get(&function.vaddr) else {
+            continue;
+        };
+        let code = object.body(image, function.vaddr, candidate.function.size);
+        let why = format!(
+            "code at {:#x} jumps to between the entry and the next site",
+            jump.from
+        );
+        if let Ok(site) = entry_site(code.unwrap_or_default(), why) {
             function.call = candidate.known.call;
             function.entry = candidate.function.offset;
             function.site = site;
@@ -469,23 +316,5 @@ fn avoid_jumps_from_elsewhere(
     }
 }
 
-fn size(object: &ObjectSymbols, vaddr: u64) -> u64 {
-    object.at(vaddr).map_or(0, |function| function.size)
-}
-
-/// Everything in `code` that may be a jump with a four-byte distance: where it is and where it leads. Bytes inside other
-/// instructions may look like one, which at worst costs speed.
-fn far_jumps(vaddr: u64, code: &[u8]) -> impl Iterator<Item = (u64, u64)> {
-    (0..code.len()).filter_map(move |at| {
-        let opcode = match code[at..] {
-            [0xe9, ..] => 1,
-            [0x0f, 0x80..=0x8f, ..] => 2,
-            _ => return None,
-        };
-        let end = at + opcode + 4;
-        let distance = code.get(at + opcode..end)?.first_chunk::<4>()?;
-        let distance = i64::from(i32::from_le_bytes(*distance));
-        let target = (vaddr + end as u64).wrapping_add_signed(distance);
-        Some((vaddr + at as u64, target))
-    })
-}
+#[cfg(test)]
+mod tests;

@@ -333,8 +333,9 @@ fn build_id(
     None
 }
 
-/// The addresses in the search table of `.eh_frame_hdr`, in the one encoding that linkers write (Linux
-/// Standard Base 5.0, section 10.6.2). It names every piece of a function, cold ones too, even in a stripped file.
+/// The addresses in the search table of `.eh_frame_hdr`, in the one encoding that linkers write
+/// (Linux Standard Base 5.0, section 10.6.2). It names every piece of a function, cold ones too,
+/// even in a stripped file.
 fn unwind_starts(table: &[u8], vaddr: u64) -> Vec<u64> {
     // Version 1; pc-relative pointer, four-byte count, data-relative table, all of four bytes.
     if !table.starts_with(&[1, 0x1b, 0x03, 0x3b]) {
@@ -363,3 +364,6 @@ fn range(offset: u64, size: u64) -> Option<Range<usize>> {
     let end = start.checked_add(usize::try_from(size).ok()?)?;
     Some(start..end)
 }
+
+#[cfg(test)]
+mod tests;
