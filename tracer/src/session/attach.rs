@@ -13,7 +13,7 @@ use crate::attach::plan::{Ending, LeftOut, Plan, PlanOptions, PlannedFunction, p
 use crate::attach::sites::Speed;
 use crate::attach::symbols::{ObjectError, ObjectSymbols};
 use crate::bpf::{Attached, Probe, ProbeError, ProbeProgram, Tracer};
-use crate::cli::config::Allocator;
+use crate::cli::Allocator;
 use crate::process::files::{self, FileError, OpenedFile};
 use crate::process::maps::{self, MappedFile};
 use crate::process::{ProcessError, info};
@@ -28,7 +28,10 @@ struct FileKey {
 impl FileKey {
     fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
-        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
     }
 }
 
@@ -93,7 +96,10 @@ pub struct Placed {
 impl Placed {
     /// Functions that got probes.
     pub fn functions(&self) -> usize {
-        self.files.iter().map(|file| file.plan.functions.len()).sum()
+        self.files
+            .iter()
+            .map(|file| file.plan.functions.len())
+            .sum()
     }
 }
 
@@ -111,7 +117,10 @@ impl Prober {
     /// A prober that looks where the user said.
     pub fn new(allocator: &Allocator, callers_of_frees: bool) -> Self {
         Self {
-            options: PlanOptions { prefix: allocator.prefix.clone(), callers_of_frees },
+            options: PlanOptions {
+                prefix: allocator.prefix.clone(),
+                callers_of_frees,
+            },
             object: allocator.object.clone(),
             plans: HashMap::new(),
             placed: HashSet::new(),
@@ -122,7 +131,9 @@ impl Prober {
 
     /// Name of a traced function.
     pub fn function(&self, number: u32) -> &str {
-        self.functions.get(number as usize).map_or("?", String::as_str)
+        self.functions
+            .get(number as usize)
+            .map_or("?", String::as_str)
     }
 
     /// Functions that allocate or release and are not traced, with the file and the reason.
@@ -146,7 +157,9 @@ impl Prober {
             let opened = match files::open(pid, &mapped) {
                 Ok(opened) => opened,
                 // What vanished meanwhile or is no file holds no allocator; what the user named must be there.
-                Err(error) if self.object.is_some() || matches!(error, FileError::Denied { .. }) => {
+                Err(error)
+                    if self.object.is_some() || matches!(error, FileError::Denied { .. }) =>
+                {
                     return Err(error.into());
                 }
                 Err(_) => continue,
@@ -157,11 +170,25 @@ impl Prober {
     }
 
     /// Probes files that a process is about to map.
-    pub fn attach_files(&mut self, tracer: &mut Tracer, pid: u32, paths: &[PathBuf]) -> Result<Placed, AttachError> {
+    pub fn attach_files(
+        &mut self,
+        tracer: &mut Tracer,
+        pid: u32,
+        paths: &[PathBuf],
+    ) -> Result<Placed, AttachError> {
         let mut placed = Placed::default();
         for path in paths {
             let Ok(file) = File::open(path) else { continue };
-            self.place(tracer, pid, path, &OpenedFile { path: path.clone(), file }, &mut placed)?;
+            self.place(
+                tracer,
+                pid,
+                path,
+                &OpenedFile {
+                    path: path.clone(),
+                    file,
+                },
+                &mut placed,
+            )?;
         }
         Ok(placed)
     }
@@ -179,29 +206,41 @@ impl Prober {
         Ok(found)
     }
 
-    /// A process has replaced its program: its old mappings are gone, and with them its probes' places.
-    pub fn forget(&mut self, pid: u32) {
-        // Links stay: a file that the new program maps as well is probed from its first instruction.
-        let _ = pid;
-    }
-
     fn candidates(&self, pid: u32) -> Result<Vec<MappedFile>, AttachError> {
         let maps = maps::read(pid)?;
         let mut mapped = maps::executable_files(&maps);
         if let Some(object) = &self.object {
             // The user may name the file through a link; the maps have the link's end.
-            let target = std::fs::canonicalize(Path::new(&format!("/proc/{pid}/root")).join(object.strip_prefix("/").unwrap_or(object)));
-            let target = target.ok().and_then(|path| FileKey::of(&File::open(path).ok()?).ok());
+            let target = std::fs::canonicalize(
+                Path::new(&format!("/proc/{pid}/root"))
+                    .join(object.strip_prefix("/").unwrap_or(object)),
+            );
+            let target = target
+                .ok()
+                .and_then(|path| FileKey::of(&File::open(path).ok()?).ok());
             mapped.retain(|file| {
                 file.path == *object
-                    || target.is_some_and(|key| files::open(pid, file).is_ok_and(|file| FileKey::of(&file.file).is_ok_and(|found| found == key)))
+                    || target.is_some_and(|key| {
+                        files::open(pid, file).is_ok_and(|file| {
+                            FileKey::of(&file.file).is_ok_and(|found| found == key)
+                        })
+                    })
             });
             if mapped.is_empty() {
                 // Say what is wrong with the file before saying that it is not mapped.
                 if let Ok(file) = File::open(object) {
-                    self.check_object(object, &OpenedFile { path: object.clone(), file })?;
+                    self.check_object(
+                        object,
+                        &OpenedFile {
+                            path: object.clone(),
+                            file,
+                        },
+                    )?;
                 }
-                return Err(AttachError::NotMapped { pid, path: object.clone() });
+                return Err(AttachError::NotMapped {
+                    pid,
+                    path: object.clone(),
+                });
             }
         }
         Ok(mapped)
@@ -209,8 +248,10 @@ impl Prober {
 
     fn check_object(&self, path: &Path, opened: &OpenedFile) -> Result<(), AttachError> {
         let bytes = files::bytes(opened)?;
-        let symbols = ObjectSymbols::parse(&bytes)
-            .map_err(|source| AttachError::Object { path: path.to_owned(), source })?;
+        let symbols = ObjectSymbols::parse(&bytes).map_err(|source| AttachError::Object {
+            path: path.to_owned(),
+            source,
+        })?;
         if plan(&symbols, &bytes, &self.options).functions.is_empty() {
             return Err(self.no_allocator(path.display().to_string()));
         }
@@ -225,8 +266,12 @@ impl Prober {
         opened: &OpenedFile,
         placed: &mut Placed,
     ) -> Result<(), AttachError> {
-        let Some(file) = self.planned(path, opened)? else { return Ok(()) };
-        let Ok(key) = FileKey::of(&opened.file) else { return Ok(()) };
+        let Some(file) = self.planned(path, opened)? else {
+            return Ok(());
+        };
+        let Ok(key) = FileKey::of(&opened.file) else {
+            return Ok(());
+        };
         if !self.placed.insert((pid, key)) {
             return Ok(());
         }
@@ -245,8 +290,14 @@ impl Prober {
     }
 
     /// The plan of a file; `None` if there is nothing to probe in it.
-    fn planned(&mut self, path: &Path, opened: &OpenedFile) -> Result<Option<Rc<ProbedFile>>, AttachError> {
-        let Ok(key) = FileKey::of(&opened.file) else { return Ok(None) };
+    fn planned(
+        &mut self,
+        path: &Path,
+        opened: &OpenedFile,
+    ) -> Result<Option<Rc<ProbedFile>>, AttachError> {
+        let Ok(key) = FileKey::of(&opened.file) else {
+            return Ok(None);
+        };
         if let Some(known) = self.plans.get(&key) {
             return Ok(known.clone());
         }
@@ -255,7 +306,11 @@ impl Prober {
         Ok(file)
     }
 
-    fn read(&mut self, path: &Path, opened: &OpenedFile) -> Result<Option<ProbedFile>, AttachError> {
+    fn read(
+        &mut self,
+        path: &Path,
+        opened: &OpenedFile,
+    ) -> Result<Option<ProbedFile>, AttachError> {
         let named = self.object.is_some();
         let bytes = match files::bytes(opened) {
             Ok(bytes) => bytes,
@@ -264,11 +319,20 @@ impl Prober {
         };
         let symbols = match ObjectSymbols::parse(&bytes) {
             Ok(symbols) => symbols,
-            Err(source) if named => return Err(AttachError::Object { path: path.to_owned(), source }),
+            Err(source) if named => {
+                return Err(AttachError::Object {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
             Err(_) => return Ok(None), // a font, an archive: mapped, but not code
         };
         let plan = plan(&symbols, &bytes, &self.options);
-        self.left_out.extend(plan.left_out.iter().map(|left| (path.to_owned(), left.clone())));
+        self.left_out.extend(
+            plan.left_out
+                .iter()
+                .map(|left| (path.to_owned(), left.clone())),
+        );
         if plan.functions.is_empty() && !(named && plan.left_out.is_empty()) {
             return Ok(None);
         }
@@ -276,19 +340,29 @@ impl Prober {
             return Err(self.no_allocator(path.display().to_string()));
         }
         let first_function = self.functions.len() as u32;
-        self.functions.extend(plan.functions.iter().map(|function| function.name.clone()));
-        Ok(Some(ProbedFile { path: path.to_owned(), plan, first_function }))
+        self.functions
+            .extend(plan.functions.iter().map(|function| function.name.clone()));
+        Ok(Some(ProbedFile {
+            path: path.to_owned(),
+            plan,
+            first_function,
+        }))
     }
 
-    fn nothing_found(&self, pid: u32) -> AttachError {
-        let name = info::read(pid).map(|info| format!(" ({})", info.comm)).unwrap_or_default();
+    /// The error for a process without anything to probe.
+    pub fn nothing_found(&self, pid: u32) -> AttachError {
+        let name = info::read(pid)
+            .map(|info| format!(" ({})", info.comm))
+            .unwrap_or_default();
         self.no_allocator(format!("process {pid}{name}"))
     }
 
     fn no_allocator(&self, place: String) -> AttachError {
         let hint = match &self.options.prefix {
             Some(_) => " with this prefix; leave out --symbols-prefix to look for the usual ones",
-            None if self.object.is_some() => "; if its functions have a prefix, name it with --symbols-prefix",
+            None if self.object.is_some() => {
+                "; if its functions have a prefix, name it with --symbols-prefix"
+            }
             None => {
                 "; is it static and stripped, or written in Go? name the file with --object, or a prefix with --symbols-prefix"
             }
@@ -308,13 +382,25 @@ fn probes(file: &ProbedFile) -> Vec<Probe> {
 
 fn add_probes(probes: &mut Vec<Probe>, number: u32, function: &PlannedFunction) {
     let ret_sites = matches!(function.ending, Ending::RetInstructions(_));
-    let cookie = |place| Cookie { function: number, call: function.call, place, ret_sites }.pack();
+    let cookie = |place| {
+        Cookie {
+            function: number,
+            call: function.call,
+            place,
+            ret_sites,
+        }
+        .pack()
+    };
     let program = match function.call.class {
         Class::Alloc => ProbeProgram::AllocEnter,
         Class::Realloc => ProbeProgram::ReallocEnter,
         Class::Free => ProbeProgram::FreeEnter,
     };
-    probes.push(Probe { program, offset: function.entry, cookie: cookie(Place::Entry) });
+    probes.push(Probe {
+        program,
+        offset: function.entry,
+        cookie: cookie(Place::Entry),
+    });
     match &function.ending {
         Ending::None => {}
         Ending::Trampoline => probes.push(Probe {
@@ -324,10 +410,16 @@ fn add_probes(probes: &mut Vec<Probe>, number: u32, function: &PlannedFunction) 
         }),
         Ending::RetInstructions(places) => {
             for offset in places {
-                let known = |probe: &Probe| probe.program == ProbeProgram::AllocRet && probe.offset == *offset;
+                let known = |probe: &Probe| {
+                    probe.program == ProbeProgram::AllocRet && probe.offset == *offset
+                };
                 // One `ret` may end several functions, by tail calls; the stack pointer tells the call.
                 if !probes.iter().any(known) {
-                    probes.push(Probe { program: ProbeProgram::AllocRet, offset: *offset, cookie: cookie(Place::Ret) });
+                    probes.push(Probe {
+                        program: ProbeProgram::AllocRet,
+                        offset: *offset,
+                        cookie: cookie(Place::Ret),
+                    });
                 }
             }
         }

@@ -48,7 +48,9 @@ fn wait(signals: &SigSet, sender: &watch::Sender<bool>) {
     loop {
         let Ok(_) = signals.wait() else { return };
         if sender.send_replace(true) {
-            eprintln!("memlens: interrupted twice: left without the last report; all probes are off");
+            eprintln!(
+                "memlens: interrupted twice: left without the last report; all probes are off"
+            );
             std::process::exit(i32::from(EXIT_FAILED));
         }
     }

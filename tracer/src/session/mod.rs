@@ -1,20 +1,20 @@
 //! One run of the program: resolve targets, place probes, gather, report, leave.
 
 mod attach;
-mod demo;
+pub mod demo;
 mod diagnose;
 mod interrupt;
 mod leaks;
 mod output;
 mod progress;
+mod start;
 mod target;
 mod trace;
 mod watch;
 
 use anyhow::Result;
 
-use crate::cli::config::{Command, Invocation};
-use crate::cli::{EXIT_FAILED, command_line};
+use crate::cli::{Command, EXIT_FAILED, Invocation, command_line};
 use crate::preflight::{self, Facts, Purpose};
 
 pub use attach::{ProbedFile, Prober};
@@ -37,6 +37,12 @@ pub fn run(invocation: Invocation) -> u8 {
 fn refuse_if_unable(action: &str) -> Result<Facts> {
     let facts = Facts::gather(None);
     let command = command_line(std::env::args_os());
-    preflight::refuse_if_unable(&facts, Purpose { action, command: &command })?;
+    preflight::refuse_if_unable(
+        &facts,
+        Purpose {
+            action,
+            command: &command,
+        },
+    )?;
     Ok(facts)
 }

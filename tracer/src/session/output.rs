@@ -26,14 +26,24 @@ pub enum Reader {
 impl<'a> Printer<'a> {
     /// A printer; `blocks` lists the live blocks of each stack.
     pub fn new(output: &'a Output, color: Color, blocks: bool) -> Self {
-        Self { output, colour: color.for_stdout(), blocks }
+        Self {
+            output,
+            colour: color.for_stdout(),
+            blocks,
+        }
     }
 
     /// Prints one report on standard output.
     pub fn print(&self, report: &Report) -> Result<Reader> {
         let mut out = io::BufWriter::new(io::stdout().lock());
         let written = if self.output.json {
-            json::write(report, json::JsonOptions { blocks: self.blocks }, &mut out)
+            json::write(
+                report,
+                json::JsonOptions {
+                    blocks: self.blocks,
+                },
+                &mut out,
+            )
         } else {
             text::write(report, &self.text_options(), &mut out).and_then(|()| writeln!(out))
         };
@@ -65,7 +75,8 @@ impl<'a> Printer<'a> {
 
     fn text_options(&self) -> text::TextOptions {
         let terminal = io::stdout().is_terminal();
-        let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+        let width =
+            terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
         text::TextOptions {
             width: width.filter(|_| terminal),
             colour: self.colour,

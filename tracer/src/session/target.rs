@@ -34,10 +34,17 @@ pub fn resolve(target: &Target) -> Result<Targets> {
             let files = startup_files(argv)?;
             let stopped = Stopped::spawn(argv)?;
             let comm = argv.first().map(PathBuf::from).and_then(|path| {
-                path.file_name().map(|name| name.to_string_lossy().into_owned())
+                path.file_name()
+                    .map(|name| name.to_string_lossy().into_owned())
             });
-            let process = Chosen { pid: stopped.pid(), comm: comm.unwrap_or_default() };
-            Ok(Targets { processes: vec![process], command: Some((stopped, files)) })
+            let process = Chosen {
+                pid: stopped.pid(),
+                comm: comm.unwrap_or_default(),
+            };
+            Ok(Targets {
+                processes: vec![process],
+                command: Some((stopped, files)),
+            })
         }
     }
 }
@@ -49,7 +56,10 @@ pub fn running(mut found: Resolution, name: Option<&str>) -> Result<Targets> {
     }
     if found.targets.is_empty() {
         let Some(last) = found.refusals.pop() else {
-            bail!("no process is named {}; list names with `ps -e -o pid,comm`", name.unwrap_or_default());
+            bail!(
+                "no process is named {}; list names with `ps -e -o pid,comm`",
+                name.unwrap_or_default()
+            );
         };
         for refusal in &found.refusals {
             eprintln!("memlens: {refusal}");
@@ -59,6 +69,12 @@ pub fn running(mut found: Resolution, name: Option<&str>) -> Result<Targets> {
     for refusal in &found.refusals {
         eprintln!("memlens: {refusal}");
     }
-    let processes = found.targets.into_iter().map(|target| Chosen { pid: target.pid, comm: target.comm });
-    Ok(Targets { processes: processes.collect(), command: None })
+    let processes = found.targets.into_iter().map(|target| Chosen {
+        pid: target.pid,
+        comm: target.comm,
+    });
+    Ok(Targets {
+        processes: processes.collect(),
+        command: None,
+    })
 }

@@ -46,7 +46,11 @@ impl Watcher {
     pub fn new(lifecycle: Events<LifecycleEvent>) -> io::Result<Self> {
         let rings = MappingEvents::open()?;
         let mappings = rings.into_iter().map(readable).collect::<io::Result<_>>()?;
-        Ok(Self { lifecycle: readable(lifecycle)?, mappings, exits: HashMap::new() })
+        Ok(Self {
+            lifecycle: readable(lifecycle)?,
+            mappings,
+            exits: HashMap::new(),
+        })
     }
 
     /// Watches a process for its end.
@@ -90,9 +94,13 @@ impl Watcher {
         for ring in &mut self.mappings {
             for mapped in ring.get_mut().drain() {
                 match mapped {
-                    Mapped::Process(pid) if self.exits.contains_key(&pid) => changes.push(Change::Map(pid)),
+                    Mapped::Process(pid) if self.exits.contains_key(&pid) => {
+                        changes.push(Change::Map(pid))
+                    }
                     Mapped::Process(_) => {}
-                    Mapped::Unknown => changes.extend(self.exits.keys().map(|pid| Change::Map(*pid))),
+                    Mapped::Unknown => {
+                        changes.extend(self.exits.keys().map(|pid| Change::Map(*pid)))
+                    }
                 }
             }
         }
@@ -115,13 +123,21 @@ fn readable<T: AsRawFd>(source: T) -> io::Result<AsyncFd<T>> {
 }
 
 async fn wait<T: AsRawFd>(source: &AsyncFd<T>) -> io::Result<()> {
-    source.readable().await?.clear_ready_matching(Ready::READABLE);
+    source
+        .readable()
+        .await?
+        .clear_ready_matching(Ready::READABLE);
     Ok(())
 }
 
 /// Waits for the first of several; for ever if there are none.
-async fn any<'a, T: AsRawFd + 'a>(sources: impl IntoIterator<Item = &'a AsyncFd<T>>) -> io::Result<()> {
-    let mut waits: Vec<_> = sources.into_iter().map(|source| Box::pin(wait(source))).collect();
+async fn any<'a, T: AsRawFd + 'a>(
+    sources: impl IntoIterator<Item = &'a AsyncFd<T>>,
+) -> io::Result<()> {
+    let mut waits: Vec<_> = sources
+        .into_iter()
+        .map(|source| Box::pin(wait(source)))
+        .collect();
     std::future::poll_fn(move |context| {
         for wait in &mut waits {
             if let std::task::Poll::Ready(result) = wait.as_mut().poll(context) {

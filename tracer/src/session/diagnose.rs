@@ -1,0 +1,150 @@
+//! `memlens doctor`: gathers what the diagnosis is made of.
+
+use std::io::{self, Write};
+
+use anyhow::Result;
+
+use super::attach::{AttachError, ProbedFile, Prober};
+use super::output::reader;
+use super::target::{self, Chosen};
+use crate::attach::plan::{AllocatorKind, Ending, PlannedFunction};
+use crate::attach::sites;
+use crate::cli::{DoctorConfig, Invocation, Target};
+use crate::doctor::{
+    AllocatorRow, Diagnosis, LeftOutRow, ProbeRow, ProbeTable, Speed, UntraceableRow,
+};
+use crate::preflight::{self, Facts};
+use crate::process::targets;
+
+/// Runs `memlens doctor`.
+pub fn run(invocation: &Invocation, config: &DoctorConfig) -> Result<u8> {
+    let mut diagnosis = Diagnosis {
+        findings: preflight::check(&Facts::gather(None)),
+        ..Diagnosis::default()
+    };
+    if config.probes {
+        diagnosis.probes = Some(Vec::new());
+    }
+    for process in processes(config)? {
+        examine(&mut diagnosis, config, &process);
+    }
+    let text = if config.json {
+        diagnosis.render_json()
+    } else {
+        diagnosis.render_text(invocation.color.for_stdout())
+    };
+    let mut out = io::stdout().lock();
+    reader(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
+    Ok(diagnosis.exit_code())
+}
+
+fn processes(config: &DoctorConfig) -> Result<Vec<Chosen>> {
+    let found = match &config.target {
+        Some(Target::Pids(pids)) => target::running(targets::by_pid(pids), None)?,
+        Some(Target::Name(name)) => target::running(targets::by_name(name.as_ref())?, Some(name))?,
+        Some(Target::Command(_)) | None => return Ok(Vec::new()),
+    };
+    Ok(found.processes)
+}
+
+/// Looks for the allocators of one process.
+fn examine(diagnosis: &mut Diagnosis, config: &DoctorConfig, process: &Chosen) {
+    let mut prober = Prober::new(&config.allocator, false);
+    let files = match prober.survey(process.pid) {
+        Ok(files) if files.is_empty() => Err(prober.nothing_found(process.pid)),
+        other => other,
+    };
+    match files {
+        Ok(files) => {
+            diagnosis
+                .allocators
+                .extend(files.iter().map(|file| allocator(process, file)));
+            if let Some(tables) = &mut diagnosis.probes {
+                tables.push(table(process, &prober, &files));
+            }
+        }
+        Err(error) => diagnosis.untraceable.push(untraceable(process, &error)),
+    }
+}
+
+fn untraceable(process: &Chosen, error: &AttachError) -> UntraceableRow {
+    UntraceableRow {
+        pid: process.pid,
+        comm: process.comm.clone(),
+        why: error.to_string(),
+    }
+}
+
+fn allocator(process: &Chosen, file: &ProbedFile) -> AllocatorRow {
+    AllocatorRow {
+        pid: process.pid,
+        comm: process.comm.clone(),
+        file: file.path.display().to_string(),
+        kind: kind(file.plan.allocator).to_owned(),
+        functions: file
+            .plan
+            .functions
+            .iter()
+            .map(|function| function.name.clone())
+            .collect(),
+    }
+}
+
+fn kind(allocator: AllocatorKind) -> &'static str {
+    match allocator {
+        AllocatorKind::Glibc => "glibc",
+        AllocatorKind::Musl => "musl",
+        AllocatorKind::Jemalloc => "jemalloc",
+        AllocatorKind::Tcmalloc => "tcmalloc",
+        AllocatorKind::Mimalloc => "mimalloc",
+        AllocatorKind::Unknown => "an allocator without a known name",
+    }
+}
+
+fn table(process: &Chosen, prober: &Prober, files: &[std::rc::Rc<ProbedFile>]) -> ProbeTable {
+    let probes = files.iter().flat_map(|file| {
+        file.plan
+            .functions
+            .iter()
+            .map(|function| probe(file, function))
+    });
+    let cannot = prober.left_out().iter().map(|(path, left)| LeftOutRow {
+        file: path.display().to_string(),
+        symbol: left.name.clone(),
+        reason: left.why.clone(),
+    });
+    let need_none = files.iter().flat_map(|file| {
+        file.plan.wrappers.iter().map(|wrapper| LeftOutRow {
+            file: file.path.display().to_string(),
+            symbol: wrapper.name.clone(),
+            reason: format!("needs no probe: {} does its work", wrapper.target),
+        })
+    });
+    ProbeTable {
+        pid: process.pid,
+        comm: process.comm.clone(),
+        probes: probes.collect(),
+        left_out: cannot.chain(need_none).collect(),
+    }
+}
+
+fn probe(file: &ProbedFile, function: &PlannedFunction) -> ProbeRow {
+    ProbeRow {
+        file: file.path.display().to_string(),
+        symbol: function.name.clone(),
+        aliases: function.aliases.clone(),
+        offset: function.entry,
+        from_entry: function.site.offset,
+        instruction: function.site.instruction.clone(),
+        speed: match function.site.speed {
+            sites::Speed::Fast => Speed::Fast,
+            sites::Speed::Slow => Speed::Slow,
+        },
+        ending: match &function.ending {
+            Ending::None => "not needed".to_owned(),
+            Ending::Trampoline => "return probe".to_owned(),
+            Ending::RetInstructions(places) => format!("{} ret instructions", places.len()),
+        },
+        why: function.site.why.clone(),
+    }
+}
