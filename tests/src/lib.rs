@@ -1,1 +1,23 @@
-//! Runs memlens against victims known to the byte.
+//! Runs memlens against victims known to the byte: programs, processes, reports and what they must say.
+//!
+//! Every process started here dies with its owner, every wait has a limit, and what the processes printed
+//! is shown when a test fails.
+
+pub mod cases;
+pub mod child;
+pub mod elf32;
+pub mod lines;
+pub mod load;
+pub mod memlens;
+pub mod need;
+pub mod paths;
+pub mod program;
+pub mod report;
+pub mod trace;
+pub mod victim;
+
+pub use memlens::Memlens;
+pub use program::Program;
+pub use report::{Live, Report};
+pub use trace::{Traced, trace};
+pub use victim::Victim;

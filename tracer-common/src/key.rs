@@ -29,7 +29,7 @@ pub struct AllocKey {
 pub struct LiveBlock {
     /// Bytes that the program asked for.
     pub size: u64,
-    /// `CLOCK_MONOTONIC` at the allocation, in nanoseconds, as coarse as the kernel's tick.
+    /// `CLOCK_MONOTONIC` at the allocation, in nanoseconds.
     pub time_ns: u64,
     /// Row of the stack tables.
     pub stack: u32,

@@ -87,7 +87,7 @@ pub fn weight(size: u64, interval: u64) -> (u64, u64) {
         // With x = size / interval: 1 / (1 - exp(-x)) = 1/x + 1/2 + x/12 - ..., the next term below 10^-8.
         interval * COUNT_ONE / size + COUNT_ONE / 2 + size * COUNT_ONE / interval / 12
     } else {
-        (COUNT_ONE << 32) / probability(size, interval)
+        (COUNT_ONE << 32) / probability(size, interval).max(1)
     };
     // size * count is about max(size, interval) * COUNT_ONE: below 2^61 where it is not the size itself.
     let bytes = if size >= 23 * interval {

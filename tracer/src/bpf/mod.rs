@@ -1,1 +1,12 @@
-//! Being built.
+//! The one door to the kernel: programs and maps in, plain values out. Nothing else uses aya.
+
+mod btf;
+mod links;
+mod live;
+mod load;
+mod sys;
+mod view;
+
+pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram};
+pub use live::LiveScan;
+pub use load::{Events, LoadError, Settings, Tracer};

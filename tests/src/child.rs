@@ -1,0 +1,119 @@
+//! A child process that cannot outlive its owner.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// How often a wait looks again.
+const POLL: Duration = Duration::from_millis(5);
+
+/// A process started here: killed when dropped, and when the thread that started it dies.
+#[derive(Debug)]
+pub struct Owned {
+    child: Child,
+    what: String,
+}
+
+impl Owned {
+    /// Starts a command.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let what = format!("{command:?}");
+        // SAFETY: between fork and exec only prctl is called, which is safe there and touches no memory.
+        unsafe {
+            command.pre_exec(|| {
+                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0 {
+                    Ok(())
+                } else {
+                    Err(std::io::Error::last_os_error())
+                }
+            });
+        }
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {what}"))?;
+        Ok(Self { child, what })
+    }
+
+    /// The command as it was started.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Its PID.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its standard library handle, for the pipes.
+    pub fn handle(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Sends it a signal, unless it has ended already.
+    pub fn signal(&mut self, signal: i32) -> Result<()> {
+        if self.ended()?.is_some() {
+            return Ok(());
+        }
+        send_signal(self.pid(), signal).with_context(|| format!("to {}", self.what))
+    }
+
+    /// Its status, if it has ended.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        self.child
+            .try_wait()
+            .with_context(|| format!("cannot wait for {}", self.what))
+    }
+
+    /// Waits until it ends, for so long at most.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            if start.elapsed() > limit {
+                bail!("{} still runs after {limit:?}", self.what);
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // Both fail only where the process has been waited for already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal to one process.
+pub fn send_signal(pid: u32, signal: i32) -> Result<()> {
+    let pid = i32::try_from(pid).context("a PID fits a signed number")?;
+    // SAFETY: kill takes two integers and touches no memory.
+    if unsafe { libc::kill(pid, signal) } == 0 {
+        return Ok(());
+    }
+    Err(std::io::Error::last_os_error())
+        .with_context(|| format!("cannot send signal {signal} to PID {pid}"))
+}
+
+/// Polls until something is there, for so long at most.
+pub fn until<T>(
+    what: &str,
+    limit: Duration,
+    mut look: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        if start.elapsed() > limit {
+            bail!("{what}: not within {limit:?}");
+        }
+        std::thread::sleep(POLL);
+    }
+}

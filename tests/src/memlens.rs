@@ -1,0 +1,253 @@
+//! A running memlens: start it, wait until it traces, read its reports, end it.
+
+use std::ffi::OsStr;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::child::Owned;
+use crate::lines::{Lines, NoLine};
+use crate::report::Report;
+use crate::{need, paths};
+
+/// How long memlens may take until it traces, and until it has ended.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How the line begins that says that the probes are on.
+const TRACING: &str = "memlens: tracing";
+
+/// A running memlens. Its command and output are shown when the test fails.
+#[derive(Debug)]
+pub struct Memlens {
+    child: Owned,
+    output: Lines,
+    errors: Lines,
+    status: Option<ExitStatus>,
+}
+
+/// A memlens that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How.
+    pub status: ExitStatus,
+    /// Lines of standard output.
+    pub output: Vec<String>,
+    /// Lines of standard error.
+    pub errors: Vec<String>,
+}
+
+impl Memlens {
+    /// Starts memlens with arguments, which must be all it needs.
+    pub fn start<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Self> {
+        let mut command = Command::new(paths::memlens()?);
+        command.args(args);
+        Self::start_command(command)
+    }
+
+    /// Starts a command that runs memlens.
+    pub fn start_command(mut command: Command) -> Result<Self> {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = Owned::start(&mut command)?;
+        let (Some(output), Some(errors)) =
+            (child.handle().stdout.take(), child.handle().stderr.take())
+        else {
+            bail!("{} was started without pipes", child.what());
+        };
+        Ok(Self {
+            child,
+            output: Lines::of(output),
+            errors: Lines::of(errors),
+            status: None,
+        })
+    }
+
+    /// Traces the leaks of a process, as JSON, with every stack in the report; returns once the probes are on.
+    ///
+    /// Only the last report is printed unless an interval is among the other arguments.
+    pub fn leaks(pid: u32, more: &[&str]) -> Result<Self> {
+        Self::leaks_of(&["-p", &pid.to_string()], more)
+    }
+
+    /// Like [`Memlens::leaks`], for any target.
+    pub fn leaks_of(target: &[&str], more: &[&str]) -> Result<Self> {
+        need::root()?;
+        let has_interval = more
+            .first()
+            .is_some_and(|first| first.parse::<f64>().is_ok());
+        let mut args = vec!["leaks"];
+        args.extend(target);
+        if !has_interval {
+            args.push("3600");
+        }
+        args.extend(more);
+        for (flag, value) in [("--json", None), ("--top", Some("1000000"))] {
+            if !more.contains(&flag) {
+                args.push(flag);
+                args.extend(value);
+            }
+        }
+        let mut memlens = Self::start(args)?;
+        memlens.wait_until_tracing()?;
+        Ok(memlens)
+    }
+
+    /// Runs memlens to its end.
+    pub fn run<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Ended> {
+        Self::start(args)?.wait()
+    }
+
+    /// Its PID.
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// Waits for the line that says that the probes are on.
+    pub fn wait_until_tracing(&mut self) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let left = LIMIT.saturating_sub(start.elapsed());
+            match self.errors.next(left) {
+                Ok(line) if line.starts_with(TRACING) => return Ok(()),
+                Ok(_) => {}
+                Err(NoLine::TimedOut) => bail!("memlens does not trace after {LIMIT:?}"),
+                Err(NoLine::Ended) => {
+                    let status = self.child.wait(LIMIT)?;
+                    bail!(
+                        "memlens ended before it traced ({status}): {}",
+                        self.errors.shown()
+                    );
+                }
+            }
+        }
+    }
+
+    /// The next line of standard output.
+    pub fn line(&mut self, limit: Duration) -> Result<String, NoLine> {
+        self.output.next(limit)
+    }
+
+    /// The next report.
+    pub fn report(&mut self, limit: Duration) -> Result<Report> {
+        let line = self
+            .output
+            .next(limit)
+            .map_err(|why| anyhow::anyhow!("no report came: {why:?}"))?;
+        Report::parse(&line)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&mut self, signal: i32) -> Result<()> {
+        self.child.signal(signal)
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(mut self) -> Result<Ended> {
+        let status = self.child.wait(LIMIT)?;
+        self.status = Some(status);
+        self.output.join();
+        self.errors.join();
+        Ok(Ended {
+            status,
+            output: self.output.all(),
+            errors: self.errors.all(),
+        })
+    }
+
+    /// Presses Ctrl-C and waits for the end.
+    pub fn interrupt(mut self) -> Result<Ended> {
+        self.signal(libc::SIGINT)?;
+        self.wait()
+    }
+
+    /// Presses Ctrl-C; the last report, of a memlens that ended well.
+    pub fn stop(self) -> Result<Report> {
+        self.interrupt()?.last_report()
+    }
+}
+
+impl Ended {
+    /// All reports on standard output (`--json`).
+    pub fn reports(&self) -> Result<Vec<Report>> {
+        self.output
+            .iter()
+            .filter(|line| line.starts_with('{'))
+            .map(|line| Report::parse(line))
+            .collect()
+    }
+
+    /// The last report, of a memlens that ended with code 0.
+    pub fn last_report(&self) -> Result<Report> {
+        ensure!(
+            self.status.code() == Some(0),
+            "memlens ended with {}: {}",
+            self.status,
+            self.errors.join("\n")
+        );
+        self.final_report()
+    }
+
+    /// The last report, whatever the exit code.
+    pub fn final_report(&self) -> Result<Report> {
+        let report = self
+            .reports()?
+            .pop()
+            .context("memlens ended without a report")?;
+        ensure!(report.last, "the last report does not say that it is");
+        Ok(report)
+    }
+
+    /// That memlens refused: exit code 2, nothing on standard output, one line on standard error with these words.
+    pub fn refused_with(&self, words: &[&str]) -> Result<()> {
+        self.failed_with(words)?;
+        ensure!(
+            self.output.is_empty(),
+            "a refusal printed to standard output: {:?}",
+            self.output
+        );
+        Ok(())
+    }
+
+    /// Like [`Ended::refused_with`], where there may be reports before the failure.
+    pub fn failed_with(&self, words: &[&str]) -> Result<()> {
+        ensure!(
+            self.status.code() == Some(2),
+            "{}, not exit code 2: {}",
+            self.status,
+            self.errors.join("\n")
+        );
+        let lines: Vec<_> = self
+            .errors
+            .iter()
+            .filter(|line| !line.trim().is_empty() && !line.starts_with(TRACING))
+            .collect();
+        ensure!(
+            lines.len() == 1,
+            "{} lines on standard error, not one: {lines:?}",
+            lines.len()
+        );
+        let line = lines[0].to_lowercase();
+        for word in words {
+            ensure!(
+                line.contains(&word.to_lowercase()),
+                "the message does not say {word:?}: {}",
+                lines[0]
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Memlens {
+    fn drop(&mut self) {
+        let status = self
+            .status
+            .map_or_else(|| "was running".to_string(), |status| status.to_string());
+        // Shown by the test runner only where the test fails.
+        println!("--- {} {status}", self.child.what());
+        println!("--- standard output:\n{}", self.output.shown());
+        println!("--- standard error:\n{}", self.errors.shown());
+    }
+}

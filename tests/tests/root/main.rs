@@ -1,0 +1,14 @@
+//! End-to-end tests that load BPF programs: root only, one at a time (`cargo xtask test`).
+
+mod accounting;
+mod allocators;
+mod events;
+mod faults;
+mod filters;
+mod lifecycle;
+mod losses;
+mod outputs;
+mod programs;
+mod refusals;
+mod stacks;
+mod targets;

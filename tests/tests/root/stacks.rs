@@ -1,0 +1,251 @@
+//! Stacks and names: the right functions in the right order, with file and line, also after the code has gone.
+
+use anyhow::{Context, Result, ensure};
+use memlens_tests::cases::LEAK_EACH;
+use memlens_tests::report::{Frame, Report};
+use memlens_tests::{Live, Memlens, Program, Victim, trace};
+
+/// Every function's caller, and its callers, each directly above the other.
+#[test]
+fn frames_are_in_order() -> Result<()> {
+    for function in LEAK_EACH {
+        // Between the allocator and these stands strdup, which keeps no frame pointer.
+        if function.starts_with("str") {
+            continue;
+        }
+        let report = trace(Program::new("leak_each").command(&[function])?, &[])?.report;
+        let stack = report.stacks.first().context("no stack")?;
+        let leak = format!("leak_{function}");
+        let names = [leak.as_str(), "leak_inner", "leak_outer", "main"];
+        ensure!(
+            stack.has_run(&names),
+            "{function}: {:?}, not {names:?}",
+            stack.names()
+        );
+        let first = stack.frames.first().context("no frame")?;
+        ensure!(
+            first.is(&leak),
+            "{function}: the innermost frame is {:?}, not its caller",
+            first.symbol
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn the_immediate_caller_may_be_a_library() -> Result<()> {
+    let report = trace(Program::new("leak_each").command(&["strdup"])?, &[])?.report;
+    let frame = first_frame(&report)?;
+    ensure!(
+        frame
+            .symbol
+            .as_deref()
+            .is_some_and(|name| name.contains("strdup")),
+        "{frame:?}"
+    );
+    ensure!(
+        frame
+            .module
+            .as_deref()
+            .is_some_and(|path| path.contains("libc")),
+        "{frame:?}"
+    );
+    let report = trace(Program::new("leak_new").command(&["new"])?, &[])?.report;
+    let frame = first_frame(&report)?;
+    ensure!(frame.is("operator new"), "not demangled: {frame:?}");
+    Ok(())
+}
+
+#[test]
+fn file_and_line_come_from_debug_information() -> Result<()> {
+    let traced = trace(Program::new("leak_each").command(&["malloc"])?, &[])?;
+    let source = std::fs::read_to_string(memlens_tests::paths::victims().join("leak_each.c"))?;
+    let number = source
+        .lines()
+        .position(|line| line.contains("leak_malloc(void) {"))
+        .context("leak_malloc is in leak_each.c")?;
+    let frame = first_frame(&traced.report)?;
+    ensure!(
+        frame
+            .file
+            .as_deref()
+            .is_some_and(|file| file.ends_with("leak_each.c")),
+        "{frame:?}"
+    );
+    ensure!(frame.line == Some(number as u32 + 1), "{frame:?}");
+    ensure!(
+        frame.build_id.is_some() || frame.module.is_some(),
+        "{frame:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn rust_names_are_demangled() -> Result<()> {
+    let report = trace(Program::new("leak_rust").command(&[])?, &[])?.report;
+    let stacks = report.stacks_with("leak_vec");
+    ensure!(stacks.len() == 1, "{} stacks with leak_vec", stacks.len());
+    ensure!(
+        stacks[0]
+            .frames
+            .iter()
+            .any(|frame| frame.symbol.as_deref() == Some("leak_rust::leak_vec")),
+        "{:?}",
+        stacks[0].names()
+    );
+    Ok(())
+}
+
+/// A program without symbols: module and offset, a reason, and never an empty name.
+#[test]
+fn frames_without_symbols_say_where_they_are() -> Result<()> {
+    let report = trace(
+        Program::new("leak_each").flag("-s").command(&["malloc"])?,
+        &[],
+    )?
+    .report;
+    let frame = first_frame(&report)?;
+    ensure!(
+        frame.symbol.is_none(),
+        "a name for stripped code: {frame:?}"
+    );
+    ensure!(
+        frame
+            .module
+            .as_deref()
+            .is_some_and(|path| path.ends_with("leak_each")),
+        "{frame:?}"
+    );
+    ensure!(frame.module_offset.is_some(), "{frame:?}");
+    ensure!(frame.build_id.is_some(), "{frame:?}");
+    ensure!(
+        frame.missing.as_deref().is_some_and(|why| !why.is_empty()),
+        "no reason: {frame:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn no_name_is_ever_empty() -> Result<()> {
+    for victim in ["leak_rust", "throw_across", "sizes"] {
+        let report = trace(Program::new(victim).command(&[])?, &[])?.report;
+        let mut frames = report.stacks.iter().flat_map(|stack| &stack.frames);
+        ensure!(
+            frames.all(|frame| frame.symbol.as_deref() != Some("")),
+            "{victim} has an empty name"
+        );
+    }
+    Ok(())
+}
+
+/// Two stacks that differ in one call site deep down are two stacks.
+#[test]
+fn different_stacks_are_told_apart() -> Result<()> {
+    let traced = trace(Program::new("many_stacks").command(&["10"])?, &[])?;
+    traced
+        .report
+        .check_exact(traced.pid, Live::new(102_400, 1024))?;
+    assert_eq!(traced.report.stacks_total, 1024);
+    for stack in traced.report.stacks_with("leak_here") {
+        ensure!(
+            stack.totals.live() == Live::new(100, 1),
+            "two stacks are mixed: {:?}",
+            stack.totals
+        );
+        let depth = stack
+            .frames
+            .iter()
+            .filter(|frame| frame.is("descend"))
+            .count();
+        ensure!(depth == 11, "{depth} frames of descend, not 11");
+    }
+    assert_eq!(traced.report.stacks_with("leak_here").len(), 1024);
+    Ok(())
+}
+
+#[test]
+fn a_stack_that_is_too_deep_is_marked() -> Result<()> {
+    let deep = trace(Program::new("deep_recursion").command(&["400"])?, &[])?.report;
+    let stack = deep.stacks.first().context("no stack")?;
+    ensure!(stack.is_truncated(), "400 frames are not marked as cut");
+    ensure!(
+        stack.has_run(&["bottom", "dive", "dive"]),
+        "{:?}",
+        stack.names()
+    );
+    let shallow = trace(Program::new("deep_recursion").command(&["20"])?, &[])?.report;
+    let stack = shallow.stacks.first().context("no stack")?;
+    ensure!(stack.has("main"), "20 frames do not reach main");
+    Ok(())
+}
+
+#[test]
+fn stack_depth_limits_frames() -> Result<()> {
+    let report = trace(
+        Program::new("deep_recursion").command(&["60"])?,
+        &["--stack-depth", "8"],
+    )?
+    .report;
+    let stack = report.stacks.first().context("no stack")?;
+    let real = stack
+        .frames
+        .iter()
+        .filter(|frame| frame.inlined != Some(true))
+        .count();
+    ensure!(real <= 8, "{real} frames, 8 asked for");
+    ensure!(stack.has_run(&["bottom", "dive"]), "{:?}", stack.names());
+    ensure!(stack.is_truncated(), "not marked as cut");
+    Ok(())
+}
+
+/// A library that was closed keeps its names, although another stands at its place.
+#[test]
+fn a_closed_library_keeps_its_names() -> Result<()> {
+    let library = |name: &str, size: u32| -> Result<String> {
+        let path = Program::library("dlopen_library")
+            .flag(format!("-DNAME={name}"))
+            .flag(format!("-DSIZE={size}"))
+            .build()?;
+        Ok(path.display().to_string())
+    };
+    let (first, second) = (library("leak_first", 1100)?, library("leak_second", 130)?);
+    let mut victim = Victim::start(Program::new("dlopen_leak").command(&[&first, &second])?)?;
+    let mut memlens = Memlens::leaks(victim.pid(), &["1"])?;
+    victim.go_to("first")?;
+    // The library stays open over two reports, as a plug-in in use does.
+    for _ in 0..2 {
+        memlens.report(std::time::Duration::from_secs(20))?;
+    }
+    victim.go_to("done")?;
+    let report = memlens.stop()?;
+    report.check_complete()?;
+    report.check_balance()?;
+    report.check_function("leak_first", Live::new(11_000, 10))?;
+    report.check_function("leak_second", Live::new(2_600, 20))
+}
+
+/// A process that ends before the report still has names in it.
+#[test]
+fn names_outlive_the_process() -> Result<()> {
+    let mut victim = Victim::start(Program::new("exit_with_live").command(&["exit"])?)?;
+    let memlens = Memlens::leaks(victim.pid(), &[])?;
+    victim.go()?;
+    victim.wait()?;
+    // Gone for good: the report is made from what was read while it lived.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let report = memlens.interrupt()?.last_report()?;
+    report.check_function("leak_three", Live::new(30_000, 3))
+}
+
+fn first_frame(report: &Report) -> Result<&Frame> {
+    report
+        .stacks
+        .first()
+        .and_then(|stack| {
+            stack
+                .frames
+                .iter()
+                .find(|frame| frame.inlined != Some(true))
+        })
+        .context("no stack with a frame")
+}

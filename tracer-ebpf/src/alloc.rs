@@ -1,0 +1,370 @@
+//! Allocations, from the entry of the outermost call to its return.
+
+use core::ptr::read_volatile;
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::pt_regs;
+use aya_ebpf::helpers::bpf_get_prandom_u32;
+use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_ns};
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use tracer_common::call::{Arg, Call, Cookie};
+use tracer_common::config::Process;
+use tracer_common::key::{AllocKey, LiveBlock};
+use tracer_common::loss::Loss;
+use tracer_common::pairing::{Nesting, Pending, nesting};
+use tracer_common::sampling;
+use tracer_common::stack::Registers;
+
+use crate::account;
+use crate::emit;
+use crate::globals;
+use crate::loss;
+use crate::memory::read_user;
+use crate::stack;
+use crate::thread::{self, Thread};
+
+/// The cookie of the probe that was hit.
+#[inline(always)]
+pub fn cookie(ctx: &impl EbpfContext) -> Cookie {
+    // SAFETY: the context is the one that the kernel gave.
+    Cookie::unpack(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) })
+}
+
+/// The value of an integer argument; 0 for none.
+///
+/// # Safety
+///
+/// `regs` must be the context of the running program.
+#[inline(always)]
+pub unsafe fn argument(regs: *const pt_regs, arg: Option<Arg>) -> u64 {
+    // Volatile, and all of them: the compiler would otherwise compute the register's offset, and the verifier allows
+    // constant offsets into the context only.
+    // SAFETY: fields of the context, as the caller promises.
+    let (first, second, third, fourth) = unsafe {
+        (
+            read_volatile(&raw const (*regs).rdi),
+            read_volatile(&raw const (*regs).rsi),
+            read_volatile(&raw const (*regs).rdx),
+            read_volatile(&raw const (*regs).rcx),
+        )
+    };
+    match arg {
+        Some(Arg::First) => first,
+        Some(Arg::Second) => second,
+        Some(Arg::Third) => third,
+        Some(Arg::Fourth) => fourth,
+        None => 0,
+    }
+}
+
+/// Bytes asked for; `None` if the product overflows, which every allocator refuses.
+#[inline(always)]
+fn requested(regs: *const pt_regs, call: &Call) -> Option<u64> {
+    // SAFETY: the registers of the running program.
+    let size = unsafe { argument(regs, call.size) };
+    if call.count.is_none() {
+        return Some(size);
+    }
+    // SAFETY: as above.
+    let count = unsafe { argument(regs, call.count) };
+    // Blocks are below 2^47 bytes, so a product of 2^48 and more fails; a 128-bit multiplication is not to be had.
+    let (small, large) = if size < count {
+        (size, count)
+    } else {
+        (count, size)
+    };
+    let fits = large >> 32 == 0 || small == 0 || (small >> 16 == 0 && large >> 48 == 0);
+    fits.then(|| small * large)
+}
+
+/// Whether a block of this size is to be tracked: filters, then the sample.
+#[inline(always)]
+fn wanted(thread: *mut Thread, size: u64) -> bool {
+    if size < globals::min_size() || size > globals::max_size() {
+        return false;
+    }
+    let interval = globals::sample_bytes();
+    if interval == 0 {
+        return true;
+    }
+    // SAFETY: only this thread writes its state.
+    unsafe {
+        if (*thread).budget == 0 {
+            (*thread).budget = sampling::next_distance(bpf_get_prandom_u32(), interval);
+        }
+        if (*thread).budget > size {
+            (*thread).budget -= size;
+            return false;
+        }
+        (*thread).budget = sampling::next_distance(bpf_get_prandom_u32(), interval);
+    }
+    true
+}
+
+/// Clears the way for a new outermost call; `false` if the new call happens inside the open one.
+///
+/// A call that was left without a return gives back the block that it had taken out of the live map: the
+/// block may still be there, and a leak tracer must not forget it.
+#[inline(always)]
+fn begin(thread: *mut Thread, process: *mut Process, sp: u64) -> bool {
+    // SAFETY: only this thread writes its state; both pointers were checked for null.
+    let (open, trampoline) = unsafe { (&mut (*thread).pending, (*process).trampoline) };
+    match nesting(open, sp, trampoline, read_user) {
+        Nesting::Outermost => true,
+        Nesting::Inner => false,
+        Nesting::Stale => {
+            loss::count(Loss::MissedReturns);
+            if open.has(Pending::HAS_OLD) {
+                // SAFETY: as above.
+                let key = AllocKey {
+                    addr: open.old_addr,
+                    owner: unsafe { (*process).owner },
+                };
+                account::put_back(&key, &open.old);
+            }
+            open.sp = 0;
+            true
+        }
+    }
+}
+
+/// Notes the call, so that its return can be told.
+#[inline(always)]
+fn open(thread: *mut Thread, regs: *const pt_regs, cookie: &Cookie, size: u64) {
+    let mut flags = 0;
+    if cookie.call.frees_on_failure {
+        flags |= Pending::FREES_ON_FAILURE;
+    }
+    if wanted(thread, size) {
+        flags |= Pending::RECORD;
+    }
+    // SAFETY: only this thread writes its state; the registers are the running program's.
+    unsafe {
+        let pending = &mut (*thread).pending;
+        pending.ret = if cookie.ret_sites {
+            read_user((*regs).rsp).unwrap_or(0)
+        } else {
+            0
+        };
+        pending.size = size;
+        pending.out = argument(regs, cookie.call.out);
+        pending.old_addr = 0;
+        pending.function = cookie.function;
+        pending.flags = flags;
+        pending.sp = (*regs).rsp;
+    }
+}
+
+/// A function that returns a new block was entered.
+#[inline(always)]
+pub fn enter(ctx: &ProbeContext) {
+    let Some((thread, process)) = thread::current() else {
+        return;
+    };
+    let cookie = cookie(ctx);
+    let Some(size) = requested(ctx.regs, &cookie.call) else {
+        return;
+    };
+    // SAFETY: the registers of the running program.
+    if begin(thread, process, unsafe { (*ctx.regs).rsp }) {
+        open(thread, ctx.regs, &cookie, size);
+    }
+}
+
+/// A function that replaces a block was entered. The old block leaves the live map now, since its address
+/// may be handed out to another thread before this call returns.
+#[inline(always)]
+pub fn enter_realloc(ctx: &ProbeContext) {
+    let Some((thread, process)) = thread::current() else {
+        return;
+    };
+    let cookie = cookie(ctx);
+    let Some(size) = requested(ctx.regs, &cookie.call) else {
+        return;
+    };
+    // SAFETY: the registers of the running program.
+    if !begin(thread, process, unsafe { (*ctx.regs).rsp }) {
+        return;
+    }
+    open(thread, ctx.regs, &cookie, size);
+    // SAFETY: as above; only this thread writes its state.
+    unsafe {
+        let old_addr = argument(ctx.regs, cookie.call.old);
+        let pending = &mut (*thread).pending;
+        pending.old_addr = old_addr;
+        if old_addr == 0 || globals::trace() != 0 {
+            return;
+        }
+        if let Some(old) = account::take(&AllocKey {
+            addr: old_addr,
+            owner: (*process).owner,
+        }) {
+            pending.old = old;
+            pending.flags |= Pending::HAS_OLD;
+        }
+    }
+}
+
+/// A call returned through the kernel's trampoline: the return address has been popped.
+#[inline(always)]
+pub fn leave_by_trampoline(ctx: &RetProbeContext) {
+    let Some(thread) = thread::existing() else {
+        return;
+    };
+    // SAFETY: the registers of the running program; the state was checked for null.
+    unsafe {
+        let regs = ctx.regs;
+        let slot = (*regs).rsp.wrapping_sub(8);
+        if (*thread).pending.sp != slot {
+            return;
+        }
+        let Some(process) = thread::process_of(thread) else {
+            return;
+        };
+        if (*process).trampoline == 0 {
+            // The popped return address is still there: it is the trampoline's.
+            (*process).trampoline = read_user(slot).unwrap_or(0);
+        }
+        let caller = Registers {
+            ip: (*regs).rip,
+            sp: (*regs).rsp,
+            bp: (*regs).rbp,
+        };
+        leave(
+            cookie(ctx).function,
+            thread,
+            process,
+            slot,
+            (*regs).rax,
+            caller,
+        );
+    }
+}
+
+/// A call is about to return: the return address is still on the stack.
+#[inline(always)]
+pub fn leave_by_ret(ctx: &ProbeContext) {
+    let Some(thread) = thread::existing() else {
+        return;
+    };
+    // SAFETY: as in `leave_by_trampoline`.
+    unsafe {
+        let regs = ctx.regs;
+        let slot = (*regs).rsp;
+        if (*thread).pending.sp != slot {
+            return;
+        }
+        let Some(process) = thread::process_of(thread) else {
+            return;
+        };
+        let caller = Registers {
+            ip: (*thread).pending.ret,
+            sp: slot + 8,
+            bp: (*regs).rbp,
+        };
+        // A `ret` may serve several functions, by tail calls: the stack pointer alone tells the call.
+        leave(
+            (*thread).pending.function,
+            thread,
+            process,
+            slot,
+            (*regs).rax,
+            caller,
+        );
+    }
+}
+
+/// Closes the open call if it is this one, and accounts for what it did.
+#[inline(always)]
+fn leave(
+    function: u32,
+    thread: *mut Thread,
+    process: *mut Process,
+    slot: u64,
+    rax: u64,
+    caller: Registers,
+) {
+    // SAFETY: only this thread writes its state; both pointers were checked for null.
+    let (pending, owner) = unsafe { (&mut (*thread).pending, (*process).owner) };
+    if !pending.ends_at(slot, function) {
+        return;
+    }
+    pending.sp = 0;
+    let addr = result(pending, rax);
+    if globals::trace() != 0 {
+        if pending.has(Pending::RECORD) {
+            emit::call(function, addr, pending.size, pending.old_addr, caller.ip);
+        }
+        return;
+    }
+    if pending.old_addr != 0 {
+        release_old(
+            pending,
+            &AllocKey {
+                addr: pending.old_addr,
+                owner,
+            },
+            addr == 0,
+        );
+    }
+    if addr == 0 || !pending.has(Pending::RECORD) {
+        return;
+    }
+    let size = pending.size;
+    // SAFETY: as above.
+    let row = unsafe {
+        stack::capture(
+            &raw mut (*thread).walk,
+            caller,
+            owner,
+            (*thread).slot.wrapping_sub(1),
+        )
+    };
+    // SAFETY: a helper without arguments.
+    let time_ns = unsafe { bpf_ktime_get_ns() };
+    account::insert(
+        &AllocKey { addr, owner },
+        &LiveBlock {
+            size,
+            time_ns,
+            stack: row,
+            function,
+        },
+    );
+}
+
+/// Address of the new block; 0 if the call failed.
+#[inline(always)]
+fn result(pending: &Pending, rax: u64) -> u64 {
+    if pending.out == 0 {
+        return rax;
+    }
+    if rax as u32 != 0 {
+        return 0; // an error number, as an int
+    }
+    match read_user(pending.out) {
+        Some(addr) => addr,
+        None => {
+            loss::count(Loss::UnreadableResult);
+            0
+        }
+    }
+}
+
+/// Settles the block that a `realloc` was given: released, or put back where the call failed.
+///
+/// A failed call with size 0 has released it: glibc, jemalloc with `zero_realloc:free` and tcmalloc return NULL then,
+/// and the others return a block.
+#[inline(always)]
+fn release_old(pending: &Pending, key: &AllocKey, failed: bool) {
+    let kept = failed && pending.size != 0 && !pending.has(Pending::FREES_ON_FAILURE);
+    if !pending.has(Pending::HAS_OLD) {
+        if !kept {
+            loss::count(Loss::UnknownFrees);
+        }
+    } else if kept {
+        account::put_back(key, &pending.old);
+    } else {
+        account::count_free(&pending.old);
+    }
+}

@@ -1,0 +1,47 @@
+//! Releases.
+
+use aya_ebpf::programs::ProbeContext;
+use tracer_common::key::AllocKey;
+use tracer_common::loss::Loss;
+use tracer_common::pairing::{Nesting, nesting};
+
+use crate::account;
+use crate::alloc::{argument, cookie};
+use crate::emit;
+use crate::globals;
+use crate::loss;
+use crate::memory::read_user;
+use crate::thread;
+
+/// A function that releases a block was entered.
+#[inline(always)]
+pub fn enter(ctx: &ProbeContext) {
+    let Some((thread, process)) = thread::current() else {
+        return;
+    };
+    let cookie = cookie(ctx);
+    // SAFETY: the registers of the running program; both pointers were checked for null.
+    unsafe {
+        let addr = argument(ctx.regs, cookie.call.old);
+        if addr == 0 {
+            return;
+        }
+        // `realloc` frees its old block through `free`, and settles it on its own.
+        let open = &(*thread).pending;
+        if nesting(open, (*ctx.regs).rsp, (*process).trampoline, read_user) == Nesting::Inner {
+            return;
+        }
+        if globals::trace() != 0 {
+            let caller = read_user((*ctx.regs).rsp).unwrap_or(0);
+            emit::call(cookie.function, addr, 0, 0, caller);
+            return;
+        }
+        match account::take(&AllocKey {
+            addr,
+            owner: (*process).owner,
+        }) {
+            Some(block) => account::count_free(&block),
+            None => loss::count(Loss::UnknownFrees),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The trace's constants, written by user space before the programs are loaded.
+
+use tracer_common::config::Config;
+use tracer_common::limits;
+
+#[unsafe(no_mangle)]
+static CONFIG: Config = Config {
+    sample_bytes: 0,
+    min_size: 0,
+    max_size: u64::MAX,
+    max_stacks: limits::MAX_STACKS,
+    max_frames: limits::MAX_FRAMES,
+    stack_depth: limits::MAX_DEPTH,
+    trace: 0,
+    task_signal: 0,
+    signal_live: 0,
+    task_tgid: 0,
+    reserved: 0,
+};
+
+/// A function that reads one field of the configuration.
+///
+/// The read is volatile because the compiler must not believe the value above; the verifier knows the
+/// value that user space froze, and drops the branches that it rules out.
+macro_rules! fields {
+    ($($(#[$doc:meta])* $field:ident: $type:ty;)*) => {
+        $(
+            $(#[$doc])*
+            #[inline(always)]
+            pub fn $field() -> $type {
+                // SAFETY: CONFIG is a live static, and its fields are plain integers.
+                unsafe { core::ptr::read_volatile(&raw const CONFIG.$field) }
+            }
+        )*
+    };
+}
+
+fields! {
+    /// Mean bytes between two samples; 0 traces every block.
+    sample_bytes: u64;
+    /// Smaller requests are not tracked.
+    min_size: u64;
+    /// Larger requests are not tracked.
+    max_size: u64;
+    /// Rows of the stack tables.
+    max_stacks: u32;
+    /// Entries of the frame store.
+    max_frames: u32;
+    /// Frames kept of one stack.
+    stack_depth: u32;
+    /// 1: send every event instead of keeping accounts.
+    trace: u32;
+    /// Offset of `task_struct.signal`; 0 where unknown.
+    task_signal: u32;
+    /// Offset of `signal_struct.live`; 0 where unknown.
+    signal_live: u32;
+    /// Offset of `task_struct.tgid`; 0 where unknown.
+    task_tgid: u32;
+}

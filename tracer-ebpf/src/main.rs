@@ -1,0 +1,97 @@
+//! Entry points of the BPF programs, and little else: the work sits in the modules.
+#![no_std]
+#![no_main]
+#![allow(internal_features, reason = "BPF atomics exist as an intrinsic only")]
+#![feature(core_intrinsics)]
+
+mod account;
+mod alloc;
+mod emit;
+mod free;
+mod globals;
+mod loss;
+mod maps;
+mod memory;
+mod process;
+mod stack;
+mod thread;
+
+use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
+use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
+
+/// A function that returns a new block was entered.
+#[uprobe]
+fn alloc_enter(ctx: ProbeContext) -> u32 {
+    alloc::enter(&ctx);
+    0
+}
+
+/// A function that replaces a block by another was entered.
+#[uprobe]
+fn realloc_enter(ctx: ProbeContext) -> u32 {
+    alloc::enter_realloc(&ctx);
+    0
+}
+
+/// Either of them returned; seen by the kernel's return trampoline.
+#[uretprobe]
+fn alloc_return(ctx: RetProbeContext) -> u32 {
+    alloc::leave_by_trampoline(&ctx);
+    0
+}
+
+/// Either of them is about to execute its `ret`.
+#[uprobe]
+fn alloc_ret(ctx: ProbeContext) -> u32 {
+    alloc::leave_by_ret(&ctx);
+    0
+}
+
+/// A function that releases a block was entered.
+#[uprobe]
+fn free_enter(ctx: ProbeContext) -> u32 {
+    free::enter(&ctx);
+    0
+}
+
+/// Does nothing: the floor that the benchmarks compare with.
+#[uprobe]
+fn floor_enter(_ctx: ProbeContext) -> u32 {
+    0
+}
+
+/// Does nothing, at a return.
+#[uretprobe]
+fn floor_return(_ctx: RetProbeContext) -> u32 {
+    0
+}
+
+/// A process replaces its program.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+fn process_exec(_ctx: RawTracePointContext) -> i32 {
+    process::exec();
+    0
+}
+
+/// A thread exits, perhaps as the last of its process.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+fn process_exit(_ctx: RawTracePointContext) -> i32 {
+    process::exit();
+    0
+}
+
+/// A process or thread is created.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+fn process_fork(ctx: RawTracePointContext) -> i32 {
+    process::fork(&ctx);
+    0
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

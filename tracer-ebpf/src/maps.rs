@@ -1,0 +1,80 @@
+//! The tables that the programs and user space share. Each says who writes, who reads, who removes, what
+//! happens when it is full, and how its size was reckoned.
+
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::macros::btf_map;
+use tracer_common::config::{Process, State};
+use tracer_common::event::{CallEvent, LifecycleEvent};
+use tracer_common::key::{AllocKey, LiveBlock, StackKey, StackTotals};
+use tracer_common::limits;
+use tracer_common::loss::Loss;
+use tracer_common::stack::StackMeta;
+
+use crate::thread::{TaskStorage, Thread};
+
+/// `BPF_F_NO_PREALLOC`: elements are allocated when they are inserted.
+const NO_PREALLOC: usize = 1;
+/// `BPF_F_MMAPABLE`: user space reads the array without a system call.
+const MMAPABLE: usize = 1 << 10;
+
+/// Rows of the stack tables: one for each process, for what its own stacks could not hold, then the stacks.
+const ROWS: usize = (limits::MAX_PROCESSES + limits::MAX_STACKS) as usize;
+
+/// Live blocks. Key: address and owner. Written at an allocation's return, removed at the free (or at the entry of
+/// a `realloc`), both by the programs; user space reads it in batches for ages, and removes what a
+/// process left behind. Full: the block is not tracked, and counted with its bytes. Size: `--max-live`, elements
+/// allocated as blocks live.
+#[btf_map]
+pub static LIVE: HashMap<AllocKey, LiveBlock, { limits::DEFAULT_MAX_LIVE as usize }, NO_PREALLOC> =
+    HashMap::new();
+
+/// Traced processes: thread-group id to row in [`PROCESSES`]. Written by user space, removed by the exit
+/// program. Full: user space refuses the process. Size: `MAX_PROCESSES`.
+#[btf_map]
+pub static PROCESS_SLOTS: HashMap<u32, u32, { limits::MAX_PROCESSES as usize }> = HashMap::new();
+
+/// The processes themselves. Written by user space when a process is added, by the programs at an exec, an exit
+/// and the first return. Rows are not reused within a trace.
+#[btf_map]
+pub static PROCESSES: Array<Process, { limits::MAX_PROCESSES as usize }, MMAPABLE> = Array::new();
+
+/// Stack to row. Key: hash and owner. Written by the programs when a stack is first seen, read by them at each
+/// allocation; nothing is removed. Full: the process's own row is used, and counted. Size: `MAX_STACKS`.
+#[btf_map]
+pub static STACK_ROWS: HashMap<StackKey, u32, { limits::MAX_STACKS as usize }> = HashMap::new();
+
+/// Totals of each row. Added to by the programs, read by user space. Size: as many as there are rows.
+#[btf_map]
+pub static TOTALS: Array<StackTotals, ROWS, MMAPABLE> = Array::new();
+
+/// Where each row's frames are. Written once by the programs, read once by user space. Size: as many as there are
+/// rows.
+#[btf_map]
+pub static STACKS: Array<StackMeta, ROWS, MMAPABLE> = Array::new();
+
+/// Frames of all stacks, end to end. Written once, never removed. Full: as for [`STACK_ROWS`]. Size: `MAX_FRAMES`.
+#[btf_map]
+pub static FRAMES: Array<u64, { limits::MAX_FRAMES as usize }, MMAPABLE> = Array::new();
+
+/// Switch and counters of the trace, one element. `enabled` is written by user space, the counters by the programs.
+#[btf_map]
+pub static STATE: Array<State, 1, MMAPABLE> = Array::new();
+
+/// Loss counters. Added to by the programs, summed over the CPUs by user space. Size: one for each kind of loss.
+#[btf_map]
+pub static LOSSES: PerCpuArray<u64, { Loss::COUNT as usize }> = PerCpuArray::new();
+
+/// State of each traced thread. Created at the thread's first traced call, removed by the kernel when the thread ends.
+/// No memory: the call is not followed, and counted. Size: as many as there are threads.
+#[btf_map]
+pub static THREADS: TaskStorage<Thread> = TaskStorage::new();
+
+/// Calls, for `memlens trace`. Full: the event is dropped, and counted.
+#[btf_map]
+pub static CALLS: RingBuf<CallEvent, { limits::TRACE_RING_BYTES as usize }> = RingBuf::new();
+
+/// Exec and exit of traced processes. Full: the event is dropped, and counted; user space learns of an exit by
+/// the process's file descriptor too.
+#[btf_map]
+pub static LIFECYCLE: RingBuf<LifecycleEvent, { limits::LIFECYCLE_RING_BYTES as usize }> =
+    RingBuf::new();

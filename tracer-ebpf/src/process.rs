@@ -1,0 +1,88 @@
+//! Processes that change: exec, exit and fork.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::programs::RawTracePointContext;
+use tracer_common::event::{LifecycleEvent, LifecycleKind};
+use tracer_common::loss::Loss;
+
+use crate::emit;
+use crate::globals;
+use crate::loss;
+use crate::maps::{PROCESS_SLOTS, PROCESSES, STATE};
+use crate::memory::{fetch_add, read_kernel_u32, read_kernel_u64};
+use crate::thread;
+
+/// The current process has replaced its program: its blocks are gone, and a new image begins.
+#[inline(always)]
+pub fn exec() {
+    let Some(slot) = thread::process_slot() else {
+        return;
+    };
+    let (Some(process), Some(state)) = (PROCESSES.get_ptr_mut(slot), STATE.get_ptr_mut(0)) else {
+        return;
+    };
+    // SAFETY: both were checked for null; exec runs when the process has one thread left.
+    let owner = unsafe {
+        (*process).owner.image = fetch_add(&raw mut (*state).next_image, 1);
+        (*process).trampoline = 0;
+        (*process).owner
+    };
+    if let Some(thread) = thread::existing() {
+        // SAFETY: only this thread writes its state.
+        unsafe { (*thread).pending.sp = 0 };
+    }
+    emit::lifecycle(LifecycleEvent {
+        owner,
+        kind: LifecycleKind::Exec as u32,
+        slot,
+    });
+}
+
+/// A thread exits. The last one ends the process: it is forgotten here at once, so that its PID may come again.
+#[inline(always)]
+pub fn exit() {
+    let Some(slot) = thread::process_slot() else {
+        return;
+    };
+    if globals::task_signal() == 0 || globals::signal_live() == 0 {
+        return; // user space watches the process's file descriptor
+    }
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    // `signal->live` counts the threads that have not begun to exit, this one no longer (kernel/exit.c, do_exit).
+    let signal = read_kernel_u64(task + globals::task_signal() as u64);
+    if read_kernel_u32(signal + globals::signal_live() as u64) != 0 {
+        return;
+    }
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if PROCESS_SLOTS.remove(tgid).is_err() {
+        return; // two threads ended together
+    }
+    let Some(process) = PROCESSES.get_ptr_mut(slot) else {
+        return;
+    };
+    // SAFETY: checked for null.
+    let owner = unsafe {
+        (*process).active = 0;
+        (*process).owner
+    };
+    emit::lifecycle(LifecycleEvent {
+        owner,
+        kind: LifecycleKind::Exit as u32,
+        slot,
+    });
+}
+
+/// A traced process has started another one, which is not traced: it is only counted.
+#[inline(always)]
+pub fn fork(ctx: &RawTracePointContext) {
+    if globals::task_tgid() == 0 || thread::process_slot().is_none() {
+        return;
+    }
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let child: u64 = ctx.arg(1);
+    if read_kernel_u32(child + globals::task_tgid() as u64) != tgid {
+        loss::count(Loss::UntracedChildren);
+    }
+}

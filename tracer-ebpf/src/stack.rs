@@ -1,0 +1,185 @@
+//! Capturing a stack: walk, hash, and store it if it is new.
+
+use core::ffi::c_void;
+use core::ptr::{read_volatile, write_volatile};
+
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
+use tracer_common::key::{Owner, StackKey};
+use tracer_common::limits;
+use tracer_common::loss::Loss;
+use tracer_common::stack::{
+    End, Memory, Registers, StackMeta, hash_end, hash_frame, step_by_frame_pointer,
+};
+
+use crate::globals;
+use crate::loss;
+use crate::maps::{FRAMES, STACK_ROWS, STACKS, STATE};
+use crate::memory::{fetch_add, read_user};
+
+/// Words of the stack that are read at once: reading 2 KiB costs little more than reading 8 bytes.
+const WINDOW: usize = 256;
+
+/// Scratch area of one walk.
+#[repr(C)]
+pub struct Walk {
+    registers: Registers,
+    hash: u64,
+    /// Address of `window[0]`; the window is empty if it is 0.
+    window_base: u64,
+    frames: u32,
+    end: u32,
+    /// Where the frames are to be stored.
+    store_at: u32,
+    reserved: u32,
+    addresses: [u64; 128],
+    window: [u64; WINDOW],
+}
+
+/// The traced thread's stack, through the window.
+struct StackWindow(*mut Walk);
+
+impl Memory for StackWindow {
+    #[inline(always)]
+    fn read(&mut self, addr: u64) -> Option<u64> {
+        let walk = self.0;
+        // SAFETY: the walk is part of the thread's state, which was checked for null; the index is masked.
+        unsafe {
+            let offset = addr.wrapping_sub((*walk).window_base);
+            if (*walk).window_base != 0 && offset < (WINDOW * 8) as u64 && offset & 7 == 0 {
+                // Volatile, or the compiler drops the mask that the verifier wants to see.
+                let offset = read_volatile(&raw const offset);
+                return Some((*walk).window[(offset >> 3) as usize & (WINDOW - 1)]);
+            }
+            let base = addr.wrapping_sub(8);
+            let window = (&raw mut (*walk).window).cast::<c_void>();
+            if bpf_probe_read_user(window, (WINDOW * 8) as u32, base as *const c_void) == 0 {
+                (*walk).window_base = base;
+                return Some((*walk).window[1]);
+            }
+            // The window may reach beyond the stack's end; what it held is overwritten.
+            (*walk).window_base = 0;
+        }
+        read_user(addr)
+    }
+}
+
+#[repr(C)]
+struct LoopContext {
+    walk: *mut Walk,
+}
+
+/// One frame a turn; 1 ends the loop.
+unsafe extern "C" fn walk_frame(_turn: u32, context: *mut LoopContext) -> i64 {
+    // SAFETY: the context is the one given to bpf_loop below.
+    unsafe {
+        let walk = (*context).walk;
+        let mut registers = (*walk).registers;
+        let count = (*walk).frames;
+        if count >= globals::stack_depth() {
+            (*walk).end = End::TooDeep as u32;
+            return 1;
+        }
+        (*walk).addresses[(count & 127) as usize] = registers.ip;
+        (*walk).frames = count + 1;
+        (*walk).hash = hash_frame((*walk).hash, registers.ip);
+        if let Err(end) = step_by_frame_pointer(&mut registers, &mut StackWindow(walk)) {
+            (*walk).end = end as u32;
+            return 1;
+        }
+        (*walk).registers = registers;
+        0
+    }
+}
+
+/// Stores one frame a turn.
+unsafe extern "C" fn store_frame(turn: u32, context: *mut LoopContext) -> i64 {
+    // SAFETY: as in `walk_frame`.
+    unsafe {
+        let walk = (*context).walk;
+        if turn >= (*walk).frames {
+            return 1;
+        }
+        let Some(frame) = FRAMES.get_ptr_mut((*walk).store_at.wrapping_add(turn)) else {
+            return 1;
+        };
+        write_volatile(frame, (*walk).addresses[(turn & 127) as usize]);
+        0
+    }
+}
+
+/// Captures the stack whose innermost frame has these registers, and returns its row.
+///
+/// # Safety
+///
+/// `walk` must be the scratch area of the current thread's state.
+#[inline(always)]
+pub unsafe fn capture(walk: *mut Walk, innermost: Registers, owner: Owner, slot: u32) -> u32 {
+    let mut context = LoopContext { walk };
+    // SAFETY: as the caller promises; the callback and its context live as long as the call.
+    let hash = unsafe {
+        (*walk).registers = innermost;
+        (*walk).hash = 0;
+        (*walk).window_base = 0;
+        (*walk).frames = 0;
+        (*walk).end = End::TooDeep as u32;
+        bpf_loop(
+            limits::MAX_DEPTH + 1,
+            walk_frame as *mut c_void,
+            (&raw mut context).cast(),
+            0,
+        );
+        hash_end((*walk).hash, End::from_raw((*walk).end))
+    };
+    let key = StackKey { hash, owner };
+    // SAFETY: a copy of a u32; nothing is removed from this map.
+    if let Some(row) = unsafe { STACK_ROWS.get(&key).copied() } {
+        return row;
+    }
+    // SAFETY: as the caller promises.
+    unsafe { store(&mut context, &key) }.unwrap_or_else(|| {
+        loss::count(Loss::StackTableFull);
+        slot // the process's own row
+    })
+}
+
+/// Gives a new stack a row and writes its frames; `None` if the tables are full.
+#[inline(always)]
+unsafe fn store(context: &mut LoopContext, key: &StackKey) -> Option<u32> {
+    let state = STATE.get_ptr_mut(0)?;
+    let walk = context.walk;
+    // SAFETY: map elements that were checked for null, and the current thread's scratch area.
+    unsafe {
+        let frames = (*walk).frames;
+        if read_volatile(&raw const (*state).next_stack) >= globals::max_stacks()
+            || read_volatile(&raw const (*state).next_frame).wrapping_add(frames)
+                >= globals::max_frames()
+        {
+            return None;
+        }
+        let row = fetch_add(&raw mut (*state).next_stack, 1).wrapping_add(limits::MAX_PROCESSES);
+        let first_frame = fetch_add(&raw mut (*state).next_frame, frames);
+        let meta = STACKS.get_ptr_mut(row)?;
+        (*walk).store_at = first_frame;
+        bpf_loop(
+            limits::MAX_DEPTH,
+            store_frame as *mut c_void,
+            (&raw mut *context).cast(),
+            0,
+        );
+        *meta = StackMeta {
+            owner: key.owner,
+            first_frame,
+            frames,
+            end: (*walk).end,
+            state: StackMeta::EMPTY,
+        };
+        if STACK_ROWS.insert(key, row, BPF_NOEXIST as u64).is_ok() {
+            write_volatile(&raw mut (*meta).state, StackMeta::READY);
+            return Some(row);
+        }
+        // Another thread stored the same stack first, or the map is full.
+        write_volatile(&raw mut (*meta).state, StackMeta::ABANDONED);
+        STACK_ROWS.get(key).copied()
+    }
+}

@@ -1,0 +1,121 @@
+//! What is kept for each traced thread, in the kernel's task-local storage.
+//!
+//! Task storage rather than a hash map: a look-up is a few loads, threads need no limit, the kernel
+//! removes the state when the thread ends, and the scratch area for a stack walk cannot be shared by two threads on
+//! one CPU, whatever the preemption model.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_task_storage_get};
+use tracer_common::config::Process;
+use tracer_common::loss::Loss;
+use tracer_common::pairing::Pending;
+
+use crate::loss;
+use crate::maps::{PROCESS_SLOTS, PROCESSES, STATE, THREADS};
+use crate::stack::Walk;
+
+/// State of one thread. At most 4 KiB, the largest element of the allocator behind task storage
+/// (`BPF_MEM_ALLOC_SIZE_MAX`, kernel/bpf/memalloc.c).
+#[repr(C)]
+pub struct Thread {
+    /// The allocator call that it is in.
+    pub pending: Pending,
+    /// Row of its process plus one; 0 until it is known.
+    pub slot: u32,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
+    /// Bytes until the next sample point; 0 before the first.
+    pub budget: u64,
+    /// Scratch area.
+    pub walk: Walk,
+}
+
+const _: () = assert!(size_of::<Thread>() <= 4096 - 128);
+
+/// A BTF definition of a `BPF_MAP_TYPE_TASK_STORAGE` map, which aya-ebpf does not have.
+#[repr(C)]
+pub struct TaskStorage<T> {
+    r#type: *const [i32; 29],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; 1],
+}
+
+// SAFETY: the fields are placeholders for the loader and are never read.
+unsafe impl<T> Sync for TaskStorage<T> {}
+
+impl<T> TaskStorage<T> {
+    /// A definition for a static.
+    pub const fn new() -> Self {
+        use core::ptr::null;
+        Self {
+            r#type: null(),
+            key: null(),
+            value: null(),
+            max_entries: null(),
+            map_flags: null(),
+        }
+    }
+
+    /// The current thread's value; created, all zero, if `create`.
+    #[inline(always)]
+    fn current(&self, create: bool) -> *mut T {
+        let map = (&raw const *self).cast_mut().cast::<c_void>();
+        // SAFETY: the map is a live static; a null value means zero-initialised.
+        unsafe {
+            let task = bpf_get_current_task_btf();
+            bpf_task_storage_get(map, task.cast(), core::ptr::null_mut(), create as u64).cast()
+        }
+    }
+}
+
+/// The current thread and its process, if it is traced and the trace is running.
+#[inline(always)]
+pub fn current() -> Option<(*mut Thread, *mut Process)> {
+    let state = STATE.get(0)?;
+    // SAFETY: an aligned u32 in a map element; volatile because user space changes it.
+    if unsafe { core::ptr::read_volatile(&raw const state.enabled) } == 0 {
+        return None;
+    }
+    let mut thread = THREADS.current(false);
+    if thread.is_null() {
+        let slot = process_slot()?;
+        thread = THREADS.current(true);
+        if thread.is_null() {
+            loss::count(Loss::NoThreadState);
+            return None;
+        }
+        // SAFETY: not null, and only this thread writes it.
+        unsafe { (*thread).slot = slot + 1 };
+    }
+    // SAFETY: as above.
+    let slot = unsafe { (*thread).slot };
+    let process = PROCESSES.get_ptr_mut(slot.wrapping_sub(1))?;
+    // SAFETY: the verifier has seen the null check.
+    (unsafe { (*process).active } != 0).then_some((thread, process))
+}
+
+/// The current thread's state, if it has one.
+#[inline(always)]
+pub fn existing() -> Option<*mut Thread> {
+    let thread = THREADS.current(false);
+    (!thread.is_null()).then_some(thread)
+}
+
+/// The process of a thread's state.
+#[inline(always)]
+pub fn process_of(thread: *mut Thread) -> Option<*mut Process> {
+    // SAFETY: a state that the kernel returned and that the verifier has seen checked for null.
+    PROCESSES.get_ptr_mut(unsafe { (*thread).slot }.wrapping_sub(1))
+}
+
+/// Row of the current process, if it is traced.
+#[inline(always)]
+pub fn process_slot() -> Option<u32> {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: a copy of a u32; rows are not reused.
+    unsafe { PROCESS_SLOTS.get(tgid).copied() }
+}

@@ -1,0 +1,312 @@
+//! Placing probes, through uprobe_multi links or, on older kernels, through perf events.
+
+use std::io;
+use std::num::NonZeroU32;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use aya::Ebpf;
+use aya::programs::UProbe;
+use aya::programs::uprobe::{UProbeAttachPoint, UProbeScope};
+use aya_obj::Object;
+
+use super::load::{LoadError, OBJECT, c_path, map_fd, verifier_log_wanted};
+use super::sys;
+
+/// How probes are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// One link for all places of a file (kernel 6.6; its PID filter counts all threads from 6.10 on).
+    UprobeMulti,
+    /// One perf event for each place; each takes about 100 ms to close.
+    PerfEvents,
+}
+
+/// The program behind a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ProbeProgram {
+    /// Releases. Attached first: a block that is seen to be allocated must be seen to be released.
+    FreeEnter,
+    /// Returns, through the kernel's trampoline. Attached before the entries, for the same reason.
+    AllocReturn,
+    /// `ret` instructions of functions that may throw.
+    AllocRet,
+    /// Entries of functions that return a new block.
+    AllocEnter,
+    /// Entries of functions that replace a block.
+    ReallocEnter,
+    /// An empty program at an entry, for benchmarks.
+    FloorEnter,
+    /// An empty program at a return, for benchmarks.
+    FloorReturn,
+}
+
+impl ProbeProgram {
+    /// All programs, in the order in which they are attached.
+    pub const ALL: [Self; 7] = [
+        Self::FreeEnter,
+        Self::AllocReturn,
+        Self::AllocRet,
+        Self::AllocEnter,
+        Self::ReallocEnter,
+        Self::FloorEnter,
+        Self::FloorReturn,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::FreeEnter => "free_enter",
+            Self::AllocReturn => "alloc_return",
+            Self::AllocRet => "alloc_ret",
+            Self::AllocEnter => "alloc_enter",
+            Self::ReallocEnter => "realloc_enter",
+            Self::FloorEnter => "floor_enter",
+            Self::FloorReturn => "floor_return",
+        }
+    }
+
+    const fn at_return(self) -> bool {
+        matches!(self, Self::AllocReturn | Self::FloorReturn)
+    }
+}
+
+/// One probe to place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// What runs there.
+    pub program: ProbeProgram,
+    /// Where: offset in the file.
+    pub offset: u64,
+    /// What the program is told about the place.
+    pub cookie: u64,
+}
+
+/// Attaching failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot attach {program} to {} at {offsets}: {cause}", path.display())]
+pub struct ProbeError {
+    program: &'static str,
+    path: PathBuf,
+    offsets: String,
+    cause: String,
+}
+
+/// Number of probes that were attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Attached {
+    /// Places probed.
+    pub probes: usize,
+    /// Kernel links that hold them.
+    pub links: usize,
+}
+
+/// Links and the programs that they belong to.
+pub struct Links {
+    method: Method,
+    programs: Vec<(ProbeProgram, OwnedFd)>,
+    links: Vec<(ProbeProgram, OwnedFd)>,
+}
+
+impl Links {
+    /// Loads the programs for the method.
+    pub(super) fn load(ebpf: &mut Ebpf, method: Method) -> Result<Self, LoadError> {
+        let mut links = Self {
+            method,
+            programs: Vec::new(),
+            links: Vec::new(),
+        };
+        match method {
+            Method::UprobeMulti => links.programs = load_multi(ebpf)?,
+            Method::PerfEvents => {
+                for program in ProbeProgram::ALL {
+                    perf_program(ebpf, program)?.load().map_err(|error| {
+                        LoadError::Refused(format!("{}: {error}", program.name()))
+                    })?;
+                }
+            }
+        }
+        Ok(links)
+    }
+
+    /// Places probes on one file for one process, releases first.
+    pub fn attach(
+        &mut self,
+        ebpf: &mut Ebpf,
+        pid: u32,
+        path: &Path,
+        probes: &[Probe],
+    ) -> Result<Attached, ProbeError> {
+        let mut attached = Attached::default();
+        for program in ProbeProgram::ALL {
+            let places: Vec<Probe> = probes
+                .iter()
+                .copied()
+                .filter(|probe| probe.program == program)
+                .collect();
+            if places.is_empty() {
+                continue;
+            }
+            let failed = |cause: String| ProbeError {
+                program: program.name(),
+                path: path.to_owned(),
+                offsets: places
+                    .iter()
+                    .map(|probe| format!("{:#x}", probe.offset))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                cause,
+            };
+            match self.method {
+                Method::UprobeMulti => {
+                    let link = self
+                        .attach_multi(pid, path, program, &places)
+                        .map_err(|error| failed(error.to_string()))?;
+                    self.links.push((program, link));
+                    attached.links += 1;
+                }
+                Method::PerfEvents => {
+                    for place in &places {
+                        attach_perf(ebpf, pid, path, place).map_err(&failed)?;
+                        attached.links += 1;
+                    }
+                }
+            }
+            attached.probes += places.len();
+        }
+        Ok(attached)
+    }
+
+    fn attach_multi(
+        &self,
+        pid: u32,
+        path: &Path,
+        program: ProbeProgram,
+        places: &[Probe],
+    ) -> io::Result<OwnedFd> {
+        let loaded = self.programs.iter().find(|(kind, _)| *kind == program);
+        let (_, fd) = loaded.ok_or_else(|| io::Error::other("the program is not loaded"))?;
+        let offsets: Vec<u64> = places.iter().map(|probe| probe.offset).collect();
+        let cookies: Vec<u64> = places.iter().map(|probe| probe.cookie).collect();
+        sys::link_uprobe_multi(
+            fd.as_fd(),
+            &c_path(path)?,
+            &offsets,
+            &cookies,
+            program.at_return(),
+            pid,
+        )
+    }
+
+    /// Removes all probes, entries first, so that no call is seen to begin that is not seen to end.
+    pub fn detach(&mut self) {
+        self.links
+            .sort_by_key(|(program, _)| std::cmp::Reverse(*program));
+        self.links.clear();
+    }
+}
+
+fn perf_program(ebpf: &mut Ebpf, program: ProbeProgram) -> Result<&mut UProbe, LoadError> {
+    ebpf.program_mut(program.name())
+        .and_then(|found| found.try_into().ok())
+        .ok_or_else(|| LoadError::Refused(format!("the object has no program {}", program.name())))
+}
+
+fn attach_perf(ebpf: &mut Ebpf, pid: u32, path: &Path, place: &Probe) -> Result<(), String> {
+    let program = perf_program(ebpf, place.program).map_err(|error| error.to_string())?;
+    let scope = NonZeroU32::new(pid).map_or(UProbeScope::AllProcesses, UProbeScope::OneProcess);
+    let point = UProbeAttachPoint {
+        location: place.offset.into(),
+        cookie: Some(place.cookie),
+    };
+    program
+        .attach(point, path, scope)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Loads the probe programs a second time, as uprobe_multi programs over the maps that aya has made: aya 0.14 cannot
+/// set their attach type.
+fn load_multi(ebpf: &Ebpf) -> Result<Vec<(ProbeProgram, OwnedFd)>, LoadError> {
+    let refused = |error: &dyn std::error::Error| LoadError::Refused(error.to_string());
+    let mut object = Object::parse(OBJECT).map_err(|error| refused(&error))?;
+    let features = aya::features()
+        .btf()
+        .ok_or_else(|| LoadError::Refused("the kernel has no BTF support".into()))?;
+    let btf = object
+        .fixup_and_sanitize_btf(features)
+        .map_err(|error| refused(&error))?;
+    let btf = btf
+        .ok_or_else(|| LoadError::Refused("the object has no BTF".into()))?
+        .to_bytes();
+    let btf = sys::load_btf(&btf)
+        .map_err(|error| LoadError::Refused(format!("type information: {error}")))?;
+
+    let names: Vec<&'static str> = MAPS.to_vec();
+    let mut descriptors = Vec::new();
+    for (name, map) in &object.maps {
+        let known = names.iter().find(|known| *known == name);
+        let known = known
+            .ok_or_else(|| LoadError::Refused(format!("the object has an unknown map {name}")))?;
+        descriptors.push((name.clone(), map_fd(ebpf, known)?.as_raw_fd(), map.clone()));
+    }
+    let text = object
+        .functions
+        .keys()
+        .map(|(section, _)| *section)
+        .collect();
+    let maps = descriptors
+        .iter()
+        .map(|(name, fd, map)| (name.as_str(), *fd, map));
+    object
+        .relocate_maps(maps, &text)
+        .map_err(|error| refused(&error))?;
+    object
+        .relocate_calls(&text)
+        .map_err(|error| refused(&error))?;
+    object.sanitize_functions(aya::features());
+
+    ProbeProgram::ALL
+        .into_iter()
+        .map(|program| {
+            let name = program.name();
+            let gone = || LoadError::Refused(format!("the object has no program {name}"));
+            let found = object.programs.get(name).ok_or_else(gone)?;
+            let function = object
+                .functions
+                .get(&found.function_key())
+                .ok_or_else(gone)?;
+            let records = function.func_info.func_info_bytes();
+            let functions = sys::FunctionInfo {
+                btf: btf.as_fd(),
+                record_size: function.func_info_rec_size as u32,
+                records: &records,
+            };
+            let fd = sys::load_uprobe_multi(
+                name,
+                &found.license,
+                &function.instructions,
+                &functions,
+                verifier_log_wanted(),
+            )
+            .map_err(|error| LoadError::Refused(format!("{name}: {error}")))?;
+            Ok((program, fd))
+        })
+        .collect()
+}
+
+/// The object's maps.
+const MAPS: [&str; 13] = [
+    "LIVE",
+    "PROCESS_SLOTS",
+    "PROCESSES",
+    "STACK_ROWS",
+    "TOTALS",
+    "STACKS",
+    "FRAMES",
+    "STATE",
+    "LOSSES",
+    "THREADS",
+    "CALLS",
+    "LIFECYCLE",
+    ".rodata",
+];

@@ -1,0 +1,411 @@
+//! Loading the programs and maps, and reading what they gather.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::path::Path;
+
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::programs::RawTracePoint;
+use aya::{Ebpf, EbpfLoader};
+use tracer_common::config::{Config, Process, State};
+use tracer_common::event::{CallEvent, LifecycleEvent};
+use tracer_common::key::{Owner, StackTotals};
+use tracer_common::limits;
+use tracer_common::loss::Loss;
+use tracer_common::stack::StackMeta;
+
+use super::btf::Btf;
+use super::links::{Links, Method};
+use super::view::ArrayView;
+
+/// The BPF object, built and committed by `cargo xtask ebpf`.
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("memlens.bpf.o");
+
+/// What a trace asks of the kernel side.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Mean bytes between two samples; `None` traces every block.
+    pub sample_bytes: Option<u64>,
+    /// Smaller requests are not tracked.
+    pub min_size: u64,
+    /// Larger requests are not tracked.
+    pub max_size: u64,
+    /// Frames kept of one stack, at most 127.
+    pub stack_depth: u32,
+    /// Most live blocks tracked.
+    pub max_live: u32,
+    /// Send every call instead of keeping accounts.
+    pub trace_calls: bool,
+    /// How probes are attached.
+    pub method: Method,
+}
+
+/// Loading failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The kernel refused a map or a program.
+    #[error("cannot load the BPF programs: {0}")]
+    Refused(String),
+    /// The process table is full.
+    #[error(
+        "more than {} processes in one trace; name fewer",
+        limits::MAX_PROCESSES
+    )]
+    TooManyProcesses,
+    /// A map could not be read or written.
+    #[error("cannot access the BPF map {map}: {source}")]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Whether the developer asked for the verifier's whole log.
+pub(super) fn verifier_log_wanted() -> bool {
+    std::env::var_os("MEMLENS_VERIFIER_LOG").is_some()
+}
+
+/// One line out of an error and its causes; verifier logs are cut to their last words.
+fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    if verifier_log_wanted() {
+        return text;
+    }
+    let line = text
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("unknown cause");
+    line.trim().to_owned()
+}
+
+impl LoadError {
+    fn refused(error: &dyn std::error::Error) -> Self {
+        Self::Refused(one_line(error))
+    }
+}
+
+/// Offsets in kernel structures; all 0 where the kernel has no type information.
+fn kernel_offsets() -> [u32; 3] {
+    let Ok(data) = std::fs::read("/sys/kernel/btf/vmlinux") else {
+        return [0; 3];
+    };
+    let Some(btf) = Btf::parse(&data) else {
+        return [0; 3];
+    };
+    [
+        ("task_struct", "signal"),
+        ("signal_struct", "live"),
+        ("task_struct", "tgid"),
+    ]
+    .map(|(structure, member)| btf.member_offset(structure, member).unwrap_or(0))
+}
+
+/// A loaded kernel side.
+pub struct Tracer {
+    ebpf: Ebpf,
+    links: Links,
+    totals: ArrayView<StackTotals>,
+    stacks: ArrayView<StackMeta>,
+    frames: ArrayView<u64>,
+    processes: ArrayView<Process>,
+    state: ArrayView<State>,
+    processes_used: u32,
+}
+
+impl Tracer {
+    /// Loads programs and maps; no probe is placed yet, and events are not counted before [`Self::enable`].
+    pub fn load(settings: &Settings) -> Result<Self, LoadError> {
+        let [task_signal, signal_live, task_tgid] = kernel_offsets();
+        let config = Config {
+            sample_bytes: settings.sample_bytes.unwrap_or(0),
+            min_size: settings.min_size,
+            max_size: settings.max_size,
+            max_stacks: limits::MAX_STACKS,
+            max_frames: limits::MAX_FRAMES,
+            stack_depth: settings.stack_depth.clamp(1, limits::MAX_DEPTH),
+            trace: u32::from(settings.trace_calls),
+            task_signal,
+            signal_live,
+            task_tgid,
+            reserved: 0,
+        };
+        let mut loader = EbpfLoader::new();
+        loader
+            .allow_unsupported_maps()
+            .override_global("CONFIG", &config, true);
+        // The table that this kind of trace does not use is made as small as it can be.
+        if settings.trace_calls {
+            loader.map_max_entries("LIVE", 1);
+        } else {
+            loader
+                .map_max_entries("LIVE", settings.max_live)
+                .map_max_entries("CALLS", 4096);
+        }
+        let mut ebpf = loader
+            .load(OBJECT)
+            .map_err(|error| LoadError::refused(&error))?;
+        let rows = (limits::MAX_PROCESSES + limits::MAX_STACKS) as usize;
+        let links = Links::load(&mut ebpf, settings.method)?;
+        let mut tracer = Self {
+            totals: view(&ebpf, "TOTALS", rows)?,
+            stacks: view(&ebpf, "STACKS", rows)?,
+            frames: view(&ebpf, "FRAMES", limits::MAX_FRAMES as usize)?,
+            processes: view(&ebpf, "PROCESSES", limits::MAX_PROCESSES as usize)?,
+            state: view(&ebpf, "STATE", 1)?,
+            ebpf,
+            links,
+            processes_used: 0,
+        };
+        tracer.attach_lifecycle()?;
+        Ok(tracer)
+    }
+
+    fn attach_lifecycle(&mut self) -> Result<(), LoadError> {
+        for name in ["process_exec", "process_exit", "process_fork"] {
+            let program: Option<&mut RawTracePoint> = self
+                .ebpf
+                .program_mut(name)
+                .and_then(|program| program.try_into().ok());
+            let Some(program) = program else {
+                return Err(LoadError::Refused(format!(
+                    "the object has no program {name}"
+                )));
+            };
+            let tracepoint = format!("sched_{name}");
+            program
+                .load()
+                .and_then(|()| program.attach(&tracepoint))
+                .map_err(|error| LoadError::refused(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Adds a process to the trace and returns its owner id.
+    pub fn add_process(&mut self, tgid: u32) -> Result<Owner, LoadError> {
+        let slot = self.processes_used;
+        if slot >= limits::MAX_PROCESSES {
+            return Err(LoadError::TooManyProcesses);
+        }
+        let owner = Owner {
+            tgid,
+            image: self.draw_image(),
+        };
+        self.processes.write(
+            slot as usize,
+            Process {
+                owner,
+                trampoline: 0,
+                active: 1,
+                reserved: 0,
+            },
+        );
+        let mut slots: HashMap<&mut MapData, u32, u32> = map_mut(&mut self.ebpf, "PROCESS_SLOTS")
+            .and_then(|map| {
+            map.try_into()
+                .map_err(|error| LoadError::refused(&error as &aya::maps::MapError))
+        })?;
+        slots
+            .insert(tgid, slot, 0)
+            .map_err(|error| LoadError::refused(&error))?;
+        self.processes_used += 1;
+        Ok(owner)
+    }
+
+    /// Draws the next image number; the exec program draws from the same counter.
+    fn draw_image(&mut self) -> u32 {
+        let Some(state) = self.state.pointer(0) else {
+            return 0;
+        };
+        // SAFETY: a mapped, aligned u32 that the exec program increments atomically as well.
+        let counter =
+            unsafe { std::sync::atomic::AtomicU32::from_ptr(&raw mut (*state).next_image) };
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1
+    }
+
+    /// Begins to count. All probes should be in place, so that no block's release is missed.
+    pub fn enable(&mut self) {
+        self.set_enabled(1);
+    }
+
+    /// Stops counting; what was gathered stays.
+    pub fn disable(&mut self) {
+        self.set_enabled(0);
+    }
+
+    fn set_enabled(&mut self, value: u32) {
+        if let Some(state) = self.state.pointer(0) {
+            // SAFETY: a mapped, aligned u32 that only user space writes.
+            unsafe { (&raw mut (*state).enabled).write_volatile(value) };
+        }
+    }
+
+    /// The probes of this trace.
+    pub fn links(&mut self) -> (&mut Links, &mut Ebpf) {
+        (&mut self.links, &mut self.ebpf)
+    }
+
+    /// Number of rows in use in the stack tables, the processes' own rows included.
+    pub fn rows(&self) -> u32 {
+        let next = self.state.read(0).map_or(0, |state| state.next_stack);
+        limits::MAX_PROCESSES + next.min(limits::MAX_STACKS)
+    }
+
+    /// Where a row's frames are; `None` while the row is being written.
+    pub fn stack_meta(&self, row: u32) -> Option<StackMeta> {
+        self.stacks
+            .read(row as usize)
+            .filter(|meta| meta.state != StackMeta::EMPTY)
+    }
+
+    /// A row's frames, innermost first.
+    pub fn stack_frames(&self, meta: &StackMeta) -> Vec<u64> {
+        let first = meta.first_frame as usize;
+        (first..first + meta.frames.min(limits::MAX_DEPTH) as usize)
+            .filter_map(|index| self.frames.read(index))
+            .collect()
+    }
+
+    /// A row's totals. The released ones are read first, so that live memory is never negative.
+    pub fn totals(&self, row: u32) -> StackTotals {
+        let Some(element) = self.totals.pointer(row as usize) else {
+            return StackTotals::default();
+        };
+        // SAFETY: mapped, aligned counters that BPF programs add to meanwhile.
+        unsafe {
+            let free_bytes = (&raw const (*element).free_bytes).read_volatile();
+            let free_count = (&raw const (*element).free_count).read_volatile();
+            let alloc_bytes = (&raw const (*element).alloc_bytes).read_volatile();
+            let alloc_count = (&raw const (*element).alloc_count).read_volatile();
+            StackTotals {
+                alloc_bytes,
+                alloc_count,
+                free_bytes,
+                free_count,
+            }
+        }
+    }
+
+    /// Owner of a process's own row, which stands for what the stack tables could not hold.
+    pub fn process_row_owner(&self, row: u32) -> Option<Owner> {
+        (row < self.processes_used)
+            .then(|| self.processes.read(row as usize))
+            .flatten()
+            .map(|row| row.owner)
+    }
+
+    /// Loss counters that are not zero, summed over the CPUs.
+    pub fn losses(&self) -> Result<BTreeMap<Loss, u64>, LoadError> {
+        let map = self.ebpf.map("LOSSES").ok_or_else(|| missing("LOSSES"))?;
+        let counters: PerCpuArray<&MapData, u64> = map
+            .try_into()
+            .map_err(|error| LoadError::refused(&error as &aya::maps::MapError))?;
+        let mut losses = BTreeMap::new();
+        for loss in Loss::ALL {
+            let values = counters
+                .get(&(loss as u32), 0)
+                .map_err(|error| LoadError::refused(&error))?;
+            let sum = values.iter().sum();
+            if sum > 0 {
+                losses.insert(loss, sum);
+            }
+        }
+        Ok(losses)
+    }
+
+    /// The live map's descriptor, for [`super::LiveScan`].
+    pub(super) fn live_map(&self) -> Result<BorrowedFd<'_>, LoadError> {
+        map_fd(&self.ebpf, "LIVE")
+    }
+
+    /// Takes the ring of process events out.
+    pub fn take_lifecycle(&mut self) -> Result<Events<LifecycleEvent>, LoadError> {
+        Events::take(&mut self.ebpf, "LIFECYCLE")
+    }
+
+    /// Takes the ring of calls out.
+    pub fn take_calls(&mut self) -> Result<Events<CallEvent>, LoadError> {
+        Events::take(&mut self.ebpf, "CALLS")
+    }
+}
+
+fn missing(map: &'static str) -> LoadError {
+    LoadError::Refused(format!("the object has no map {map}"))
+}
+
+fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Map, LoadError> {
+    ebpf.map_mut(name).ok_or_else(|| missing(name))
+}
+
+/// Descriptor of a map of any kind.
+pub(super) fn map_fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, LoadError> {
+    let data = match ebpf.map(name).ok_or_else(|| missing(name))? {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data)
+        | Map::Unsupported(data) => data,
+        _ => return Err(missing(name)),
+    };
+    Ok(data.fd().as_fd())
+}
+
+fn view<T: aya::Pod>(
+    ebpf: &Ebpf,
+    name: &'static str,
+    len: usize,
+) -> Result<ArrayView<T>, LoadError> {
+    ArrayView::new(map_fd(ebpf, name)?, len).map_err(|source| LoadError::Map { map: name, source })
+}
+
+/// A ring buffer of records of one type.
+pub struct Events<T> {
+    ring: RingBuf<MapData>,
+    record: std::marker::PhantomData<T>,
+}
+
+impl<T> Events<T>
+where
+    T: for<'a> TryFrom<&'a [u8]>,
+{
+    fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
+        let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
+        let ring = RingBuf::try_from(map).map_err(|error| LoadError::refused(&error))?;
+        Ok(Self {
+            ring,
+            record: std::marker::PhantomData,
+        })
+    }
+
+    /// The next record; malformed ones are passed over.
+    pub fn next(&mut self) -> Option<T> {
+        loop {
+            let item = self.ring.next()?;
+            if let Ok(record) = T::try_from(&item[..]) {
+                return Some(record);
+            }
+        }
+    }
+}
+
+impl<T> AsRawFd for Events<T> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
+
+/// Whether a path can be handed to the kernel.
+pub(super) fn c_path(path: &Path) -> io::Result<std::ffi::CString> {
+    use std::os::unix::ffi::OsStrExt;
+    Ok(std::ffi::CString::new(path.as_os_str().as_bytes())?)
+}

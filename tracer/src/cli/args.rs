@@ -1,0 +1,437 @@
+//! The words of the command line as typed: names, types and help. What fits together is checked in `config`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use super::help;
+use super::values::{BareUnit, ValueError, parse_pid, parse_prefix, parse_size, parse_time};
+
+/// Most frames that a stack keeps; also the default.
+pub const MAX_STACK_DEPTH: u32 = 127;
+
+/// Trace memory allocations of running processes, without a restart.
+///
+/// memlens shows which call stacks hold memory: it traces the allocator's functions with eBPF, in processes
+/// that run already, with nothing injected into them. It needs root, or CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE.
+#[derive(Debug, Parser)]
+#[command(name = "memlens", version, after_help = help::EXAMPLES, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Subcommands,
+    /// When to use colour.
+    ///
+    /// auto: on a terminal, unless the environment variable NO_COLOR is set.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    pub color: Color,
+    /// Say more about what happens, on standard error (-vv: everything).
+    ///
+    /// Example: memlens leaks -v -p 4242
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Subcommands {
+    /// Show the call stacks that hold the most heap memory.
+    ///
+    /// Every INTERVAL, and at Ctrl-C, prints the stacks whose blocks were allocated since the start and are not
+    /// released, with bytes, blocks, growth and age.
+    #[command(after_help = help::LEAKS_EXAMPLES)]
+    Leaks(LeaksArgs),
+    /// Print every allocator call: one line each.
+    ///
+    /// A line has time, PID, TID, function, size, address and caller. Lost events are counted and reported.
+    #[command(after_help = help::TRACE_EXAMPLES)]
+    Trace(TraceArgs),
+    /// Check what works on this machine, and say how to mend the rest.
+    ///
+    /// Looks at the kernel, its types (BTF), tracefs, privileges, lockdown, limits and the BPF compiler; with a
+    /// process, also at its allocators.
+    #[command(after_help = help::DOCTOR_EXAMPLES)]
+    Doctor(DoctorArgs),
+    /// Trace a built-in program that leaks in several known ways.
+    ///
+    /// Prints the report and writes a flame graph. Mounts tracefs if it is not mounted.
+    Demo(DemoArgs),
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The order of the stacks in a report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// Most live bytes first.
+    #[default]
+    Bytes,
+    /// Most live blocks first.
+    Count,
+    /// Most bytes gained since the last report first.
+    Growth,
+    /// Oldest live block first.
+    Age,
+}
+
+/// Running processes, by number or by name.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Target")]
+pub struct ProcessArgs {
+    /// Processes to trace, by PID; separate several by commas.
+    ///
+    /// All threads are included. Several processes are one trace with a row for each.
+    ///
+    /// Example: -p 4242,4243
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = parse_pid)]
+    pub pid: Vec<u32>,
+    /// Every process of this name.
+    ///
+    /// The name is that of the program, as in top.
+    ///
+    /// Example: -n redis-server
+    #[arg(short, long)]
+    pub name: Option<String>,
+}
+
+/// What to trace: running processes or a command to start.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Target")]
+pub struct TargetArgs {
+    /// Running processes.
+    #[command(flatten)]
+    pub processes: ProcessArgs,
+    /// A command to start and to trace from its first instruction; after "--".
+    ///
+    /// All its arguments are passed on. Its exit ends the trace.
+    ///
+    /// Example: memlens leaks -- ./server --port 80
+    #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+/// How often to report.
+#[derive(Clone, Debug, Args)]
+pub struct IntervalArgs {
+    /// Time between reports, in seconds or with a unit (500ms, 1m).
+    #[arg(value_parser = parse_interval, default_value = "5")]
+    pub interval: Duration,
+    /// Number of reports, after which the trace ends [default: until Ctrl-C or the target's end].
+    pub count: Option<u64>,
+}
+
+/// Which blocks count.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Filters")]
+pub struct SizeArgs {
+    /// Leave out blocks smaller than this many bytes.
+    ///
+    /// Blocks that are left out are never stored, so this also makes tracing cheaper.
+    ///
+    /// Example: -z 64KiB
+    #[arg(short = 'z', long, value_name = "BYTES", value_parser = parse_size)]
+    pub min_size: Option<u64>,
+    /// Leave out blocks larger than this many bytes.
+    ///
+    /// Example: -Z 1M
+    #[arg(short = 'Z', long, value_name = "BYTES", value_parser = parse_size)]
+    pub max_size: Option<u64>,
+}
+
+/// Where to look for the allocator, if discovery does not find it.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Allocator")]
+pub struct AllocatorArgs {
+    /// Trace functions with this prefix: je_ means je_malloc, je_free and so on.
+    ///
+    /// Needed only for an allocator with a prefix that memlens does not find by itself.
+    ///
+    /// Example: -S mylib_
+    #[arg(short = 'S', long, value_name = "PREFIX", value_parser = parse_prefix)]
+    pub symbols_prefix: Option<String>,
+    /// Look for the allocator in this file only.
+    ///
+    /// A path as the target sees it: a shared library or the program itself.
+    ///
+    /// Example: -O /opt/lib/libheap.so
+    #[arg(short = 'O', long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub object: Option<PathBuf>,
+}
+
+/// Files and formats of a report.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Print each report as one JSON object on one line.
+    #[arg(long)]
+    pub json: bool,
+    /// Write folded stacks to FILE with every report: the input of flame graph tools.
+    ///
+    /// The innermost function comes last; the number is live bytes.
+    ///
+    /// Example: --folded heap.folded
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub folded: Option<PathBuf>,
+    /// Write a flame graph to FILE with every report; the width is live bytes.
+    ///
+    /// Example: --svg heap.svg
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub svg: Option<PathBuf>,
+    /// Show this many stacks; 0 shows all.
+    #[arg(short = 'T', long, value_name = "N", default_value_t = 10)]
+    pub top: usize,
+    /// Leave out file names and line numbers.
+    #[arg(long)]
+    pub no_source: bool,
+    /// Show the address of each frame.
+    #[arg(long)]
+    pub addresses: bool,
+}
+
+/// `memlens leaks`.
+#[derive(Debug, Args)]
+pub struct LeaksArgs {
+    // Before the target, whose command is the last positional.
+    /// When to report.
+    #[command(flatten)]
+    pub interval: IntervalArgs,
+    /// What to trace.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Which blocks.
+    #[command(flatten)]
+    pub sizes: SizeArgs,
+    /// Show only blocks that have lived at least this long, in milliseconds or with a unit.
+    ///
+    /// Leaves out memory that is about to be released.
+    ///
+    /// Example: -o 30s
+    #[arg(short, long, value_name = "AGE", value_parser = parse_age, help_heading = "Filters")]
+    pub older: Option<Duration>,
+    /// Where the allocator is.
+    #[command(flatten)]
+    pub allocator: AllocatorArgs,
+    /// What to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Order of the stacks.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "KEY",
+        default_value_t,
+        help_heading = "Output"
+    )]
+    pub sort: Sort,
+    /// Also list the blocks of each stack: address, size and age.
+    #[arg(short = 'a', long, help_heading = "Output")]
+    pub show_allocs: bool,
+    /// Exit with code 1 if more than this many bytes are live in the last report.
+    ///
+    /// Counts what --older, --min-size and --max-size leave.
+    ///
+    /// Example: --older 1m --fail-over 10MiB
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Output")]
+    pub fail_over: Option<u64>,
+    /// Keep totals per stack only: cheaper, but without ages and addresses.
+    #[arg(long, help_heading = "Cost")]
+    pub combined: bool,
+    /// Sample: follow about one allocation in every BYTES allocated, and scale up.
+    ///
+    /// Cheaper, and unbiased: the report says the standard error.
+    ///
+    /// Example: --sample-bytes 512KiB
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Cost")]
+    pub sample_bytes: Option<u64>,
+    /// Frames kept of each stack: 1 to 127.
+    #[arg(long, value_name = "N", default_value_t = MAX_STACK_DEPTH, help_heading = "Cost")]
+    pub stack_depth: u32,
+    /// Live blocks followed at most; the report says what did not fit.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 2_097_152,
+        help_heading = "Cost"
+    )]
+    pub max_live: u32,
+}
+
+/// `memlens trace`.
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// What to trace.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Which blocks.
+    #[command(flatten)]
+    pub sizes: SizeArgs,
+    /// Where the allocator is.
+    #[command(flatten)]
+    pub allocator: AllocatorArgs,
+}
+
+/// `memlens doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Whose allocators to look for.
+    #[command(flatten)]
+    pub processes: ProcessArgs,
+    /// Where the allocator is.
+    #[command(flatten)]
+    pub allocator: AllocatorArgs,
+    /// List every probe site: file, function, offset, instruction, fast or slow, and why.
+    ///
+    /// Needs a process.
+    ///
+    /// Example: memlens doctor --probes -p 4242
+    #[arg(long, help_heading = "Output")]
+    pub probes: bool,
+    /// Print one JSON object.
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+/// `memlens demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// How long to trace, in seconds or with a unit.
+    #[arg(value_parser = parse_interval, default_value = "10")]
+    pub duration: Duration,
+    /// Print the report as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Where to write the flame graph.
+    #[arg(long, value_name = "FILE", default_value = "memlens-demo.svg", value_hint = ValueHint::FilePath)]
+    pub svg: PathBuf,
+}
+
+/// A time in seconds; the refusal also serves who typed a PID's or a name's place wrong.
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    parse_time(text, BareUnit::Seconds).map_err(|error| match error {
+        ValueError::NotANumber { .. } => {
+            format!("{error} (a process is named by -p PID or -n NAME)")
+        }
+        other => other.to_string(),
+    })
+}
+
+fn parse_age(text: &str) -> Result<Duration, ValueError> {
+    parse_time(text, BareUnit::Milliseconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn leaks(words: &[&str]) -> LeaksArgs {
+        let words = ["memlens", "leaks"].iter().chain(words);
+        match Cli::try_parse_from(words).expect("is accepted").command {
+            Subcommands::Leaks(args) => args,
+            other => panic!("not leaks: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn pids_come_with_commas_and_repeated() {
+        let args = leaks(&["-p", "1,2", "--pid", "3", "2", "7"]);
+        assert_eq!(args.target.processes.pid, [1, 2, 3]);
+        assert_eq!(args.interval.interval, Duration::from_secs(2));
+        assert_eq!(args.interval.count, Some(7));
+    }
+
+    #[test]
+    fn a_command_keeps_its_own_options_and_the_positionals_stay_ours() {
+        let args = leaks(&["500ms", "3", "--", "./prog", "-p", "9", "--", "--json"]);
+        assert_eq!(args.interval.interval, Duration::from_millis(500));
+        assert_eq!(args.interval.count, Some(3));
+        assert_eq!(args.target.command, ["./prog", "-p", "9", "--", "--json"]);
+        assert!(!args.output.json);
+        assert!(args.target.processes.pid.is_empty());
+    }
+
+    #[test]
+    fn every_option_of_bcc_memleak_has_its_word() {
+        let args = leaks(&[
+            "-p",
+            "1",
+            "-T",
+            "3",
+            "--sort",
+            "age",
+            "-o",
+            "250",
+            "-z",
+            "16",
+            "-Z",
+            "64KiB",
+            "-a",
+            "-O",
+            "/lib/x.so",
+            "-S",
+            "je_",
+            "--stack-depth",
+            "20",
+            "-v",
+            "--color",
+            "never",
+        ]);
+        assert_eq!((args.output.top, args.sort), (3, Sort::Age));
+        assert_eq!(args.older, Some(Duration::from_millis(250)));
+        assert_eq!(
+            (args.sizes.min_size, args.sizes.max_size),
+            (Some(16), Some(65_536))
+        );
+        assert!(args.show_allocs);
+        assert_eq!(args.allocator.object, Some(PathBuf::from("/lib/x.so")));
+        assert_eq!(args.allocator.symbols_prefix.as_deref(), Some("je_"));
+        assert_eq!(args.stack_depth, 20);
+    }
+
+    #[test]
+    fn arguments_of_a_command_need_not_be_unicode() {
+        use std::os::unix::ffi::OsStringExt;
+        let odd = OsString::from_vec(vec![b'x', 0xff]);
+        let words = ["memlens", "trace", "--", "prog"].map(OsString::from);
+        let cli = Cli::try_parse_from(words.into_iter().chain([odd.clone()])).expect("is accepted");
+        match cli.command {
+            Subcommands::Trace(args) => assert_eq!(args.target.command[1], odd),
+            other => panic!("not trace: {other:?}"),
+        }
+    }
+
+    /// Every argument of every subcommand has a help, and no help line leaves a 100-column terminal.
+    #[test]
+    fn help_is_complete_and_narrow() {
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        for sub in command.get_subcommands_mut() {
+            for arg in sub.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} has no help", arg.get_id());
+            }
+            for line in sub.render_long_help().to_string().lines() {
+                assert!(line.chars().count() <= 100, "{line}");
+            }
+        }
+        for line in command.render_long_help().to_string().lines() {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
+    }
+}

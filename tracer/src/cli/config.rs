@@ -1,0 +1,431 @@
+//! Typed words become checked settings: what contradicts itself is refused here, without touching the system.
+
+use std::ffi::OsString;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::args::{
+    AllocatorArgs, Cli, Color, DemoArgs, DoctorArgs, IntervalArgs, LeaksArgs, MAX_STACK_DEPTH,
+    OutputArgs, ProcessArgs, SizeArgs, Sort, Subcommands, TargetArgs, TraceArgs,
+};
+
+/// Most blocks that can be followed: the kernel rounds a map up to a power of two that must fit 32 bits.
+pub const MAX_MAX_LIVE: u32 = 1 << 30;
+
+/// What the user asked for, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invocation {
+    /// What to do.
+    pub command: Command,
+    /// When to use colour.
+    pub color: Color,
+    /// How much to say on standard error: 0 is the least.
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Report the stacks with live memory.
+    Leaks(Box<LeaksConfig>),
+    /// Print every event.
+    Trace(TraceConfig),
+    /// Check the machine.
+    Doctor(DoctorConfig),
+    /// Trace the built-in program.
+    Demo(DemoConfig),
+}
+
+/// What to trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// These processes: no PID twice, at least one.
+    Pids(Vec<u32>),
+    /// Every process of this name.
+    Name(String),
+    /// A command to start: the program and its arguments.
+    Command(Vec<OsString>),
+}
+
+/// Sizes of the blocks that count, in bytes, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeRange {
+    /// Smallest size.
+    pub min: u64,
+    /// Largest size.
+    pub max: u64,
+}
+
+impl SizeRange {
+    /// Every block counts.
+    pub const ALL: Self = Self {
+        min: 0,
+        max: u64::MAX,
+    };
+}
+
+/// Where to look for the allocator; empty means discovery alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allocator {
+    /// Prefix of its functions.
+    pub prefix: Option<String>,
+    /// The only file to look in, as the target sees it.
+    pub object: Option<PathBuf>,
+}
+
+/// Form of the reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// JSON in place of text.
+    pub json: bool,
+    /// Where folded stacks go.
+    pub folded: Option<PathBuf>,
+    /// Where the flame graph goes.
+    pub svg: Option<PathBuf>,
+    /// Number of stacks to show; `None` is all.
+    pub top: Option<usize>,
+    /// Whether to show file names and line numbers.
+    pub source: bool,
+    /// Whether to show addresses.
+    pub addresses: bool,
+}
+
+/// Settings of `memlens leaks`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LeaksConfig {
+    /// What to trace.
+    pub target: Target,
+    /// Time between reports; not zero.
+    pub interval: Duration,
+    /// Number of reports; `None`: until Ctrl-C or the target's end.
+    pub count: Option<NonZeroU64>,
+    /// Which blocks count.
+    pub sizes: SizeRange,
+    /// Least age of the blocks shown; zero shows all.
+    pub older: Duration,
+    /// Where the allocator is.
+    pub allocator: Allocator,
+    /// What to print.
+    pub output: Output,
+    /// Order of the stacks.
+    pub sort: Sort,
+    /// Whether to list the blocks.
+    pub show_allocs: bool,
+    /// Exit with 1 when more bytes are live in the last report.
+    pub fail_over: Option<u64>,
+    /// Keep totals per stack only.
+    pub combined: bool,
+    /// Mean bytes between two samples; `None` follows every block.
+    pub sample_bytes: Option<NonZeroU64>,
+    /// Frames kept of a stack: 1 to [`MAX_STACK_DEPTH`].
+    pub stack_depth: u32,
+    /// Live blocks followed at most: 1 to [`MAX_MAX_LIVE`].
+    pub max_live: u32,
+}
+
+/// Settings of `memlens trace`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TraceConfig {
+    /// What to trace.
+    pub target: Target,
+    /// Which blocks count.
+    pub sizes: SizeRange,
+    /// Where the allocator is.
+    pub allocator: Allocator,
+}
+
+/// Settings of `memlens doctor`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DoctorConfig {
+    /// Whose allocators to look for; never a command.
+    pub target: Option<Target>,
+    /// Where the allocator is.
+    pub allocator: Allocator,
+    /// Whether to list the probe sites.
+    pub probes: bool,
+    /// JSON in place of text.
+    pub json: bool,
+}
+
+/// Settings of `memlens demo`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DemoConfig {
+    /// How long to trace; not zero.
+    pub duration: Duration,
+    /// JSON in place of text.
+    pub json: bool,
+    /// Where the flame graph goes.
+    pub svg: PathBuf,
+}
+
+/// A combination of words that means nothing, with what to write in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConfigError {
+    /// Nothing says what to trace.
+    #[error("no target: give -p PID, -n NAME or, at the end, -- COMMAND")]
+    NoTarget,
+    /// More than one thing says what to trace.
+    #[error("several targets ({0}): give only one of -p PID, -n NAME and -- COMMAND")]
+    SeveralTargets(String),
+    /// An empty process name or program name.
+    #[error("{0} is empty: give the name of a program")]
+    EmptyName(&'static str),
+    /// A count or a time of zero where at least something is needed.
+    #[error("{what} is 0: {remedy}")]
+    Zero {
+        /// Which word.
+        what: &'static str,
+        /// What to write.
+        remedy: &'static str,
+    },
+    /// A number outside its range.
+    #[error("{what} is {value}: give a number from {least} to {most}")]
+    OutOfRange {
+        /// Which word.
+        what: &'static str,
+        /// What was given.
+        value: u32,
+        /// Least accepted value.
+        least: u32,
+        /// Greatest accepted value.
+        most: u32,
+    },
+    /// The size filter leaves nothing.
+    #[error("--min-size {min} is larger than --max-size {max}: no block can match, swap them")]
+    EmptySizeRange {
+        /// Smallest size, in bytes.
+        min: u64,
+        /// Largest size, in bytes.
+        max: u64,
+    },
+    /// An option that needs single blocks, which `--combined` does not keep.
+    #[error("--combined keeps no single blocks, which {0} needs: leave out one of the two")]
+    CombinedWith(&'static str),
+    /// Two outputs into one place.
+    #[error("--folded and --svg both write to {}: give two files", .0.display())]
+    SameFile(PathBuf),
+    /// A dash as a file name.
+    #[error("{0} - is no file: standard output carries the report, so name a file")]
+    DashAsFile(&'static str),
+    /// Probe sites belong to a process.
+    #[error("--probes needs a process: give -p PID or -n NAME")]
+    ProbesWithoutTarget,
+}
+
+impl TryFrom<Cli> for Invocation {
+    type Error = ConfigError;
+
+    fn try_from(cli: Cli) -> Result<Self, ConfigError> {
+        let command = match cli.command {
+            Subcommands::Leaks(args) => Command::Leaks(Box::new(leaks(args)?)),
+            Subcommands::Trace(args) => Command::Trace(trace(args)?),
+            Subcommands::Doctor(args) => Command::Doctor(doctor(args)?),
+            Subcommands::Demo(args) => Command::Demo(demo(args)?),
+        };
+        Ok(Self {
+            command,
+            color: cli.color,
+            verbose: cli.verbose,
+        })
+    }
+}
+
+fn leaks(args: LeaksArgs) -> Result<LeaksConfig, ConfigError> {
+    refuse_combined_conflicts(&args)?;
+    let (interval, count) = interval(&args.interval)?;
+    Ok(LeaksConfig {
+        target: target(args.target)?,
+        interval,
+        count,
+        sizes: sizes(&args.sizes)?,
+        older: args.older.unwrap_or_default(),
+        allocator: allocator(args.allocator),
+        output: output(args.output)?,
+        sort: args.sort,
+        show_allocs: args.show_allocs,
+        fail_over: args.fail_over,
+        combined: args.combined,
+        sample_bytes: args.sample_bytes.map(sample_bytes).transpose()?,
+        stack_depth: in_range("--stack-depth", args.stack_depth, MAX_STACK_DEPTH)?,
+        max_live: in_range("--max-live", args.max_live, MAX_MAX_LIVE)?,
+    })
+}
+
+fn trace(args: TraceArgs) -> Result<TraceConfig, ConfigError> {
+    Ok(TraceConfig {
+        target: target(args.target)?,
+        sizes: sizes(&args.sizes)?,
+        allocator: allocator(args.allocator),
+    })
+}
+
+fn doctor(args: DoctorArgs) -> Result<DoctorConfig, ConfigError> {
+    let target = one_target(args.processes, Vec::new())?;
+    if args.probes && target.is_none() {
+        return Err(ConfigError::ProbesWithoutTarget);
+    }
+    Ok(DoctorConfig {
+        target,
+        allocator: allocator(args.allocator),
+        probes: args.probes,
+        json: args.json,
+    })
+}
+
+fn demo(args: DemoArgs) -> Result<DemoConfig, ConfigError> {
+    Ok(DemoConfig {
+        duration: not_zero("the duration", args.duration)?,
+        json: args.json,
+        svg: output_file("--svg", args.svg)?,
+    })
+}
+
+fn target(args: TargetArgs) -> Result<Target, ConfigError> {
+    one_target(args.processes, args.command)?.ok_or(ConfigError::NoTarget)
+}
+
+/// The one target that was given, if any was.
+fn one_target(
+    processes: ProcessArgs,
+    command: Vec<OsString>,
+) -> Result<Option<Target>, ConfigError> {
+    let given: Vec<&str> = [
+        (!processes.pid.is_empty(), "-p"),
+        (processes.name.is_some(), "-n"),
+        (!command.is_empty(), "--"),
+    ]
+    .into_iter()
+    .filter_map(|(is_given, word)| is_given.then_some(word))
+    .collect();
+    if given.len() > 1 {
+        return Err(ConfigError::SeveralTargets(given.join(" and ")));
+    }
+    if let Some(name) = processes.name {
+        return match name.trim() {
+            "" => Err(ConfigError::EmptyName("-n")),
+            name => Ok(Some(Target::Name(name.to_owned()))),
+        };
+    }
+    if let Some(program) = command.first() {
+        return match program.is_empty() {
+            true => Err(ConfigError::EmptyName("COMMAND")),
+            false => Ok(Some(Target::Command(command))),
+        };
+    }
+    let mut pids = Vec::new();
+    for pid in processes.pid {
+        if !pids.contains(&pid) {
+            pids.push(pid);
+        }
+    }
+    Ok((!pids.is_empty()).then_some(Target::Pids(pids)))
+}
+
+fn interval(args: &IntervalArgs) -> Result<(Duration, Option<NonZeroU64>), ConfigError> {
+    let interval = not_zero("the interval", args.interval)?;
+    let count = match args.count {
+        None => None,
+        Some(count) => Some(NonZeroU64::new(count).ok_or(ConfigError::Zero {
+            what: "the number of reports",
+            remedy: "give 1 or more, or leave it out to go on until Ctrl-C",
+        })?),
+    };
+    Ok((interval, count))
+}
+
+fn not_zero(what: &'static str, time: Duration) -> Result<Duration, ConfigError> {
+    if time.is_zero() {
+        let remedy = "give a time such as 5 (seconds) or 500ms";
+        return Err(ConfigError::Zero { what, remedy });
+    }
+    Ok(time)
+}
+
+fn sizes(args: &SizeArgs) -> Result<SizeRange, ConfigError> {
+    let range = SizeRange {
+        min: args.min_size.unwrap_or(SizeRange::ALL.min),
+        max: args.max_size.unwrap_or(SizeRange::ALL.max),
+    };
+    if range.min > range.max {
+        let SizeRange { min, max } = range;
+        return Err(ConfigError::EmptySizeRange { min, max });
+    }
+    Ok(range)
+}
+
+fn allocator(args: AllocatorArgs) -> Allocator {
+    Allocator {
+        prefix: args.symbols_prefix,
+        object: args.object,
+    }
+}
+
+fn output(args: OutputArgs) -> Result<Output, ConfigError> {
+    let folded = args
+        .folded
+        .map(|path| output_file("--folded", path))
+        .transpose()?;
+    let svg = args
+        .svg
+        .map(|path| output_file("--svg", path))
+        .transpose()?;
+    if let (Some(one), Some(other)) = (&folded, &svg)
+        && one == other
+    {
+        return Err(ConfigError::SameFile(one.clone()));
+    }
+    Ok(Output {
+        json: args.json,
+        folded,
+        svg,
+        top: (args.top > 0).then_some(args.top),
+        source: !args.no_source,
+        addresses: args.addresses,
+    })
+}
+
+fn output_file(option: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+    if path == Path::new("-") {
+        return Err(ConfigError::DashAsFile(option));
+    }
+    Ok(path)
+}
+
+fn sample_bytes(bytes: u64) -> Result<NonZeroU64, ConfigError> {
+    NonZeroU64::new(bytes).ok_or(ConfigError::Zero {
+        what: "--sample-bytes",
+        remedy: "give a mean distance such as 512KiB, or leave it out to follow every block",
+    })
+}
+
+fn in_range(what: &'static str, value: u32, most: u32) -> Result<u32, ConfigError> {
+    if (1..=most).contains(&value) {
+        return Ok(value);
+    }
+    Err(ConfigError::OutOfRange {
+        what,
+        value,
+        least: 1,
+        most,
+    })
+}
+
+/// With `--combined` the kernel keeps totals per stack, so nothing that needs a single block can be shown.
+fn refuse_combined_conflicts(args: &LeaksArgs) -> Result<(), ConfigError> {
+    let conflicts = [
+        (args.show_allocs, "--show-allocs"),
+        (args.older.is_some_and(|age| !age.is_zero()), "--older"),
+        (args.sort == Sort::Age, "--sort age"),
+    ];
+    match conflicts.into_iter().find(|(given, _)| *given) {
+        Some((_, option)) if args.combined => Err(ConfigError::CombinedWith(option)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

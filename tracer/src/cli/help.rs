@@ -1,0 +1,43 @@
+//! Longer help texts: the examples at the end of `memlens --help` and of each subcommand.
+
+/// What `memlens --help` ends with.
+pub const EXAMPLES: &str = "\
+Examples:
+  memlens leaks -p 4242              the stacks that hold most memory, every 5 seconds
+  memlens leaks -n redis-server 10 3 three reports, 10 seconds apart, of every redis-server
+  memlens leaks --json -- ./server --port 80
+                                     start a command, trace it from its first instruction
+  memlens leaks -p 4242 -o 1m --fail-over 10MiB 60 1
+                                     exit 1 if over 10 MiB are older than a minute
+  memlens trace -p 4242              every allocation and release, one line each
+  memlens doctor                     what works on this machine, and how to mend the rest
+  memlens demo                       a built-in leaky program, traced for ten seconds
+
+Exit codes: 0 done, 1 leaks found where --fail-over asked for it, 2 failed.
+Sizes take B, K, M, G or KiB, MiB, GiB (1024) and KB, MB, GB (1000); times take us, ms, s, m, h, d.";
+
+/// What `memlens leaks --help` ends with.
+pub const LEAKS_EXAMPLES: &str = "\
+Examples:
+  memlens leaks -p 4242                        report every 5 seconds until Ctrl-C
+  memlens leaks -p 4242,4243 500ms 10          ten reports of two processes, half a second apart
+  memlens leaks -n nginx --sort growth -T 5    the five stacks that grow fastest
+  memlens leaks -p 4242 --older 1m             only blocks that are older than a minute
+  memlens leaks -p 4242 --sample-bytes 512KiB  cheaper: one sample in about 512 KiB
+  memlens leaks --svg heap.svg -- ./prog -v    a flame graph of what ./prog never freed
+INTERVAL and COUNT stand before \"--\": memlens leaks 10 3 -- ./prog";
+
+/// What `memlens trace --help` ends with.
+pub const TRACE_EXAMPLES: &str = "\
+Examples:
+  memlens trace -p 4242                every allocator call of one process
+  memlens trace -p 4242 -z 1MiB        only blocks of at least 1 MiB
+  memlens trace -- ./prog > calls.txt  a command from its first instruction";
+
+/// What `memlens doctor --help` ends with.
+pub const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  memlens doctor                   the machine and this user's rights
+  memlens doctor -p 4242           also: which allocators process 4242 uses
+  memlens doctor --probes -p 4242  also: every probe site, and whether it is fast
+Exit code 2 when something that memlens needs is missing.";
