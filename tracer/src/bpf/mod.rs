@@ -4,9 +4,11 @@ mod btf;
 mod links;
 mod live;
 mod load;
+mod mappings;
 mod sys;
 mod view;
 
 pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram};
 pub use live::LiveScan;
 pub use load::{Events, LoadError, Settings, Tracer};
+pub use mappings::{Mapped, MappingEvents};

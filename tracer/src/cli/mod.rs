@@ -1,4 +1,6 @@
 //! The command line in two steps: typed words (`args`), then checked settings (`config`).
+//!
+//! `main` calls [`parse`]; on an error it lets that print itself and exits with its code.
 
 mod args;
 mod config;

@@ -214,6 +214,28 @@ impl Decimal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever is typed gives a value or a refusal of one line.
+        #[test]
+        fn nothing_typed_panics(text in "[0-9.]{0,33}[ a-zA-Zµ]{0,4}[0-9.]{0,3}\\PC{0,3}") {
+            if let Err(error) = parse_size(&text) {
+                prop_assert_eq!(error.to_string().lines().count(), 1);
+            }
+            if let Err(error) = parse_time(&text, BareUnit::Seconds) {
+                prop_assert_eq!(error.to_string().lines().count(), 1);
+            }
+        }
+
+        /// Every time in whole milliseconds comes back as it was written.
+        #[test]
+        fn written_times_are_read_back(ms in 0_u64..100_000_000) {
+            let (minutes, seconds, rest) = (ms / 60_000, ms / 1_000 % 60, ms % 1_000);
+            let time = parse_time(&format!("{minutes}m{seconds}s{rest}ms"), BareUnit::Seconds);
+            prop_assert_eq!(time, Ok(Duration::from_millis(ms)));
+        }
+    }
 
     #[test]
     fn sizes_are_read_with_binary_and_decimal_units() {

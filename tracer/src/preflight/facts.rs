@@ -3,12 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::kernel::{Kernel, features_named_in_btf};
+use super::kernel::{Feature, Kernel, features_named_in_btf};
 
 /// Inode of the initial PID namespace (`PROC_PID_INIT_INO` in the kernel's `include/linux/proc_ns.h`).
 const INITIAL_PID_NAMESPACE: u64 = 0xefff_fffc;
 /// Inode of the initial user namespace (`PROC_USER_INIT_INO`, same file).
 const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
+
+/// The kernel's own type information.
+const BTF: &str = "sys/kernel/btf/vmlinux";
 
 /// What this machine and this process are like. `None` means that it could not be read.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -74,15 +77,18 @@ impl Facts {
     pub fn gather(root: Option<&Path>) -> Self {
         let root = Root(root.unwrap_or(Path::new("/")));
         let status = root.text("proc/self/status").unwrap_or_default();
-        let btf = fs::read(root.path("sys/kernel/btf/vmlinux")).unwrap_or_default();
         let mut kernel =
             Kernel::from_release(&root.text("proc/sys/kernel/osrelease").unwrap_or_default());
-        kernel.named = features_named_in_btf(&btf);
+        let btf = root.path(BTF);
+        // Megabytes that say nothing new about a kernel whose version already holds everything.
+        if has_older_version_than_some_feature(&kernel) {
+            kernel.named = features_named_in_btf(&fs::read(&btf).unwrap_or_default());
+        }
         let mounts = root.text("proc/mounts").unwrap_or_default();
         Self {
             arch: std::env::consts::ARCH.to_owned(),
             kernel,
-            btf: !btf.is_empty(),
+            btf: btf.is_file(),
             capabilities: effective_capabilities(&status).unwrap_or(0),
             euid: effective_user(&status).unwrap_or(u32::MAX),
             lockdown: root
@@ -156,6 +162,11 @@ impl Root<'_> {
             .filter_map(|file| parse_memory_limit(&self.text(file)?))
             .min()
     }
+}
+
+fn has_older_version_than_some_feature(kernel: &Kernel) -> bool {
+    let version = (kernel.version.0, kernel.version.1);
+    Feature::ALL.iter().any(|feature| version < feature.since())
 }
 
 fn effective_capabilities(status: &str) -> Option<u64> {

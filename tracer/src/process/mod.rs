@@ -1,1 +1,14 @@
-//! Being built.
+//! What user space reads about a process: its maps, files and state, and the start of a traced command.
+//!
+//! All access to `/proc/PID` is here. Parsers are pure functions over bytes; the functions beside them do the I/O.
+//! A process may vanish between any two reads, so that is an error of its own: [`ProcessError::Gone`].
+
+pub mod command;
+pub mod error;
+pub mod files;
+pub mod info;
+pub mod maps;
+pub mod startup;
+pub mod targets;
+
+pub use error::ProcessError;

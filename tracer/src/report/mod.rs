@@ -1,7 +1,24 @@
 //! One report as one plain value, and its several dresses: text, JSON, folded stacks and SVG.
 
+mod elide;
+pub mod file;
+pub mod folded;
+mod frames;
+pub mod json;
+mod line;
+pub mod loss;
+mod names;
+pub mod parse;
+pub mod svg;
+mod table;
+pub mod text;
+pub mod units;
+
 use std::collections::BTreeMap;
+use std::io;
 use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
 
 use crate::symbolize::Frame;
 
@@ -26,6 +43,8 @@ pub struct Report {
     pub stacks: Vec<StackRow>,
     /// How many stacks with live memory there are, shown or not.
     pub stacks_total: usize,
+    /// Live bytes of those stacks, shown or not.
+    pub stacks_live_bytes: u64,
     /// The exit of the traced command, where the trace started it.
     pub command_exit: Option<CommandExit>,
 }
@@ -47,6 +66,19 @@ impl Report {
     pub fn live_count(&self) -> u64 {
         self.processes.iter().map(|row| row.live_count).sum()
     }
+
+    /// The process that a PID of a stack means: after an `exec`, the newer image.
+    pub fn process(&self, pid: u32) -> Option<&ProcessRow> {
+        let rows = || self.processes.iter().filter(|row| row.pid == pid);
+        rows()
+            .find(|row| row.state != ProcessState::Replaced)
+            .or_else(|| rows().next())
+    }
+}
+
+/// The time of a report; an error in years that no calendar has.
+fn timestamp(report: &Report) -> io::Result<Timestamp> {
+    Timestamp::try_from(report.time).map_err(io::Error::other)
 }
 
 /// How the sample was drawn, and how far off the totals may be.

@@ -1,4 +1,23 @@
 //! From addresses to names: blazesym behind a cache, with a reason where there is no name.
+//!
+//! A [`Symbolizer`] keeps, for each program image that it has seen, its executable mappings and open descriptors of
+//! the files in them. So names can be found after the process has exited, and for files that have been deleted.
+//! An address becomes a (file, offset) by those mappings; blazesym names the offset through the descriptor.
+//! All use of blazesym is in `names.rs`.
+
+mod address;
+mod cache;
+mod image;
+mod module;
+mod names;
+mod perf_map;
+mod symbolizer;
+#[cfg(test)]
+mod victims;
+
+pub use address::{FrameAddress, frame_addresses};
+pub use cache::SymbolCache;
+pub use symbolizer::Symbolizer;
 
 use std::path::PathBuf;
 

@@ -1,0 +1,69 @@
+//! The rows of a report: one for each stack, ordered and cut to what is to be shown.
+
+use std::time::Duration;
+
+use tracer_common::key::Owner;
+
+use super::{BlockSums, Totals};
+
+/// One stack's numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// Row of the stack tables.
+    pub row: u32,
+    /// Whose stack.
+    pub owner: Owner,
+    /// Since the start.
+    pub totals: Totals,
+    /// Live bytes, of blocks that are old enough.
+    pub live_bytes: u64,
+    /// Live blocks that are old enough.
+    pub live_count: u64,
+    /// Change of `live_bytes` since the previous report; `None` in the first.
+    pub growth: Option<i64>,
+    /// The live blocks summed; `None` where they were not looked at.
+    pub sums: Option<BlockSums>,
+}
+
+impl Row {
+    /// Age of the oldest live block.
+    pub fn oldest(&self) -> Option<Duration> {
+        self.sums
+            .as_ref()
+            .filter(|sums| sums.samples > 0)
+            .map(|sums| sums.oldest)
+    }
+}
+
+/// Order of the rows, largest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// By live bytes.
+    Bytes,
+    /// By live blocks.
+    Count,
+    /// By the change of live bytes.
+    Growth,
+    /// By the age of the oldest block.
+    Age,
+}
+
+/// The rows with live memory, in order; ties are broken by bytes, then by age of the row, so that reports are stable.
+pub fn select(rows: &[Row], order: Order) -> Vec<&Row> {
+    let mut live: Vec<&Row> = rows
+        .iter()
+        .filter(|row| row.live_bytes > 0 || row.live_count > 0)
+        .collect();
+    live.sort_by(|a, b| {
+        let by_order = match order {
+            Order::Bytes => b.live_bytes.cmp(&a.live_bytes),
+            Order::Count => b.live_count.cmp(&a.live_count),
+            Order::Growth => b.growth.cmp(&a.growth),
+            Order::Age => b.oldest().cmp(&a.oldest()),
+        };
+        by_order
+            .then(b.live_bytes.cmp(&a.live_bytes))
+            .then(a.row.cmp(&b.row))
+    });
+    live
+}

@@ -1,0 +1,261 @@
+//! From `-p PID,...` and `-n NAME` to processes that can be traced, and a reason for each that cannot.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::info::{self, ImageId, Machine, ProcessInfo, State};
+use super::{ProcessError, info::all_pids};
+
+/// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` less the final zero).
+const COMM_BYTES: usize = 15;
+
+/// A process that can be traced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its PID.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Which program image it was when it was chosen.
+    pub image: ImageId,
+}
+
+/// A process that was asked for and cannot be traced.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot trace process {id}: {reason}")]
+pub struct Refusal {
+    /// The id that was asked for.
+    pub id: u32,
+    /// Why not.
+    pub reason: Untraceable,
+}
+
+/// Why a process cannot be traced.
+#[derive(Debug, thiserror::Error)]
+pub enum Untraceable {
+    /// Nothing has that id.
+    #[error("no such process (list them with `ps -e`)")]
+    NoSuchProcess,
+    /// It has no user-space memory.
+    #[error("it is a kernel thread, which has no heap (see `memlens kernel`)")]
+    KernelThread,
+    /// It is a 32-bit program.
+    #[error("it is a 32-bit process, and memlens traces 64-bit x86 processes only")]
+    ThirtyTwoBit,
+    /// It is a program for another machine, run by an emulator.
+    #[error(
+        "its executable is not for x86 (ELF machine {0}), and memlens traces 64-bit x86 processes only"
+    )]
+    OtherMachine(u16),
+    /// It has exited.
+    #[error("it has exited and is a zombie")]
+    Zombie,
+    /// It is this very process.
+    #[error("it is memlens itself")]
+    Myself,
+    /// It could not be looked at.
+    #[error(transparent)]
+    Unreadable(ProcessError),
+}
+
+/// What became of a request for targets.
+#[derive(Debug, Default)]
+pub struct Resolution {
+    /// Processes to trace, each once, in the order asked for.
+    pub targets: Vec<Target>,
+    /// Those that cannot be traced.
+    pub refusals: Vec<Refusal>,
+    /// Remarks for the user, one line each.
+    pub notes: Vec<String>,
+}
+
+/// Resolves `-p PID[,PID...]`.
+pub fn by_pid(ids: &[u32]) -> Resolution {
+    let mut found = Resolution::default();
+    for id in ids {
+        found.add(*id, info::read(*id));
+    }
+    found
+}
+
+/// Resolves `-n NAME`: every process whose name or executable's file name is NAME, memlens itself left out.
+/// No target and no refusal means that nothing has that name.
+pub fn by_name(name: &OsStr) -> Result<Resolution, ProcessError> {
+    let own = std::process::id();
+    let mut found = Resolution::default();
+    for pid in all_pids()?.into_iter().filter(|pid| *pid != own) {
+        match info::read(pid) {
+            Ok(info) if name_matches(&info, name) => found.add(pid, Ok(info)),
+            // Others come and go while the list is read.
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(found)
+}
+
+impl Resolution {
+    fn add(&mut self, id: u32, info: Result<ProcessInfo, ProcessError>) {
+        match classify(info, std::process::id()) {
+            Err(reason) => self.refusals.push(Refusal { id, reason }),
+            Ok((target, _)) if self.targets.iter().any(|known| known.pid == target.pid) => {}
+            Ok((target, thread)) => {
+                if let Some(thread) = thread {
+                    self.notes.push(format!(
+                        "{thread} is a thread of process {} ({}): tracing the process",
+                        target.pid, target.comm
+                    ));
+                }
+                self.targets.push(target);
+            }
+        }
+    }
+}
+
+/// Decides whether a process can be traced. Also returns the thread id, where one was given for a PID.
+fn classify(
+    info: Result<ProcessInfo, ProcessError>,
+    own_pid: u32,
+) -> Result<(Target, Option<u32>), Untraceable> {
+    let info = info.map_err(|error| match error {
+        ProcessError::Gone { .. } => Untraceable::NoSuchProcess,
+        other => Untraceable::Unreadable(other),
+    })?;
+    match (info.state, info.machine) {
+        _ if info.pid == own_pid => Err(Untraceable::Myself),
+        _ if info.kernel_thread => Err(Untraceable::KernelThread),
+        (State::Zombie, _) => Err(Untraceable::Zombie),
+        (_, Some(Machine::ThirtyTwoBit)) => Err(Untraceable::ThirtyTwoBit),
+        (_, Some(Machine::Other(number))) => Err(Untraceable::OtherMachine(number)),
+        // Where the executable cannot be read, attaching will say why.
+        (_, Some(Machine::X86_64) | None) => {
+            let target = Target {
+                pid: info.pid,
+                comm: info.comm,
+                image: info.image,
+            };
+            Ok((target, info.asked_for_thread))
+        }
+    }
+}
+
+/// Whether a process has that name: its `comm` (of which the kernel keeps 15 bytes) or its executable's file name.
+fn name_matches(info: &ProcessInfo, name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    let file_name = info
+        .exe
+        .as_deref()
+        .and_then(Path::file_name)
+        .map(OsStr::as_bytes);
+    let file_name = file_name.map(|file| file.strip_suffix(b" (deleted)").unwrap_or(file));
+    let comm = info.comm.as_bytes();
+    if file_name == Some(name) || comm == name {
+        return true;
+    }
+    // A cut comm says no more than how the name begins: the file name decides, unless it is that of an interpreter.
+    let cut = comm.len() == COMM_BYTES && name.len() > COMM_BYTES && name.starts_with(comm);
+    cut && !file_name.is_some_and(|file| file.starts_with(comm))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(comm: &str, exe: &str) -> ProcessInfo {
+        let mut info = info::read(std::process::id()).expect("own process");
+        info.pid = 4242;
+        info.comm = comm.into();
+        info.exe = Some(exe.into());
+        info
+    }
+
+    fn refusal(change: impl FnOnce(&mut ProcessInfo)) -> String {
+        let mut process = info("victim", "/bin/victim");
+        change(&mut process);
+        classify(Ok(process), 1).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn each_refusal_has_its_reason() {
+        assert!(refusal(|p| p.kernel_thread = true).contains("kernel thread"));
+        assert!(refusal(|p| p.state = State::Zombie).contains("zombie"));
+        assert!(refusal(|p| p.pid = 1).contains("memlens itself"));
+        assert!(
+            refusal(|p| p.machine = Some(Machine::ThirtyTwoBit))
+                .contains("64-bit x86 processes only")
+        );
+        assert!(refusal(|p| p.machine = Some(Machine::Other(183))).contains("183"));
+        classify(Ok(info("victim", "/bin/victim")), 1).expect("an ordinary process is fine");
+    }
+
+    #[test]
+    fn several_pids_succeed_in_part() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .expect("spawn");
+        let found = by_pid(&[child.id(), std::process::id(), 1 << 23, child.id()]);
+        child.kill().expect("kill");
+        child.wait().expect("reap");
+        assert_eq!(
+            found.targets.iter().map(|t| t.pid).collect::<Vec<_>>(),
+            [child.id()]
+        );
+        let said: Vec<_> = found.refusals.iter().map(Refusal::to_string).collect();
+        assert_eq!(said.len(), 2);
+        assert!(said[0].ends_with("it is memlens itself"), "{}", said[0]);
+        assert!(
+            said[1].starts_with("cannot trace process 8388608: no such process"),
+            "{}",
+            said[1]
+        );
+    }
+
+    #[test]
+    fn names_match_by_comm_or_executable() {
+        let yes = |comm, exe, name: &str| {
+            assert!(
+                name_matches(&info(comm, exe), name.as_ref()),
+                "{comm} {exe} {name}"
+            )
+        };
+        let no = |comm, exe, name: &str| {
+            assert!(
+                !name_matches(&info(comm, exe), name.as_ref()),
+                "{comm} {exe} {name}"
+            )
+        };
+        yes("redis-server", "/usr/bin/redis-check-rdb", "redis-server");
+        yes("worker", "/usr/sbin/nginx", "nginx");
+        yes("nginx", "/usr/sbin/nginx (deleted)", "nginx");
+        yes(
+            "gnome-session-b",
+            "/usr/libexec/gnome-session-binary",
+            "gnome-session-binary",
+        );
+        yes("my-long-script-", "/usr/bin/python3", "my-long-script-name");
+        no(
+            "gnome-session-b",
+            "/usr/libexec/gnome-session-bootstrap",
+            "gnome-session-binary",
+        );
+        no("redis-server", "/usr/bin/redis-server", "redis");
+        no("a", "/bin/a", "ab");
+    }
+
+    #[test]
+    fn finds_a_process_by_name() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("61")
+            .spawn()
+            .expect("spawn");
+        // Between fork and exec it still has this program's name.
+        while info::read(child.id()).expect("child").comm != "sleep" {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let found = by_name("sleep".as_ref()).expect("list processes");
+        child.kill().expect("kill");
+        child.wait().expect("reap");
+        assert!(found.targets.iter().any(|t| t.pid == child.id()));
+    }
+}

@@ -1,0 +1,255 @@
+//! The report as JSON: one object, one line. Its form is a promise, written down in `docs/json.md`.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use tracer_common::loss::Loss;
+
+use super::text::state_name;
+use super::{BlockRow, CommandExit, ProcessRow, Report, StackRow};
+use crate::symbolize::Frame;
+
+/// Name and version of the form; the number changes when a reader could break.
+pub const SCHEMA: &str = "memlens.leaks/1";
+
+/// What the JSON report holds beyond the fixed form.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JsonOptions {
+    /// Whether stacks have their `blocks`.
+    pub blocks: bool,
+}
+
+/// Writes the report as one line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(report: &Report, options: JsonOptions, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, &WireReport::of(report, options)?)?;
+    out.write_all(b"\n")
+}
+
+#[derive(Serialize)]
+struct WireReport<'a> {
+    schema: &'static str,
+    time: String,
+    elapsed_ms: u64,
+    last: bool,
+    complete: bool,
+    #[serde(serialize_with = "all_counters")]
+    loss: &'a BTreeMap<&'static str, u64>,
+    notes: &'a [String],
+    sampling: Option<WireSampling>,
+    totals: WireTotals,
+    processes: Vec<WireProcess<'a>>,
+    stacks_total: usize,
+    stacks_live_bytes: u64,
+    stacks: Vec<WireStack<'a>>,
+    command_exit: Option<WireExit>,
+}
+
+#[derive(Serialize)]
+struct WireSampling {
+    interval_bytes: u64,
+    live_samples: u64,
+    standard_error_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct WireTotals {
+    live_bytes: u64,
+    live_count: u64,
+    alloc_bytes: u64,
+    alloc_count: u64,
+    free_bytes: u64,
+    free_count: u64,
+}
+
+#[derive(Serialize)]
+struct WireProcess<'a> {
+    pid: u32,
+    comm: &'a str,
+    state: &'static str,
+    #[serde(flatten)]
+    totals: WireTotals,
+    growth_bytes: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct WireStack<'a> {
+    pid: u32,
+    #[serde(flatten)]
+    totals: WireTotals,
+    growth_bytes: Option<i64>,
+    oldest_age_ms: Option<u64>,
+    truncated: Option<&'a str>,
+    frames: Vec<WireFrame<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocks: Option<Vec<WireBlock>>,
+}
+
+#[derive(Serialize)]
+struct WireFrame<'a> {
+    address: String,
+    symbol: Option<&'a str>,
+    offset: Option<u64>,
+    module: Option<String>,
+    module_offset: Option<String>,
+    build_id: Option<&'a str>,
+    file: Option<String>,
+    line: Option<u32>,
+    inlined: bool,
+    missing: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct WireBlock {
+    address: String,
+    size: u64,
+    age_ms: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum WireExit {
+    Code(i32),
+    Signal(i32),
+}
+
+/// Every counter, also those that are zero, so that a reader need not know which there are.
+fn all_counters<S: Serializer>(
+    loss: &BTreeMap<&'static str, u64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    for counter in Loss::ALL {
+        let value = loss.get(counter.name()).copied().unwrap_or(0);
+        map.serialize_entry(counter.name(), &value)?;
+    }
+    for (name, value) in loss {
+        if !Loss::ALL.iter().any(|counter| counter.name() == *name) {
+            map.serialize_entry(name, value)?;
+        }
+    }
+    map.end()
+}
+
+impl<'a> WireReport<'a> {
+    fn of(report: &'a Report, options: JsonOptions) -> io::Result<Self> {
+        Ok(Self {
+            schema: SCHEMA,
+            time: format!("{:.3}", super::timestamp(report)?),
+            elapsed_ms: millis(report.elapsed),
+            last: report.last,
+            complete: report.complete(),
+            loss: &report.loss,
+            notes: &report.notes,
+            sampling: report.sampling.map(|sampling| WireSampling {
+                interval_bytes: sampling.interval_bytes,
+                live_samples: sampling.live_samples,
+                standard_error_bytes: sampling.standard_error_bytes,
+            }),
+            totals: WireTotals::sum(&report.processes),
+            processes: report.processes.iter().map(WireProcess::of).collect(),
+            stacks_total: report.stacks_total,
+            stacks_live_bytes: report.stacks_live_bytes,
+            stacks: report
+                .stacks
+                .iter()
+                .map(|stack| WireStack::of(stack, options))
+                .collect(),
+            command_exit: report.command_exit.map(|exit| match exit {
+                CommandExit::Code(code) => WireExit::Code(code),
+                CommandExit::Signal(number) => WireExit::Signal(number),
+            }),
+        })
+    }
+}
+
+impl WireTotals {
+    fn sum(processes: &[ProcessRow]) -> Self {
+        let sum = |value: fn(&ProcessRow) -> u64| processes.iter().map(value).sum();
+        Self {
+            live_bytes: sum(|row| row.live_bytes),
+            live_count: sum(|row| row.live_count),
+            alloc_bytes: sum(|row| row.alloc_bytes),
+            alloc_count: sum(|row| row.alloc_count),
+            free_bytes: sum(|row| row.free_bytes),
+            free_count: sum(|row| row.free_count),
+        }
+    }
+}
+
+impl<'a> WireProcess<'a> {
+    fn of(row: &'a ProcessRow) -> Self {
+        Self {
+            pid: row.pid,
+            comm: &row.comm,
+            state: state_name(row.state),
+            totals: WireTotals::sum(std::slice::from_ref(row)),
+            growth_bytes: row.growth_bytes,
+        }
+    }
+}
+
+impl<'a> WireStack<'a> {
+    fn of(stack: &'a StackRow, options: JsonOptions) -> Self {
+        let blocks = || stack.blocks.iter().map(WireBlock::of).collect();
+        Self {
+            pid: stack.pid,
+            totals: WireTotals {
+                live_bytes: stack.live_bytes,
+                live_count: stack.live_count,
+                alloc_bytes: stack.alloc_bytes,
+                alloc_count: stack.alloc_count,
+                free_bytes: stack.free_bytes,
+                free_count: stack.free_count,
+            },
+            growth_bytes: stack.growth_bytes,
+            oldest_age_ms: stack.oldest_age.map(millis),
+            truncated: stack.truncated.as_deref(),
+            frames: stack.frames.iter().map(WireFrame::of).collect(),
+            blocks: options.blocks.then(blocks),
+        }
+    }
+}
+
+impl<'a> WireFrame<'a> {
+    fn of(frame: &'a Frame) -> Self {
+        let lossy = |path: &Path| path.to_string_lossy().into_owned();
+        Self {
+            address: hex(frame.address),
+            symbol: super::names::symbol(frame),
+            offset: frame.offset,
+            module: frame.module.as_deref().map(lossy),
+            module_offset: frame.module_offset.map(hex),
+            build_id: frame.build_id.as_deref(),
+            file: frame.file.as_deref().map(lossy),
+            line: frame.line,
+            inlined: frame.inlined,
+            missing: frame.missing.as_deref(),
+        }
+    }
+}
+
+impl WireBlock {
+    fn of(block: &BlockRow) -> Self {
+        Self {
+            address: hex(block.addr),
+            size: block.size,
+            age_ms: millis(block.age),
+        }
+    }
+}
+
+/// Addresses go as text: many readers keep numbers as doubles, which hold 53 bits.
+fn hex(address: u64) -> String {
+    format!("{address:#x}")
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,98 @@
+//! How frames, modules and processes are called in the dresses that people read.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::units::count;
+use super::{ProcessRow, Report};
+use crate::symbolize::Frame;
+
+/// Text that is safe to print: what a traced program chose (names, paths) must neither move the
+/// cursor nor break a line, nor turn the reading direction.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if text.chars().any(is_unprintable) {
+        Cow::Owned(text.replace(is_unprintable, "?"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// Control characters, line separators and the marks that override the direction of text; and
+/// the two code points that XML cannot hold.
+fn is_unprintable(letter: char) -> bool {
+    letter.is_control()
+        || matches!(
+            letter,
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}'
+        )
+}
+
+/// The function's name, or module+0xoffset, or the bare address.
+pub fn frame(frame: &Frame) -> String {
+    match symbol(frame) {
+        Some(symbol) => symbol.to_owned(),
+        None => match (&frame.module, frame.module_offset) {
+            (Some(path), Some(offset)) => format!("{}+{offset:#x}", module(path)),
+            _ => format!("{:#x}", frame.address),
+        },
+    }
+}
+
+/// The function's name, where it has one.
+pub fn symbol(frame: &Frame) -> Option<&str> {
+    frame
+        .symbol
+        .as_deref()
+        .filter(|symbol| !symbol.trim().is_empty())
+}
+
+/// A mapped file's name without its folder; names such as `[heap]` as they are.
+pub fn module(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+/// A process as its name and PID: "nginx (4242)".
+pub fn process(row: &ProcessRow) -> String {
+    format!("{} ({})", row.comm, row.pid)
+}
+
+/// Whose memory a report is about: a process, or how many of them.
+pub fn subject(report: &Report) -> String {
+    let pids: BTreeSet<u32> = report.processes.iter().map(|row| row.pid).collect();
+    match report.processes.first() {
+        None => "no process".to_owned(),
+        Some(first) if pids.len() == 1 => process(report.process(first.pid).unwrap_or(first)),
+        Some(_) => format!("{} processes", count(pids.len() as u64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_chose_cannot_drive_the_terminal() {
+        assert_eq!(clean("a\x1b[31m\nb\u{202e}c"), "a?[31m?b?c");
+        assert!(matches!(clean("operator<< [clone]"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_frame_is_never_without_a_name() {
+        let mut unknown = Frame {
+            address: 0x7f00_1234,
+            ..Frame::default()
+        };
+        assert_eq!(frame(&unknown), "0x7f001234");
+        unknown.symbol = Some(String::new());
+        unknown.module = Some("/usr/lib/libfoo.so.1".into());
+        assert_eq!(frame(&unknown), "0x7f001234");
+        unknown.module_offset = Some(0x1f3a);
+        assert_eq!(frame(&unknown), "libfoo.so.1+0x1f3a");
+        unknown.symbol = Some("main".into());
+        assert_eq!(frame(&unknown), "main");
+        assert_eq!(module(Path::new("[heap]")), "[heap]");
+        assert_eq!(module(Path::new("/")), "/");
+    }
+}

@@ -1,0 +1,389 @@
+//! From the addresses of a stack to its frames.
+
+use std::collections::HashMap;
+use std::io::{BufReader, Seek};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tracer_common::key::Owner;
+
+use crate::process::ProcessError;
+use crate::process::maps::{self, Mapping, MappingName};
+
+use super::image::Image;
+use super::module::{Module, Modules};
+use super::names::{Found, Layer, Name, Names};
+use super::{Frame, FrameAddress, SymbolCache, frame_addresses, perf_map};
+
+/// Addresses whose frames are kept; at some 400 bytes each, 26 MB.
+const CACHED_ADDRESSES: usize = 1 << 16;
+
+/// Names the frames of stacks, also of programs that have ended since [`Symbolizer::snapshot`] saw them.
+///
+/// Bounded: frames of 65536 addresses are cached, and blazesym's parsed files are dropped when they have grown the
+/// process by 64 MB. Each mapped file costs one open descriptor, however many processes map it.
+#[derive(Debug)]
+pub struct Symbolizer {
+    images: HashMap<Owner, Image>,
+    modules: Modules,
+    names: Names,
+    cache: SymbolCache,
+    /// Start of this process's own vDSO.
+    own_vdso: Option<u64>,
+}
+
+impl Default for Symbolizer {
+    fn default() -> Symbolizer {
+        Symbolizer::new()
+    }
+}
+
+impl Symbolizer {
+    /// A symbolizer that knows nothing yet.
+    pub fn new() -> Symbolizer {
+        let own_maps = maps::read(std::process::id()).unwrap_or_default();
+        let own_vdso = own_maps
+            .iter()
+            .find(|mapping| is_vdso(mapping))
+            .map(|mapping| mapping.start);
+        Symbolizer {
+            images: HashMap::new(),
+            modules: Modules::default(),
+            names: Names::new(),
+            cache: SymbolCache::new(CACHED_ADDRESSES),
+            own_vdso,
+        }
+    }
+
+    /// Remembers the code of a program image while it runs: mappings, and descriptors of the files. To be called at
+    /// the attach, after an exec (of a command started stopped: after its release) and whenever code was mapped;
+    /// what is mapped later without a call is noticed while the process lives.
+    pub fn snapshot(&mut self, owner: Owner) -> Result<(), ProcessError> {
+        let image = Image::read(owner.tgid, &mut self.modules)?;
+        if let Some(old) = self.images.get(&owner)
+            && !old.is_same_program(&image)
+        {
+            self.cache.forget(owner);
+        }
+        self.images.insert(owner, image);
+        Ok(())
+    }
+
+    /// Tells that the program image has ended, by exit or exec: its PID will not be looked at again.
+    pub fn seal(&mut self, owner: Owner) {
+        if let Some(image) = self.images.get_mut(&owner) {
+            image.seal();
+        }
+    }
+
+    /// Drops all that is kept of a program image.
+    pub fn forget(&mut self, owner: Owner) {
+        self.images.remove(&owner);
+        self.cache.forget(owner);
+        for path in self.modules.close_unused() {
+            self.names.evict(&path);
+        }
+    }
+
+    /// Names the frames of a stack, innermost first, inlined functions included. All addresses are return addresses,
+    /// but the first is an instruction pointer unless `first_is_return`.
+    pub fn symbolize(
+        &mut self,
+        owner: Owner,
+        addresses: &[u64],
+        first_is_return: bool,
+    ) -> Vec<Frame> {
+        let found = self.find(owner, addresses, first_is_return);
+        found
+            .iter()
+            .flat_map(|frames| frames.iter().cloned())
+            .collect()
+    }
+
+    /// Looks the addresses up now, while the process lives, so that a later [`Symbolizer::symbolize`] knows them.
+    pub fn resolve(&mut self, owner: Owner, addresses: &[u64], first_is_return: bool) {
+        self.find(owner, addresses, first_is_return);
+    }
+
+    /// The frames of each address: one, and before it those inlined into it.
+    fn find(
+        &mut self,
+        owner: Owner,
+        addresses: &[u64],
+        first_is_return: bool,
+    ) -> Vec<Arc<[Frame]>> {
+        let wanted: Vec<FrameAddress> = frame_addresses(addresses, first_is_return).collect();
+        let mut known: HashMap<FrameAddress, Arc<[Frame]>> = wanted
+            .iter()
+            .filter_map(|address| Some((*address, self.cache.get(owner, *address)?)))
+            .collect();
+        let mut unknown: Vec<FrameAddress> = wanted
+            .iter()
+            .filter(|address| !known.contains_key(address))
+            .copied()
+            .collect();
+        unknown.sort_unstable_by_key(|address| address.lookup());
+        unknown.dedup();
+        if !unknown.is_empty() {
+            known.extend(self.look_up(owner, &unknown));
+        }
+        wanted
+            .iter()
+            .filter_map(|address| known.get(address).cloned())
+            .collect()
+    }
+
+    fn look_up(
+        &mut self,
+        owner: Owner,
+        addresses: &[FrameAddress],
+    ) -> Vec<(FrameAddress, Arc<[Frame]>)> {
+        if !self.images.contains_key(&owner)
+            && let Err(error) = self.snapshot(owner)
+        {
+            let reason = match error {
+                ProcessError::Gone { .. } => "process has exited",
+                _ => "process cannot be read",
+            };
+            return addresses
+                .iter()
+                .map(|at| (*at, unnamed(*at, &Place::default(), reason)))
+                .collect();
+        }
+        let Some(image) = self.images.get_mut(&owner) else {
+            return Vec::new();
+        };
+        image.refresh_if_needed(addresses.iter().map(|at| at.lookup()), &mut self.modules);
+        let lookup = Lookup {
+            image,
+            names: &mut self.names,
+            own_vdso: self.own_vdso,
+        };
+        let found = lookup.run(addresses);
+        found
+            .into_iter()
+            .map(
+                |Resolved {
+                     address,
+                     frames,
+                     lasting,
+                 }| {
+                    if lasting {
+                        self.cache.insert(owner, address, Arc::clone(&frames));
+                    }
+                    (address, frames)
+                },
+            )
+            .collect()
+    }
+}
+
+/// One address with its frames.
+struct Resolved {
+    address: FrameAddress,
+    frames: Arc<[Frame]>,
+    /// The answer will not change: no compiler is about to name this code.
+    lasting: bool,
+}
+
+/// Where an address lies, and its name.
+#[derive(Default)]
+struct Place {
+    module: Option<PathBuf>,
+    module_offset: Option<u64>,
+    build_id: Option<String>,
+}
+
+/// What is asked of one file: the path to it, and each address with its file offset.
+type FileRequest = (PathBuf, Vec<(FrameAddress, u64)>);
+
+/// One round of look-ups in one image.
+struct Lookup<'a> {
+    image: &'a mut Image,
+    names: &'a mut Names,
+    own_vdso: Option<u64>,
+}
+
+impl Lookup<'_> {
+    fn run(mut self, addresses: &[FrameAddress]) -> Vec<Resolved> {
+        let mut named = self.in_files(addresses);
+        let left = addresses
+            .iter()
+            .filter(|at| !named.contains_key(at) && self.may_be_jit(at.lookup()));
+        let left: Vec<FrameAddress> = left.copied().collect();
+        named.extend(self.in_perf_map(&left));
+        addresses
+            .iter()
+            .map(|at| self.finish(*at, named.remove(at)))
+            .collect()
+    }
+
+    /// Names what lies in ELF files, file by file.
+    fn in_files(&mut self, addresses: &[FrameAddress]) -> HashMap<FrameAddress, Found> {
+        let mut by_module: HashMap<*const Module, FileRequest> = HashMap::new();
+        let mut found = HashMap::new();
+        for at in addresses {
+            let Some(mapping) = self.image.mapping(at.lookup()) else {
+                continue;
+            };
+            let Some(module) = self.image.module(mapping) else {
+                continue;
+            };
+            match (module.path(), mapping.file_offset(at.lookup())) {
+                (Err(reason), _) => drop(found.insert(*at, Err(reason))),
+                (Ok(path), Some(offset)) if module.is_elf() => {
+                    let entry = by_module.entry(std::rc::Rc::as_ptr(module));
+                    entry
+                        .or_insert_with(|| (path, Vec::new()))
+                        .1
+                        .push((*at, offset));
+                }
+                (Ok(_), _) => {}
+            }
+        }
+        for (path, wanted) in by_module.into_values() {
+            let offsets: Vec<u64> = wanted.iter().map(|(_, offset)| *offset).collect();
+            let names = self.names.in_file(&path, &offsets);
+            found.extend(wanted.into_iter().map(|(at, _)| at).zip(names));
+        }
+        found
+    }
+
+    /// Code in memory that is not an ELF file's, nor the kernel's: a just-in-time compiler's, it seems.
+    fn may_be_jit(&self, address: u64) -> bool {
+        self.image
+            .mapping(address)
+            .is_some_and(|mapping| match &mapping.name {
+                MappingName::Anonymous => true,
+                MappingName::Special(name) => name.starts_with("[anon") || name == "[heap]",
+                MappingName::File { .. } => self.image.module(mapping).is_some_and(|m| !m.is_elf()),
+            })
+    }
+
+    fn in_perf_map(&mut self, addresses: &[FrameAddress]) -> HashMap<FrameAddress, Found> {
+        if addresses.is_empty() {
+            return HashMap::new();
+        }
+        let lookups: Vec<u64> = addresses.iter().map(|at| at.lookup()).collect();
+        let (names, reason) = match self.image.perf_map() {
+            None => (HashMap::new(), "generated code, no perf map"),
+            Some(mut file) => match file
+                .rewind()
+                .and_then(|()| perf_map::find(BufReader::new(file), &lookups))
+            {
+                Ok(names) => (names, "generated code, not in the perf map"),
+                Err(_) => (HashMap::new(), "perf map cannot be read"),
+            },
+        };
+        let name = |at: &FrameAddress| match names.get(&at.lookup()) {
+            None => Err(reason),
+            Some(jit) => {
+                let layer = Layer {
+                    symbol: jit.name.clone(),
+                    file: None,
+                    line: None,
+                };
+                Ok(Name {
+                    layers: vec![layer],
+                    offset: at.lookup() - jit.start,
+                })
+            }
+        };
+        addresses.iter().map(|at| (*at, name(at))).collect()
+    }
+
+    fn finish(&self, at: FrameAddress, found: Option<Found>) -> Resolved {
+        let Some(mapping) = self.image.mapping(at.lookup()) else {
+            let frames = unnamed(at, &Place::default(), "no code is mapped there");
+            return Resolved {
+                address: at,
+                frames,
+                lasting: self.image.is_sealed(),
+            };
+        };
+        let place = self.place(mapping, at);
+        let found = found.unwrap_or_else(|| self.in_kernel_page(mapping, at));
+        let lasting = self.image.is_sealed() || found.is_ok() || !self.may_be_jit(at.lookup());
+        let frames = match found {
+            Ok(name) => named(at, &place, name),
+            Err(reason) => unnamed(at, &place, reason),
+        };
+        Resolved {
+            address: at,
+            frames,
+            lasting,
+        }
+    }
+
+    /// Names an address in the vDSO: the kernel gives every process the same one, so the own one is asked.
+    fn in_kernel_page(&self, mapping: &Mapping, at: FrameAddress) -> Found {
+        match self.own_vdso {
+            Some(own) if is_vdso(mapping) => {
+                self.names.in_own_vdso(own + (at.lookup() - mapping.start))
+            }
+            _ => Err("memory without symbols"),
+        }
+    }
+
+    fn place(&self, mapping: &Mapping, at: FrameAddress) -> Place {
+        let module = self.image.module(mapping);
+        // The captured address may be one past the mapping; it is in the same segment as the address looked up.
+        let past = at.captured() - at.lookup();
+        let offset = mapping.file_offset(at.lookup());
+        Place {
+            module: mapping.label().map(Path::to_path_buf),
+            module_offset: match module {
+                Some(module) => offset
+                    .and_then(|offset| module.address_of(offset))
+                    .map(|svma| svma + past),
+                // The vDSO is linked at zero.
+                None => is_vdso(mapping).then(|| at.captured() - mapping.start),
+            },
+            build_id: module
+                .and_then(|module| module.build_id())
+                .map(str::to_owned),
+        }
+    }
+}
+
+fn is_vdso(mapping: &Mapping) -> bool {
+    mapping.name == MappingName::Special("[vdso]".into())
+}
+
+/// The frames of an address that has a name.
+fn named(at: FrameAddress, place: &Place, name: Name) -> Arc<[Frame]> {
+    let outermost = name.layers.len().saturating_sub(1);
+    let offset = name.offset + (at.captured() - at.lookup());
+    let frame = |(index, layer): (usize, Layer)| Frame {
+        symbol: Some(layer.symbol),
+        // Where an inlined function starts is not known.
+        offset: (index == outermost).then_some(offset),
+        file: layer.file,
+        line: layer.line,
+        inlined: index < outermost,
+        ..bare(at, place)
+    };
+    name.layers.into_iter().enumerate().map(frame).collect()
+}
+
+/// The frame of an address without a name.
+fn unnamed(at: FrameAddress, place: &Place, reason: &str) -> Arc<[Frame]> {
+    Arc::from([Frame {
+        missing: Some(reason.to_owned()),
+        ..bare(at, place)
+    }])
+}
+
+fn bare(at: FrameAddress, place: &Place) -> Frame {
+    Frame {
+        address: at.captured(),
+        module: place.module.clone(),
+        module_offset: place.module_offset,
+        build_id: place.build_id.clone(),
+        ..Frame::default()
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
