@@ -18,11 +18,17 @@ pub fn without_dwarf(bytes: &[u8]) -> Result<Vec<u8>> {
     file.delete_orphans();
     file.delete_orphan_symbols();
     // LLVM keeps the names of sections and symbols in one table, the writer wants two.
-    let names = file.sections.add();
-    names.name = b".shstrtab".as_slice().into();
-    names.sh_type = elf::SHT_STRTAB;
-    names.sh_addralign = 1;
-    names.data = SectionData::SectionString;
+    if !file
+        .sections
+        .iter()
+        .any(|section| matches!(section.data, SectionData::SectionString))
+    {
+        let names = file.sections.add();
+        names.name = b".shstrtab".as_slice().into();
+        names.sh_type = elf::SHT_STRTAB;
+        names.sh_addralign = 1;
+        names.data = SectionData::SectionString;
+    }
     file.set_section_sizes();
     let mut stripped = Vec::new();
     file.write(&mut stripped)
@@ -33,15 +39,33 @@ pub fn without_dwarf(bytes: &[u8]) -> Result<Vec<u8>> {
 /// `.debug_info` and its kin, with their relocations.
 fn is_dwarf(section: &[u8]) -> bool {
     section
-        .strip_prefix(b".rel")
+        .strip_prefix(b".rela")
+        .or_else(|| section.strip_prefix(b".rel"))
         .unwrap_or(section)
         .starts_with(b".debug_")
 }
 
 /// A table: each function of the object with its section and its number of instructions.
 pub fn stats(bytes: &[u8]) -> Result<String> {
+    let functions = functions(bytes)?;
+    let mut text = format!("{:>8}  {:<26} {}\n", "insns", "section", "function");
+    for (section, function, count) in &functions {
+        writeln!(text, "{count:>8}  {section:<26} {function}")?;
+    }
+    let total: u64 = functions.iter().map(|(_, _, count)| count).sum();
+    writeln!(
+        text,
+        "{total:>8}  in {} functions, {} bytes of object",
+        functions.len(),
+        bytes.len()
+    )?;
+    Ok(text)
+}
+
+/// Section, name and instructions of each function, sorted.
+fn functions(bytes: &[u8]) -> Result<Vec<(String, String, u64)>> {
     let file = object::File::parse(bytes).context("the BPF object is not a valid ELF file")?;
-    let mut rows = Vec::new();
+    let mut functions = Vec::new();
     for symbol in file
         .symbols()
         .filter(|symbol| symbol.kind() == SymbolKind::Text)
@@ -51,26 +75,15 @@ pub fn stats(bytes: &[u8]) -> Result<String> {
         };
         let section = file.section_by_index(index)?;
         if section.kind() == SectionKind::Text {
-            rows.push((
+            functions.push((
                 section.name()?.to_owned(),
                 symbol.name()?.to_owned(),
                 symbol.size() / INSTRUCTION,
             ));
         }
     }
-    rows.sort();
-    let mut text = format!("{:>8}  {:<24} {}\n", "insns", "section", "function");
-    for (section, function, count) in &rows {
-        writeln!(text, "{count:>8}  {section:<24} {function}")?;
-    }
-    let total: u64 = rows.iter().map(|(_, _, count)| count).sum();
-    writeln!(
-        text,
-        "{total:>8}  in {} functions, {} bytes of object",
-        rows.len(),
-        bytes.len()
-    )?;
-    Ok(text)
+    functions.sort();
+    Ok(functions)
 }
 
 /// Fails if a folder of the building machine stands in the object.
@@ -113,6 +126,54 @@ mod tests {
         ] {
             assert!(!is_dwarf(name.as_bytes()), "{name}");
         }
+    }
+
+    /// An x86 object stands in: it has functions, DWARF and relocations, and every machine can make one.
+    #[test]
+    fn dwarf_goes_and_functions_stay() {
+        let dir = tempfile::tempdir().expect("folder");
+        let (source, object) = (dir.path().join("a.c"), dir.path().join("a.o"));
+        std::fs::write(
+            &source,
+            "int g(int); int f(int x) { return g(x) + g(x + 1); }",
+        )
+        .expect("source");
+        let status = std::process::Command::new("cc")
+            .args(["-g", "-O1", "-c", "-o"])
+            .args([&object, &source])
+            .status()
+            .expect("a C compiler");
+        assert!(status.success());
+        let full = std::fs::read(&object).expect("object");
+        let stripped = without_dwarf(&full).expect("stripped");
+        assert!(has_dwarf(&full), "the compiler wrote debug sections");
+        assert!(!has_dwarf(&stripped));
+        assert_eq!(
+            functions(&stripped).expect("stripped"),
+            functions(&full).expect("full")
+        );
+        assert_eq!(relocations(&stripped), relocations(&full));
+    }
+
+    fn has_dwarf(bytes: &[u8]) -> bool {
+        let file = object::File::parse(bytes).expect("ELF");
+        file.sections()
+            .any(|section| is_dwarf(section.name_bytes().expect("name")))
+    }
+
+    /// Offset and target's name of each relocation of the code.
+    fn relocations(bytes: &[u8]) -> Vec<(u64, String)> {
+        let file = object::File::parse(bytes).expect("ELF");
+        let text = file.section_by_name(".text").expect(".text");
+        text.relocations()
+            .filter_map(|(offset, relocation)| match relocation.target() {
+                object::RelocationTarget::Symbol(index) => {
+                    let symbol = file.symbol_by_index(index).expect("symbol");
+                    Some((offset, symbol.name().expect("name").to_owned()))
+                }
+                _ => None,
+            })
+            .collect()
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn shown(command: &Command) -> String {
     words.extend(
         command
             .get_args()
-            .take(6)
+            .take(4)
             .map(|arg| arg.to_string_lossy().into_owned()),
     );
     format!("`{}`", words.join(" "))

@@ -29,15 +29,16 @@ pub fn library(cache: &Path) -> Result<PathBuf> {
     if rustup.is_ok() && is_complete(&own) {
         return Ok(own);
     }
-    let why_not = rustup
+    let rustup = rustup
         .err()
         .map_or_else(|| "it left no source".to_owned(), |err| format!("{err:#}"));
-    debian_package(&cached).with_context(|| {
-        format!(
-            "no rust-src {}: rustup: {why_not}; Debian's package; a network is needed once",
-            tools::RUSTC
-        )
-    })?;
+    if let Err(debian) = debian_package(&cached) {
+        bail!(
+            "cannot fetch the source of rustc {}: rustup: {rustup}; Debian: {debian:#}; put it into {} or try again with a network",
+            tools::RUSTC,
+            own.display()
+        );
+    }
     if !is_complete(&unpacked) {
         bail!(
             "{} has no Cargo.lock: remove {} and try again",
@@ -71,7 +72,10 @@ fn debian_package(into: &Path) -> Result<()> {
     let mirror = mirror(&sources).context("the machine's apt sources name no Debian mirror")?;
     let dir = tempfile::tempdir()?;
     let apt = Apt::new(dir.path(), &mirror)?;
-    run::output(&mut apt.command("apt-get", &["update", "-q"]))?;
+    run::output(&mut apt.command(
+        "apt-get",
+        &["update", "-q", "-o", "APT::Update::Error-Mode=any"],
+    ))?;
     let table = run::output(&mut apt.command("apt-cache", &["madison", "rust-src"]))?;
     let version = package_version(&table, tools::RUSTC)
         .with_context(|| format!("{SUITE} has no rust-src {}", tools::RUSTC))?;
@@ -106,6 +110,7 @@ impl<'a> Apt<'a> {
 
     fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
+        command.args(args);
         for (option, value) in [
             ("Dir::Etc::sourcelist", self.dir.join("sources.list")),
             ("Dir::Etc::sourceparts", PathBuf::from("/dev/null")),
@@ -118,7 +123,7 @@ impl<'a> Apt<'a> {
         }
         // Downloads as the user who asks: apt's own user may not enter the folder.
         command.args(["-o", "APT::Sandbox::User=root"]);
-        command.args(args).current_dir(self.dir).env("LC_ALL", "C");
+        command.current_dir(self.dir).env("LC_ALL", "C");
         command
     }
 }

@@ -153,7 +153,15 @@ fn tests(cargo: &mut Command) -> Result<Tally> {
 pub fn bless() -> Result<()> {
     run::run(
         run::cargo()
-            .args(["test", "--quiet", "-p", "memlens", "report"])
+            .args([
+                "test",
+                "--quiet",
+                "-p",
+                "memlens",
+                "--test",
+                "report",
+                "as_blessed",
+            ])
             .env("MEMLENS_BLESS", "1")
             .current_dir(run::workspace_root()?),
     )?;
