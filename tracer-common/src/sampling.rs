@@ -110,7 +110,7 @@ pub fn next_distance(uniform: u32, interval: u64) -> u64 {
     let mut log2 = exponent << 16;
     let mut bit = 0;
     while bit < 16 {
-        let square = (mantissa >> 1) * (mantissa >> 1) >> 30; // 2.32, in [1, 4)
+        let square = ((mantissa >> 1) * (mantissa >> 1)) >> 30; // 2.32, in [1, 4)
         if square >= 2 * ONE {
             log2 |= 1 << (15 - bit);
             mantissa = square >> 1;
@@ -121,7 +121,8 @@ pub fn next_distance(uniform: u32, interval: u64) -> u64 {
     }
     let negative_log2 = (32 << 16) - log2; // up to 32 in 5.16
     let negative_ln = (negative_log2 * (LN_2 >> 12)) >> 20; // 5.16
-    (interval / 256 * negative_ln >> 8) + 1
+    // At most 2^36 * 23 * 2^16, below 2^57.
+    ((interval * negative_ln) >> 16) + 1
 }
 
 #[cfg(test)]

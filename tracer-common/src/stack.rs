@@ -91,7 +91,7 @@ pub fn step_by_frame_pointer(
     if bp == 0 {
         return Err(End::Complete);
     }
-    if bp < registers.sp || bp % 8 != 0 || bp >= USER_END {
+    if bp < registers.sp || !bp.is_multiple_of(8) || bp >= USER_END {
         return Err(End::BadFramePointer);
     }
     let (Some(ip), Some(caller_bp)) = (memory.read(bp + 8), memory.read(bp)) else {
@@ -167,7 +167,7 @@ mod tests {
     impl Memory for Words<'_> {
         fn read(&mut self, addr: u64) -> Option<u64> {
             let offset = addr.checked_sub(self.base)?;
-            if offset % 8 != 0 {
+            if !offset.is_multiple_of(8) {
                 return None;
             }
             self.words.get((offset / 8) as usize).copied()

@@ -133,7 +133,7 @@ pub unsafe fn capture(walk: *mut Walk, innermost: Registers, owner: Owner, slot:
     };
     let key = StackKey { hash, owner };
     // SAFETY: a copy of a u32; nothing is removed from this map.
-    if let Some(row) = unsafe { STACK_ROWS.get(&key).copied() } {
+    if let Some(row) = unsafe { STACK_ROWS.get(key).copied() } {
         return row;
     }
     // SAFETY: as the caller promises.

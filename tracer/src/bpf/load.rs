@@ -330,12 +330,12 @@ impl Tracer {
 
     /// Takes the ring of process events out.
     pub fn take_lifecycle(&mut self) -> Result<Events<LifecycleEvent>, LoadError> {
-        Events::take(&mut self.ebpf, "LIFECYCLE")
+        Events::take_from(&mut self.ebpf, "LIFECYCLE")
     }
 
     /// Takes the ring of calls out.
     pub fn take_calls(&mut self) -> Result<Events<CallEvent>, LoadError> {
-        Events::take(&mut self.ebpf, "CALLS")
+        Events::take_from(&mut self.ebpf, "CALLS")
     }
 }
 
@@ -378,7 +378,7 @@ impl<T> Events<T>
 where
     T: for<'a> TryFrom<&'a [u8]>,
 {
-    fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
+    fn take_from(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
         let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
         let ring = RingBuf::try_from(map).map_err(|error| LoadError::refused(&error))?;
         Ok(Self {
@@ -388,7 +388,7 @@ where
     }
 
     /// The next record; malformed ones are passed over.
-    pub fn next(&mut self) -> Option<T> {
+    pub fn take_next(&mut self) -> Option<T> {
         loop {
             let item = self.ring.next()?;
             if let Ok(record) = T::try_from(&item[..]) {

@@ -20,7 +20,7 @@ impl<T: aya::Pod> ArrayView<T> {
     pub fn new(map: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
         const {
             assert!(
-                size_of::<T>() % 8 == 0,
+                size_of::<T>().is_multiple_of(8),
                 "elements are rounded up to 8 bytes"
             )
         };

@@ -7,7 +7,8 @@ use anyhow::Result;
 use super::attach::{AttachError, ProbedFile, Prober};
 use super::output::reader;
 use super::target::{self, Chosen};
-use crate::attach::plan::{AllocatorKind, Ending, PlannedFunction};
+use crate::attach::allocator::AllocatorKind;
+use crate::attach::plan::{Ending, PlannedFunction};
 use crate::attach::sites;
 use crate::cli::{DoctorConfig, Invocation, Target};
 use crate::doctor::{
@@ -29,7 +30,7 @@ pub fn run(invocation: &Invocation, config: &DoctorConfig) -> Result<u8> {
         examine(&mut diagnosis, config, &process);
     }
     let text = if config.json {
-        diagnosis.render_json()
+        diagnosis.render_json()?
     } else {
         diagnosis.render_text(invocation.color.for_stdout())
     };

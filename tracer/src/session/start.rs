@@ -3,7 +3,7 @@
 use anyhow::Result;
 use nix::time::{ClockId, clock_gettime};
 
-use super::attach::{AttachError, Placed, Prober, slow_functions};
+use super::attach::{Placed, Prober, slow_functions};
 use super::target::Targets;
 use super::watch::{Image, Watcher};
 use crate::bpf::{Method, Tracer};
@@ -53,7 +53,7 @@ pub fn begin(
             Some((_, files)) => prober.attach_files(tracer, process.pid, files),
             None => prober.attach(tracer, process.pid),
         };
-        match placed.and_then(|placed| Ok((placed, watcher.add(process.pid)))) {
+        match placed.map(|placed| (placed, watcher.add(process.pid))) {
             Ok((placed, Ok(()))) => {
                 all.attached += placed.attached;
                 all.files.extend(placed.files);
@@ -143,9 +143,4 @@ pub fn left_out_notes(prober: &Prober) -> Vec<String> {
         )
     };
     prober.left_out().iter().map(note).collect()
-}
-
-/// Whether attaching failed because there is nothing to attach to.
-pub fn is_no_allocator(error: &AttachError) -> bool {
-    matches!(error, AttachError::NoAllocator { .. })
 }

@@ -5,8 +5,6 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::time::{MissedTickBehavior, interval};
 use tracer_common::event::CallEvent;
 use tracer_common::key::Owner;
@@ -15,7 +13,7 @@ use tracer_common::loss::Loss;
 use super::attach::Prober;
 use super::interrupt::Interrupt;
 use super::output::{Reader, reader};
-use super::watch::{Change, Watcher};
+use super::watch::{Change, Watcher, readable};
 use super::{refuse_if_unable, start, target};
 use crate::bpf::{Events, Settings, Tracer};
 use crate::cli::{EXIT_DONE, TraceConfig};
@@ -80,7 +78,7 @@ struct Trace {
 
 impl Trace {
     async fn follow(&mut self, calls: Events<CallEvent>, mut interrupt: Interrupt) -> Result<()> {
-        let mut calls = AsyncFd::with_interest(calls, Interest::READABLE)?;
+        let mut calls = readable(calls)?;
         let mut drain = interval(DRAIN_EVERY);
         drain.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut listening = Reader::Listening;
@@ -175,7 +173,7 @@ impl Callers {
             let frames = symbolizer.symbolize(owner, &[address], true);
             frames
                 .last()
-                .map_or_else(|| format!("{address:#x}"), |frame| place(frame))
+                .map_or_else(|| format!("{address:#x}"), place)
         })
     }
 }
@@ -222,7 +220,7 @@ impl Lines {
         let mut left = most;
         while left > 0
             && written.is_ok()
-            && let Some(event) = calls.next()
+            && let Some(event) = calls.take_next()
         {
             written = self.line(
                 &event,

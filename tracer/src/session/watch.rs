@@ -85,7 +85,7 @@ impl Watcher {
     /// What has happened by now.
     pub fn collect(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
-        while let Some(event) = self.lifecycle.get_mut().next() {
+        while let Some(event) = self.lifecycle.get_mut().take_next() {
             changes.push(match LifecycleKind::from_raw(event.kind) {
                 Some(LifecycleKind::Exec) => Change::Exec(event.owner),
                 _ => Change::Exit(event.owner.tgid),
@@ -118,8 +118,11 @@ impl Watcher {
     }
 }
 
-fn readable<T: AsRawFd>(source: T) -> io::Result<AsyncFd<T>> {
-    AsyncFd::with_interest(source, Interest::READABLE)
+/// Lets the runtime wait until a source can be read.
+pub fn readable<T: AsRawFd>(source: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: every source here owns its descriptor and keeps it for as long as it lives.
+    let registered = unsafe { AsyncFd::register_with_interest(source, Interest::READABLE) };
+    registered.map_err(|error| error.into_parts().1)
 }
 
 async fn wait<T: AsRawFd>(source: &AsyncFd<T>) -> io::Result<()> {
