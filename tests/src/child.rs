@@ -9,21 +9,36 @@ use anyhow::{Context, Result, bail};
 /// How often a wait looks again.
 const POLL: Duration = Duration::from_millis(5);
 
-/// A process started here: killed when dropped, and when the thread that started it dies.
+/// How long a server may take to stop its own children when it is told to end.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// A process started here, in a process group of its own: the group is killed when this is dropped, the process when the
+/// thread that started it dies.
 #[derive(Debug)]
 pub struct Owned {
     child: Child,
     what: String,
+    gentle: bool,
 }
 
 impl Owned {
     /// Starts a command.
     pub fn start(command: &mut Command) -> Result<Self> {
+        Self::start_with(command, false)
+    }
+
+    /// Starts a server that has children of its own: it is told to end (SIGTERM), and killed only if it does not.
+    pub fn start_server(command: &mut Command) -> Result<Self> {
+        Self::start_with(command, true)
+    }
+
+    fn start_with(command: &mut Command, gentle: bool) -> Result<Self> {
+        let signal = if gentle { libc::SIGTERM } else { libc::SIGKILL };
         let what = format!("{command:?}");
         // SAFETY: between fork and exec only prctl is called, which is safe there and touches no memory.
         unsafe {
-            command.pre_exec(|| {
-                if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0 {
+            command.process_group(0).pre_exec(move || {
+                if libc::prctl(libc::PR_SET_PDEATHSIG, signal) == 0 {
                     Ok(())
                 } else {
                     Err(std::io::Error::last_os_error())
@@ -33,7 +48,11 @@ impl Owned {
         let child = command
             .spawn()
             .with_context(|| format!("cannot start {what}"))?;
-        Ok(Self { child, what })
+        Ok(Self {
+            child,
+            what,
+            gentle,
+        })
     }
 
     /// The command as it was started.
@@ -83,7 +102,13 @@ impl Owned {
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // Both fail only where the process has been waited for already.
+        // What fails here has ended before, and that is what is wanted.
+        if self.gentle {
+            let _ = self.signal(libc::SIGTERM);
+            let _ = self.wait(GRACE);
+        }
+        let group = i32::try_from(self.pid()).unwrap_or(i32::MAX);
+        let _ = kill(-group, libc::SIGKILL);
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -92,12 +117,16 @@ impl Drop for Owned {
 /// Sends a signal to one process.
 pub fn send_signal(pid: u32, signal: i32) -> Result<()> {
     let pid = i32::try_from(pid).context("a PID fits a signed number")?;
+    kill(pid, signal).with_context(|| format!("cannot send signal {signal} to PID {pid}"))
+}
+
+fn kill(pid: i32, signal: i32) -> std::io::Result<()> {
     // SAFETY: kill takes two integers and touches no memory.
     if unsafe { libc::kill(pid, signal) } == 0 {
-        return Ok(());
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
     }
-    Err(std::io::Error::last_os_error())
-        .with_context(|| format!("cannot send signal {signal} to PID {pid}"))
 }
 
 /// Polls until something is there, for so long at most.

@@ -26,7 +26,7 @@ pub fn start_server(command: &mut Command, port: u16) -> Result<Owned> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    let mut server = Owned::start(command)?;
+    let mut server = Owned::start_server(command)?;
     until("the server listens", LIMIT, || {
         if let Some(status) = server.ended()? {
             anyhow::bail!("{} ended: {status}", server.what());

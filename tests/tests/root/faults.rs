@@ -49,7 +49,9 @@ fn a_trace_leaves_full_speed_behind() -> Result<()> {
     let before = rate(&mut victim)?;
     let memlens = Memlens::leaks(victim.pid(), &[])?;
     rate(&mut victim)?;
-    memlens.stop()?.check_exact(victim.pid(), Live::default())?;
+    let report = memlens.stop()?;
+    report.check_exact(victim.pid(), Live::default())?;
+    ensure!(report.totals.alloc_count > 10_000, "{:?}", report.totals);
     let after = rate(&mut victim)?;
     ensure!(
         after > before * 0.7,

@@ -136,6 +136,7 @@ fn show_allocs_lists_each_block() -> Result<()> {
 #[test]
 fn without_show_allocs_there_are_no_blocks() -> Result<()> {
     let report = sizes(&[])?;
+    assert_eq!(report.stacks.len(), 3);
     ensure!(report.stacks.iter().all(|stack| stack.blocks.is_empty()));
     Ok(())
 }

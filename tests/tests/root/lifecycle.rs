@@ -68,6 +68,7 @@ fn children_are_counted_not_traced() -> Result<()> {
     victim.run()?;
     let report = memlens.stop()?;
     assert_eq!(report.lost("untraced_children"), 1);
+    assert_eq!(report.totals.alloc_count, 500, "the parent's own blocks");
     assert_eq!(report.processes.len(), 1, "{:?}", report.processes);
     report.check_function("child_leak", Live::default())
 }

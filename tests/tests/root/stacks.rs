@@ -129,6 +129,7 @@ fn frames_without_symbols_say_where_they_are() -> Result<()> {
 fn no_name_is_ever_empty() -> Result<()> {
     for victim in ["leak_rust", "throw_across", "sizes"] {
         let report = trace(Program::new(victim).command(&[])?, &[])?.report;
+        ensure!(!report.stacks.is_empty(), "{victim} has no stack");
         let mut frames = report.stacks.iter().flat_map(|stack| &stack.frames);
         ensure!(
             frames.all(|frame| frame.symbol.as_deref() != Some("")),

@@ -143,7 +143,8 @@ fn interrupting_a_command() -> Result<()> {
     memlens.wait_until_tracing()?;
     std::thread::sleep(Duration::from_millis(300));
     let ended = memlens.interrupt()?;
-    ended.last_report()?;
+    let report = ended.last_report()?;
+    ensure!(report.totals.alloc_count > 1_000, "{:?}", report.totals);
     Ok(())
 }
 
