@@ -19,14 +19,26 @@ pub struct Config {
     pub stack_depth: u32,
     /// 1: send every event (`memlens trace`) instead of keeping accounts.
     pub trace: u32,
-    /// Offset of `task_struct.signal`; 0 where the running kernel's BTF does not tell.
+    /// Where things are in the running kernel.
+    pub offsets: KernelOffsets,
+}
+
+/// Offsets in the running kernel's structures, in bytes, from its BTF; 0 where that does not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct KernelOffsets {
+    /// `task_struct.signal`.
     pub task_signal: u32,
-    /// Offset of `signal_struct.live`; 0 where unknown.
+    /// `signal_struct.live`.
     pub signal_live: u32,
-    /// Offset of `task_struct.tgid`; 0 where unknown.
+    /// `task_struct.tgid`.
     pub task_tgid: u32,
-    /// Keeps the record free of implicit padding.
-    pub reserved: u32,
+    /// `task_struct.mm`.
+    pub task_mm: u32,
+    /// `mm_struct.uprobes_state`, whose first member points to the `xol_area`.
+    pub mm_uprobes_state: u32,
+    /// `xol_area.vaddr`, where the return trampoline lies in the address space.
+    pub xol_area_vaddr: u32,
 }
 
 /// Counters and the switch of a running trace; one element, written by both sides.
@@ -49,7 +61,7 @@ pub struct State {
 pub struct Process {
     /// Its present owner id.
     pub owner: crate::key::Owner,
-    /// Address of the kernel's return trampoline in this address space, learnt at the first return; 0 before.
+    /// Address of the kernel's return trampoline in this address space; 0 until it has been looked up.
     pub trampoline: u64,
     /// 1 while it is traced.
     pub active: u32,
@@ -57,6 +69,6 @@ pub struct Process {
     pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 56);
+const _: () = assert!(size_of::<Config>() == 64);
 const _: () = assert!(size_of::<State>() == 16);
 const _: () = assert!(size_of::<Process>() == 24);

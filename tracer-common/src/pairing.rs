@@ -72,12 +72,13 @@ pub enum Nesting {
 /// An open call whose frame lies below (at a smaller address than) the new one's has been left. One
 /// that lies above is still open if its return address is still in place: the trampoline's, which
 /// nothing else writes to the stack, or the one noted at the entry. `read` reads a word of the
-/// thread's stack; `trampoline` is 0 while it is not known, that is before the first return.
+/// thread's stack; `trampoline` tells the trampoline's address, or 0 where that is unknown. Both are asked only if
+/// they are needed.
 #[inline(always)]
 pub fn nesting(
     open: &Pending,
     sp: u64,
-    trampoline: u64,
+    trampoline: impl FnOnce() -> u64,
     read: impl FnOnce(u64) -> Option<u64>,
 ) -> Nesting {
     if !open.is_open() {
@@ -86,7 +87,11 @@ pub fn nesting(
     if sp > open.sp {
         return Nesting::Stale;
     }
-    let expected = if open.ret != 0 { open.ret } else { trampoline };
+    let expected = if open.ret != 0 {
+        open.ret
+    } else {
+        trampoline()
+    };
     if expected == 0 || read(open.sp) == Some(expected) {
         Nesting::Inner
     } else {
@@ -101,7 +106,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const TRAMPOLINE: u64 = 0x7fff_ffff_e000;
+    const ADDRESS: u64 = 0x7fff_ffff_e000;
+    const TRAMPOLINE: fn() -> u64 = || ADDRESS;
 
     fn open(sp: u64) -> Pending {
         Pending {
@@ -124,7 +130,7 @@ mod tests {
     #[test]
     fn deeper_call_under_a_live_one_is_inner() {
         assert_eq!(
-            nesting(&open(0x2000), 0x1f00, TRAMPOLINE, |_| Some(TRAMPOLINE)),
+            nesting(&open(0x2000), 0x1f00, TRAMPOLINE, |_| Some(ADDRESS)),
             Nesting::Inner
         );
     }
@@ -134,7 +140,7 @@ mod tests {
     fn tail_call_is_inner_and_ends_by_function() {
         let pending = open(0x2000);
         assert_eq!(
-            nesting(&pending, 0x2000, TRAMPOLINE, |_| Some(TRAMPOLINE)),
+            nesting(&pending, 0x2000, TRAMPOLINE, |_| Some(ADDRESS)),
             Nesting::Inner
         );
         assert!(
@@ -180,7 +186,7 @@ mod tests {
             Nesting::Inner
         );
         assert_eq!(
-            nesting(&pending, 0x1f00, TRAMPOLINE, |_| Some(TRAMPOLINE)),
+            nesting(&pending, 0x1f00, TRAMPOLINE, |_| Some(ADDRESS)),
             Nesting::Stale
         );
     }

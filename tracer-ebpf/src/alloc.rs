@@ -20,6 +20,7 @@ use crate::emit;
 use crate::globals;
 use crate::loss;
 use crate::memory::read_user;
+use crate::process;
 use crate::stack;
 use crate::thread::{self, Thread};
 
@@ -108,8 +109,8 @@ fn wanted(thread: *mut Thread, size: u64) -> bool {
 #[inline(always)]
 fn begin(thread: *mut Thread, process: *mut Process, sp: u64) -> bool {
     // SAFETY: only this thread writes its state; both pointers were checked for null.
-    let (open, trampoline) = unsafe { (&mut (*thread).pending, (*process).trampoline) };
-    match nesting(open, sp, trampoline, read_user) {
+    let open = unsafe { &mut (*thread).pending };
+    match nesting(open, sp, || process::trampoline(process), read_user) {
         Nesting::Outermost => true,
         Nesting::Inner => false,
         Nesting::Stale => {
@@ -221,10 +222,6 @@ pub fn leave_by_trampoline(ctx: &RetProbeContext) {
         let Some(process) = thread::process_of(thread) else {
             return;
         };
-        if (*process).trampoline == 0 {
-            // The popped return address is still there: it is the trampoline's.
-            (*process).trampoline = read_user(slot).unwrap_or(0);
-        }
         let caller = Registers {
             ip: (*regs).rip,
             sp: (*regs).rsp,

@@ -11,6 +11,7 @@ use crate::emit;
 use crate::globals;
 use crate::loss;
 use crate::memory::read_user;
+use crate::process;
 use crate::thread;
 
 /// A function that releases a block was entered.
@@ -28,7 +29,13 @@ pub fn enter(ctx: &ProbeContext) {
         }
         // `realloc` frees its old block through `free`, and settles it on its own.
         let open = &(*thread).pending;
-        if nesting(open, (*ctx.regs).rsp, (*process).trampoline, read_user) == Nesting::Inner {
+        if nesting(
+            open,
+            (*ctx.regs).rsp,
+            || process::trampoline(process),
+            read_user,
+        ) == Nesting::Inner
+        {
             return;
         }
         if globals::trace() != 0 {

@@ -1,6 +1,6 @@
 //! The trace's constants, written by user space before the programs are loaded.
 
-use tracer_common::config::Config;
+use tracer_common::config::{Config, KernelOffsets};
 use tracer_common::limits;
 
 #[unsafe(no_mangle)]
@@ -12,10 +12,14 @@ static CONFIG: Config = Config {
     max_frames: limits::MAX_FRAMES,
     stack_depth: limits::MAX_DEPTH,
     trace: 0,
-    task_signal: 0,
-    signal_live: 0,
-    task_tgid: 0,
-    reserved: 0,
+    offsets: KernelOffsets {
+        task_signal: 0,
+        signal_live: 0,
+        task_tgid: 0,
+        task_mm: 0,
+        mm_uprobes_state: 0,
+        xol_area_vaddr: 0,
+    },
 };
 
 /// A function that reads one field of the configuration.
@@ -50,10 +54,6 @@ fields! {
     stack_depth: u32;
     /// 1: send every event instead of keeping accounts.
     trace: u32;
-    /// Offset of `task_struct.signal`; 0 where unknown.
-    task_signal: u32;
-    /// Offset of `signal_struct.live`; 0 where unknown.
-    signal_live: u32;
-    /// Offset of `task_struct.tgid`; 0 where unknown.
-    task_tgid: u32;
+    /// Where things are in the running kernel.
+    offsets: KernelOffsets;
 }

@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_get_current_task;
 use aya_ebpf::programs::RawTracePointContext;
+use tracer_common::config::Process;
 use tracer_common::event::{LifecycleEvent, LifecycleKind};
 use tracer_common::loss::Loss;
 
@@ -45,14 +46,15 @@ pub fn exit() {
     let Some(slot) = thread::process_slot() else {
         return;
     };
-    if globals::task_signal() == 0 || globals::signal_live() == 0 {
+    let offsets = globals::offsets();
+    if offsets.task_signal == 0 || offsets.signal_live == 0 {
         return; // user space watches the process's file descriptor
     }
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
     // `signal->live` counts the threads that have not begun to exit, this one no longer (kernel/exit.c, do_exit).
-    let signal = read_kernel_u64(task + globals::task_signal() as u64);
-    if read_kernel_u32(signal + globals::signal_live() as u64) != 0 {
+    let signal = read_kernel_u64(task + offsets.task_signal as u64);
+    if read_kernel_u32(signal + offsets.signal_live as u64) != 0 {
         return;
     }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
@@ -77,12 +79,42 @@ pub fn exit() {
 /// A traced process has started another one, which is not traced: it is only counted.
 #[inline(always)]
 pub fn fork(ctx: &RawTracePointContext) {
-    if globals::task_tgid() == 0 || thread::process_slot().is_none() {
+    let task_tgid = globals::offsets().task_tgid;
+    if task_tgid == 0 || thread::process_slot().is_none() {
         return;
     }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let child: u64 = ctx.arg(1);
-    if read_kernel_u32(child + globals::task_tgid() as u64) != tgid {
+    if read_kernel_u32(child + task_tgid as u64) != tgid {
         loss::count(Loss::UntracedChildren);
     }
+}
+
+/// Address of the kernel's return trampoline in the current address space; 0 where the kernel's types do not tell.
+///
+/// It is the start of the page that the kernel maps for probes (kernel/events/uprobes.c, uprobe_get_trampoline_vaddr),
+/// which exists once a return probe has been set up.
+#[inline(always)]
+pub fn trampoline(process: *mut Process) -> u64 {
+    // SAFETY: checked for null by the caller.
+    let known = unsafe { (*process).trampoline };
+    let offsets = globals::offsets();
+    if known != 0
+        || offsets.task_mm == 0
+        || offsets.mm_uprobes_state == 0
+        || offsets.xol_area_vaddr == 0
+    {
+        return known;
+    }
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let mm = read_kernel_u64(task + offsets.task_mm as u64);
+    let area = read_kernel_u64(mm + offsets.mm_uprobes_state as u64);
+    if area == 0 {
+        return 0;
+    }
+    let found = read_kernel_u64(area + offsets.xol_area_vaddr as u64);
+    // SAFETY: as above; all threads write the same.
+    unsafe { (*process).trampoline = found };
+    found
 }

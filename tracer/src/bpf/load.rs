@@ -8,7 +8,7 @@ use std::path::Path;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
-use tracer_common::config::{Config, Process, State};
+use tracer_common::config::{Config, KernelOffsets, Process, State};
 use tracer_common::event::{CallEvent, LifecycleEvent};
 use tracer_common::key::{Owner, StackTotals};
 use tracer_common::limits;
@@ -95,20 +95,21 @@ impl LoadError {
     }
 }
 
-/// Offsets in kernel structures; all 0 where the kernel has no type information.
-fn kernel_offsets() -> [u32; 3] {
-    let Ok(data) = std::fs::read("/sys/kernel/btf/vmlinux") else {
-        return [0; 3];
-    };
+/// Offsets in kernel structures; 0 where the kernel has no type information.
+fn kernel_offsets() -> KernelOffsets {
+    let data = std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
     let Some(btf) = Btf::parse(&data) else {
-        return [0; 3];
+        return KernelOffsets::default();
     };
-    [
-        ("task_struct", "signal"),
-        ("signal_struct", "live"),
-        ("task_struct", "tgid"),
-    ]
-    .map(|(structure, member)| btf.member_offset(structure, member).unwrap_or(0))
+    let offset = |structure, member| btf.member_offset(structure, member).unwrap_or(0);
+    KernelOffsets {
+        task_signal: offset("task_struct", "signal"),
+        signal_live: offset("signal_struct", "live"),
+        task_tgid: offset("task_struct", "tgid"),
+        task_mm: offset("task_struct", "mm"),
+        mm_uprobes_state: offset("mm_struct", "uprobes_state"),
+        xol_area_vaddr: offset("xol_area", "vaddr"),
+    }
 }
 
 /// A loaded kernel side.
@@ -126,7 +127,6 @@ pub struct Tracer {
 impl Tracer {
     /// Loads programs and maps; no probe is placed yet, and events are not counted before [`Self::enable`].
     pub fn load(settings: &Settings) -> Result<Self, LoadError> {
-        let [task_signal, signal_live, task_tgid] = kernel_offsets();
         let config = Config {
             sample_bytes: settings.sample_bytes.unwrap_or(0),
             min_size: settings.min_size,
@@ -135,10 +135,7 @@ impl Tracer {
             max_frames: limits::MAX_FRAMES,
             stack_depth: settings.stack_depth.clamp(1, limits::MAX_DEPTH),
             trace: u32::from(settings.trace_calls),
-            task_signal,
-            signal_live,
-            task_tgid,
-            reserved: 0,
+            offsets: kernel_offsets(),
         };
         let mut loader = EbpfLoader::new();
         loader

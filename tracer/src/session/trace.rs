@@ -171,9 +171,7 @@ impl Callers {
                 .copied()
                 .unwrap_or(Owner { tgid, image: 0 });
             let frames = symbolizer.symbolize(owner, &[address], true);
-            frames
-                .last()
-                .map_or_else(|| format!("{address:#x}"), place)
+            frames.last().map_or_else(|| format!("{address:#x}"), place)
         })
     }
 }
