@@ -10,7 +10,7 @@ OPAQUE static void leak_large(void) { victim_check(malloc(opaque(100000)), "mall
 
 int main(void) {
     victim_ready();
-    for (int i = 0; i < 2; i++) leak_large();
+    for (size_t i = 0; i < opaque(2); i++) leak_large();
     for (int i = 0; i < 100; i++) leak_middle();
     for (int i = 0; i < 1000; i++) leak_tiny();
     victim_done();
