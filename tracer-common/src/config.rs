@@ -47,8 +47,8 @@ pub struct KernelOffsets {
 pub struct State {
     /// 0 until all probes are in place: an event is accounted only if every other event is, too.
     pub enabled: u32,
-    /// Next image number for a process that calls `exec`.
-    pub next_image: u32,
+    /// Image numbers drawn so far, by user space and by processes that call `exec`.
+    pub images: u32,
     /// Next free row of the stack tables.
     pub next_stack: u32,
     /// Next free entry of the frame store.

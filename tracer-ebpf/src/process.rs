@@ -25,7 +25,7 @@ pub fn exec() {
     };
     // SAFETY: both were checked for null; exec runs when the process has one thread left.
     let owner = unsafe {
-        (*process).owner.image = fetch_add(&raw mut (*state).next_image, 1);
+        (*process).owner.image = fetch_add(&raw mut (*state).images, 1) + 1;
         (*process).trampoline = 0;
         (*process).owner
     };

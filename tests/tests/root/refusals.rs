@@ -23,12 +23,19 @@ fn no_such_pid() -> Result<()> {
     refused(&["trace", "-p", &pid], &[&pid])
 }
 
-/// One bad PID of two is a mistake in the command, not something to leave out silently.
+/// One bad PID of two is named, and the other is traced.
 #[test]
 fn one_of_several_pids_is_not_there() -> Result<()> {
-    let victim = Victim::start(Program::new("sleepy").command(&[])?)?;
+    let mut victim = Victim::start(Program::new("leak_each").command(&["malloc"])?)?;
     let list = format!("{},4999999", victim.pid());
-    refused(&["leaks", "-p", &list], &["4999999"])
+    let memlens = Memlens::leaks_of(&["-p", &list], &[])?;
+    victim.run()?;
+    let ended = memlens.interrupt()?;
+    let named = |line: &String| line.contains("4999999") && line.contains("no such process");
+    ensure!(ended.errors.iter().any(named), "{:?}", ended.errors);
+    ended
+        .last_report()?
+        .check_exact(victim.pid(), Live::new(30_000, 1))
 }
 
 #[test]
@@ -135,19 +142,24 @@ fn a_32_bit_process() -> Result<()> {
     refused(&["leaks", "-p", &pid], &[&pid, "32-bit"])
 }
 
-/// An untraceable process beside a good one is named; the good one could be traced alone.
+/// An untraceable process beside a good one is named; the good one is traced.
 #[test]
 fn a_32_bit_process_among_others() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("tiny32");
     elf32::write(&path)?;
     let child = Owned::start(&mut Command::new(&path))?;
-    let victim = Victim::start(Program::new("sleepy").command(&[])?)?;
+    let mut victim = Victim::start(Program::new("leak_each").command(&["malloc"])?)?;
     let list = format!("{},{}", victim.pid(), child.pid());
-    refused(
-        &["leaks", "-p", &list],
-        &[&child.pid().to_string(), "32-bit"],
-    )
+    let memlens = Memlens::leaks_of(&["-p", &list], &[])?;
+    victim.run()?;
+    let ended = memlens.interrupt()?;
+    let pid = child.pid().to_string();
+    let named = |line: &String| line.contains(&pid) && line.contains("32-bit");
+    ensure!(ended.errors.iter().any(named), "{:?}", ended.errors);
+    ended
+        .last_report()?
+        .check_exact(victim.pid(), Live::new(30_000, 1))
 }
 
 /// A file that cannot be made is found out before the trace, not after it.

@@ -225,8 +225,7 @@ impl Tracer {
             return 0;
         };
         // SAFETY: a mapped, aligned u32 that the exec program increments atomically as well.
-        let counter =
-            unsafe { std::sync::atomic::AtomicU32::from_ptr(&raw mut (*state).next_image) };
+        let counter = unsafe { std::sync::atomic::AtomicU32::from_ptr(&raw mut (*state).images) };
         counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1
     }
 

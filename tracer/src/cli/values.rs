@@ -34,7 +34,7 @@ pub enum ValueError {
         limit: &'static str,
     },
     /// A PID outside what the kernel hands out.
-    #[error("not a PID: PIDs are numbers from 1 to 4194304")]
+    #[error("not a PID: PIDs are positive numbers")]
     NotAPid,
     /// A symbol prefix that no C symbol can begin with.
     #[error("not a symbol prefix: use letters, digits and underscores, such as je_")]
@@ -159,10 +159,10 @@ impl BareUnit {
 /// Reads a PID.
 ///
 /// # Errors
-/// [`ValueError::NotAPid`] outside 1 to 4194304 (`PID_MAX_LIMIT` of a 64-bit kernel).
+/// [`ValueError::NotAPid`] outside of `pid_t`'s positive numbers.
 pub fn parse_pid(text: &str) -> Result<u32, ValueError> {
     let pid = text.trim().parse().map_err(|_| ValueError::NotAPid)?;
-    if (1..=4_194_304).contains(&pid) {
+    if (1..=i32::MAX.cast_unsigned()).contains(&pid) {
         Ok(pid)
     } else {
         Err(ValueError::NotAPid)

@@ -251,10 +251,10 @@ fn locked_memory(facts: &Facts) -> Finding {
     };
     if !needs_memlock_raised(&facts.kernel) {
         let present = format!("{limit}; does not limit BPF since kernel 5.11");
-        return Finding::ok("locked memory", present, "any");
+        return Finding::ok("memlock", present, "any");
     }
     let low = matches!(facts.memlock, Some(Limit::Bytes(bytes)) if bytes < COMFORTABLE_MEMLOCK);
-    Finding::ok("locked memory", limit, "unlimited").warn_if(low, "ulimit -l unlimited")
+    Finding::ok("memlock", limit, "unlimited").warn_if(low, "ulimit -l unlimited")
 }
 
 fn memory_limit(facts: &Facts) -> Finding {

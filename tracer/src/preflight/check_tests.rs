@@ -25,7 +25,7 @@ fn a_table_of_machines() {
         (|m| m.arch = "aarch64".into(), &["Missing architecture"]),
         (
             |m| m.kernel = Kernel::from_release("5.10.0"),
-            &["Missing kernel", "Warn probe links", "Warn locked memory"],
+            &["Missing kernel", "Warn probe links", "Warn memlock"],
         ),
         (
             |m| m.kernel = Kernel::from_release("5.17.0"),

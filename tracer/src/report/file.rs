@@ -67,20 +67,43 @@ pub fn write_file(
     })
 }
 
+/// Finds out whether [`write_file`] could write there, without leaving anything behind.
+///
+/// # Errors
+/// [`WriteFileError`], one line.
+pub fn check(path: &Path) -> Result<(), WriteFileError> {
+    let possible = match fs::metadata(path) {
+        Ok(there) if there.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(there) if !there.is_file() => Ok(()),
+        _ => tempfile::Builder::new()
+            .prefix(".memlens-")
+            .tempfile_in(folder_of(path))
+            .map(drop)
+            .map_err(without_path),
+    };
+    possible.map_err(|source| WriteFileError {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
 /// Writes a temporary file and gives it the name of `target`. The permissions pass the umask.
 fn replace(
     target: &Path,
     permissions: Permissions,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = match target.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
     let temporary = tempfile::Builder::new()
         .prefix(".memlens-")
         .permissions(permissions)
-        .tempfile_in(folder)
+        .tempfile_in(folder_of(target))
         .map_err(without_path)?;
     let mut out = BufWriter::new(temporary.as_file());
     fill(&mut out)?;

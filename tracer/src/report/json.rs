@@ -9,6 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tracer_common::loss::Loss;
 
+use super::loss;
 use super::text::state_name;
 use super::{BlockRow, CommandExit, ProcessRow, Report, StackRow};
 use crate::symbolize::Frame;
@@ -41,7 +42,7 @@ struct WireReport<'a> {
     complete: bool,
     #[serde(serialize_with = "all_counters")]
     loss: &'a BTreeMap<&'static str, u64>,
-    notes: &'a [String],
+    notes: Vec<String>,
     sampling: Option<WireSampling>,
     totals: WireTotals,
     processes: Vec<WireProcess<'a>>,
@@ -139,6 +140,9 @@ fn all_counters<S: Serializer>(
 
 impl<'a> WireReport<'a> {
     fn of(report: &'a Report, options: JsonOptions) -> io::Result<Self> {
+        let loss_sentences = loss::sentences(&report.loss)
+            .into_iter()
+            .map(|sentence| sentence.text);
         Ok(Self {
             schema: SCHEMA,
             time: format!("{:.3}", super::timestamp(report)?),
@@ -146,7 +150,7 @@ impl<'a> WireReport<'a> {
             last: report.last,
             complete: report.complete(),
             loss: &report.loss,
-            notes: &report.notes,
+            notes: loss_sentences.chain(report.notes.iter().cloned()).collect(),
             sampling: report.sampling.map(|sampling| WireSampling {
                 interval_bytes: sampling.interval_bytes,
                 live_samples: sampling.live_samples,

@@ -75,7 +75,7 @@ pub enum AttachError {
         path: PathBuf,
     },
     /// Nothing to probe.
-    #[error("no allocator function found in {place}{hint}")]
+    #[error("no allocator function (malloc, free and their kin) found in {place}{hint}")]
     NoAllocator {
         /// Where was looked.
         place: String,

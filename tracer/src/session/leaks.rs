@@ -35,6 +35,7 @@ const COMMAND_GRACE: Duration = Duration::from_secs(2);
 pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
     let facts = refuse_if_unable("load BPF programs")?;
     let interrupt = Interrupt::install()?;
+    Printer::new(&config.output, invocation.color, config.show_allocs).check_files()?;
     let targets = target::resolve(&config.target)?;
     let settings = Settings {
         sample_bytes: config.sample_bytes.map(u64::from),

@@ -55,6 +55,17 @@ impl<'a> Printer<'a> {
         self.output.folded.is_some() || self.output.svg.is_some()
     }
 
+    /// Refuses files that cannot be made, before the trace rather than after it.
+    pub fn check_files(&self) -> Result<()> {
+        for path in [&self.output.folded, &self.output.svg]
+            .into_iter()
+            .flatten()
+        {
+            file::check(path)?;
+        }
+        Ok(())
+    }
+
     /// Writes the files; the report must hold all stacks.
     pub fn write_files(&self, report: &Report) -> Result<()> {
         let mut failed = None;
