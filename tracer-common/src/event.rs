@@ -46,6 +46,8 @@ pub struct LifecycleEvent {
     pub kind: u32,
     /// Its row in the process table.
     pub slot: u32,
+    /// `CLOCK_MONOTONIC`, nanoseconds.
+    pub time_ns: u64,
 }
 
 /// A record from the kernel has the wrong length or an unknown kind.
@@ -111,12 +113,13 @@ impl TryFrom<&[u8]> for LifecycleEvent {
             },
             kind: word(bytes, 8),
             slot: word(bytes, 12),
+            time_ns: double_word(bytes, 16),
         })
     }
 }
 
 const _: () = assert!(size_of::<CallEvent>() == 56);
-const _: () = assert!(size_of::<LifecycleEvent>() == 16);
+const _: () = assert!(size_of::<LifecycleEvent>() == 24);
 
 #[cfg(test)]
 mod tests {
@@ -126,7 +129,7 @@ mod tests {
     #[test]
     fn malformed_records_are_refused() {
         assert_eq!(CallEvent::try_from(&[0u8; 55][..]), Err(Malformed));
-        assert_eq!(LifecycleEvent::try_from(&[0u8; 16][..]), Err(Malformed));
+        assert_eq!(LifecycleEvent::try_from(&[0u8; 24][..]), Err(Malformed));
         assert_eq!(LifecycleEvent::try_from(&[0u8; 8][..]), Err(Malformed));
     }
 
@@ -142,7 +145,7 @@ mod tests {
             (0x1122_3344_5566_7788, 77, 0)
         );
 
-        let mut bytes = [0u8; 16];
+        let mut bytes = [0u8; 24];
         bytes[0..4].copy_from_slice(&5u32.to_ne_bytes());
         bytes[4..8].copy_from_slice(&6u32.to_ne_bytes());
         bytes[8..12].copy_from_slice(&2u32.to_ne_bytes());

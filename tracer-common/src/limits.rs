@@ -19,5 +19,5 @@ pub const DEFAULT_MAX_LIVE: u32 = 1 << 21;
 /// Bytes of the ring buffer for `memlens trace`: 150,000 events.
 pub const TRACE_RING_BYTES: u32 = 8 << 20;
 
-/// Bytes of the ring buffer for process events (exec, exit): 2,700 events.
+/// Bytes of the ring buffer for process events (exec, exit): 2,000 events.
 pub const LIFECYCLE_RING_BYTES: u32 = 64 << 10;

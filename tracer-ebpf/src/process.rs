@@ -1,7 +1,7 @@
 //! Processes that change: exec, exit and fork.
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::bpf_get_current_task;
+use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
 use aya_ebpf::programs::RawTracePointContext;
 use tracer_common::config::Process;
 use tracer_common::event::{LifecycleEvent, LifecycleKind};
@@ -37,6 +37,8 @@ pub fn exec() {
         owner,
         kind: LifecycleKind::Exec as u32,
         slot,
+        // SAFETY: a helper without arguments.
+        time_ns: unsafe { bpf_ktime_get_ns() },
     });
 }
 
@@ -73,6 +75,8 @@ pub fn exit() {
         owner,
         kind: LifecycleKind::Exit as u32,
         slot,
+        // SAFETY: a helper without arguments.
+        time_ns: unsafe { bpf_ktime_get_ns() },
     });
 }
 

@@ -1,28 +1,65 @@
-//! Which processes map new code: `mmap` records of one dummy perf event for each CPU.
+//! Which processes map new code, and when one replaces its program: records of one dummy perf event for each CPU.
 //!
-//! Driven by events: nothing is polled, and the traced program pays nothing but the record. Records:
-//! perf_event_open(2), `PERF_RECORD_MMAP` (written for executable mappings only) and `PERF_RECORD_LOST`.
+//! Driven by events: nothing is polled, and the traced program pays nothing but the record. The records
+//! (perf_event_open(2)): `PERF_RECORD_MMAP2`, written for executable mappings only, `PERF_RECORD_COMM` with the exec
+//! flag, which comes before the new program's first mapping, and `PERF_RECORD_LOST`.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya_obj::generated::{
-    perf_event_attr, perf_event_mmap_page, perf_event_type, perf_sw_ids, perf_type_id,
+    perf_event_attr, perf_event_mmap_page, perf_event_sample_format, perf_event_type, perf_sw_ids,
+    perf_type_id,
 };
 use memmap2::{MmapOptions, MmapRaw};
 
 /// Data pages of a ring: room for some 500 records, whose file names take most of it.
 const RING_PAGES: usize = 16;
+/// `PERF_RECORD_MISC_COMM_EXEC`.
+const COMM_EXEC: u16 = 1 << 13;
 
-/// What the records say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappingEvent {
+    /// `CLOCK_MONOTONIC`, nanoseconds; 0 for [`Mapped::Lost`].
+    pub time_ns: u64,
+    /// What happened.
+    pub what: Mapped,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mapped {
-    /// This process has mapped executable memory.
-    Process(u32),
-    /// Records were lost: any process may have.
-    Unknown,
+    /// A process has mapped code.
+    Code(MappedCode),
+    /// A process has begun to load another program.
+    Exec {
+        /// The process.
+        pid: u32,
+    },
+    /// Records were lost: any process may have mapped anything.
+    Lost,
+}
+
+/// An executable mapping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappedCode {
+    /// The process.
+    pub pid: u32,
+    /// First address.
+    pub start: u64,
+    /// First address after it.
+    pub end: u64,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Major and minor device number, as the kernel sees them.
+    pub device: (u32, u32),
+    /// Inode number; 0 where it is no file.
+    pub inode: u64,
+    /// The file's path, or a name such as `[vdso]`.
+    pub name: Vec<u8>,
 }
 
 /// The ring of one CPU.
@@ -40,15 +77,8 @@ impl MappingEvents {
     }
 
     fn open_on(cpu: u32) -> io::Result<Self> {
-        // SAFETY: a structure of integers, for which zero means "not asked for".
-        let mut attr: perf_event_attr = unsafe { std::mem::zeroed() };
-        attr.type_ = perf_type_id::PERF_TYPE_SOFTWARE as u32;
-        attr.size = size_of::<perf_event_attr>() as u32;
-        attr.config = perf_sw_ids::PERF_COUNT_SW_DUMMY as u64;
-        attr.set_mmap(1);
-        attr.set_watermark(1);
-        attr.__bindgen_anon_2.wakeup_watermark = 1;
         const CLOEXEC: libc::c_ulong = 1 << 3;
+        let attr = attributes();
         // SAFETY: a complete attribute structure with its size; all processes on one CPU.
         let fd = unsafe {
             libc::syscall(
@@ -80,8 +110,8 @@ impl MappingEvents {
         })
     }
 
-    /// Takes all records out.
-    pub fn drain(&mut self) -> Vec<Mapped> {
+    /// Takes all records out, oldest first.
+    pub fn drain(&mut self) -> Vec<MappingEvent> {
         let header = self.ring.as_mut_ptr().cast::<perf_event_mmap_page>();
         // SAFETY: the mapping begins with this structure; `data_head` is written by the kernel, `data_tail` by us,
         // both aligned.
@@ -93,42 +123,157 @@ impl MappingEvents {
         };
         let end = head.load(Ordering::Acquire);
         let mut at = tail.load(Ordering::Relaxed);
-        let mut mapped = Vec::new();
+        let mut events = Vec::new();
         while at < end {
-            let mut words = [0u8; 16];
-            self.copy(at, &mut words);
-            let kind = u32::from_ne_bytes([words[0], words[1], words[2], words[3]]);
-            let size = u16::from_ne_bytes([words[6], words[7]]);
-            let pid = u32::from_ne_bytes([words[8], words[9], words[10], words[11]]);
+            let size = u16::from_ne_bytes(self.bytes(at + 6));
             if size == 0 {
                 break; // not a record; the kernel does not write this
             }
-            if kind == perf_event_type::PERF_RECORD_MMAP as u32 {
-                mapped.push(Mapped::Process(pid));
-            } else if kind == perf_event_type::PERF_RECORD_LOST as u32 {
-                mapped.push(Mapped::Unknown);
-            }
+            let record: Vec<u8> = (at..at + u64::from(size)).map(|at| self.byte(at)).collect();
+            events.extend(decode(&record));
             at += u64::from(size);
         }
-        fence(Ordering::SeqCst);
         tail.store(end, Ordering::Release);
-        mapped.dedup();
-        mapped
+        events
     }
 
-    /// Copies bytes out of the ring, around its end if need be.
-    fn copy(&self, at: u64, to: &mut [u8]) {
-        let size = RING_PAGES * self.page_size;
-        for (index, byte) in to.iter_mut().enumerate() {
-            let offset = (at as usize + index) % size;
-            // SAFETY: within the data pages, which begin one page into the mapping.
-            *byte = unsafe { ptr::read_volatile(self.ring.as_ptr().add(self.page_size + offset)) };
-        }
+    fn bytes<const N: usize>(&self, at: u64) -> [u8; N] {
+        std::array::from_fn(|index| self.byte(at + index as u64))
+    }
+
+    /// One byte of the data, around the ring's end if need be.
+    fn byte(&self, at: u64) -> u8 {
+        let offset = at as usize % (RING_PAGES * self.page_size);
+        // SAFETY: within the data pages, which begin one page into the mapping.
+        unsafe { ptr::read_volatile(self.ring.as_ptr().add(self.page_size + offset)) }
     }
 }
 
 impl AsRawFd for MappingEvents {
     fn as_raw_fd(&self) -> RawFd {
         self.event.as_raw_fd()
+    }
+}
+
+fn attributes() -> perf_event_attr {
+    // SAFETY: a structure of integers, for which zero means "not asked for".
+    let mut attr: perf_event_attr = unsafe { std::mem::zeroed() };
+    attr.type_ = perf_type_id::PERF_TYPE_SOFTWARE as u32;
+    attr.size = size_of::<perf_event_attr>() as u32;
+    attr.config = perf_sw_ids::PERF_COUNT_SW_DUMMY as u64;
+    attr.sample_type = perf_event_sample_format::PERF_SAMPLE_TIME as u64;
+    attr.clockid = libc::CLOCK_MONOTONIC;
+    attr.set_use_clockid(1);
+    attr.set_sample_id_all(1);
+    attr.set_mmap(1);
+    attr.set_mmap2(1);
+    attr.set_comm(1);
+    attr.set_comm_exec(1);
+    attr.set_watermark(1);
+    attr.__bindgen_anon_2.wakeup_watermark = 1;
+    attr
+}
+
+fn u32_at(record: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(record.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn u64_at(record: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(record.get(at..at + 8)?.try_into().ok()?))
+}
+
+/// Reads one record; `None` for kinds that are of no interest.
+fn decode(record: &[u8]) -> Option<MappingEvent> {
+    const MMAP2: u32 = perf_event_type::PERF_RECORD_MMAP2 as u32;
+    const COMM: u32 = perf_event_type::PERF_RECORD_COMM as u32;
+    const LOST: u32 = perf_event_type::PERF_RECORD_LOST as u32;
+    // Every record but the lost ones' ends with its time.
+    let time_ns = u64_at(record, record.len().checked_sub(8)?)?;
+    let pid = u32_at(record, 8)?;
+    match u32_at(record, 0)? {
+        MMAP2 => {
+            let (start, length) = (u64_at(record, 16)?, u64_at(record, 24)?);
+            let name = record.get(72..record.len() - 8)?;
+            let name = name.split(|byte| *byte == 0).next()?;
+            let code = MappedCode {
+                pid,
+                start,
+                end: start.checked_add(length)?,
+                offset: u64_at(record, 32)?,
+                device: (u32_at(record, 40)?, u32_at(record, 44)?),
+                inode: u64_at(record, 48)?,
+                name: name.to_vec(),
+            };
+            Some(MappingEvent {
+                time_ns,
+                what: Mapped::Code(code),
+            })
+        }
+        COMM => {
+            let misc = u16::from_ne_bytes(record.get(4..6)?.try_into().ok()?);
+            (misc & COMM_EXEC != 0).then_some(MappingEvent {
+                time_ns,
+                what: Mapped::Exec { pid },
+            })
+        }
+        LOST => Some(MappingEvent {
+            time_ns: 0,
+            what: Mapped::Lost,
+        }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A mapping's record as the kernel writes it.
+    fn mmap2() -> Vec<u8> {
+        let mut record = vec![0u8; 72];
+        let mut put = |at: usize, bytes: &[u8]| record[at..at + bytes.len()].copy_from_slice(bytes);
+        put(
+            0,
+            &(perf_event_type::PERF_RECORD_MMAP2 as u32).to_ne_bytes(),
+        );
+        put(8, &77u32.to_ne_bytes());
+        put(16, &0x7000u64.to_ne_bytes());
+        put(24, &0x2000u64.to_ne_bytes());
+        put(32, &0x1000u64.to_ne_bytes());
+        put(40, &8u32.to_ne_bytes());
+        put(44, &1u32.to_ne_bytes());
+        put(48, &4242u64.to_ne_bytes());
+        record.extend(b"/lib/a.so\0\0\0\0\0\0\0");
+        record.extend(123u64.to_ne_bytes());
+        record
+    }
+
+    #[test]
+    fn a_mapping_is_read() {
+        let event = decode(&mmap2()).expect("a mapping");
+        let Mapped::Code(code) = event.what else {
+            panic!("not code")
+        };
+        assert_eq!(
+            (event.time_ns, code.pid, code.start, code.end, code.offset),
+            (123, 77, 0x7000, 0x9000, 0x1000)
+        );
+        assert_eq!(
+            (code.device, code.inode, code.name.as_slice()),
+            ((8, 1), 4242, &b"/lib/a.so"[..])
+        );
+    }
+
+    proptest! {
+        /// No record, however cut or damaged, is read beyond its end.
+        #[test]
+        fn damage_is_survived(cut in 0usize..96, at in 0usize..96, value: u8) {
+            let mut record = mmap2();
+            let index = at % record.len();
+            record[index] = value;
+            record.truncate(cut);
+            let _ = decode(&record);
+        }
     }
 }

@@ -11,4 +11,4 @@ mod view;
 pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram};
 pub use live::LiveScan;
 pub use load::{Events, LoadError, Settings, Tracer};
-pub use mappings::{Mapped, MappingEvents};
+pub use mappings::{Mapped, MappedCode, MappingEvent, MappingEvents};

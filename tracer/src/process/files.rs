@@ -84,7 +84,11 @@ pub fn open(pid: u32, mapped: &MappedFile) -> Result<OpenedFile, FileError> {
         Ok(opened) => return Ok(opened),
         Err(error) => error,
     };
-    match open_by_name(pid, mapped) {
+    let roots = [format!("/proc/{pid}/root"), "/".to_owned()];
+    let by_name = open_by_name(pid, mapped, &roots[0])
+        // The process is gone, and its mount namespace with it: the file may be the same in ours.
+        .or_else(|error| open_by_name(pid, mapped, &roots[1]).map_err(|_| error));
+    match by_name {
         Ok(opened) => Ok(opened),
         // Of two refusals the first tells more: with the right to use map_files there would be no second.
         Err(_) if is_denied(&first.1) => Err(sort(pid, mapped, first)),
@@ -112,9 +116,9 @@ pub fn bytes(opened: &OpenedFile) -> Result<FileBytes, FileError> {
     })
 }
 
-fn open_by_name(pid: u32, mapped: &MappedFile) -> Result<OpenedFile, FileError> {
+fn open_by_name(pid: u32, mapped: &MappedFile, root: &str) -> Result<OpenedFile, FileError> {
     let relative = mapped.path.strip_prefix("/").unwrap_or(&mapped.path);
-    let path = Path::new(&format!("/proc/{pid}/root")).join(relative);
+    let path = Path::new(root).join(relative);
     let opened = open_regular(path).map_err(|error| sort(pid, mapped, error))?;
     let inode = opened.file.metadata().map(|data| data.ino());
     match inode {

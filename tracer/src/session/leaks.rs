@@ -1,6 +1,6 @@
 //! `memlens leaks`: outstanding heap memory per call stack, report after report.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
@@ -21,6 +21,7 @@ use crate::cli::{EXIT_DONE, EXIT_LEAKS, Invocation, LeaksConfig, Sort};
 use crate::heap::{Census, Figures, Filter, Heap, Order, Row, select};
 use crate::process::command::{Exit, Running};
 use crate::process::info;
+use crate::process::maps::Mapping;
 use crate::report::{CommandExit, ProcessRow, ProcessState, Report, StackRow};
 use crate::symbolize::Symbolizer;
 
@@ -66,6 +67,8 @@ struct Leaks<'a> {
     symbolizer: Symbolizer,
     heap: Heap,
     images: Vec<Image>,
+    /// What processes have mapped for programs that have not begun to run.
+    loaded: HashMap<u32, Vec<Mapping>>,
     command: Option<Running>,
     command_exit: Option<CommandExit>,
     notes: Vec<String>,
@@ -98,6 +101,7 @@ impl<'a> Leaks<'a> {
             symbolizer: Symbolizer::new(),
             heap: Heap::default(),
             images: Vec::new(),
+            loaded: HashMap::new(),
             command: None,
             command_exit: None,
             notes: Vec::new(),
@@ -184,51 +188,76 @@ impl<'a> Leaks<'a> {
 
     /// Follows the processes through exec, exit and new mappings.
     fn apply(&mut self, changes: Vec<Change>) {
+        let mut look = BTreeSet::new();
         for change in changes {
             match change {
+                Change::Load(pid) => self.loading(pid),
+                Change::Map(pid, mapping) => {
+                    look.insert(pid);
+                    match self.running(pid) {
+                        Some(owner) => self.symbolizer.observe(owner, mapping),
+                        None => self.loaded.entry(pid).or_default().push(mapping),
+                    }
+                }
+                Change::Look(pid) => drop(look.insert(pid)),
                 Change::Exec(owner) => self.replaced(owner),
                 Change::Exit(pid) => self.ended(pid),
-                Change::Map(pid) => self.mapped(pid),
             }
+        }
+        for pid in look {
+            self.look_again(pid);
         }
     }
 
-    fn replaced(&mut self, owner: Owner) {
-        self.resolve_new_stacks(usize::MAX);
-        for image in self
-            .images
-            .iter_mut()
-            .filter(|image| image.owner.tgid == owner.tgid)
-        {
-            if image.state == ProcessState::Running {
-                image.state = ProcessState::Replaced;
-                self.symbolizer.seal(image.owner);
-            }
-        }
-        let comm = info::read(owner.tgid)
-            .map(|info| info.comm)
-            .unwrap_or_default();
-        self.images.push(Image {
-            owner,
-            comm,
-            state: ProcessState::Running,
-        });
-        let _ = self.symbolizer.snapshot(owner);
-        self.attach_new(owner.tgid);
+    fn running(&self, pid: u32) -> Option<Owner> {
+        let is_running =
+            |image: &&Image| image.owner.tgid == pid && image.state == ProcessState::Running;
+        self.images.iter().find(is_running).map(|image| image.owner)
     }
 
-    fn ended(&mut self, pid: u32) {
+    /// The process begins to load another program: what it maps from now on is the new one's.
+    fn loading(&mut self, pid: u32) {
         self.resolve_new_stacks(usize::MAX);
+        self.close(pid, ProcessState::Replaced);
+        self.loaded.insert(pid, Vec::new());
+    }
+
+    /// A program is over.
+    fn close(&mut self, pid: u32, state: ProcessState) {
         for image in self
             .images
             .iter_mut()
             .filter(|image| image.owner.tgid == pid)
         {
             if image.state == ProcessState::Running {
-                image.state = ProcessState::Exited;
+                image.state = state;
                 self.symbolizer.seal(image.owner);
             }
         }
+    }
+
+    fn replaced(&mut self, owner: Owner) {
+        self.resolve_new_stacks(usize::MAX);
+        self.close(owner.tgid, ProcessState::Replaced);
+        let mappings = self.loaded.remove(&owner.tgid).unwrap_or_default();
+        let comm = info::read(owner.tgid).map(|info| info.comm).ok();
+        let comm = comm
+            .or_else(|| file_name(mappings.first()?))
+            .unwrap_or_default();
+        self.images.push(Image {
+            owner,
+            comm,
+            state: ProcessState::Running,
+        });
+        for mapping in mappings {
+            self.symbolizer.observe(owner, mapping);
+        }
+        self.look_again(owner.tgid);
+    }
+
+    fn ended(&mut self, pid: u32) {
+        self.resolve_new_stacks(usize::MAX);
+        self.close(pid, ProcessState::Exited);
         if let Some(command) = self.command.as_mut().filter(|command| command.pid == pid) {
             self.command_exit = match command.wait() {
                 Ok(Exit::Code(code)) => Some(CommandExit::Code(code)),
@@ -238,12 +267,10 @@ impl<'a> Leaks<'a> {
         }
     }
 
-    fn mapped(&mut self, pid: u32) {
-        let running = self
-            .images
-            .iter()
-            .find(|image| image.owner.tgid == pid && image.state == ProcessState::Running);
-        if let Some(owner) = running.map(|image| image.owner) {
+    /// Looks at what a process has mapped by now.
+    fn look_again(&mut self, pid: u32) {
+        if let Some(owner) = self.running(pid) {
+            // If it has ended meanwhile, the mapping events have told what there was.
             let _ = self.symbolizer.snapshot(owner);
             self.attach_new(pid);
         }
@@ -466,6 +493,10 @@ impl<'a> Leaks<'a> {
             _ => EXIT_DONE,
         }
     }
+}
+
+fn file_name(mapping: &Mapping) -> Option<String> {
+    Some(mapping.label()?.file_name()?.to_string_lossy().into_owned())
 }
 
 fn exit_sentence(exit: CommandExit) -> String {

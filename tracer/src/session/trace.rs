@@ -127,8 +127,8 @@ impl Trace {
                     self.callers.begin(*owner);
                     owner.tgid
                 }
-                Change::Map(pid) => *pid,
-                Change::Exit(_) => continue,
+                Change::Map(pid, _) | Change::Look(pid) => *pid,
+                Change::Load(_) | Change::Exit(_) => continue,
             };
             if let Err(error) = self.prober.attach_new(&mut self.tracer, pid)
                 && self.watcher.is_running(pid)

@@ -1,15 +1,20 @@
 //! The traced processes while a trace runs: who execs, who exits, who maps new code.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
 use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
 use tracer_common::event::{LifecycleEvent, LifecycleKind};
 use tracer_common::key::Owner;
 
-use crate::bpf::{Events, Mapped, MappingEvents};
+use crate::bpf::{Events, Mapped, MappedCode, MappingEvents};
+use crate::process::maps::{FileId, Mapping, MappingName};
 use crate::report::ProcessState;
 
 /// One program that was traced: a process from one `exec` to the next.
@@ -23,15 +28,20 @@ pub struct Image {
     pub state: ProcessState,
 }
 
-/// Something happened to a traced process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Something happened to a traced process. In order of time, a program's life is: `Load`, `Map` for its executable,
+/// `Exec`, `Map` for its libraries, `Exit`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
+    /// It begins to load another program.
+    Load(u32),
+    /// It has mapped this code.
+    Map(u32, Mapping),
+    /// It may have mapped code.
+    Look(u32),
     /// It has replaced its program; the new one's owner id.
     Exec(Owner),
     /// It has ended.
     Exit(u32),
-    /// It has mapped new code.
-    Map(u32),
 }
 
 /// Watches the traced processes.
@@ -82,39 +92,72 @@ impl Watcher {
         Ok(self.collect())
     }
 
-    /// What has happened by now.
+    /// What has happened by now, in order of time.
     pub fn collect(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
+        // Ends that are seen now are told after everything that was written before them.
+        let ended: Vec<u32> = self
+            .exits
+            .iter()
+            .filter(|(_, end)| has_ended(end))
+            .map(|(pid, _)| *pid)
+            .collect();
         while let Some(event) = self.lifecycle.get_mut().take_next() {
-            changes.push(match LifecycleKind::from_raw(event.kind) {
-                Some(LifecycleKind::Exec) => Change::Exec(event.owner),
-                _ => Change::Exit(event.owner.tgid),
-            });
+            if LifecycleKind::from_raw(event.kind) == Some(LifecycleKind::Exec) {
+                changes.push((event.time_ns, Change::Exec(event.owner)));
+            }
         }
         for ring in &mut self.mappings {
-            for mapped in ring.get_mut().drain() {
-                match mapped {
-                    Mapped::Process(pid) if self.exits.contains_key(&pid) => {
-                        changes.push(Change::Map(pid))
+            for event in ring.get_mut().drain() {
+                match event.what {
+                    Mapped::Code(code) if self.exits.contains_key(&code.pid) => {
+                        changes.push((event.time_ns, Change::Map(code.pid, mapping(code))));
                     }
-                    Mapped::Process(_) => {}
-                    Mapped::Unknown => {
-                        changes.extend(self.exits.keys().map(|pid| Change::Map(*pid)))
+                    Mapped::Exec { pid } if self.exits.contains_key(&pid) => {
+                        changes.push((event.time_ns, Change::Load(pid)));
                     }
+                    Mapped::Lost => {
+                        changes.extend(self.exits.keys().map(|pid| (u64::MAX, Change::Look(*pid))))
+                    }
+                    _ => {}
                 }
             }
         }
-        for (pid, end) in &self.exits {
-            if has_ended(end) && !changes.contains(&Change::Exit(*pid)) {
-                changes.push(Change::Exit(*pid));
-            }
-        }
-        for change in &changes {
-            if let Change::Exit(pid) = change {
-                self.exits.remove(pid);
-            }
-        }
+        changes.sort_by_key(|(time, _)| *time);
+        self.exits.retain(|pid, _| !ended.contains(pid));
         changes
+            .into_iter()
+            .map(|(_, change)| change)
+            .chain(ended.into_iter().map(Change::Exit))
+            .collect()
+    }
+}
+
+/// A mapping event as `/proc/PID/maps` would tell it.
+fn mapping(code: MappedCode) -> Mapping {
+    let path = PathBuf::from(OsString::from_vec(code.name));
+    let file = FileId {
+        dev: code.device,
+        inode: code.inode,
+    };
+    let name = match path.as_os_str().as_bytes() {
+        b"" | b"//anon" => MappingName::Anonymous,
+        [b'[', ..] => MappingName::Special(path.to_string_lossy().into_owned()),
+        _ => MappingName::File {
+            path,
+            deleted: false,
+        },
+    };
+    Mapping {
+        start: code.start,
+        end: code.end,
+        read: true,
+        write: false,
+        execute: true,
+        shared: false,
+        offset: code.offset,
+        file,
+        name,
     }
 }
 

@@ -24,7 +24,8 @@ const MAX_UNMAPPED: usize = 1024;
 pub(super) struct Image {
     pid: u32,
     ns_pid: u32,
-    id: ImageId,
+    /// `None` where the program is known by its mapping events alone: it had ended before it could be looked at.
+    id: Option<ImageId>,
     /// Executable mappings, by address.
     mapped: Vec<Mapping>,
     /// Executable mappings of files that have been unmapped since, where nothing else is now; newest last.
@@ -44,7 +45,7 @@ impl Image {
         let mut image = Image {
             pid,
             ns_pid: info.ns_pid,
-            id: info.image,
+            id: Some(info.image),
             mapped: Vec::new(),
             unmapped: Vec::new(),
             modules: HashMap::new(),
@@ -60,6 +61,34 @@ impl Image {
         }
     }
 
+    /// A program of which nothing is known but what [`Image::learn`] will tell.
+    pub fn unseen(pid: u32) -> Image {
+        Image {
+            pid,
+            ns_pid: pid,
+            id: None,
+            mapped: Vec::new(),
+            unmapped: Vec::new(),
+            modules: HashMap::new(),
+            perf_map: None,
+            sealed: false,
+            read_at: Instant::now(),
+        }
+    }
+
+    /// Takes note of code that was just mapped.
+    pub fn learn(&mut self, mapping: Mapping, modules: &mut Modules) {
+        for file in maps::executable_files(std::slice::from_ref(&mapping)) {
+            self.modules.insert(file.id, modules.get(self.pid, &file));
+        }
+        let mut mapped = self.mapped.clone();
+        mapped.retain(|old| old.end <= mapping.start || old.start >= mapping.end);
+        let at = mapped.partition_point(|old| old.start < mapping.start);
+        mapped.insert(at, mapping);
+        self.remember_unmapped(&mapped);
+        self.mapped = mapped;
+    }
+
     /// Looks again, unless it was just done or the program is gone. A program that has exited, or has been replaced
     /// by `exec`, is remembered as it was.
     pub fn refresh_if_needed(
@@ -68,7 +97,7 @@ impl Image {
         modules: &mut Modules,
     ) {
         let age = self.read_at.elapsed();
-        if self.sealed || age < MIN_AGE {
+        if self.sealed || self.id.is_none() || age < MIN_AGE {
             return;
         }
         let is_unknown = |address| holding(&self.mapped, address).is_none();
@@ -90,7 +119,7 @@ impl Image {
 
     /// Whether both are of the same program: no exec and no reuse of the PID between them.
     pub fn is_same_program(&self, other: &Image) -> bool {
-        self.id == other.id
+        self.id.is_none() || self.id == other.id
     }
 
     /// The mapping that holds an address, or held it last.
@@ -128,7 +157,7 @@ impl Image {
             .map(|file| (file.id, modules.get(pid, file)))
             .collect();
         // Only now is it certain whose maps and files these were.
-        if info::image(pid)? != self.id || mapped.is_empty() {
+        if Some(info::image(pid)?) != self.id || mapped.is_empty() {
             return Err(ProcessError::Gone { pid });
         }
         self.remember_unmapped(&mapped);

@@ -69,6 +69,16 @@ impl Symbolizer {
         Ok(())
     }
 
+    /// Takes note of code that a program image has just mapped: all that is known of a program that ends before
+    /// [`Symbolizer::snapshot`] can look at it.
+    pub fn observe(&mut self, owner: Owner, mapping: Mapping) {
+        let image = self
+            .images
+            .entry(owner)
+            .or_insert_with(|| Image::unseen(owner.tgid));
+        image.learn(mapping, &mut self.modules);
+    }
+
     /// Tells that the program image has ended, by exit or exec: its PID will not be looked at again.
     pub fn seal(&mut self, owner: Owner) {
         if let Some(image) = self.images.get_mut(&owner) {
