@@ -1,6 +1,5 @@
 //! `memlens demo`: traces a built-in victim that leaks in several known ways.
 
-use std::ffi::OsString;
 use std::hint::black_box;
 use std::num::NonZeroU64;
 use std::thread;
@@ -15,17 +14,19 @@ use crate::cli::{
 };
 use crate::preflight;
 
-/// The variable that tells a memlens that it is the victim, and for how many milliseconds.
-const VICTIM: &str = "MEMLENS_DEMO_VICTIM_MS";
+/// The word that makes a memlens the victim; how many milliseconds it is to run follows.
+const VICTIM: &str = "demo-victim";
 
 /// Plays the victim, if this process was started as one.
 pub fn play_victim() -> bool {
-    let Some(milliseconds) = std::env::var(VICTIM)
-        .ok()
-        .and_then(|text| text.parse().ok())
-    else {
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() != Some(VICTIM) {
         return false;
-    };
+    }
+    let milliseconds = words
+        .next()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1000);
     victim::run(Duration::from_millis(milliseconds));
     true
 }
@@ -36,15 +37,10 @@ pub fn run(invocation: &Invocation, config: &DemoConfig) -> Result<u8> {
         eprintln!("memlens: {mounted}");
     }
     let own = std::env::current_exe().context("cannot find the path of memlens itself")?;
-    // The environment is inherited by the victim; this process has read it already.
     let milliseconds = config.duration.as_millis().to_string();
-    let command = [
-        "/usr/bin/env".into(),
-        format!("{VICTIM}={milliseconds}").into(),
-        own.into_os_string(),
-    ];
+    let command = [own.into_os_string(), VICTIM.into(), milliseconds.into()];
     let settings = LeaksConfig {
-        target: Target::Command(command.map(OsString::from).to_vec()),
+        target: Target::Command(command.to_vec()),
         interval: config.duration + Duration::from_secs(3600),
         count: NonZeroU64::new(1),
         sizes: SizeRange::ALL,

@@ -161,6 +161,9 @@ impl<'a> Leaks<'a> {
         }
         if interrupt.is_set() {
             self.wait_for_command().await;
+            // A target may have ended just before.
+            let changes = self.watcher.collect();
+            self.apply(changes);
         }
         self.tracer.disable();
         let printed = self.report(true);
@@ -338,9 +341,6 @@ impl<'a> Leaks<'a> {
         if let Some(all) = all {
             self.printer.write_files(&all)?;
         }
-        if let Some(exit) = self.command_exit.filter(|_| last) {
-            eprintln!("memlens: {}", exit_sentence(exit));
-        }
         Ok(printed)
     }
 
@@ -497,11 +497,4 @@ impl<'a> Leaks<'a> {
 
 fn file_name(mapping: &Mapping) -> Option<String> {
     Some(mapping.label()?.file_name()?.to_string_lossy().into_owned())
-}
-
-fn exit_sentence(exit: CommandExit) -> String {
-    match exit {
-        CommandExit::Code(code) => format!("the command exited with code {code}"),
-        CommandExit::Signal(signal) => format!("the command was ended by signal {signal}"),
-    }
 }
