@@ -13,3 +13,4 @@ pub mod pairing;
 mod pod;
 pub mod sampling;
 pub mod stack;
+pub mod unwind;

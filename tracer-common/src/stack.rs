@@ -20,6 +20,16 @@ pub enum End {
     Unreadable = 4,
     /// A return address cannot be one.
     BadReturnAddress = 5,
+    /// The address is in no mapping that was known, as in a library that has just been loaded.
+    NoMapping = 6,
+    /// The unwind table has a rule there that this walk cannot follow.
+    UnsupportedRule = 7,
+    /// The caller's stack pointer cannot be one: the walk would not move up.
+    BadStackPointer = 8,
+    /// A return probe has put its own address in place of the return address.
+    ReturnProbe = 9,
+    /// The file's unwind table could not be read or is not loaded.
+    NoTable = 10,
 }
 
 impl End {
@@ -31,6 +41,11 @@ impl End {
             2 => Self::TooDeep,
             3 => Self::BadFramePointer,
             5 => Self::BadReturnAddress,
+            6 => Self::NoMapping,
+            7 => Self::UnsupportedRule,
+            8 => Self::BadStackPointer,
+            9 => Self::ReturnProbe,
+            10 => Self::NoTable,
             _ => Self::Unreadable,
         }
     }
@@ -44,6 +59,11 @@ impl End {
             Self::BadFramePointer => Some("no frame pointer leads on from here"),
             Self::Unreadable => Some("the stack could not be read"),
             Self::BadReturnAddress => Some("the next frame has no return address"),
+            Self::NoMapping => Some("code there was not known yet"),
+            Self::UnsupportedRule => Some("the unwind table has an unsupported rule there"),
+            Self::BadStackPointer => Some("the caller's stack pointer cannot be one"),
+            Self::ReturnProbe => Some("a return probe hides the caller"),
+            Self::NoTable => Some("the file's unwind table is not available"),
         }
     }
 }
@@ -68,7 +88,7 @@ pub struct Registers {
 
 /// First address that user space cannot have with four-level page tables; five-level ones are used
 /// only by programs that ask for it by an address hint (Documentation/arch/x86/x86_64/5level-paging.rst).
-const USER_END: u64 = 1 << 47;
+pub(crate) const USER_END: u64 = 1 << 47;
 /// No code lies in the first page (`vm.mmap_min_addr`).
 const USER_START: u64 = 1 << 12;
 
@@ -76,6 +96,19 @@ const USER_START: u64 = 1 << 12;
 #[inline(always)]
 pub const fn is_code_address(addr: u64) -> bool {
     addr >= USER_START && addr < USER_END
+}
+
+/// Whether the frame pointer can lead on; zero marks the outermost frame (x86-64 psABI, 3.4.1).
+#[inline(always)]
+pub(crate) const fn check_frame_pointer(registers: &Registers) -> Result<(), End> {
+    let bp = registers.bp;
+    if bp == 0 {
+        return Err(End::Complete);
+    }
+    if bp < registers.sp || bp & 7 != 0 || bp >= USER_END {
+        return Err(End::BadFramePointer);
+    }
+    Ok(())
 }
 
 /// Steps to the caller by the frame pointer: saved `rbp` at `[rbp]`, return address at `[rbp + 8]`.
@@ -87,13 +120,8 @@ pub fn step_by_frame_pointer(
     registers: &mut Registers,
     memory: &mut impl Memory,
 ) -> Result<(), End> {
+    check_frame_pointer(registers)?;
     let bp = registers.bp;
-    if bp == 0 {
-        return Err(End::Complete);
-    }
-    if bp < registers.sp || !bp.is_multiple_of(8) || bp >= USER_END {
-        return Err(End::BadFramePointer);
-    }
     let (Some(ip), Some(caller_bp)) = (memory.read(bp + 8), memory.read(bp)) else {
         return Err(End::Unreadable);
     };

@@ -1,0 +1,187 @@
+//! The step from a frame to its caller.
+
+use super::rule::{Kind, Rule};
+use crate::stack::{End, Memory, Registers, USER_END, check_frame_pointer, is_code_address};
+
+/// Where in its function a frame stands. A number, so that any bytes of a scratch area are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(transparent)]
+pub struct Position(pub u32);
+
+impl Position {
+    /// On an instruction that has not run: the innermost frame, or one that a signal interrupted.
+    pub const INSTRUCTION: Self = Self(0);
+    /// Behind a call. The call may have been the function's last instruction (it never returns), so
+    /// that the address belongs to the next function.
+    pub const CALL: Self = Self(1);
+    /// On a function's first instruction, where [`Rule::ENTRY`] holds without a table.
+    pub const ENTRY: Self = Self(2);
+
+    /// The address whose rule describes a frame: inside the instruction that it stands on or behind.
+    #[inline(always)]
+    pub const fn lookup_address(self, ip: u64) -> u64 {
+        ip.wrapping_sub((self.0 == Self::CALL.0) as u64)
+    }
+}
+
+/// Unwind tables of a process.
+pub trait Tables {
+    /// Rule for the code at an address, as [`Position::lookup_address`] gives it.
+    fn rule(&mut self, lookup_address: u64) -> Rule;
+}
+
+/// Looks the frame's rule up and steps to its caller.
+///
+/// On success `registers` and `position` are the caller's, otherwise they are as before.
+#[inline(always)]
+pub fn unwind(
+    registers: &mut Registers,
+    position: &mut Position,
+    tables: &mut impl Tables,
+    memory: &mut impl Memory,
+) -> Result<(), End> {
+    let rule = if position.0 == Position::ENTRY.0 {
+        Rule::ENTRY
+    } else {
+        tables.rule(position.lookup_address(registers.ip))
+    };
+    step(registers, position, rule, memory)
+}
+
+/// Where a frame's caller is to be found.
+struct Caller {
+    /// Stack pointer of the caller.
+    sp: u64,
+    /// Address of the return address.
+    ip_at: u64,
+    /// Address of the caller's `rbp`; 0 if it is unchanged.
+    bp_at: u64,
+}
+
+/// Steps to the caller by a rule.
+///
+/// On success `registers` and `position` are the caller's, otherwise they are as before. The stack
+/// pointer grows with every step but that over a signal frame, whose handler may have had a stack of
+/// its own (`sigaltstack`); a walk therefore needs a limit of its own as well.
+#[inline(always)]
+pub fn step(
+    registers: &mut Registers,
+    position: &mut Position,
+    rule: Rule,
+    memory: &mut impl Memory,
+) -> Result<(), End> {
+    let caller = locate(registers, rule, memory)?;
+    let is_signal = rule.kind_number() == Kind::Signal as u32;
+    let grows = caller.sp > registers.sp || is_signal;
+    if !grows || caller.sp & 7 != 0 || caller.sp >= USER_END {
+        return Err(End::BadStackPointer);
+    }
+    // The lower address first: a reader that fetches upwards then has both at once.
+    let mut bp = registers.bp;
+    if caller.bp_at != 0 {
+        let Some(saved) = memory.read(caller.bp_at) else {
+            return Err(End::Unreadable);
+        };
+        bp = saved;
+    }
+    let Some(ip) = memory.read(caller.ip_at) else {
+        return Err(End::Unreadable);
+    };
+    if !is_code_address(ip) {
+        // An interrupted call through a null pointer is no outermost frame.
+        return Err(if ip == 0 && !is_signal {
+            End::Complete
+        } else {
+            End::BadReturnAddress
+        });
+    }
+    *registers = Registers {
+        ip,
+        sp: caller.sp,
+        bp,
+    };
+    *position = if is_signal {
+        Position::INSTRUCTION
+    } else {
+        Position::CALL
+    };
+    Ok(())
+}
+
+/// Offsets in `struct rt_sigframe` from the stack pointer that the handler's return leaves
+/// (Linux, arch/x86/include/uapi/asm/sigcontext.h: `ucontext` at 0, its `mcontext` at 40).
+const SIGNAL_BP: u64 = 120;
+const SIGNAL_SP: u64 = 160;
+const SIGNAL_IP: u64 = 168;
+
+#[inline(always)]
+fn locate(registers: &Registers, rule: Rule, memory: &mut impl Memory) -> Result<Caller, End> {
+    let (sp, bp) = (registers.sp, registers.bp);
+    let kind = rule.kind_number();
+    if kind == Kind::NoFde as u32 {
+        check_frame_pointer(registers)?;
+        return Ok(Caller {
+            sp: bp.wrapping_add(16),
+            ip_at: bp.wrapping_add(8),
+            bp_at: bp,
+        });
+    }
+    let cfa = if kind == Kind::Rsp as u32 {
+        sp.wrapping_add(rule.cfa_offset())
+    } else if kind == Kind::Rbp as u32 {
+        bp.wrapping_add(rule.cfa_offset())
+    } else if kind == Kind::Plt as u32 {
+        let pushed = (registers.ip & 15 >= rule.plt_threshold()) as u64;
+        sp.wrapping_add(8 + pushed * 8)
+    } else {
+        // One place for all kinds that read the CFA from memory: a read is the dearest thing to verify.
+        let (at, plus) = if kind == Kind::DerefRsp as u32 {
+            (sp.wrapping_add(rule.deref_offset()), rule.deref_plus())
+        } else if kind == Kind::DerefRbp as u32 {
+            (bp.wrapping_add(rule.deref_offset()), rule.deref_plus())
+        } else if kind == Kind::Signal as u32 {
+            (sp.wrapping_add(SIGNAL_SP), 0)
+        } else {
+            return Err(end_of(kind));
+        };
+        let Some(value) = memory.read(at) else {
+            return Err(End::Unreadable);
+        };
+        value.wrapping_add(plus)
+    };
+    if kind == Kind::Signal as u32 {
+        return Ok(Caller {
+            sp: cfa,
+            ip_at: sp.wrapping_add(SIGNAL_IP),
+            bp_at: sp.wrapping_add(SIGNAL_BP),
+        });
+    }
+    let bp_at = if kind == Kind::DerefRbp as u32 {
+        bp
+    } else if rule.rbp_below() != 0 {
+        cfa.wrapping_sub(rule.rbp_below())
+    } else {
+        0
+    };
+    Ok(Caller {
+        sp: cfa,
+        ip_at: cfa.wrapping_sub(8),
+        bp_at,
+    })
+}
+
+/// Why a walk ends at a rule that leads nowhere.
+#[inline(always)]
+const fn end_of(kind: u32) -> End {
+    if kind == Kind::Stop as u32 {
+        End::Complete
+    } else if kind == Kind::NoMapping as u32 {
+        End::NoMapping
+    } else if kind == Kind::ReturnProbe as u32 {
+        End::ReturnProbe
+    } else if kind == Kind::NoTable as u32 {
+        End::NoTable
+    } else {
+        End::UnsupportedRule
+    }
+}

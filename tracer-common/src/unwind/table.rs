@@ -1,0 +1,259 @@
+//! Unwind tables as the kernel keeps them, and the search in them.
+//!
+//! Three flat arrays hold the tables of all files and processes: mappings (sorted by address in each
+//! process's range), buckets (one for each 256 bytes of a file's code) and rows (sorted by address in
+//! each file). An address leads to its mapping, by division to a bucket, and by a short search in the
+//! bucket to its row. Flat arrays, because their lookup is inlined by the kernel's compiler.
+
+use super::rule::{Kind, Rule};
+
+/// An executable mapping of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Mapping {
+    /// First address.
+    pub start: u64,
+    /// One past the last address.
+    pub end: u64,
+    /// Address in the process minus address in the table's rows.
+    pub bias: u64,
+    /// First bucket of the file; without buckets, the [`Rule`] that holds in all of the mapping.
+    pub first_bucket: u32,
+    /// Number of buckets; 0 for code without a table, such as that of a just-in-time compiler.
+    pub buckets: u32,
+}
+
+const _: () = assert!(size_of::<Mapping>() == 32);
+
+impl Mapping {
+    /// A mapping in which one rule holds everywhere.
+    pub const fn uniform(start: u64, end: u64, rule: Rule) -> Self {
+        Self {
+            start,
+            end,
+            bias: 0,
+            first_bucket: rule.0,
+            buckets: 0,
+        }
+    }
+}
+
+/// Code bytes to a bucket, as a shift: at most 103 rows fall into 256 bytes in 2,134 files, 255 can.
+pub const BUCKET_SHIFT: u32 = 8;
+/// Code bytes to a bucket.
+pub const BUCKET_BYTES: u32 = 1 << BUCKET_SHIFT;
+/// Steps of the search in a bucket. It holds at most 255 rows besides the one in force at its start,
+/// and 8 halvings decide between 256 places.
+pub const ROW_STEPS: u32 = BUCKET_SHIFT;
+/// Steps of the search over a process's mappings: 11 halvings decide between 2,048 places.
+pub const MAPPING_STEPS: u32 = 11;
+/// Most executable mappings of a process that are searched; node has some hundred, most programs 10 to 50.
+pub const MAX_MAPPINGS: u32 = (1 << MAPPING_STEPS) - 1;
+/// A row index that no table has.
+pub const NO_ROW: u32 = u32::MAX;
+
+/// A row: `rule` holds from `address` (relative to the table's base) to the next row's.
+#[inline(always)]
+pub const fn row(address: u32, rule: Rule) -> u64 {
+    address as u64 | (rule.0 as u64) << 32
+}
+
+/// Address of a row, relative to the table's base.
+#[inline(always)]
+pub const fn row_address(row: u64) -> u32 {
+    row as u32
+}
+
+/// Rule of a row.
+#[inline(always)]
+pub const fn row_rule(row: u64) -> Rule {
+    Rule((row >> 32) as u32)
+}
+
+/// A bucket: `first` is the first row that begins behind the bucket's start, `end` the first that
+/// begins at or behind its end. The row before `first` is the one in force at the bucket's start.
+#[inline(always)]
+pub const fn bucket(first: u32, end: u32) -> u64 {
+    first as u64 | (end as u64) << 32
+}
+
+/// First row that begins inside a bucket.
+#[inline(always)]
+pub const fn bucket_first(bucket: u64) -> u32 {
+    bucket as u32
+}
+
+/// One past the last row that begins inside a bucket.
+#[inline(always)]
+pub const fn bucket_row_end(bucket: u64) -> u32 {
+    (bucket >> 32) as u32
+}
+
+/// The bucket of a file whose rows were stored from `first_row` on.
+pub const fn bucket_rebased(packed: u64, first_row: u32) -> u64 {
+    bucket(
+        bucket_first(packed).wrapping_add(first_row),
+        bucket_row_end(packed).wrapping_add(first_row),
+    )
+}
+
+/// The three arrays.
+pub trait Source {
+    /// Mapping at an index.
+    fn mapping(&mut self, index: u32) -> Option<Mapping>;
+    /// Bucket at an index.
+    fn bucket(&mut self, index: u32) -> Option<u64>;
+    /// Row at an index.
+    fn row(&mut self, index: u32) -> Option<u64>;
+}
+
+/// A process's part of the mappings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Range {
+    /// Index of the first.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// Finds the rule for an address: its mapping, then its row. Indices that lead outside the arrays give
+/// [`Rule::NO_MAPPING`] (mappings) or [`Rule::NO_TABLE`] (buckets and rows).
+#[inline(always)]
+pub fn find_rule(source: &mut impl Source, mappings: Range, address: u64) -> Rule {
+    let Some(mapping) = find_mapping(source, mappings, address) else {
+        return Rule::NO_MAPPING;
+    };
+    if mapping.buckets == 0 {
+        return Rule(mapping.first_bucket);
+    }
+    let relative = address.wrapping_sub(mapping.bias);
+    let number = relative >> BUCKET_SHIFT;
+    if number >= mapping.buckets as u64 {
+        return Rule::NO_FDE;
+    }
+    find_row(
+        source,
+        mapping.first_bucket.wrapping_add(number as u32),
+        relative as u32,
+    )
+}
+
+#[inline(always)]
+fn find_mapping(source: &mut impl Source, mappings: Range, address: u64) -> Option<Mapping> {
+    // First mapping that begins behind the address; the one before it may hold the address.
+    let (mut low, mut count) = (mappings.first, mappings.count);
+    for _ in 0..MAPPING_STEPS {
+        if count == 0 {
+            break;
+        }
+        let half = count >> 1;
+        let middle = low.wrapping_add(half);
+        if source.mapping(middle)?.start <= address {
+            low = middle.wrapping_add(1);
+            count = count - half - 1;
+        } else {
+            count = half;
+        }
+    }
+    if low == mappings.first {
+        return None;
+    }
+    let mapping = source.mapping(low.wrapping_sub(1))?;
+    if mapping.start <= address && address < mapping.end {
+        Some(mapping)
+    } else {
+        None
+    }
+}
+
+#[inline(always)]
+fn find_row(source: &mut impl Source, bucket: u32, relative: u32) -> Rule {
+    let Some(bucket) = source.bucket(bucket) else {
+        return Rule::NO_TABLE;
+    };
+    let (mut low, mut high) = (bucket_first(bucket), bucket_row_end(bucket));
+    for _ in 0..ROW_STEPS {
+        if low >= high {
+            break;
+        }
+        let middle = low + ((high - low) >> 1);
+        let Some(row) = source.row(middle) else {
+            return Rule::NO_TABLE;
+        };
+        if row_address(row) <= relative {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    match source.row(low.wrapping_sub(1)) {
+        Some(row) if row_address(row) <= relative => row_rule(row),
+        _ => Rule::NO_TABLE,
+    }
+}
+
+/// Where the rule of an address is remembered, and how it is known again.
+///
+/// All CPUs share the entries and write them without locks, in two halves. The second half repeats
+/// bits of the key's hash, so that halves of different writers do not pass for one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheKey {
+    key: u64,
+    hash: u64,
+}
+
+impl CacheKey {
+    /// Key of an address in a process; `generation` changes with the process's mappings, its low 16 bits count.
+    #[inline(always)]
+    pub const fn new(address: u64, generation: u32) -> Self {
+        let key = address & (1 << 48) - 1 | (generation as u64) << 48;
+        // Finalizer of SplitMix64 (Steele, Lea, Flood, 2014), without its first shift.
+        let mut hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash = (hash ^ hash >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        Self {
+            key,
+            hash: hash ^ hash >> 32,
+        }
+    }
+
+    /// Index of the entry in a cache of `1 << bits` entries.
+    #[inline(always)]
+    pub const fn index(self, bits: u32) -> u32 {
+        self.hash as u32 & ((1 << bits) - 1)
+    }
+}
+
+/// An entry of the cache; all zero is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct CacheEntry {
+    /// Address and generation.
+    pub key: u64,
+    /// Low half the rule, high half a check on the key.
+    pub value: u64,
+}
+
+impl CacheEntry {
+    /// The entry for a rule; `None` for one that must be looked up again next time.
+    #[inline(always)]
+    pub const fn new(key: CacheKey, rule: Rule) -> Option<Self> {
+        if rule.kind_number() == Kind::NoMapping as u32 {
+            return None;
+        }
+        Some(Self {
+            key: key.key,
+            value: (key.hash >> 32) << 32 | rule.0 as u64,
+        })
+    }
+
+    /// The rule, if the entry is for this key.
+    #[inline(always)]
+    pub const fn rule(self, key: CacheKey) -> Option<Rule> {
+        if self.key == key.key && self.value >> 32 == key.hash >> 32 {
+            Some(Rule(self.value as u32))
+        } else {
+            None
+        }
+    }
+}
