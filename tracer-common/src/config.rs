@@ -19,6 +19,10 @@ pub struct Config {
     pub stack_depth: u32,
     /// 1: send every event (`memlens trace`) instead of keeping accounts.
     pub trace: u32,
+    /// 1: walk stacks by the unwind tables; 0: by frame pointers alone.
+    pub unwind: u32,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
     /// Where things are in the running kernel.
     pub offsets: KernelOffsets,
 }
@@ -63,12 +67,14 @@ pub struct Process {
     pub owner: crate::key::Owner,
     /// Address of the kernel's return trampoline in this address space; 0 until it has been looked up.
     pub trampoline: u64,
+    /// Its part of the mappings; none while they are not known.
+    pub mappings: crate::unwind::Range,
+    /// Changes with the mappings, so that remembered rules of other mappings are not taken for theirs.
+    pub generation: u32,
     /// 1 while it is traced.
     pub active: u32,
-    /// Keeps the record free of implicit padding.
-    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 64);
+const _: () = assert!(size_of::<Config>() == 72);
 const _: () = assert!(size_of::<State>() == 16);
-const _: () = assert!(size_of::<Process>() == 24);
+const _: () = assert!(size_of::<Process>() == 32);

@@ -13,6 +13,18 @@ pub const MAX_FRAMES: u32 = 1 << 21;
 /// Most frames of one stack, the kernel's own limit too (`PERF_MAX_STACK_DEPTH`).
 pub const MAX_DEPTH: u32 = 127;
 
+/// Executable mappings of all processes together, old and new side by side while one replaces the other.
+pub const MAX_MAPPINGS: u32 = 1 << 16;
+
+/// Remembered unwind rules, as a power of two: 1 MiB. Programs run through a few thousand call sites.
+pub const RULE_CACHE_BITS: u32 = 16;
+
+/// Rows of the unwind tables where nothing else is said: 8 MiB. User space sizes the table by the files at hand.
+pub const DEFAULT_UNWIND_ROWS: u32 = 1 << 20;
+
+/// Buckets of the unwind tables where nothing else is said: 64 MiB of code.
+pub const DEFAULT_UNWIND_BUCKETS: u32 = 1 << 18;
+
 /// Live blocks tracked by default. The map's buckets take 32 MiB at once and 96 bytes for each block that lives.
 pub const DEFAULT_MAX_LIVE: u32 = 1 << 21;
 

@@ -3,6 +3,7 @@
 use crate::config::{Config, Process, State};
 use crate::key::{AllocKey, LiveBlock, StackKey, StackTotals};
 use crate::stack::StackMeta;
+use crate::unwind::Mapping;
 
 // SAFETY: `repr(C)`, integers only, without padding (each record's size is asserted beside it).
 unsafe impl aya::Pod for Config {}
@@ -20,3 +21,5 @@ unsafe impl aya::Pod for StackKey {}
 unsafe impl aya::Pod for StackTotals {}
 // SAFETY: as above.
 unsafe impl aya::Pod for StackMeta {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Mapping {}

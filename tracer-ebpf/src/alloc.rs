@@ -313,7 +313,7 @@ fn leave(
         stack::capture(
             &raw mut (*thread).walk,
             caller,
-            owner,
+            process,
             (*thread).slot.wrapping_sub(1),
         )
     };

@@ -12,6 +12,8 @@ static CONFIG: Config = Config {
     max_frames: limits::MAX_FRAMES,
     stack_depth: limits::MAX_DEPTH,
     trace: 0,
+    unwind: 0,
+    reserved: 0,
     offsets: KernelOffsets {
         task_signal: 0,
         signal_live: 0,
@@ -54,6 +56,8 @@ fields! {
     stack_depth: u32;
     /// 1: send every event instead of keeping accounts.
     trace: u32;
+    /// 1: walk stacks by the unwind tables.
+    unwind: u32;
     /// Where things are in the running kernel.
     offsets: KernelOffsets;
 }

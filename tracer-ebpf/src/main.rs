@@ -15,6 +15,7 @@ mod memory;
 mod process;
 mod stack;
 mod thread;
+mod unwind;
 
 use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};

@@ -9,6 +9,7 @@ use tracer_common::key::{AllocKey, LiveBlock, StackKey, StackTotals};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::stack::StackMeta;
+use tracer_common::unwind::{CacheEntry, Mapping};
 
 use crate::thread::{TaskStorage, Thread};
 
@@ -55,6 +56,27 @@ pub static STACKS: Array<StackMeta, ROWS, MMAPABLE> = Array::new();
 /// Frames of all stacks, end to end. Written once, never removed. Full: as for [`STACK_ROWS`]. Size: `MAX_FRAMES`.
 #[btf_map]
 pub static FRAMES: Array<u64, { limits::MAX_FRAMES as usize }, MMAPABLE> = Array::new();
+
+/// Executable mappings, sorted by address in each process's part. Written by user space in a part that is not in use,
+/// then switched to. Full: the process has no mappings, and its stacks are cut and marked. Size: `MAX_MAPPINGS`.
+#[btf_map]
+pub static MAPPINGS: Array<Mapping, { limits::MAX_MAPPINGS as usize }, MMAPABLE> = Array::new();
+
+/// Unwind rows of all files, end to end. Written by user space before a mapping refers to them. Full: the file has no
+/// table, and stacks through it are cut and marked. Size: by the files at hand, within `--unwind-memory`.
+#[btf_map]
+pub static UNWIND_ROWS: Array<u64, { limits::DEFAULT_UNWIND_ROWS as usize }, MMAPABLE> =
+    Array::new();
+
+/// Buckets of all files' code, end to end. As [`UNWIND_ROWS`].
+#[btf_map]
+pub static UNWIND_BUCKETS: Array<u64, { limits::DEFAULT_UNWIND_BUCKETS as usize }, MMAPABLE> =
+    Array::new();
+
+/// Rules found before. Written and read by the programs on all CPUs without locks (see `CacheEntry`). Full: entries
+/// are replaced. Size: `RULE_CACHE_BITS`.
+#[btf_map]
+pub static RULE_CACHE: Array<CacheEntry, { 1 << limits::RULE_CACHE_BITS }> = Array::new();
 
 /// Switch and counters of the trace, one element. `enabled` is written by user space, the counters by the programs.
 #[btf_map]

@@ -6,6 +6,7 @@ use aya_ebpf::programs::RawTracePointContext;
 use tracer_common::config::Process;
 use tracer_common::event::{LifecycleEvent, LifecycleKind};
 use tracer_common::loss::Loss;
+use tracer_common::unwind::Range;
 
 use crate::emit;
 use crate::globals;
@@ -27,6 +28,9 @@ pub fn exec() {
     let owner = unsafe {
         (*process).owner.image = fetch_add(&raw mut (*state).images, 1) + 1;
         (*process).trampoline = 0;
+        // User space learns the new program's mappings within milliseconds; stacks until then are cut and marked.
+        (*process).mappings = Range { first: 0, count: 0 };
+        (*process).generation = (*process).owner.image;
         (*process).owner
     };
     if let Some(thread) = thread::existing() {

@@ -5,17 +5,21 @@ use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
-use tracer_common::key::{Owner, StackKey};
+use tracer_common::config::Process;
+use tracer_common::key::StackKey;
 use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::stack::{
     End, Memory, Registers, StackMeta, hash_end, hash_frame, step_by_frame_pointer,
 };
 
+use tracer_common::unwind::{Position, Range, unwind};
+
 use crate::globals;
 use crate::loss;
 use crate::maps::{FRAMES, STACK_ROWS, STACKS, STATE};
 use crate::memory::{fetch_add, read_user};
+use crate::unwind::KernelTables;
 
 /// Words of the stack that are read at once: reading 2 KiB costs little more than reading 8 bytes.
 const WINDOW: usize = 256;
@@ -31,6 +35,9 @@ pub struct Walk {
     end: u32,
     /// Where the frames are to be stored.
     store_at: u32,
+    position: Position,
+    mappings: Range,
+    generation: u32,
     reserved: u32,
     addresses: [u64; 128],
     window: [u64; WINDOW],
@@ -83,11 +90,23 @@ unsafe extern "C" fn walk_frame(_turn: u32, context: *mut LoopContext) -> i64 {
         (*walk).addresses[(count & 127) as usize] = registers.ip;
         (*walk).frames = count + 1;
         (*walk).hash = hash_frame((*walk).hash, registers.ip);
-        if let Err(end) = step_by_frame_pointer(&mut registers, &mut StackWindow(walk)) {
+        let mut position = (*walk).position;
+        let memory = &mut StackWindow(walk);
+        let stepped = if globals::unwind() == 0 {
+            step_by_frame_pointer(&mut registers, memory)
+        } else {
+            let tables = &mut KernelTables {
+                mappings: (*walk).mappings,
+                generation: (*walk).generation,
+            };
+            unwind(&mut registers, &mut position, tables, memory)
+        };
+        if let Err(end) = stepped {
             (*walk).end = end as u32;
             return 1;
         }
         (*walk).registers = registers;
+        (*walk).position = position;
         0
     }
 }
@@ -112,13 +131,22 @@ unsafe extern "C" fn store_frame(turn: u32, context: *mut LoopContext) -> i64 {
 ///
 /// # Safety
 ///
-/// `walk` must be the scratch area of the current thread's state.
+/// `walk` must be the scratch area of the current thread's state, `process` its process's row.
 #[inline(always)]
-pub unsafe fn capture(walk: *mut Walk, innermost: Registers, owner: Owner, slot: u32) -> u32 {
+pub unsafe fn capture(
+    walk: *mut Walk,
+    innermost: Registers,
+    process: *const Process,
+    slot: u32,
+) -> u32 {
     let mut context = LoopContext { walk };
     // SAFETY: as the caller promises; the callback and its context live as long as the call.
     let hash = unsafe {
         (*walk).registers = innermost;
+        // It stands behind the call of the allocator.
+        (*walk).position = Position::CALL;
+        (*walk).mappings = read_volatile(&raw const (*process).mappings);
+        (*walk).generation = (*process).generation;
         (*walk).hash = 0;
         (*walk).window_base = 0;
         (*walk).frames = 0;
@@ -131,6 +159,8 @@ pub unsafe fn capture(walk: *mut Walk, innermost: Registers, owner: Owner, slot:
         );
         hash_end((*walk).hash, End::from_raw((*walk).end))
     };
+    // SAFETY: as above; the process was checked for null.
+    let owner = unsafe { (*process).owner };
     let key = StackKey { hash, owner };
     // SAFETY: a copy of a u32; nothing is removed from this map.
     if let Some(row) = unsafe { STACK_ROWS.get(key).copied() } {

@@ -24,8 +24,8 @@ pub enum AllocatorKind {
     Unknown,
 }
 
-/// The prefixes under which the object defines both `malloc` and `free`. One alone is no allocator:
-/// many programs have a local function called `free`.
+/// The prefixes under which the object defines `malloc` and something that releases: `free` or, in a static program that
+/// never calls it, `realloc`. One alone is no allocator: many programs have a local function called `free`.
 pub(super) fn families(object: &ObjectSymbols, prefix: Option<&str>) -> BTreeSet<String> {
     let under = |wanted: &str| -> BTreeSet<String> {
         object
@@ -37,7 +37,8 @@ pub(super) fn families(object: &ObjectSymbols, prefix: Option<&str>) -> BTreeSet
             })
             .collect()
     };
-    &under("malloc") & &under("free")
+    let releases = &under("free") | &under("realloc");
+    &under("malloc") & &releases
 }
 
 /// glibc's dynamic loader: up to 2.30 it exports a `malloc` that only serves until the C library is

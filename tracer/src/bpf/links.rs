@@ -295,7 +295,7 @@ fn load_multi(ebpf: &Ebpf) -> Result<Vec<(ProbeProgram, OwnedFd)>, LoadError> {
 }
 
 /// The object's maps.
-const MAPS: [&str; 13] = [
+const MAPS: [&str; 17] = [
     "LIVE",
     "PROCESS_SLOTS",
     "PROCESSES",
@@ -304,6 +304,10 @@ const MAPS: [&str; 13] = [
     "STACKS",
     "FRAMES",
     "STATE",
+    "MAPPINGS",
+    "UNWIND_ROWS",
+    "UNWIND_BUCKETS",
+    "RULE_CACHE",
     "LOSSES",
     "THREADS",
     "CALLS",

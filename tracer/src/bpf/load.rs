@@ -14,9 +14,11 @@ use tracer_common::key::{Owner, StackTotals};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::stack::StackMeta;
+use tracer_common::unwind::Mapping;
 
 use super::btf::Btf;
 use super::links::{Links, Method};
+use super::tables::{TableFull, UnwindTables};
 use super::view::ArrayView;
 
 /// The BPF object, built and committed by `cargo xtask ebpf`.
@@ -37,8 +39,19 @@ pub struct Settings {
     pub max_live: u32,
     /// Send every call instead of keeping accounts.
     pub trace_calls: bool,
+    /// Room for unwind tables; `None` walks stacks by frame pointers alone.
+    pub unwind: Option<TableSize>,
     /// How probes are attached.
     pub method: Method,
+}
+
+/// Room for unwind tables, in 8-byte entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct TableSize {
+    /// Rows.
+    pub rows: u32,
+    /// Buckets.
+    pub buckets: u32,
 }
 
 /// Loading failed.
@@ -121,6 +134,7 @@ pub struct Tracer {
     frames: ArrayView<u64>,
     processes: ArrayView<Process>,
     state: ArrayView<State>,
+    tables: UnwindTables,
     processes_used: u32,
 }
 
@@ -135,12 +149,22 @@ impl Tracer {
             max_frames: limits::MAX_FRAMES,
             stack_depth: settings.stack_depth.clamp(1, limits::MAX_DEPTH),
             trace: u32::from(settings.trace_calls),
+            unwind: u32::from(settings.unwind.is_some()),
+            reserved: 0,
             offsets: kernel_offsets(),
         };
         let mut loader = EbpfLoader::new();
         loader
             .allow_unsupported_maps()
             .override_global("CONFIG", &config, true);
+        let tables = settings.unwind.unwrap_or_default();
+        let tables = TableSize {
+            rows: tables.rows.max(1),
+            buckets: tables.buckets.max(1),
+        };
+        loader
+            .map_max_entries("UNWIND_ROWS", tables.rows)
+            .map_max_entries("UNWIND_BUCKETS", tables.buckets);
         // The table that this kind of trace does not use is made as small as it can be.
         if settings.trace_calls {
             loader.map_max_entries("LIVE", 1);
@@ -160,6 +184,7 @@ impl Tracer {
             frames: view(&ebpf, "FRAMES", limits::MAX_FRAMES as usize)?,
             processes: view(&ebpf, "PROCESSES", limits::MAX_PROCESSES as usize)?,
             state: view(&ebpf, "STATE", 1)?,
+            tables: UnwindTables::new(&ebpf, tables)?,
             ebpf,
             links,
             processes_used: 0,
@@ -202,9 +227,8 @@ impl Tracer {
             slot as usize,
             Process {
                 owner,
-                trampoline: 0,
                 active: 1,
-                reserved: 0,
+                ..Process::default()
             },
         );
         let mut slots: HashMap<&mut MapData, u32, u32> = map_mut(&mut self.ebpf, "PROCESS_SLOTS")
@@ -217,6 +241,36 @@ impl Tracer {
             .map_err(|error| LoadError::refused(&error))?;
         self.processes_used += 1;
         Ok(owner)
+    }
+
+    /// The unwind tables.
+    pub fn tables(&mut self) -> &mut UnwindTables {
+        &mut self.tables
+    }
+
+    /// Lets a process's stacks be walked by these mappings, which must be sorted by address and refer to tables that
+    /// are stored.
+    pub fn publish_mappings(&mut self, tgid: u32, mappings: &[Mapping]) -> Result<(), TableFull> {
+        let is_row = |slot: &u32| {
+            self.process_row_owner(*slot)
+                .is_some_and(|owner| owner.tgid == tgid)
+        };
+        // The newest row of a PID is the one that runs.
+        let Some(slot) = (0..self.processes_used).rev().find(is_row) else {
+            return Ok(());
+        };
+        let range = self.tables.place(slot, mappings)?;
+        let generation = self.draw_image();
+        let Some(process) = self.processes.pointer(slot as usize) else {
+            return Ok(());
+        };
+        // SAFETY: a mapped, aligned row; these two fields are written by the exec program alone besides, while the
+        // process can have no stack walked.
+        unsafe {
+            (&raw mut (*process).mappings).write_volatile(range);
+            (&raw mut (*process).generation).write_volatile(generation);
+        }
+        Ok(())
     }
 
     /// Draws the next image number; the exec program draws from the same counter.
@@ -356,7 +410,7 @@ pub(super) fn map_fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedF
     Ok(data.fd().as_fd())
 }
 
-fn view<T: aya::Pod>(
+pub(super) fn view<T: aya::Pod>(
     ebpf: &Ebpf,
     name: &'static str,
     len: usize,

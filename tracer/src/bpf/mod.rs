@@ -6,9 +6,11 @@ mod live;
 mod load;
 mod mappings;
 mod sys;
+mod tables;
 mod view;
 
 pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram};
 pub use live::LiveScan;
-pub use load::{Events, LoadError, Settings, Tracer};
+pub use load::{Events, LoadError, Settings, TableSize, Tracer};
 pub use mappings::{Mapped, MappedCode, MappingEvent, MappingEvents};
+pub use tables::{TableFull, UnwindTables};

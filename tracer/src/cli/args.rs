@@ -86,6 +86,18 @@ pub enum Sort {
     Age,
 }
 
+/// How stacks are walked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Unwind {
+    /// By unwind tables, and by frame pointers where a file has none.
+    #[default]
+    Auto,
+    /// As auto.
+    Dwarf,
+    /// By frame pointers alone.
+    Fp,
+}
+
 /// Running processes, by number or by name.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Target")]
@@ -258,6 +270,18 @@ pub struct LeaksArgs {
     /// Frames kept of each stack: 1 to 127.
     #[arg(long, value_name = "N", default_value_t = MAX_STACK_DEPTH, help_heading = "Cost")]
     pub stack_depth: u32,
+    /// How to walk stacks: by unwind tables (auto, dwarf) or by frame pointers alone (fp)
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value_t,
+        help_heading = "Cost"
+    )]
+    pub unwind: Unwind,
+    /// Most kernel memory for unwind tables, such as 64MiB
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "256MiB", help_heading = "Cost")]
+    pub unwind_memory: u64,
     /// Live blocks followed at most; the report says what did not fit.
     #[arg(
         long,

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::args::{
     AllocatorArgs, Cli, Color, DemoArgs, DoctorArgs, IntervalArgs, LeaksArgs, MAX_STACK_DEPTH,
-    OutputArgs, ProcessArgs, SizeArgs, Sort, Subcommands, TargetArgs, TraceArgs,
+    OutputArgs, ProcessArgs, SizeArgs, Sort, Subcommands, TargetArgs, TraceArgs, Unwind,
 };
 
 /// Most blocks that can be followed: the kernel rounds a map up to a power of two that must fit 32 bits.
@@ -122,6 +122,10 @@ pub struct LeaksConfig {
     pub sample_bytes: Option<NonZeroU64>,
     /// Frames kept of a stack: 1 to [`MAX_STACK_DEPTH`].
     pub stack_depth: u32,
+    /// How stacks are walked.
+    pub unwind: Unwind,
+    /// Most bytes of kernel memory for unwind tables.
+    pub unwind_memory: u64,
     /// Live blocks followed at most: 1 to [`MAX_MAX_LIVE`].
     pub max_live: u32,
 }
@@ -250,6 +254,8 @@ fn leaks(args: LeaksArgs) -> Result<LeaksConfig, ConfigError> {
         combined: args.combined,
         sample_bytes: args.sample_bytes.map(sample_bytes).transpose()?,
         stack_depth: in_range("--stack-depth", args.stack_depth, MAX_STACK_DEPTH)?,
+        unwind: args.unwind,
+        unwind_memory: args.unwind_memory,
         max_live: in_range("--max-live", args.max_live, MAX_MAX_LIVE)?,
     })
 }

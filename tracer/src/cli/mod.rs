@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use clap::Parser;
 use thiserror::Error;
 
-pub use args::{Color, MAX_STACK_DEPTH, Sort};
+pub use args::{Color, MAX_STACK_DEPTH, Sort, Unwind};
 pub use config::{
     Allocator, Command, ConfigError, DemoConfig, DoctorConfig, Invocation, LeaksConfig,
     MAX_MAX_LIVE, Output, SizeRange, Target, TraceConfig,

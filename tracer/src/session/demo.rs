@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use super::leaks;
 use crate::cli::{
     Allocator, Command, DemoConfig, Invocation, LeaksConfig, MAX_STACK_DEPTH, Output, SizeRange,
-    Sort, Target,
+    Sort, Target, Unwind,
 };
 use crate::preflight;
 
@@ -60,6 +60,8 @@ pub fn run(invocation: &Invocation, config: &DemoConfig) -> Result<u8> {
         combined: false,
         sample_bytes: None,
         stack_depth: MAX_STACK_DEPTH,
+        unwind: Unwind::Auto,
+        unwind_memory: 64 << 20,
         max_live: 1 << 16,
     };
     eprintln!(

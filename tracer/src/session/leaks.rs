@@ -14,10 +14,11 @@ use super::interrupt::Interrupt;
 use super::output::{Printer, Reader};
 use super::progress::Step;
 use super::target::{self, Targets};
+use super::unwind::Unwinder;
 use super::watch::{Change, Image, Watcher};
 use super::{refuse_if_unable, start};
 use crate::bpf::{LiveScan, Settings, Tracer};
-use crate::cli::{EXIT_DONE, EXIT_LEAKS, Invocation, LeaksConfig, Sort};
+use crate::cli::{EXIT_DONE, EXIT_LEAKS, Invocation, LeaksConfig, Sort, Unwind};
 use crate::heap::{Census, Figures, Filter, Heap, Order, Row, select};
 use crate::process::command::{Exit, Running};
 use crate::process::info;
@@ -38,7 +39,19 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
     let interrupt = Interrupt::install()?;
     Printer::new(&config.output, invocation.color, config.show_allocs).check_files()?;
     let targets = target::resolve(&config.target)?;
+    let mut unwinder = (config.unwind != Unwind::Fp).then(|| Unwinder::new(config.unwind_memory));
+    if let Some(unwinder) = &mut unwinder {
+        let _step = Step::new("building unwind tables");
+        match &targets.command {
+            Some((_, files)) => unwinder.prepare_files(files),
+            None => targets
+                .processes
+                .iter()
+                .for_each(|process| unwinder.prepare(process.pid)),
+        }
+    }
     let settings = Settings {
+        unwind: unwinder.as_ref().map(Unwinder::size),
         sample_bytes: config.sample_bytes.map(u64::from),
         min_size: config.sizes.min,
         max_size: config.sizes.max,
@@ -51,7 +64,7 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let mut leaks = Leaks::start(invocation, config, &settings, targets)?;
+        let mut leaks = Leaks::start(invocation, config, &settings, targets, unwinder)?;
         leaks.follow(interrupt).await?;
         Ok(leaks.exit_code())
     })
@@ -65,6 +78,7 @@ struct Leaks<'a> {
     prober: Prober,
     watcher: Watcher,
     symbolizer: Symbolizer,
+    unwinder: Option<Unwinder>,
     heap: Heap,
     images: Vec<Image>,
     /// What processes have mapped for programs that have not begun to run.
@@ -86,6 +100,7 @@ impl<'a> Leaks<'a> {
         config: &'a LeaksConfig,
         settings: &Settings,
         targets: Targets,
+        unwinder: Option<Unwinder>,
     ) -> Result<Self> {
         let step = Step::new("loading the BPF programs");
         let mut tracer = Tracer::load(settings)?;
@@ -99,6 +114,7 @@ impl<'a> Leaks<'a> {
             prober: Prober::new(&config.allocator, false),
             watcher,
             symbolizer: Symbolizer::new(),
+            unwinder,
             heap: Heap::default(),
             images: Vec::new(),
             loaded: HashMap::new(),
@@ -114,6 +130,7 @@ impl<'a> Leaks<'a> {
             &mut leaks.tracer,
             &mut leaks.prober,
             &mut leaks.watcher,
+            leaks.unwinder.as_mut(),
             targets,
         )?;
         drop(step);
@@ -273,9 +290,17 @@ impl<'a> Leaks<'a> {
     /// Looks at what a process has mapped by now.
     fn look_again(&mut self, pid: u32) {
         if let Some(owner) = self.running(pid) {
+            self.publish_mappings(pid);
             // If it has ended meanwhile, the mapping events have told what there was.
             let _ = self.symbolizer.snapshot(owner);
             self.attach_new(pid);
+        }
+    }
+
+    /// Lets stacks be walked through what a process has mapped by now.
+    fn publish_mappings(&mut self, pid: u32) {
+        if let Some(unwinder) = &mut self.unwinder {
+            unwinder.publish(&mut self.tracer, pid);
         }
     }
 
@@ -411,7 +436,12 @@ impl<'a> Leaks<'a> {
                 .into_iter()
                 .map(|(loss, count)| (loss.name(), count))
                 .collect(),
-            notes: self.notes.clone(),
+            notes: self
+                .notes
+                .iter()
+                .chain(self.unwinder.iter().flat_map(|unwinder| unwinder.notes()))
+                .cloned()
+                .collect(),
             sampling: figures.sampling,
             processes: self.process_rows(figures),
             stacks,

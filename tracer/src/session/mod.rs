@@ -10,6 +10,7 @@ mod progress;
 mod start;
 mod target;
 mod trace;
+mod unwind;
 mod watch;
 
 use anyhow::Result;

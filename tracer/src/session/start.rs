@@ -5,6 +5,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::attach::{Placed, Prober, slow_functions};
 use super::target::Targets;
+use super::unwind::Unwinder;
 use super::watch::{Image, Watcher};
 use crate::bpf::{Method, Tracer};
 use crate::preflight::{self, Facts};
@@ -43,6 +44,7 @@ pub fn begin(
     tracer: &mut Tracer,
     prober: &mut Prober,
     watcher: &mut Watcher,
+    unwinder: Option<&mut Unwinder>,
     targets: Targets,
 ) -> Result<Ready> {
     let mut images = Vec::new();
@@ -80,6 +82,11 @@ pub fn begin(
         && let Some(failure) = failure
     {
         return Err(failure);
+    }
+    if let Some(unwinder) = unwinder {
+        for image in &images {
+            unwinder.publish(tracer, image.owner.tgid);
+        }
     }
     tracer.enable();
     let command = match targets.command {

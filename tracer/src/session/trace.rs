@@ -36,6 +36,7 @@ pub fn run(config: &TraceConfig) -> Result<u8> {
         stack_depth: 1,
         max_live: 1,
         trace_calls: true,
+        unwind: None,
         method: start::method(&facts),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -47,7 +48,7 @@ pub fn run(config: &TraceConfig) -> Result<u8> {
         let mut watcher =
             Watcher::new(tracer.take_lifecycle()?).context("cannot watch for new mappings")?;
         let calls = tracer.take_calls()?;
-        let ready = start::begin(&mut tracer, &mut prober, &mut watcher, targets)?;
+        let ready = start::begin(&mut tracer, &mut prober, &mut watcher, None, targets)?;
         eprintln!("memlens: tracing {}", ready.summary);
         for note in start::left_out_notes(&prober) {
             eprintln!("memlens: {note}");
