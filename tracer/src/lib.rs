@@ -14,3 +14,4 @@ pub mod process;
 pub mod report;
 pub mod session;
 pub mod symbolize;
+pub mod unwind;

@@ -207,7 +207,7 @@ impl CacheKey {
     /// Key of an address in a process; `generation` changes with the process's mappings, its low 16 bits count.
     #[inline(always)]
     pub const fn new(address: u64, generation: u32) -> Self {
-        let key = address & (1 << 48) - 1 | (generation as u64) << 48;
+        let key = (address & ((1 << 48) - 1)) | (generation as u64) << 48;
         // Finalizer of SplitMix64 (Steele, Lea, Flood, 2014), without its first shift.
         let mut hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         hash = (hash ^ hash >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);

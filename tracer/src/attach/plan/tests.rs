@@ -11,6 +11,7 @@ fn tiny(prefix: Option<&str>) -> (ObjectSymbols, Plan) {
     let object = ObjectSymbols::parse(TINY).expect("the fixture is an ELF file");
     let options = PlanOptions {
         prefix: prefix.map(str::to_owned),
+        callers_of_frees: false,
     };
     let plan = plan(&object, TINY, &options);
     (object, plan)

@@ -1,0 +1,22 @@
+//! Unwind tables: a file's call frame information as rows that the kernel can search. Pure, no I/O.
+//!
+//! [`build`] turns an ELF image into a [`Table`], [`mappings`] places the tables of a process's files at
+//! their addresses, and [`Arrays`] holds both as the kernel does, to walk a stack with the kernel's step.
+
+mod arrays;
+mod build;
+mod elf;
+mod mappings;
+mod rules;
+mod table;
+
+pub use arrays::{Arrays, walk};
+pub use build::build;
+pub use elf::Segment;
+pub use mappings::{Code, mappings};
+pub use table::{Damage, Reason, Stats, Table, TableError};
+
+#[cfg(test)]
+mod own_stack;
+#[cfg(test)]
+mod tests;
