@@ -21,16 +21,21 @@ use crate::maps::{FRAMES, STACK_ROWS, STACKS, STATE};
 use crate::memory::{fetch_add, read_user};
 use crate::unwind::KernelTables;
 
-/// Words of the stack that are read at once: reading 2 KiB costs little more than reading 8 bytes.
+/// Most words of the stack that are read at once: reading 2 KiB costs little more than reading 8 bytes.
 const WINDOW: usize = 256;
+/// A window ends where its page ends. The next page of a stack may never have been touched (the kernel leaves a random gap between
+/// the arguments and what main() stands on, `arch_align_stack`), and a read that faults costs more than all the rest of the walk.
+const PAGE: u64 = 4096;
 
 /// Scratch area of one walk.
 #[repr(C)]
 pub struct Walk {
     registers: Registers,
     hash: u64,
-    /// Address of `window[0]`; the window is empty if it is 0.
+    /// Address of `window[0]`.
     window_base: u64,
+    /// Bytes of the window that hold something.
+    window_len: u64,
     frames: u32,
     end: u32,
     /// Where the frames are to be stored.
@@ -53,19 +58,29 @@ impl Memory for StackWindow {
         // SAFETY: the walk is part of the thread's state, which was checked for null; the index is masked.
         unsafe {
             let offset = addr.wrapping_sub((*walk).window_base);
-            if (*walk).window_base != 0 && offset < (WINDOW * 8) as u64 && offset & 7 == 0 {
+            if offset < (*walk).window_len && offset & 7 == 0 {
                 // Volatile, or the compiler drops the mask that the verifier wants to see.
                 let offset = read_volatile(&raw const offset);
                 return Some((*walk).window[(offset >> 3) as usize & (WINDOW - 1)]);
             }
             let base = addr.wrapping_sub(8);
+            let mut len = PAGE - (base & (PAGE - 1));
+            if len > (WINDOW * 8) as u64 {
+                len = (WINDOW * 8) as u64;
+            }
+            // Volatile, so that the verifier sees the bound at the call.
+            let len = read_volatile(&raw const len) & (2 * PAGE - 1);
             let window = (&raw mut (*walk).window).cast::<c_void>();
-            if bpf_probe_read_user(window, (WINDOW * 8) as u32, base as *const c_void) == 0 {
+            if len > 8
+                && len <= (WINDOW * 8) as u64
+                && bpf_probe_read_user(window, len as u32, base as *const c_void) == 0
+            {
                 (*walk).window_base = base;
+                (*walk).window_len = len & !7;
                 return Some((*walk).window[1]);
             }
-            // The window may reach beyond the stack's end; what it held is overwritten.
-            (*walk).window_base = 0;
+            // What the window held may be overwritten.
+            (*walk).window_len = 0;
         }
         read_user(addr)
     }
@@ -148,7 +163,7 @@ pub unsafe fn capture(
         (*walk).mappings = read_volatile(&raw const (*process).mappings);
         (*walk).generation = (*process).generation;
         (*walk).hash = 0;
-        (*walk).window_base = 0;
+        (*walk).window_len = 0;
         (*walk).frames = 0;
         (*walk).end = End::TooDeep as u32;
         bpf_loop(

@@ -1,9 +1,9 @@
 // Allocates and frees in a loop from the bottom of a call chain of ten frames.
 //
-// pair SECONDS THREADS
+// pair SECONDS THREADS [SLOTS]
 //
-// Prints a line every second, `slot N PAIRS NS`: pairs of malloc(64) and free in that second over all threads, and nanoseconds
-// of one thread for one pair. An outer program sees the cost before, during and after an attach in the slots.
+// Prints SLOTS lines a second (1 unless given), `slot N PAIRS NS`: pairs of malloc(64) and free in that time over all threads, and
+// nanoseconds of one thread for one pair. An outer program sees the cost before, during and after an attach in the slots.
 // At the end, for each thread, `thread N PAIRS NS`. With several threads each stays on a CPU of its own.
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -89,8 +89,9 @@ static unsigned long all_pairs(void) {
 int main(int argc, char **argv) {
     int seconds = argc > 1 ? atoi(argv[1]) : 5;
     threads = argc > 2 ? atoi(argv[2]) : 1;
-    if (seconds < 1 || threads < 1 || threads > MAX_THREADS) {
-        fprintf(stderr, "usage: pair SECONDS THREADS (at most %d)\n", MAX_THREADS);
+    int slots = argc > 3 ? atoi(argv[3]) : 1;
+    if (seconds < 1 || slots < 1 || threads < 1 || threads > MAX_THREADS) {
+        fprintf(stderr, "usage: pair SECONDS THREADS [SLOTS] (at most %d)\n", MAX_THREADS);
         return 2;
     }
     pthread_t ids[MAX_THREADS];
@@ -103,8 +104,8 @@ int main(int argc, char **argv) {
     }
     double last = start;
     unsigned long before = 0;
-    for (int slot = 0; slot < seconds; slot++) {
-        double left = start + slot + 1 - now();
+    for (int slot = 0; slot < seconds * slots; slot++) {
+        double left = start + (slot + 1.0) / slots - now();
         if (left > 0) {
             struct timespec pause = {(time_t)left, (long)((left - (time_t)left) * 1e9)};
             nanosleep(&pause, NULL);

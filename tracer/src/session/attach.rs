@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use tracer_common::call::{Class, Cookie, Place};
 
+use super::floor::Floor;
 use crate::attach::plan::{Ending, LeftOut, Plan, PlanOptions, PlannedFunction, plan};
 use crate::attach::sites::Speed;
 use crate::attach::symbols::{ObjectError, ObjectSymbols};
@@ -376,6 +377,9 @@ fn probes(file: &ProbedFile) -> Vec<Probe> {
     let mut probes = Vec::new();
     for (number, function) in (file.first_function..).zip(&file.plan.functions) {
         add_probes(&mut probes, number, function);
+    }
+    if let Some(floor) = Floor::requested() {
+        floor.apply(&mut probes, &file.plan);
     }
     probes
 }

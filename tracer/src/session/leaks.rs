@@ -12,7 +12,7 @@ use tracer_common::stack::{End, StackMeta};
 use super::attach::{Placed, Prober};
 use super::interrupt::Interrupt;
 use super::output::{Printer, Reader};
-use super::progress::Step;
+use super::progress::{Step, Timings};
 use super::target::{self, Targets};
 use super::unwind::Unwinder;
 use super::watch::{Change, Image, Watcher};
@@ -74,6 +74,7 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
 struct Leaks<'a> {
     config: &'a LeaksConfig,
     printer: Printer<'a>,
+    timings: Timings,
     tracer: Tracer,
     prober: Prober,
     watcher: Watcher,
@@ -102,14 +103,18 @@ impl<'a> Leaks<'a> {
         targets: Targets,
         unwinder: Option<Unwinder>,
     ) -> Result<Self> {
+        let timings = Timings::new(invocation.verbose);
         let step = Step::new("loading the BPF programs");
+        let loading = Instant::now();
         let mut tracer = Tracer::load(settings)?;
         let watcher =
             Watcher::new(tracer.take_lifecycle()?).context("cannot watch for new mappings")?;
+        timings.say("loading", loading);
         step.at("placing probes".into());
         let mut leaks = Self {
             config,
             printer: Printer::new(&config.output, invocation.color, config.show_allocs),
+            timings,
             tracer,
             prober: Prober::new(&config.allocator, false),
             watcher,
@@ -126,6 +131,7 @@ impl<'a> Leaks<'a> {
             reports: 0,
             live_at_last_report: 0,
         };
+        let attaching = Instant::now();
         let ready = start::begin(
             &mut leaks.tracer,
             &mut leaks.prober,
@@ -134,6 +140,7 @@ impl<'a> Leaks<'a> {
             targets,
         )?;
         drop(step);
+        timings.say("attaching", attaching);
         leaks.started = Instant::now();
         leaks.images = ready.images;
         leaks.command = ready.command;
@@ -191,8 +198,10 @@ impl<'a> Leaks<'a> {
     /// Takes the probes off.
     fn leave(&mut self) {
         let step = Step::new("taking the probes off");
+        let detaching = Instant::now();
         self.tracer.links().0.detach();
         drop(step);
+        self.timings.say("detaching", detaching);
     }
 
     /// A Ctrl-C goes to the command as well: its end belongs to the trace.
@@ -350,6 +359,7 @@ impl<'a> Leaks<'a> {
 
     /// Makes and prints one report.
     fn report(&mut self, last: bool) -> Result<Reader> {
+        let requested = Instant::now();
         let step = Step::new("symbolizing");
         self.resolve_new_stacks(usize::MAX);
         let figures = self.figures()?;
@@ -366,6 +376,7 @@ impl<'a> Leaks<'a> {
         if let Some(all) = all {
             self.printer.write_files(&all)?;
         }
+        self.timings.report(requested);
         Ok(printed)
     }
 

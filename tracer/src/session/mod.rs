@@ -3,6 +3,7 @@
 mod attach;
 pub mod demo;
 mod diagnose;
+mod floor;
 mod interrupt;
 mod leaks;
 mod output;

@@ -1,6 +1,6 @@
-//! A spinner on standard error while something slow happens; silent where that is not a terminal.
+//! What standard error says of slow steps: a spinner on a terminal while they last, and with `-v` how long they took.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -28,5 +28,62 @@ impl Step {
 impl Drop for Step {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+/// With `-v`, how long the steps of a trace took: one line each.
+#[derive(Clone, Copy, Debug)]
+pub struct Timings {
+    wanted: bool,
+}
+
+impl Timings {
+    /// Says something from one `-v` on.
+    pub fn new(verbose: u8) -> Self {
+        Self {
+            wanted: verbose > 0,
+        }
+    }
+
+    /// Says how long `what` took that began at `since`.
+    pub fn say(self, what: &str, since: Instant) {
+        if self.wanted {
+            eprintln!("memlens: {what} took {:.1} ms", milliseconds(since));
+        }
+    }
+
+    /// The same for a report, with the memory that memlens itself has by then.
+    pub fn report(self, since: Instant) {
+        if self.wanted {
+            let took = milliseconds(since);
+            let resident = resident_kib().map_or_else(
+                || "unknown".to_owned(),
+                |kib| format!("{:.1} MiB", kib as f64 / 1024.0),
+            );
+            eprintln!("memlens: report took {took:.1} ms, resident {resident}");
+        }
+    }
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+/// Resident memory of this process in KiB.
+fn resident_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_memory_is_known() {
+        assert!(resident_kib().is_some_and(|kib| kib > 100));
     }
 }
