@@ -43,6 +43,22 @@ pub struct KernelOffsets {
     pub mm_uprobes_state: u32,
     /// `xol_area.vaddr`, where the return trampoline lies in the address space.
     pub xol_area_vaddr: u32,
+    /// `vm_area_struct.vm_start`; this and the following are all known or all 0, but for this one, which is 0 by right.
+    pub vma_start: u32,
+    /// `vm_area_struct.vm_end`.
+    pub vma_end: u32,
+    /// `vm_area_struct.vm_pgoff`.
+    pub vma_pgoff: u32,
+    /// `vm_area_struct.vm_file`.
+    pub vma_file: u32,
+    /// `file.f_inode`.
+    pub file_inode: u32,
+    /// `inode.i_ino`.
+    pub inode_number: u32,
+    /// `inode.i_sb`.
+    pub inode_superblock: u32,
+    /// `super_block.s_dev`.
+    pub superblock_device: u32,
 }
 
 /// Counters and the switch of a running trace; one element, written by both sides.
@@ -75,6 +91,6 @@ pub struct Process {
     pub active: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 72);
+const _: () = assert!(size_of::<Config>() == 104);
 const _: () = assert!(size_of::<State>() == 16);
 const _: () = assert!(size_of::<Process>() == 32);

@@ -16,6 +16,9 @@ pub const MAX_DEPTH: u32 = 127;
 /// Executable mappings of all processes together, old and new side by side while one replaces the other.
 pub const MAX_MAPPINGS: u32 = 1 << 16;
 
+/// Files with an unwind table.
+pub const MAX_FILES: u32 = 1 << 13;
+
 /// Remembered unwind rules, as a power of two: 1 MiB. Programs run through a few thousand call sites.
 pub const RULE_CACHE_BITS: u32 = 16;
 

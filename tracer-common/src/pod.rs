@@ -3,7 +3,7 @@
 use crate::config::{Config, Process, State};
 use crate::key::{AllocKey, LiveBlock, StackKey, StackTotals};
 use crate::stack::StackMeta;
-use crate::unwind::Mapping;
+use crate::unwind::{FileKey, FileTable, Mapping};
 
 // SAFETY: `repr(C)`, integers only, without padding (each record's size is asserted beside it).
 unsafe impl aya::Pod for Config {}
@@ -23,3 +23,7 @@ unsafe impl aya::Pod for StackTotals {}
 unsafe impl aya::Pod for StackMeta {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Mapping {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FileKey {}
+// SAFETY: as above.
+unsafe impl aya::Pod for FileTable {}

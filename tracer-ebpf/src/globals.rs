@@ -21,6 +21,14 @@ static CONFIG: Config = Config {
         task_mm: 0,
         mm_uprobes_state: 0,
         xol_area_vaddr: 0,
+        vma_start: 0,
+        vma_end: 0,
+        vma_pgoff: 0,
+        vma_file: 0,
+        file_inode: 0,
+        inode_number: 0,
+        inode_superblock: 0,
+        superblock_device: 0,
     },
 };
 

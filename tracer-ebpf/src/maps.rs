@@ -9,7 +9,7 @@ use tracer_common::key::{AllocKey, LiveBlock, StackKey, StackTotals};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::stack::StackMeta;
-use tracer_common::unwind::{CacheEntry, Mapping};
+use tracer_common::unwind::{CacheEntry, FileKey, FileTable, Mapping};
 
 use crate::thread::{TaskStorage, Thread};
 
@@ -72,6 +72,11 @@ pub static UNWIND_ROWS: Array<u64, { limits::DEFAULT_UNWIND_ROWS as usize }, MMA
 #[btf_map]
 pub static UNWIND_BUCKETS: Array<u64, { limits::DEFAULT_UNWIND_BUCKETS as usize }, MMAPABLE> =
     Array::new();
+
+/// Files to their tables, for mappings that are newer than what user space has published. Written by user space when a
+/// table is stored, never removed. Full: stacks through such mappings are cut until they are published. Size: `MAX_FILES`.
+#[btf_map]
+pub static FILES: HashMap<FileKey, FileTable, { limits::MAX_FILES as usize }> = HashMap::new();
 
 /// Rules found before. Written and read by the programs on all CPUs without locks (see `CacheEntry`). Full: entries
 /// are replaced. Size: `RULE_CACHE_BITS`.

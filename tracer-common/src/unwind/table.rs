@@ -38,6 +38,59 @@ impl Mapping {
     }
 }
 
+/// A file, as the kernel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[repr(C)]
+pub struct FileKey {
+    /// Inode number.
+    pub inode: u64,
+    /// The kernel's own device number: the minor in the low 20 bits, the major above (include/linux/kdev_t.h).
+    pub device: u32,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
+}
+
+impl FileKey {
+    /// The key of a file on the device `major:minor`.
+    pub const fn new(major: u32, minor: u32, inode: u64) -> Self {
+        Self {
+            inode,
+            device: major << 20 | minor,
+            reserved: 0,
+        }
+    }
+}
+
+/// Where a file's table is, for mappings that user space does not know of yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct FileTable {
+    /// Add it to a mapping's start minus its offset in the file, and it is the mapping's bias. Of the file's only
+    /// executable segment.
+    pub delta: u64,
+    /// First bucket of the file.
+    pub first_bucket: u32,
+    /// Number of buckets.
+    pub buckets: u32,
+}
+
+const _: () = assert!(size_of::<FileKey>() == 16);
+const _: () = assert!(size_of::<FileTable>() == 16);
+
+impl FileTable {
+    /// The mapping of this file from `start` to `end`, which shows it from `offset` on.
+    #[inline(always)]
+    pub const fn mapping(&self, start: u64, end: u64, offset: u64) -> Mapping {
+        Mapping {
+            start,
+            end,
+            bias: start.wrapping_sub(offset).wrapping_add(self.delta),
+            first_bucket: self.first_bucket,
+            buckets: self.buckets,
+        }
+    }
+}
+
 /// Code bytes to a bucket, as a shift: at most 103 rows fall into 256 bytes in 2,134 files, 255 can.
 pub const BUCKET_SHIFT: u32 = 8;
 /// Code bytes to a bucket.
@@ -121,9 +174,15 @@ pub struct Range {
 /// [`Rule::NO_MAPPING`] (mappings) or [`Rule::NO_TABLE`] (buckets and rows).
 #[inline(always)]
 pub fn find_rule(source: &mut impl Source, mappings: Range, address: u64) -> Rule {
-    let Some(mapping) = find_mapping(source, mappings, address) else {
-        return Rule::NO_MAPPING;
-    };
+    match find_mapping(source, mappings, address) {
+        Some(mapping) => rule_in(source, &mapping, address),
+        None => Rule::NO_MAPPING,
+    }
+}
+
+/// Finds the rule for an address in a mapping that holds it.
+#[inline(always)]
+pub fn rule_in(source: &mut impl Source, mapping: &Mapping, address: u64) -> Rule {
     if mapping.buckets == 0 {
         return Rule(mapping.first_bucket);
     }

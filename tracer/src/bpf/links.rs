@@ -295,7 +295,7 @@ fn load_multi(ebpf: &Ebpf) -> Result<Vec<(ProbeProgram, OwnedFd)>, LoadError> {
 }
 
 /// The object's maps.
-const MAPS: [&str; 17] = [
+const MAPS: [&str; 18] = [
     "LIVE",
     "PROCESS_SLOTS",
     "PROCESSES",
@@ -308,6 +308,7 @@ const MAPS: [&str; 17] = [
     "UNWIND_ROWS",
     "UNWIND_BUCKETS",
     "RULE_CACHE",
+    "FILES",
     "LOSSES",
     "THREADS",
     "CALLS",

@@ -14,7 +14,7 @@ use tracer_common::key::{Owner, StackTotals};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::stack::StackMeta;
-use tracer_common::unwind::Mapping;
+use tracer_common::unwind::{FileKey, FileTable, Mapping};
 
 use super::btf::Btf;
 use super::links::{Links, Method};
@@ -122,7 +122,23 @@ fn kernel_offsets() -> KernelOffsets {
         task_mm: offset("task_struct", "mm"),
         mm_uprobes_state: offset("mm_struct", "uprobes_state"),
         xol_area_vaddr: offset("xol_area", "vaddr"),
+        ..vma_offsets(&btf).unwrap_or_default()
     }
+}
+
+/// Offsets that lead from a memory area to its file; none unless all are known.
+fn vma_offsets(btf: &Btf<'_>) -> Option<KernelOffsets> {
+    Some(KernelOffsets {
+        vma_start: btf.member_offset("vm_area_struct", "vm_start")?,
+        vma_end: btf.member_offset("vm_area_struct", "vm_end")?,
+        vma_pgoff: btf.member_offset("vm_area_struct", "vm_pgoff")?,
+        vma_file: btf.member_offset("vm_area_struct", "vm_file")?,
+        file_inode: btf.member_offset("file", "f_inode")?,
+        inode_number: btf.member_offset("inode", "i_ino")?,
+        inode_superblock: btf.member_offset("inode", "i_sb")?,
+        superblock_device: btf.member_offset("super_block", "s_dev")?,
+        ..KernelOffsets::default()
+    })
 }
 
 /// A loaded kernel side.
@@ -246,6 +262,18 @@ impl Tracer {
     /// The unwind tables.
     pub fn tables(&mut self) -> &mut UnwindTables {
         &mut self.tables
+    }
+
+    /// Lets stacks be walked through a file that a process maps before its mappings are published again.
+    pub fn publish_file(&mut self, key: FileKey, table: FileTable) -> Result<(), LoadError> {
+        let mut files: HashMap<&mut MapData, FileKey, FileTable> = map_mut(&mut self.ebpf, "FILES")
+            .and_then(|map| {
+                map.try_into()
+                    .map_err(|error| LoadError::refused(&error as &aya::maps::MapError))
+            })?;
+        files
+            .insert(key, table, 0)
+            .map_err(|error| LoadError::refused(&error))
     }
 
     /// Lets a process's stacks be walked by these mappings, which must be sorted by address and refer to tables that

@@ -84,6 +84,7 @@ pub fn begin(
         return Err(failure);
     }
     if let Some(unwinder) = unwinder {
+        unwinder.store(tracer);
         for image in &images {
             unwinder.publish(tracer, image.owner.tgid);
         }

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::thread;
 
-use tracer_common::unwind::Rule;
+use tracer_common::unwind::{FileKey, FileTable, Rule};
 
 use crate::bpf::{TableSize, Tracer};
 use crate::process::files::{self, OpenedFile};
@@ -112,6 +112,11 @@ impl Unwinder {
             rows: shrink(rows),
             buckets: shrink(buckets),
         }
+    }
+
+    /// Moves the tables that are built into the kernel.
+    pub fn store(&mut self, tracer: &mut Tracer) {
+        self.store_built(tracer);
     }
 
     /// Publishes what a process has mapped by now; what is wrong is noted.
@@ -235,15 +240,18 @@ impl Unwinder {
     /// Moves built tables into the kernel.
     fn store_built(&mut self, tracer: &mut Tracer) {
         let mut failed = None;
-        for known in self.known.values_mut() {
+        for (key, known) in &mut self.known {
             let Known::Built(table) = known else { continue };
             *known = match tracer.tables().store(&table.rows, &table.buckets) {
-                Ok(first_bucket) => Known::Stored {
-                    segments: std::mem::take(&mut table.segments),
-                    base: table.base,
-                    first_bucket,
-                    buckets: table.buckets.len() as u32,
-                },
+                Ok(first_bucket) => {
+                    publish_file(tracer, *key, table, first_bucket);
+                    Known::Stored {
+                        segments: std::mem::take(&mut table.segments),
+                        base: table.base,
+                        first_bucket,
+                        buckets: table.buckets.len() as u32,
+                    }
+                }
                 Err(error) => {
                     failed = Some(error);
                     Known::Uniform(Rule::NO_TABLE)
@@ -254,6 +262,25 @@ impl Unwinder {
             self.note(format!("some stacks are cut: {error}"));
         }
     }
+}
+
+/// Tells the kernel which file a table is of, so that stacks are whole through mappings that are newer than what is
+/// published.
+fn publish_file(tracer: &mut Tracer, key: Key, table: &Table, first_bucket: u32) {
+    // With several executable segments it takes the program headers to tell a mapping's place.
+    let (Key::File(id), [segment]) = (key, table.segments.as_slice()) else {
+        return;
+    };
+    let table = FileTable {
+        delta: segment
+            .offset
+            .wrapping_sub(segment.address)
+            .wrapping_add(table.base),
+        first_bucket,
+        buckets: table.buckets.len() as u32,
+    };
+    // Full: such stacks are cut, and marked, until the mappings are published.
+    let _ = tracer.publish_file(FileKey::new(id.dev.0, id.dev.1, id.inode), table);
 }
 
 fn key(mapping: &Mapping) -> Option<Key> {
