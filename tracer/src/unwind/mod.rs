@@ -17,6 +17,10 @@ pub use mappings::{Code, mappings};
 pub use table::{Damage, Reason, Stats, Table, TableError};
 
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
+mod mappings_tests;
+#[cfg(test)]
 mod own_stack;
 #[cfg(test)]
 mod tests;

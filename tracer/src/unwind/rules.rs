@@ -24,14 +24,13 @@ pub(super) fn translate(
     let saved = row.register(RBP);
     match row.cfa() {
         CfaRule::RegisterAndOffset { register, offset } => {
-            let below = saved_below(saved.as_ref())?;
             let n = u64::try_from(*offset).map_err(|_| Reason::Offset)?;
-            match *register {
-                RSP => Rule::rsp(n, below),
-                RBP => Rule::rbp(n, below),
+            let make = match *register {
+                RSP => Rule::rsp,
+                RBP => Rule::rbp,
                 _ => return Err(Reason::Register),
-            }
-            .ok_or(Reason::Offset)
+            };
+            make(n, saved_below(saved.as_ref())?).ok_or(Reason::Offset)
         }
         CfaRule::Expression(expression) => {
             let bytes = bytes(section, expression).ok_or(Reason::Expression)?;

@@ -1,11 +1,11 @@
-//! Tables of small files whose every row is known, of damaged ones, and mappings.
+//! Tables of small files whose every row is known, and of the C library.
 
 use std::process::Command;
 use std::sync::OnceLock;
 
-use proptest::prelude::*;
 use tracer_common::unwind::{Kind, Mapping, Rule, Tables, row_address, row_rule};
 
+use super::mappings_tests::table_of;
 use super::*;
 use crate::process::maps;
 
@@ -88,7 +88,7 @@ f12: .cfi_startproc                                  # 0x1b0
   .cfi_endproc
 "#;
 
-fn assemble(source: &str, flags: &[&str]) -> Vec<u8> {
+pub(super) fn assemble(source: &str, flags: &[&str]) -> Vec<u8> {
     let folder = tempfile::tempdir().expect("temporary folder");
     let (text, output) = (folder.path().join("a.s"), folder.path().join("a.so"));
     std::fs::write(&text, source).expect("write the source");
@@ -104,7 +104,7 @@ fn assemble(source: &str, flags: &[&str]) -> Vec<u8> {
     std::fs::read(output).expect("read the library")
 }
 
-fn shapes() -> &'static [u8] {
+pub(super) fn shapes() -> &'static [u8] {
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
     IMAGE.get_or_init(|| assemble(SHAPES, &[]))
 }
@@ -117,7 +117,7 @@ fn other() -> Table {
 }
 
 /// Rule at an address of the table, by the kernel's search.
-fn rule_at(table: &Table, address: u64) -> Rule {
+pub(super) fn rule_at(table: &Table, address: u64) -> Rule {
     let mut arrays = Arrays::default();
     // Not the first file, so that the indices must be moved.
     arrays.store(&other());
@@ -230,48 +230,6 @@ fn stripped_of_its_sections_a_file_has_the_same_table() {
     assert_eq!(stripped.buckets, whole.buckets);
 }
 
-/// File offset of `.eh_frame`.
-fn eh_frame(image: &[u8]) -> usize {
-    elf::parse(image).expect("an ELF file").frame.offset as usize
-}
-
-#[test]
-fn what_cannot_be_read_is_named_with_its_place() {
-    let message = |image: &[u8]| build(image).expect_err("no table").to_string();
-    assert!(message(b"#!/bin/sh").starts_with("the ELF header at file offset 0x0"));
-    let mut other = shapes().to_vec();
-    other[0x12] = 183;
-    assert_eq!(message(&other), "not for x86-64 (ELF machine 183)");
-    assert!(message(&shapes()[..0x800]).contains("beyond the end of the file"));
-    let at = eh_frame(shapes());
-    let mut bad = shapes().to_vec();
-    bad[at..at + 4].fill(0xee);
-    let expected = format!(".eh_frame at file offset {at:#x} cannot be read: ");
-    assert!(message(&bad).starts_with(&expected), "{}", message(&bad));
-    let bare = assemble(".text\n.skip 64, 0x90\n", &[]);
-    assert_eq!(build(&bare), Err(TableError::NoFrameInformation));
-}
-
-/// A lost entry must not turn into a guess by frame pointers.
-#[test]
-fn a_damaged_entry_is_marked_and_the_others_stay() {
-    let mut image = shapes().to_vec();
-    let at = eh_frame(&image);
-    let length = |at: usize, image: &[u8]| {
-        4 + u32::from_le_bytes(image[at..at + 4].try_into().expect("4 bytes")) as usize
-    };
-    let second = at + length(at, &image) + length(at + length(at, &image), &image);
-    // The entry of the 1 MiB frame: its instructions begin 17 bytes in; 0x3f is no instruction.
-    image[second + 17] = 0x3f;
-    let table = build(&image).expect("a partial table");
-    let damage = table.stats.damage.clone().expect("damaged");
-    assert_eq!((damage.entries, damage.offset), (1, second as u64));
-    assert!(damage.to_string().starts_with("1 bad entry in .eh_frame"));
-    assert_eq!(rule_at(&table, 0x20), Rule::NO_TABLE);
-    assert_eq!(rule_at(&table, 0x40), Rule::plt(11));
-    assert_eq!(rule_at(&table, 0x110), Rule::NO_TABLE);
-}
-
 /// All of the C library's functions, compared with the rows as they are read one by one.
 #[test]
 fn every_row_of_the_c_library_is_found_again() {
@@ -326,93 +284,6 @@ fn every_row_of_the_c_library_is_found_again() {
     assert!(compared > 10_000, "{compared} compared");
 }
 
-fn code(table: &Table) -> Code<'_> {
-    Code::Table {
-        segments: &table.segments,
-        base: table.base,
-        first_bucket: 7,
-        buckets: table.buckets.len() as u32,
-    }
-}
-
-fn table_of(segments: &[(u64, u64, u64)]) -> Table {
-    let segment = |&(offset, address, size)| Segment {
-        offset,
-        address,
-        size,
-    };
-    Table {
-        base: segments[0].1,
-        rows: vec![0],
-        buckets: vec![0; 16],
-        segments: segments.iter().map(segment).collect(),
-        stats: Stats::default(),
-    }
-}
-
-/// As lld lays out a Rust program: file offsets and addresses differ by a page a segment, and a segment
-/// begins in the middle of the page on which the one before it ends.
-#[test]
-fn the_segment_that_is_mapped_decides_the_bias() {
-    let table = table_of(&[(0x1234, 0x2234, 0x2000), (0x5678, 0x8678, 0x1000)]);
-    let text = b"\
-5000000000-5000001000 r--p 00000000 fe:01 9 /bin/p\n\
-5000002000-5000005000 r-xp 00001000 fe:01 9 /bin/p\n\
-5000008000-500000a000 r-xp 00005000 fe:01 9 /bin/p\n\
-500000a000-500000b000 rw-p 00006000 fe:01 9 /bin/p\n";
-    let maps = maps::parse(text).expect("maps");
-    let placed = mappings(&maps, |_| code(&table));
-    let biases: Vec<_> = placed.iter().map(|m| m.bias - table.base).collect();
-    assert_eq!(biases, [0x50_0000_0000, 0x50_0000_0000]);
-    assert_eq!(placed[1].start, 0x50_0000_8000);
-    // The second half of a split mapping.
-    let split = maps::parse(b"5000003000-5000004000 r-xp 00002000 fe:01 9 /bin/p\n");
-    let placed = mappings(&split.expect("maps"), |_| code(&table));
-    assert_eq!(placed[0].bias - table.base, 0x50_0000_0000);
-}
-
-#[test]
-fn each_kind_of_memory_is_walked_in_its_way() {
-    let table = table_of(&[(0, 0, 0x1000)]);
-    let text = b"\
-1000-2000 r-xp 00000000 00:00 0 \n\
-2000-3000 rwxp 00000000 00:00 0 \n\
-3000-4000 r--p 00000000 00:00 0 \n\
-4000-5000 r-xp 00000000 00:00 0 [anon:v8]\n\
-6000-7000 r-xp 00000000 fe:01 9 /bin/p\n\
-7000-8000 r-xp 00001000 fe:01 9 /bin/p\n\
-7ffd00000000-7ffd00001000 r-xp 00000000 00:00 0 [vdso]\n\
-7fffffffe000-7ffffffff000 --xp 00000000 00:00 0 [uprobes]\n\
-ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]\n";
-    let maps = maps::parse(text).expect("maps");
-    let placed = mappings(&maps, |_| code(&table));
-    assert_eq!(
-        placed,
-        [
-            Mapping::uniform(0x1000, 0x3000, Rule::NO_FDE),
-            Mapping::uniform(0x4000, 0x5000, Rule::NO_FDE),
-            Mapping {
-                start: 0x6000,
-                end: 0x7000,
-                bias: 0x6000,
-                first_bucket: 7,
-                buckets: 16
-            },
-            Mapping::uniform(0x7000, 0x8000, Rule::NO_TABLE),
-            Mapping {
-                start: 0x7ffd_0000_0000,
-                end: 0x7ffd_0000_1000,
-                bias: 0x7ffd_0000_0000,
-                first_bucket: 7,
-                buckets: 16
-            },
-            Mapping::uniform(0x7fff_ffff_e000, 0x7fff_ffff_f000, Rule::RETURN_PROBE),
-        ]
-    );
-    let unknown = mappings(&maps, |_| Code::Uniform(Rule::NO_TABLE));
-    assert_eq!(unknown[2], Mapping::uniform(0x6000, 0x8000, Rule::NO_TABLE));
-}
-
 #[test]
 fn tables_are_built_in_threads() {
     let tables = std::thread::scope(|scope| {
@@ -420,70 +291,4 @@ fn tables_are_built_in_threads() {
         [build(shapes()), build(shapes())].map(|thread| thread.join().expect("no panic"))
     });
     assert_eq!(tables[0], tables[1]);
-}
-
-/// What a table must hold whatever the file says: the kernel's search relies on it.
-fn check(table: &Table) {
-    let rows = table.rows.len() as u32;
-    assert_eq!(table.rows.first().copied().map(row_address), Some(0));
-    assert!(
-        table
-            .rows
-            .windows(2)
-            .all(|pair| row_address(pair[0]) < row_address(pair[1]))
-    );
-    for bucket in &table.buckets {
-        let first = tracer_common::unwind::bucket_first(*bucket);
-        let end = tracer_common::unwind::bucket_row_end(*bucket);
-        assert!(0 < first && first <= end && end <= rows && end - first < 256);
-    }
-    let stats = &table.stats;
-    assert!(stats.covered_bytes + stats.bare_bytes <= stats.code_bytes);
-}
-
-fn mutated(path_or_shapes: &[u8], changes: &[(prop::sample::Index, u8)], near: bool) {
-    let mut image = path_or_shapes.to_vec();
-    // Most changes in the call frame information, where they are not refused at the door.
-    let start = if near { eh_frame(&image) } else { 0 };
-    let length = if near {
-        (image.len() - start).min(0x400)
-    } else {
-        image.len()
-    };
-    for (at, value) in changes {
-        image[start + at.index(length)] = *value;
-    }
-    if let Ok(table) = build(&image) {
-        check(&table);
-    }
-}
-
-prop_compose! {
-    fn changes()(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12)) -> Vec<(prop::sample::Index, u8)> {
-        changes
-    }
-}
-
-proptest! {
-    #[test]
-    fn no_damage_panics(changes in changes(), near: bool, tiny: bool) {
-        let image: &[u8] = if tiny { include_bytes!("../attach/fixtures/tiny.so") } else { shapes() };
-        mutated(image, &changes, near);
-    }
-
-    #[test]
-    fn no_bytes_panic(image in prop::collection::vec(any::<u8>(), 0..512)) {
-        prop_assert!(build(&image).is_err());
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000_000))]
-
-    /// Takes minutes; for changes to this folder.
-    #[test]
-    #[ignore = "long"]
-    fn no_damage_panics_in_two_million_files(changes in changes(), near: bool) {
-        mutated(shapes(), &changes, near);
-    }
 }
