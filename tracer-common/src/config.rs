@@ -85,12 +85,17 @@ pub struct Process {
     pub trampoline: u64,
     /// Its part of the mappings; none while they are not known.
     pub mappings: crate::unwind::Range,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
     /// Changes with the mappings, so that remembered rules of other mappings are not taken for theirs.
     pub generation: u32,
+    /// Number of the set of code that addresses mean: a new one whenever a library is unmapped, since another may take
+    /// its place. Drawn from the images' counter.
+    pub code: u32,
     /// 1 while it is traced.
     pub active: u32,
 }
 
 const _: () = assert!(size_of::<Config>() == 104);
 const _: () = assert!(size_of::<State>() == 16);
-const _: () = assert!(size_of::<Process>() == 32);
+const _: () = assert!(size_of::<Process>() == 40);

@@ -34,6 +34,8 @@ pub enum LifecycleKind {
     Exec = 1,
     /// Its last thread has exited.
     Exit = 2,
+    /// It is about to unmap a library; `owner` has the new code number instead of the image number.
+    Unload = 3,
 }
 
 /// A traced process changed its program or ended.
@@ -60,6 +62,7 @@ impl LifecycleKind {
         match raw {
             1 => Some(Self::Exec),
             2 => Some(Self::Exit),
+            3 => Some(Self::Unload),
             _ => None,
         }
     }

@@ -37,14 +37,16 @@ pub struct LiveBlock {
     pub function: u32,
 }
 
-/// Key of a stack: the same code path in two programs is two stacks.
+/// Key of a stack: the same addresses in two programs, or before and after a library was unmapped, are two stacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct StackKey {
     /// 64-bit hash over the frames.
     pub hash: u64,
-    /// Whose stack.
-    pub owner: Owner,
+    /// Thread-group id.
+    pub tgid: u32,
+    /// Number of the set of code that the addresses mean.
+    pub code: u32,
 }
 
 /// Running totals of one stack row. Counters only grow; live is allocated minus freed.

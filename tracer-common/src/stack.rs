@@ -158,12 +158,16 @@ pub const fn hash_end(hash: u64, end: End) -> u64 {
 pub struct StackMeta {
     /// Whose stack.
     pub owner: crate::key::Owner,
+    /// Number of the set of code that the addresses mean (see `Process::code`).
+    pub code: u32,
     /// First entry in the frame store.
     pub first_frame: u32,
     /// Number of frames.
     pub frames: u32,
     /// An [`End`].
     pub end: u32,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
     /// One of the constants of this type; written last.
     pub state: u32,
 }
@@ -177,7 +181,7 @@ impl StackMeta {
     pub const ABANDONED: u32 = 2;
 }
 
-const _: () = assert!(size_of::<StackMeta>() == 24);
+const _: () = assert!(size_of::<StackMeta>() == 32);
 const _: () = assert!(size_of::<Registers>() == 24);
 const _: () = assert!(MAX_DEPTH < 128, "the scratch area holds 128 frames");
 

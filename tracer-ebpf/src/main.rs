@@ -55,6 +55,13 @@ fn free_enter(ctx: ProbeContext) -> u32 {
     0
 }
 
+/// The dynamic loader tells that the set of libraries changes.
+#[uprobe]
+fn library_change(ctx: ProbeContext) -> u32 {
+    process::library_change(&ctx);
+    0
+}
+
 /// Does nothing: the floor that the benchmarks compare with.
 #[uprobe]
 fn floor_enter(_ctx: ProbeContext) -> u32 {

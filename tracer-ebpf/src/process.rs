@@ -1,8 +1,9 @@
 //! Processes that change: exec, exit and fork.
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_current_task, bpf_ktime_get_ns};
+use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
 use tracer_common::config::Process;
 use tracer_common::event::{LifecycleEvent, LifecycleKind};
 use tracer_common::loss::Loss;
@@ -12,7 +13,7 @@ use crate::emit;
 use crate::globals;
 use crate::loss;
 use crate::maps::{PROCESS_SLOTS, PROCESSES, STATE};
-use crate::memory::{fetch_add, read_kernel_u32, read_kernel_u64};
+use crate::memory::{fetch_add, read_kernel_u32, read_kernel_u64, read_user};
 use crate::thread;
 
 /// The current process has replaced its program: its blocks are gone, and a new image begins.
@@ -31,6 +32,7 @@ pub fn exec() {
         // User space learns the new program's mappings within milliseconds; stacks until then are cut and marked.
         (*process).mappings = Range { first: 0, count: 0 };
         (*process).generation = (*process).owner.image;
+        (*process).code = (*process).owner.image;
         (*process).owner
     };
     if let Some(thread) = thread::existing() {
@@ -96,6 +98,50 @@ pub fn fork(ctx: &RawTracePointContext) {
     if read_kernel_u32(child + task_tgid as u64) != tgid {
         loss::count(Loss::UntracedChildren);
     }
+}
+
+/// Offset of `r_state` in `struct r_debug` (glibc, elf/link.h).
+const R_STATE: u64 = 24;
+/// `RT_DELETE`: a mapping is about to be removed.
+const RT_DELETE: u32 = 2;
+
+/// The dynamic loader tells its debugger that the set of libraries changes. The cookie is the distance from the probed
+/// instruction to the loader's `_r_debug`.
+///
+/// Before it unmaps a library the process gets a new code number: what the addresses meant is over at this very
+/// moment, not when user space hears of it. Stacks go on being whole, since the kernel tells what is mapped.
+#[inline(always)]
+pub fn library_change(ctx: &ProbeContext) {
+    // SAFETY: the context that the kernel gave.
+    let (ip, distance) = unsafe { ((*ctx.regs).rip, bpf_get_attach_cookie(ctx.as_ptr())) };
+    let state = read_user(ip.wrapping_add(distance).wrapping_add(R_STATE)).unwrap_or(0);
+    let Some(slot) = thread::process_slot() else {
+        return;
+    };
+    if state as u32 != RT_DELETE {
+        return;
+    }
+    let (Some(process), Some(counters)) = (PROCESSES.get_ptr_mut(slot), STATE.get_ptr_mut(0))
+    else {
+        return;
+    };
+    // SAFETY: both were checked for null; the loader holds its lock meanwhile.
+    let mut owner = unsafe {
+        let code = fetch_add(&raw mut (*counters).images, 1) + 1;
+        (*process).mappings = Range { first: 0, count: 0 };
+        (*process).generation = code;
+        (*process).code = code;
+        (*process).owner
+    };
+    // SAFETY: as above.
+    owner.image = unsafe { (*process).code };
+    emit::lifecycle(LifecycleEvent {
+        owner,
+        kind: LifecycleKind::Unload as u32,
+        slot,
+        // SAFETY: a helper without arguments.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+    });
 }
 
 /// Address of the kernel's return trampoline in the current address space; 0 where the kernel's types do not tell.

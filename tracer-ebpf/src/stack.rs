@@ -6,7 +6,7 @@ use core::ptr::{read_volatile, write_volatile};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use tracer_common::config::Process;
-use tracer_common::key::StackKey;
+use tracer_common::key::{Owner, StackKey};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::stack::{
@@ -175,14 +175,18 @@ pub unsafe fn capture(
         hash_end((*walk).hash, End::from_raw((*walk).end))
     };
     // SAFETY: as above; the process was checked for null.
-    let owner = unsafe { (*process).owner };
-    let key = StackKey { hash, owner };
+    let (owner, code) = unsafe { ((*process).owner, (*process).code) };
+    let key = StackKey {
+        hash,
+        tgid: owner.tgid,
+        code,
+    };
     // SAFETY: a copy of a u32; nothing is removed from this map.
     if let Some(row) = unsafe { STACK_ROWS.get(key).copied() } {
         return row;
     }
     // SAFETY: as the caller promises.
-    unsafe { store(&mut context, &key) }.unwrap_or_else(|| {
+    unsafe { store(&mut context, &key, owner) }.unwrap_or_else(|| {
         loss::count(Loss::StackTableFull);
         slot // the process's own row
     })
@@ -190,7 +194,7 @@ pub unsafe fn capture(
 
 /// Gives a new stack a row and writes its frames; `None` if the tables are full.
 #[inline(always)]
-unsafe fn store(context: &mut LoopContext, key: &StackKey) -> Option<u32> {
+unsafe fn store(context: &mut LoopContext, key: &StackKey, owner: Owner) -> Option<u32> {
     let state = STATE.get_ptr_mut(0)?;
     let walk = context.walk;
     // SAFETY: map elements that were checked for null, and the current thread's scratch area.
@@ -213,10 +217,12 @@ unsafe fn store(context: &mut LoopContext, key: &StackKey) -> Option<u32> {
             0,
         );
         *meta = StackMeta {
-            owner: key.owner,
+            owner,
+            code: key.code,
             first_frame,
             frames,
             end: (*walk).end,
+            reserved: 0,
             state: StackMeta::EMPTY,
         };
         if STACK_ROWS.insert(key, row, BPF_NOEXIST as u64).is_ok() {

@@ -12,6 +12,7 @@ pub mod emulated;
 pub mod exits;
 pub mod flow;
 pub mod functions;
+pub mod loader;
 pub mod plan;
 pub mod sites;
 pub mod symbols;

@@ -35,6 +35,8 @@ pub enum ProbeProgram {
     AllocEnter,
     /// Entries of functions that replace a block.
     ReallocEnter,
+    /// The dynamic loader's hook for debuggers.
+    LibraryChange,
     /// An empty program at an entry, for benchmarks.
     FloorEnter,
     /// An empty program at a return, for benchmarks.
@@ -43,12 +45,13 @@ pub enum ProbeProgram {
 
 impl ProbeProgram {
     /// All programs, in the order in which they are attached.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::FreeEnter,
         Self::AllocReturn,
         Self::AllocRet,
         Self::AllocEnter,
         Self::ReallocEnter,
+        Self::LibraryChange,
         Self::FloorEnter,
         Self::FloorReturn,
     ];
@@ -60,6 +63,7 @@ impl ProbeProgram {
             Self::AllocRet => "alloc_ret",
             Self::AllocEnter => "alloc_enter",
             Self::ReallocEnter => "realloc_enter",
+            Self::LibraryChange => "library_change",
             Self::FloorEnter => "floor_enter",
             Self::FloorReturn => "floor_return",
         }

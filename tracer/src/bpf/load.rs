@@ -243,6 +243,7 @@ impl Tracer {
             slot as usize,
             Process {
                 owner,
+                code: owner.image,
                 active: 1,
                 ..Process::default()
             },

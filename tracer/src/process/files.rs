@@ -188,10 +188,10 @@ mod tests {
     fn by_name_only_the_same_inode_will_do() {
         let pid = std::process::id();
         let mut file = own_file("libc.so");
-        open_by_name(pid, &file).expect("the same inode");
+        open_by_name(pid, &file, &format!("/proc/{pid}/root")).expect("the same inode");
         file.id.inode += 1;
         assert!(matches!(
-            open_by_name(pid, &file),
+            open_by_name(pid, &file, &format!("/proc/{pid}/root")),
             Err(FileError::Replaced { .. })
         ));
     }
@@ -213,7 +213,7 @@ mod tests {
         let mut file = own_file("libc.so");
         file.path = "/dev/null".into();
         assert!(matches!(
-            open_by_name(std::process::id(), &file),
+            open_by_name(std::process::id(), &file, "/proc/self/root"),
             Err(FileError::NotRegular { .. })
         ));
     }
