@@ -37,7 +37,16 @@ pub(super) fn families(object: &ObjectSymbols, prefix: Option<&str>) -> BTreeSet
             })
             .collect()
     };
-    let releases = &under("free") | &under("realloc");
+    let mut releases = under("free");
+    let is_program = || {
+        object
+            .functions
+            .iter()
+            .any(|function| function.name == "_start")
+    };
+    if object.interpreter.is_none() && is_program() {
+        releases.append(&mut under("realloc"));
+    }
     &under("malloc") & &releases
 }
 
