@@ -40,7 +40,7 @@ impl Memleak {
             .flat_map(|name| env::split_paths(&path).map(move |dir| dir.join(name)))
             .find(|program| program.is_file());
         found.ok_or_else(|| {
-            "no memleak-libbpf in PATH (Debian's libbpf-tools has it from 0.29 on); name one with --memleak"
+            "no memleak-libbpf in PATH (newer releases of Debian's libbpf-tools have it); name one with --memleak"
                 .to_owned()
         })
     }
@@ -55,9 +55,7 @@ impl Memleak {
     /// Traces the victim; returns once its pairs cost clearly more than `untraced` nanoseconds.
     pub fn start(program: &Path, victim: &mut Victim, untraced: f64) -> Result<Self> {
         let child = Command::new(program)
-            .args(["-p", &victim.pid().to_string(), "-O"])
-            .arg(c_library(victim.pid())?)
-            .arg(NO_REPORT)
+            .args(["-p", &victim.pid().to_string(), NO_REPORT])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -103,15 +101,4 @@ impl Drop for Memleak {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The C library that a process has mapped.
-fn c_library(pid: u32) -> Result<PathBuf> {
-    let path = format!("/proc/{pid}/maps");
-    let maps = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    maps.lines()
-        .filter_map(|line| line.split_whitespace().nth(5))
-        .find(|file| file.contains("/libc.so") || file.contains("/libc-2"))
-        .map(PathBuf::from)
-        .with_context(|| format!("{path} has no C library"))
 }
