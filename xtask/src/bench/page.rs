@@ -22,7 +22,8 @@ const METHOD: &str = "\
   process, so that no lucky memory layout decides. The smallest value of each mode counts, since noise only ever adds; median and worst are
   given beside it. The floor is memlens with `MEMLENS_FLOOR=sites`, the entry placement `MEMLENS_FLOOR=entries`: in both all is as always, but
   the programs are empty and nothing is counted.
-* `threads`: the same program with two threads, each on a CPU of its own, against one thread.
+* `threads`: the same program with two threads, each on a CPU of its own, against one thread. By CPU time, what other
+  programs take of the CPUs is left out: where the two ratios differ, the machine was not quiet.
 * `attach`: a program that has loaded twenty libraries of a thousand functions each and allocates ten thousand times a second. Attaching is timed
   from memlens's start to its line \"memlens: tracing\", detaching from SIGINT to memlens's exit, with the last report.
 * `report`: a program that leaks a hundred blocks from each of ten thousand stacks. The first report after that is left out, as it looks the symbols up. Memory is

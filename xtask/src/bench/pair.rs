@@ -230,26 +230,36 @@ pub fn scaling(plan: &Plan) -> Result<Outcome> {
         ("floor: empty programs on memlens's sites", FLOOR),
     ];
     let mut costs: [[Samples; 2]; 3] = Default::default();
+    let mut cpu_costs: [[Samples; 2]; 3] = Default::default();
     for _ in 0..plan.runs {
-        for ((_, mode), samples) in modes.iter().zip(&mut costs) {
+        for (((_, mode), wall), cpu) in modes.iter().zip(&mut costs).zip(&mut cpu_costs) {
             // One after the other, so that both meet the same noise.
             for threads in [1, 2] {
                 let mut victim = Victim::pairs(plan.seconds + SPARE_SECONDS, threads)?;
                 let tracer = Tracer::leaks(&plan.memlens, victim.pid(), *mode)?;
-                samples[threads - 1].extend(victim.cost(plan.seconds)?);
+                let slots = victim.slots(plan.seconds)?;
                 tracer.end()?;
+                wall[threads - 1].extend(slots.iter().map(|slot| slot.ns));
+                cpu[threads - 1].extend(slots.iter().map(|slot| slot.cpu_ns));
             }
         }
     }
-    let mut table = Table::new(&["pairs a second", "1 thread", "2 threads", "2 threads/1"]);
+    let mut table = Table::new(&[
+        "pairs a second",
+        "1 thread",
+        "2 threads",
+        "2 threads/1",
+        "the same by CPU time",
+    ]);
     let mut outcome = Outcome::default();
-    for ((name, _), [one, two]) in modes.iter().zip(&costs) {
+    for (((name, _), [one, two]), [cpu_one, cpu_two]) in modes.iter().zip(&costs).zip(&cpu_costs) {
         let (one, two) = (1e9 / one.min(), 2e9 / two.min());
         table.row([
             (*name).to_owned(),
             format!("{one:.0}"),
             format!("{two:.0}"),
             ratio(two, one),
+            ratio(2.0 * cpu_one.min(), cpu_two.min()),
         ]);
         if outcome.findings.is_empty() {
             outcome.findings.push(Finding::ratio(

@@ -26,8 +26,10 @@ const SLOTS: u32 = 4;
 pub struct Slot {
     /// Pairs over all threads.
     pub pairs: u64,
-    /// Nanoseconds of a thread for one pair.
+    /// Nanoseconds of a thread for one pair, by the clock.
     pub ns: f64,
+    /// The same of the thread's CPU time: what others take of the CPU is not in it.
+    pub cpu_ns: f64,
 }
 
 /// A running benchmark program; killed when dropped.
@@ -110,17 +112,20 @@ impl Victim {
 
     /// Nanoseconds of a thread for one pair, slot by slot, in slots that lie in the future as a whole.
     pub fn cost(&mut self, seconds: u32) -> Result<Vec<f64>> {
+        let slots = self.slots(seconds)?;
+        Ok(slots.iter().map(|slot| slot.ns).collect())
+    }
+
+    /// The slots of so many seconds that lie in the future as a whole; without those in which nothing was done.
+    pub fn slots(&mut self, seconds: u32) -> Result<Vec<Slot>> {
         while self.lines.try_recv().is_ok() {}
         // The slot under way began before this call.
         self.slot()?;
-        let slots: Vec<Slot> = (0..seconds * SLOTS)
+        let mut slots = (0..seconds * SLOTS)
             .map(|_| self.slot())
-            .collect::<Result<_>>()?;
-        Ok(slots
-            .iter()
-            .filter(|slot| slot.pairs > 0)
-            .map(|slot| slot.ns)
-            .collect())
+            .collect::<Result<Vec<Slot>>>()?;
+        slots.retain(|slot| slot.pairs > 0);
+        Ok(slots)
     }
 
     fn slot(&mut self) -> Result<Slot> {
@@ -141,12 +146,13 @@ impl Drop for Victim {
     }
 }
 
-/// Reads `slot N PAIRS NS`.
+/// Reads `slot N PAIRS NS CPU_NS`.
 fn parse_slot(line: &str) -> Option<Slot> {
     let mut words = line.strip_prefix("slot ")?.split(' ').skip(1);
     Some(Slot {
         pairs: words.next()?.parse().ok()?,
         ns: words.next()?.parse().ok()?,
+        cpu_ns: words.next()?.parse().ok()?,
     })
 }
 
@@ -217,13 +223,21 @@ mod tests {
     #[test]
     fn slot_line() {
         assert_eq!(
-            parse_slot("slot 3 123456 8.10"),
+            parse_slot("slot 3 123456 8.10 7.90"),
             Some(Slot {
                 pairs: 123_456,
-                ns: 8.1
+                ns: 8.1,
+                cpu_ns: 7.9
             })
         );
-        for line in ["", "slot", "slot 3", "slot 3 x 1.0", "thread 0 12 3.0"] {
+        for line in [
+            "",
+            "slot",
+            "slot 3",
+            "slot 3 x 1.0 1.0",
+            "slot 3 12 1.0",
+            "thread 0 12 3.0",
+        ] {
             assert_eq!(parse_slot(line), None, "{line}");
         }
     }
