@@ -1,7 +1,14 @@
 //! Measures what tracing costs, as ratios within one run: `cargo xtask bench`.
 
+mod attach;
+mod exact;
+mod finding;
 mod machine;
+mod memleak;
+mod page;
 mod pair;
+mod report;
+mod samples;
 mod table;
 mod tracer;
 mod victim;
@@ -11,6 +18,7 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use crate::test;
+use finding::Finding;
 use table::Table;
 
 /// `cargo xtask bench`
@@ -24,10 +32,16 @@ pub struct Args {
     /// Seconds of each phase of a measurement
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
+    /// Mixed calls of the exactness benchmark
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u32).range(1000..))]
+    calls: u32,
+    /// bcc's compiled memleak, if it is not in PATH as memleak-libbpf or memleak
+    #[arg(long, value_name = "PROGRAM")]
+    memleak: Option<PathBuf>,
     /// Name the benchmarks and end
     #[arg(long)]
     list: bool,
-    /// Write the tables to a Markdown file as well, such as docs/performance.md
+    /// Write the page to a Markdown file as well, such as docs/performance.md
     #[arg(long)]
     write: Option<PathBuf>,
 }
@@ -40,25 +54,63 @@ struct Plan {
     runs: u32,
     /// Seconds of a phase.
     seconds: u32,
+    /// Calls of the exactness benchmark.
+    calls: u32,
+    /// bcc's memleak, where the user has named it.
+    memleak: Option<PathBuf>,
+}
+
+/// What a benchmark found.
+#[derive(Default)]
+struct Outcome {
+    /// What is held against a target.
+    findings: Vec<Finding>,
+    /// More figures, under their titles.
+    tables: Vec<(&'static str, Table)>,
+    /// What the reader of the figures should know.
+    notes: Vec<String>,
+}
+
+impl Outcome {
+    fn add(&mut self, other: Self) {
+        self.findings.extend(other.findings);
+        self.tables.extend(other.tables);
+        self.notes.extend(other.notes);
+    }
 }
 
 /// A benchmark: measures and returns what it found.
 struct Bench {
     name: &'static str,
     about: &'static str,
-    run: fn(&Plan) -> Result<Table>,
+    run: fn(&Plan) -> Result<Outcome>,
 }
 
 const BENCHES: &[Bench] = &[
     Bench {
         name: "pair",
-        about: "one malloc(64) and free from ten frames, untraced and traced",
+        about: "one malloc(64) and free from ten frames: untraced, floor, traced, sampled, bcc memleak",
         run: pair::cost,
     },
     Bench {
         name: "threads",
         about: "pairs a second of two threads on two CPUs against one thread",
         run: pair::scaling,
+    },
+    Bench {
+        name: "attach",
+        about: "time to attach to a process with 20 libraries, and to detach",
+        run: attach::latency,
+    },
+    Bench {
+        name: "report",
+        about: "a report of 1,000,000 live blocks on 10,000 stacks: time and memory",
+        run: report::speed,
+    },
+    Bench {
+        name: "exact",
+        about: "mixed calls on 8 threads: exact to the byte and block",
+        run: exact::exactness,
     },
 ];
 
@@ -78,17 +130,16 @@ pub fn run(args: &Args) -> Result<()> {
         memlens: test::release_program()?,
         runs: args.runs,
         seconds: args.seconds,
+        calls: args.calls,
+        memleak: args.memleak.clone(),
     };
-    let mut text = machine::describe()?;
-    println!("{text}");
+    let mut outcome = Outcome::default();
     for bench in benches {
         eprintln!("xtask: {}: {}", bench.name, bench.about);
-        let table = (bench.run)(&plan).with_context(|| format!("benchmark {}", bench.name))?;
-        let table = format!("## {}\n\n{table}\n", bench.about);
-        println!("{table}");
-        text.push('\n');
-        text.push_str(&table);
+        outcome.add((bench.run)(&plan).with_context(|| format!("benchmark {}", bench.name))?);
     }
+    let text = page::text(&machine::describe()?, &plan, &outcome);
+    print!("{text}");
     if let Some(path) = &args.write {
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }

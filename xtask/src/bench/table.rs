@@ -78,6 +78,11 @@ pub fn ns(value: f64) -> String {
     }
 }
 
+/// Milliseconds.
+pub fn ms(value: f64) -> String {
+    format!("{value:.0} ms")
+}
+
 /// How often one value holds the other.
 pub fn ratio(value: f64, base: f64) -> String {
     if base > 0.0 {

@@ -1,10 +1,13 @@
-//! memlens beside a benchmark program: started, waited for until it traces, ended.
+//! memlens beside a benchmark program: started, waited for until it traces, listened to, ended.
 
 use std::{
-    io::{BufRead, BufReader},
+    fs,
+    io::{BufRead as _, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
-    thread,
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -16,45 +19,135 @@ use nix::{
 /// How the line begins that memlens writes to standard error once the probes are on.
 const TRACING: &str = "memlens: tracing";
 /// Seconds between reports: longer than any measurement.
-const NO_REPORT: &str = "3600";
+pub const NO_REPORT: &str = "3600";
+/// How long memlens may take for what a benchmark waits for.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How memlens is to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Mode<'a> {
+    /// Flags of `memlens leaks`.
+    pub flags: &'a [&'a str],
+    /// Value of `MEMLENS_FLOOR`: empty programs, on which places.
+    pub floor: Option<&'a str>,
+    /// Time between reports; none where it is `None`.
+    pub interval: Option<&'a str>,
+}
 
 /// A running memlens; killed when dropped.
 pub struct Tracer {
     child: Child,
+    /// Lines on standard error.
+    lines: Receiver<String>,
+    /// Standard output, read as it comes: nothing may block on a full pipe. The last line of it.
+    output: Option<JoinHandle<String>>,
+    /// Lines on standard error up to the one that says that the probes are on.
+    start: Vec<String>,
+    /// From the start of memlens to that line.
+    pub attached_in: Duration,
+}
+
+/// What was left of a trace.
+pub struct Ended {
+    /// From the request to the exit.
+    pub took: Duration,
+    /// The last line on standard output: the last report, if it is in JSON.
+    pub last_line: String,
 }
 
 impl Tracer {
-    /// Traces a process's leaks with more flags; returns once the probes are on.
-    pub fn leaks(memlens: &Path, pid: u32, flags: &[&str]) -> Result<Self> {
-        let mut child = Command::new(memlens)
-            .args(["leaks", "-p", &pid.to_string(), NO_REPORT])
-            .args(flags)
+    /// Traces a process's leaks; returns once the probes are on.
+    pub fn leaks(memlens: &Path, pid: u32, mode: Mode) -> Result<Self> {
+        let mut command = Command::new(memlens);
+        command
+            .args(["leaks", "-v", "-p", &pid.to_string()])
+            .arg(mode.interval.unwrap_or(NO_REPORT))
+            .args(mode.flags)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("cannot run memlens")?;
-        let stderr = child
-            .stderr
-            .take()
-            .context("memlens was started without a pipe")?;
-        let tracer = Self { child };
-        let mut stderr = BufReader::new(stderr);
-        wait_for_tracing(&mut stderr)?;
-        // Nothing may block on a full pipe.
-        thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if let Some(floor) = mode.floor {
+            command.env("MEMLENS_FLOOR", floor);
+        }
+        let began = Instant::now();
+        let mut child = command.spawn().context("cannot run memlens")?;
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            bail!("memlens was started without pipes");
+        };
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            BufReader::new(stderr)
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        let mut tracer = Self {
+            child,
+            lines,
+            output: Some(thread::spawn(move || last_line(stdout))),
+            start: Vec::new(),
+            attached_in: Duration::ZERO,
+        };
+        let line = tracer.wait_for(TRACING)?;
+        tracer.attached_in = began.elapsed();
+        tracer.start.push(line);
         Ok(tracer)
     }
 
+    /// Waits for a line on standard error that begins like this.
+    pub fn wait_for(&mut self, beginning: &str) -> Result<String> {
+        let until = Instant::now() + LIMIT;
+        let mut last = "it wrote nothing".to_owned();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) if line.starts_with(beginning) => return Ok(line),
+                Ok(line) => {
+                    last.clone_from(&line);
+                    self.start.push(line);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("memlens wrote no \"{beginning}\" within {LIMIT:?}; at last: {last}")
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    bail!("memlens ended before it wrote \"{beginning}\": {last}")
+                }
+            }
+        }
+    }
+
+    /// Milliseconds that memlens says a step took.
+    pub fn step(&self, name: &str) -> Option<f64> {
+        self.start.iter().find_map(|line| took(line, name))
+    }
+
+    /// Forgets what memlens has written so far.
+    pub fn skip_lines(&mut self) {
+        while self.lines.try_recv().is_ok() {}
+    }
+
+    /// The most memory that memlens has had resident, in MB.
+    pub fn peak_megabytes(&self) -> Result<f64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        peak_megabytes(&status).with_context(|| format!("{path} has no VmHWM"))
+    }
+
     /// Ends the trace as Ctrl-C does and waits until the probes are gone.
-    pub fn end(mut self) -> Result<()> {
+    pub fn end(mut self) -> Result<Ended> {
         let pid = i32::try_from(self.child.id()).context("memlens has an impossible PID")?;
+        let began = Instant::now();
         kill(Pid::from_raw(pid), Signal::SIGINT).context("cannot end memlens")?;
         let status = self.child.wait().context("cannot wait for memlens")?;
+        let took = began.elapsed();
         if !status.success() {
             bail!("memlens failed ({status})");
         }
-        Ok(())
+        let reader = self.output.take().context("its output was read before")?;
+        let Ok(last_line) = reader.join() else {
+            bail!("memlens's output could not be read");
+        };
+        Ok(Ended { took, last_line })
     }
 }
 
@@ -66,19 +159,31 @@ impl Drop for Tracer {
     }
 }
 
-/// Reads until the line that says that the probes are on; else fails with the last line there was.
-fn wait_for_tracing(stderr: &mut impl BufRead) -> Result<()> {
-    let mut last = "it wrote nothing".to_owned();
-    for line in stderr.lines() {
-        let line = line.context("cannot read what memlens writes")?;
-        if line.starts_with(TRACING) {
-            return Ok(());
-        }
-        if !line.trim().is_empty() {
-            last = line;
-        }
+/// Milliseconds in `memlens: NAME took 12.3 ms`.
+pub fn took(line: &str, name: &str) -> Option<f64> {
+    let rest = line.strip_prefix("memlens: ")?.strip_prefix(name)?;
+    let rest = rest.strip_prefix(" took ")?;
+    rest.split_once(" ms")?.0.parse().ok()
+}
+
+/// Megabytes (10^6 bytes) of the line VmHWM, which has KiB.
+fn peak_megabytes(status: &str) -> Option<f64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024.0 / 1e6)
+}
+
+/// Reads to the end and returns the last line.
+fn last_line(from: impl std::io::Read) -> String {
+    let mut from = BufReader::new(from);
+    let (mut last, mut line) = (Vec::new(), Vec::new());
+    while let Ok(1..) = from.read_until(b'\n', &mut line) {
+        std::mem::swap(&mut last, &mut line);
+        line.clear();
     }
-    bail!("memlens ended before it traced: {last}")
+    String::from_utf8_lossy(&last).trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -86,16 +191,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tracing_line_ends_the_wait() {
-        let mut text = "memlens: note\nmemlens: tracing PID 1\nrest\n".as_bytes();
-        assert!(wait_for_tracing(&mut text).is_ok());
-        assert_eq!(text, b"rest\n");
+    fn milliseconds_of_a_step() {
+        let line = "memlens: report took 323.8 ms, resident 70.8 MiB";
+        assert_eq!(took(line, "report"), Some(323.8));
+        assert_eq!(took(line, "attaching"), None);
+        assert_eq!(took("memlens: tracing process 1", "tracing"), None);
     }
 
     #[test]
-    fn failure_names_the_last_line() {
-        let err =
-            wait_for_tracing(&mut "memlens: no such process\n\n".as_bytes()).expect_err("no trace");
-        assert!(err.to_string().ends_with("no such process"), "{err}");
+    fn peak_in_megabytes() {
+        let status = "VmPeak:\t  900 kB\nVmHWM:\t  100000 kB\n";
+        assert_eq!(peak_megabytes(status), Some(102.4));
+        assert_eq!(peak_megabytes("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn last_of_many_lines() {
+        let long = "x".repeat(200_000);
+        for text in [
+            format!("first\n{long}\nlast\n"),
+            "last".to_owned(),
+            "\nlast\n".to_owned(),
+        ] {
+            assert_eq!(last_line(text.as_bytes()), "last");
+        }
+        assert_eq!(last_line(format!("a\n{long}\n").as_bytes()), long);
+        assert_eq!(last_line("".as_bytes()), "");
     }
 }

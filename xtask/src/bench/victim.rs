@@ -2,11 +2,12 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    sync::mpsc::{self, Receiver},
+    io::{BufRead as _, BufReader, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -17,46 +18,67 @@ use nix::{
 
 use crate::run;
 
-/// What one thread paid in one second.
+/// Slots of a second.
+const SLOTS: u32 = 4;
+
+/// What one thread paid in one slot, a quarter of a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Slot {
     /// Pairs over all threads.
     pub pairs: u64,
-    /// Nanoseconds of a thread for one pair.
+    /// Nanoseconds of a thread for one pair, by the clock.
     pub ns: f64,
+    /// The same of the thread's CPU time: what others take of the CPU is not in it.
+    pub cpu_ns: f64,
 }
 
 /// A running benchmark program; killed when dropped.
 pub struct Victim {
     child: Child,
+    input: Option<ChildStdin>,
     /// Its lines as they come, so that slots of the past can be told from new ones.
     lines: Receiver<std::io::Result<String>>,
 }
 
 impl Victim {
-    /// Compiles `xtask/bench/NAME.c` and starts it on the first CPUs that this process may use.
-    pub fn start(name: &str, args: &[String], cpus: usize) -> Result<Self> {
-        let program = compile(name)?;
-        let mut child = {
-            let _pinned = Pinned::to_first(cpus)?;
-            Command::new(&program)
-                .args(args)
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .spawn()
-                .with_context(|| format!("cannot run {}", program.display()))?
-        };
+    /// The program that counts pairs of malloc and free, on as many CPUs as threads: the first that this process may use.
+    pub fn pairs(seconds: u32, threads: usize) -> Result<Self> {
+        let program = compile("pair", &own_source("pair")?, &["-pthread"])?;
+        let args = [seconds.to_string(), threads.to_string(), SLOTS.to_string()];
+        let _pinned = Pinned::to_first(threads)?;
+        Self::start(&program, &args)
+    }
+
+    /// A program that speaks the protocol of `tests/victims/victim.h`; returns when it is ready.
+    pub fn speaking(program: &Path, args: &[String]) -> Result<Self> {
+        let mut victim = Self::start(program, args)?;
+        victim.expect("ready", Duration::from_secs(10))?;
+        Ok(victim)
+    }
+
+    fn start(program: &Path, args: &[String]) -> Result<Self> {
+        let mut child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
         let stdout = child
             .stdout
             .take()
             .context("the benchmark program was started without a pipe")?;
+        let input = child.stdin.take();
         let (sender, lines) = mpsc::channel();
         thread::spawn(move || {
             BufReader::new(stdout)
                 .lines()
                 .try_for_each(|line| sender.send(line))
         });
-        Ok(Self { child, lines })
+        Ok(Self {
+            child,
+            input,
+            lines,
+        })
     }
 
     /// Its PID.
@@ -64,12 +86,46 @@ impl Victim {
         self.child.id()
     }
 
-    /// Waits for slots that lie in the future as a whole.
-    pub fn slots(&mut self, count: u32) -> Result<Vec<Slot>> {
+    /// Lets it go on.
+    pub fn go(&mut self) -> Result<()> {
+        self.input
+            .as_mut()
+            .and_then(|input| writeln!(input, "go").ok())
+            .context("the benchmark program has ended")
+    }
+
+    /// The rest of the next line, which must begin with a word.
+    pub fn expect(&mut self, word: &str, limit: Duration) -> Result<String> {
+        let line = match self.lines.recv_timeout(limit) {
+            Ok(line) => line.context("cannot read what the benchmark program prints")?,
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("the benchmark program did not say \"{word}\" within {limit:?}")
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                bail!("the benchmark program ended before it said \"{word}\"")
+            }
+        };
+        line.strip_prefix(word)
+            .map(|rest| rest.trim().to_owned())
+            .with_context(|| format!("the benchmark program said \"{line}\", not \"{word}\""))
+    }
+
+    /// Nanoseconds of a thread for one pair, slot by slot, in slots that lie in the future as a whole.
+    pub fn cost(&mut self, seconds: u32) -> Result<Vec<f64>> {
+        let slots = self.slots(seconds)?;
+        Ok(slots.iter().map(|slot| slot.ns).collect())
+    }
+
+    /// The slots of so many seconds that lie in the future as a whole; without those in which nothing was done.
+    pub fn slots(&mut self, seconds: u32) -> Result<Vec<Slot>> {
         while self.lines.try_recv().is_ok() {}
         // The slot under way began before this call.
         self.slot()?;
-        (0..count).map(|_| self.slot()).collect()
+        let mut slots = (0..seconds * SLOTS)
+            .map(|_| self.slot())
+            .collect::<Result<Vec<Slot>>>()?;
+        slots.retain(|slot| slot.pairs > 0);
+        Ok(slots)
     }
 
     fn slot(&mut self) -> Result<Slot> {
@@ -90,18 +146,23 @@ impl Drop for Victim {
     }
 }
 
-/// Reads `slot N PAIRS NS`.
+/// Reads `slot N PAIRS NS CPU_NS`.
 fn parse_slot(line: &str) -> Option<Slot> {
     let mut words = line.strip_prefix("slot ")?.split(' ').skip(1);
     Some(Slot {
         pairs: words.next()?.parse().ok()?,
         ns: words.next()?.parse().ok()?,
+        cpu_ns: words.next()?.parse().ok()?,
     })
 }
 
-/// Compiles a program with frame pointers, as the tracer walks them.
-fn compile(name: &str) -> Result<PathBuf> {
-    let source = run::workspace_root()?.join(format!("xtask/bench/{name}.c"));
+/// The source of a benchmark's own program.
+pub fn own_source(name: &str) -> Result<PathBuf> {
+    Ok(run::workspace_root()?.join(format!("xtask/bench/{name}.c")))
+}
+
+/// Compiles a program or library with frame pointers, as the tracer walks them.
+pub fn compile(name: &str, source: &Path, flags: &[&str]) -> Result<PathBuf> {
     let dir = run::target_dir()?.join("bench");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let program = dir.join(name);
@@ -114,7 +175,10 @@ fn compile(name: &str) -> Result<PathBuf> {
                 "-fno-omit-frame-pointer",
                 "-fno-optimize-sibling-calls",
             ])
-            .args(["-Wall", "-pthread", "-o"])
+            .args(["-Wall", "-I"])
+            .arg(run::workspace_root()?.join("tests/victims"))
+            .args(flags)
+            .arg("-o")
             .arg(&program)
             .arg(source),
     )?;
@@ -159,13 +223,21 @@ mod tests {
     #[test]
     fn slot_line() {
         assert_eq!(
-            parse_slot("slot 3 123456 8.10"),
+            parse_slot("slot 3 123456 8.10 7.90"),
             Some(Slot {
                 pairs: 123_456,
-                ns: 8.1
+                ns: 8.1,
+                cpu_ns: 7.9
             })
         );
-        for line in ["", "slot", "slot 3", "slot 3 x 1.0", "thread 0 12 3.0"] {
+        for line in [
+            "",
+            "slot",
+            "slot 3",
+            "slot 3 x 1.0 1.0",
+            "slot 3 12 1.0",
+            "thread 0 12 3.0",
+        ] {
             assert_eq!(parse_slot(line), None, "{line}");
         }
     }

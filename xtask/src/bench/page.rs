@@ -1,0 +1,90 @@
+//! The page that the benchmarks write: docs/performance.md.
+
+use super::{Outcome, Plan, finding};
+
+/// How to read the figures, before them.
+const HOW_TO_READ: &str = "\
+A figure of one machine says little about another, so what is held against a target is a ratio of two figures of the same run, wherever
+that makes sense. The *floor* is an empty BPF program on the very instructions that memlens probes: what the kernel itself takes for
+the traps. What memlens does in them (pairing entry and return, walking and hashing the stack, the table of live blocks, the totals of
+the stack) is what full tracing costs beyond the floor.
+
+A probe on an instruction that the kernel emulates costs one trap; on any other instruction it is single-stepped, which is a second
+trap. memlens looks for an instruction of the first kind. \"Empty programs at function entries\" is what any tracer pays at the least that
+puts its probes at the functions' first instructions, whatever it does in them. In a virtual machine traps, and single steps above all, cost
+several times what they cost on bare metal: take the nanoseconds of this page as an upper bound there.
+";
+
+/// How the figures came about, after them.
+const METHOD: &str = "\
+* `pair`: a program that calls malloc(64) and free in a loop below a chain of ten frames, pinned to one CPU, tells each quarter of a second what a
+  pair took. One process goes through all modes in turn, so that they meet the same noise, and the whole is repeated; each time with a fresh
+  process, so that no lucky memory layout decides. The smallest value of each mode counts, since noise only ever adds; median and worst are
+  given beside it. The floor is memlens with `MEMLENS_FLOOR=sites`, the entry placement `MEMLENS_FLOOR=entries`: in both all is as always, but
+  the programs are empty and nothing is counted.
+* `threads`: the same program with two threads, each on a CPU of its own, against one thread. By CPU time, what other
+  programs take of the CPUs is left out: where the two ratios differ, the machine was not quiet.
+* `attach`: a program that has loaded twenty libraries of a thousand functions each and allocates ten thousand times a second. Attaching is timed
+  from memlens's start to its line \"memlens: tracing\", detaching from SIGINT to memlens's exit, with the last report.
+* `report`: a program that leaks a hundred blocks from each of ten thousand stacks. The first report after that is left out, as it looks the symbols up. Memory is
+  memlens's peak RSS; the tables in the kernel are not in it (32 MiB, and 96 bytes for each live block).
+* `exact`: malloc, calloc, realloc, posix_memalign and free, mixed at random on eight threads. The program knows what it keeps at the end, and the
+  report must say the same, with all loss counters at zero.
+
+To measure on another machine, as root, with nothing else running: `cargo xtask bench --write docs/performance.md`. A single benchmark:
+`cargo xtask bench pair`.
+";
+
+/// The whole page.
+pub fn text(machine: &str, plan: &Plan, outcome: &Outcome) -> String {
+    let mut text = format!(
+        "# Performance\n\nMachine: {machine}. Each measurement {} times, {} s each, interleaved; the best counts.\n",
+        plan.runs, plan.seconds
+    );
+    text.push_str("\n## How to read this page\n\n");
+    text.push_str(HOW_TO_READ);
+    text.push_str("\n## Targets\n\n");
+    text.push_str(&finding::table(&outcome.findings).to_string());
+    for note in &outcome.notes {
+        text.push_str(&format!("\n{note}\n"));
+    }
+    for (title, table) in &outcome.tables {
+        text.push_str(&format!("\n## {title}\n\n{table}"));
+    }
+    text.push_str("\n## Method\n\n");
+    text.push_str(METHOD);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::finding::{Finding, Target};
+
+    #[test]
+    fn a_missed_target_is_on_the_page() {
+        let plan = Plan {
+            memlens: "memlens".into(),
+            runs: 3,
+            seconds: 2,
+            calls: 1000,
+            memleak: None,
+        };
+        let outcome = Outcome {
+            findings: vec![Finding::figure(
+                "attach",
+                900.0,
+                " ms",
+                Target::AtMost(500.0),
+            )],
+            ..Outcome::default()
+        };
+        let text = text("Some CPU, 2 CPUs", &plan, &outcome);
+        assert!(
+            text.contains("Some CPU, 2 CPUs. Each measurement 3 times"),
+            "{text}"
+        );
+        assert!(text.contains("| attach |   900 ms |"), "{text}");
+        assert!(text.contains("| **no** |"), "{text}");
+    }
+}

@@ -1,0 +1,118 @@
+//! How long a report takes, and how much memory memlens has, with a million live blocks on ten thousand stacks.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::{
+    Outcome, Plan,
+    finding::{Finding, Target},
+    samples::Samples,
+    table::{Table, ms},
+    tracer::{self, Mode, Tracer},
+    victim::{Victim, compile, own_source},
+};
+
+/// Stacks of the victim.
+const STACKS: u64 = 10_000;
+/// Blocks of each.
+const BLOCKS_PER_STACK: u64 = 100;
+/// Seconds between two reports.
+const INTERVAL: &str = "2";
+/// How long the victim may take to allocate its blocks under tracing.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Kinds of report: what they are called, and the flags.
+const KINDS: [(&str, &[&str]); 2] = [
+    ("the 10 largest stacks, as JSON", &["--json"]),
+    ("all 10,000 stacks, as JSON", &["--json", "-T", "0"]),
+];
+
+/// Time of a report, and memory.
+pub fn speed(plan: &Plan) -> Result<Outcome> {
+    let program = compile("stacks", &own_source("stacks")?, &[])?;
+    let mut table = Table::new(&[
+        "a report of 1,000,000 live blocks",
+        "best",
+        "median",
+        "worst",
+        "peak RSS",
+    ]);
+    let mut outcome = Outcome::default();
+    for (name, flags) in KINDS {
+        let mut victim = Victim::speaking(&program, &[BLOCKS_PER_STACK.to_string()])?;
+        let mode = Mode {
+            flags,
+            interval: Some(INTERVAL),
+            ..Mode::default()
+        };
+        let mut tracer = Tracer::leaks(&plan.memlens, victim.pid(), mode)?;
+        victim.go()?;
+        victim.expect("done", LIMIT)?;
+        // One report has looked every stack up and one more is on its way.
+        tracer.skip_lines();
+        tracer.wait_for(REPORT)?;
+        let mut samples = Samples::new();
+        for _ in 0..plan.runs {
+            let line = tracer.wait_for(REPORT)?;
+            samples.extend(tracer::took(&line, "report"));
+        }
+        let megabytes = tracer.peak_megabytes()?;
+        check(&tracer.end()?.last_line).with_context(|| format!("the report of {name}"))?;
+        table.row([
+            name.to_owned(),
+            ms(samples.min()),
+            ms(samples.median()),
+            ms(samples.max()),
+            format!("{megabytes:.0} MB"),
+        ]);
+        outcome.findings.push(Finding::figure(
+            &format!("report with 1,000,000 live blocks on 10,000 stacks, {name}"),
+            samples.min(),
+            " ms",
+            Target::AtMost(1000.0),
+        ));
+        outcome.findings.push(Finding::figure(
+            "memlens's resident memory then (peak)",
+            megabytes,
+            " MB",
+            Target::AtMost(150.0),
+        ));
+    }
+    outcome.tables.push(("Reports", table));
+    Ok(outcome)
+}
+
+/// How the line begins that tells how long a report took.
+const REPORT: &str = "memlens: report took";
+
+/// The report must be of all the blocks, or its time is worth nothing.
+fn check(report: &str) -> Result<()> {
+    let report: Value = serde_json::from_str(report).context("the last report is no JSON")?;
+    let blocks = report["totals"]["live_count"].as_u64();
+    ensure!(
+        blocks == Some(STACKS * BLOCKS_PER_STACK),
+        "{blocks:?} live blocks instead of {}",
+        STACKS * BLOCKS_PER_STACK
+    );
+    let stacks = report["stacks_total"].as_u64().unwrap_or(0);
+    ensure!(stacks == STACKS, "{stacks} stacks instead of {STACKS}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_of_less_is_refused() {
+        let report = |blocks: u64, stacks: u64| {
+            format!("{{\"totals\":{{\"live_count\":{blocks}}},\"stacks_total\":{stacks}}}")
+        };
+        assert!(check(&report(1_000_000, 10_000)).is_ok());
+        assert!(check(&report(999_999, 10_000)).is_err());
+        assert!(check(&report(1_000_000, 9_999)).is_err());
+        assert!(check("live 64 MB").is_err());
+    }
+}
