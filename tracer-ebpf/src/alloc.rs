@@ -248,7 +248,8 @@ pub fn leave_by_ret(ctx: &ProbeContext) {
     unsafe {
         let regs = ctx.regs;
         let slot = (*regs).rsp;
-        if (*thread).pending.sp != slot {
+        // A `ret` may serve several functions, by tail calls. One whose return is seen by the trampoline is left to it.
+        if (*thread).pending.sp != slot || (*thread).pending.ret == 0 {
             return;
         }
         let Some(process) = thread::process_of(thread) else {
@@ -259,7 +260,7 @@ pub fn leave_by_ret(ctx: &ProbeContext) {
             sp: slot + 8,
             bp: (*regs).rbp,
         };
-        // A `ret` may serve several functions, by tail calls: the stack pointer alone tells the call.
+        // The stack pointer alone tells the call.
         leave(
             (*thread).pending.function,
             thread,

@@ -39,10 +39,11 @@ pub(super) fn families(object: &ObjectSymbols, prefix: Option<&str>) -> BTreeSet
     };
     let mut releases = under("free");
     let is_program = || {
-        object
-            .functions
-            .iter()
-            .any(|function| function.name == "_start")
+        let names = ["main", "_start", "_start_c", "__libc_start_main"];
+        let functions = object.functions.iter();
+        functions
+            .map(|function| function.name.as_str())
+            .any(|name| names.contains(&name))
     };
     if object.interpreter.is_none() && is_program() {
         releases.append(&mut under("realloc"));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracer_common::key::{AllocKey, COUNT_ONE, LiveBlock, Owner, StackTotals};
 use tracer_common::sampling;
 
-pub use rows::{Order, Row, select};
+pub use rows::{Order, Row, merge, select};
 
 use crate::report::{BlockRow, Sampling};
 
@@ -63,6 +63,25 @@ impl BlockSums {
     }
 }
 
+impl BlockSums {
+    /// Adds the sums of other blocks of the same stack.
+    fn merge(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.count += other.count;
+        self.samples += other.samples;
+        self.oldest = self.oldest.max(other.oldest);
+        self.variance += other.variance;
+        self.blocks.extend(other.blocks);
+        self.sort();
+    }
+
+    /// Puts the oldest block first.
+    fn sort(&mut self) {
+        self.blocks
+            .sort_by_key(|block| (std::cmp::Reverse(block.age), block.addr));
+    }
+}
+
 /// Sums the live map by stack row. Feed it every block, then take the sums.
 pub struct Census {
     filter: Filter,
@@ -93,10 +112,7 @@ impl Census {
 
     /// The sums, by stack row.
     pub fn finish(mut self) -> HashMap<u32, BlockSums> {
-        for sums in self.rows.values_mut() {
-            sums.blocks
-                .sort_by_key(|block| (std::cmp::Reverse(block.age), block.addr));
-        }
+        self.rows.values_mut().for_each(BlockSums::sort);
         self.rows
     }
 }

@@ -1,5 +1,7 @@
 //! The rows of a report: one for each stack, ordered and cut to what is to be shown.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::Duration;
 
 use tracer_common::key::Owner;
@@ -33,6 +35,38 @@ impl Row {
             .filter(|sums| sums.samples > 0)
             .map(|sums| sums.oldest)
     }
+}
+
+impl Row {
+    /// Adds another row of the same stack.
+    fn merge(&mut self, other: Self) {
+        self.totals.add(&other.totals);
+        self.live_bytes += other.live_bytes;
+        self.live_count += other.live_count;
+        self.growth = self.growth.zip(other.growth).map(|(a, b)| a + b);
+        self.sums = match (self.sums.take(), other.sums) {
+            (Some(mut sums), Some(other)) => {
+                sums.merge(other);
+                Some(sums)
+            }
+            (sums, other) => sums.or(other),
+        };
+    }
+}
+
+/// Makes one row of those with the same key, which name one stack: the same code, seen before and after a library was
+/// unmapped. Rows without a key stay as they are.
+pub fn merge<K: Eq + Hash>(rows: Vec<Row>, mut key: impl FnMut(&Row) -> Option<K>) -> Vec<Row> {
+    let mut merged: Vec<Row> = Vec::with_capacity(rows.len());
+    let mut places: HashMap<K, usize> = HashMap::new();
+    for row in rows {
+        let place = key(&row).map(|key| *places.entry(key).or_insert(merged.len()));
+        match place.and_then(|place| merged.get_mut(place)) {
+            Some(first) => first.merge(row),
+            None => merged.push(row),
+        }
+    }
+    merged
 }
 
 /// Order of the rows, largest first.

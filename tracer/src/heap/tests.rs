@@ -171,3 +171,24 @@ fn rows_are_selected_and_ordered() {
     assert_eq!(rows(Order::Bytes), [1, 2]);
     assert_eq!(rows(Order::Count), [2, 1]);
 }
+
+/// Rows with one key become one, the first's; rows without a key stay.
+#[test]
+fn rows_of_one_stack_are_merged() {
+    let mut heap = Heap::default();
+    let totals = [
+        (1, OWNER, counted((100, 1), (0, 0))),
+        (2, OWNER, counted((50, 5), (10, 1))),
+        (3, OWNER, counted((70, 1), (0, 0))),
+    ];
+    let sums = census(filter(0), 10, &[(0x10, 100, 4, 1), (0x20, 40, 1, 2)]);
+    let figures = heap.report(&totals, Some(sums), &filter(0), |_| false);
+    let merged = merge(figures.rows, |row| (row.row < 3).then_some("same"));
+    assert_eq!(merged.len(), 2);
+    assert_eq!(
+        (merged[0].row, merged[0].live_bytes, merged[0].live_count),
+        (1, 140, 5)
+    );
+    assert_eq!(merged[0].oldest(), Some(Duration::from_secs(9)));
+    assert_eq!(merged[1].live_bytes, 70);
+}

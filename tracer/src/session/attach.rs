@@ -10,6 +10,7 @@ use std::rc::Rc;
 use tracer_common::call::{Class, Cookie, Place};
 
 use super::floor::Floor;
+use crate::attach::loader::loader_hook;
 use crate::attach::plan::{Ending, LeftOut, Plan, PlanOptions, PlannedFunction, plan};
 use crate::attach::sites::Speed;
 use crate::attach::symbols::{ObjectError, ObjectSymbols};
@@ -110,6 +111,10 @@ pub struct Prober {
     object: Option<PathBuf>,
     plans: HashMap<FileKey, Option<Rc<ProbedFile>>>,
     placed: HashSet<(u32, FileKey)>,
+    /// Loaders that are probed.
+    hooked: HashSet<(u32, FileKey)>,
+    /// Whether stacks are kept, for which the loader is probed.
+    hooks_loader: bool,
     functions: Vec<String>,
     left_out: Vec<(PathBuf, LeftOut)>,
 }
@@ -125,6 +130,8 @@ impl Prober {
             object: allocator.object.clone(),
             plans: HashMap::new(),
             placed: HashSet::new(),
+            hooked: HashSet::new(),
+            hooks_loader: !callers_of_frees,
             functions: Vec::new(),
             left_out: Vec::new(),
         }
@@ -268,7 +275,7 @@ impl Prober {
         placed: &mut Placed,
     ) -> Result<(), AttachError> {
         let Some(file) = self.planned(path, opened)? else {
-            return Ok(());
+            return self.place_loader_hook(tracer, pid, path, opened);
         };
         let Ok(key) = FileKey::of(&opened.file) else {
             return Ok(());
@@ -287,6 +294,43 @@ impl Prober {
             }
         }
         placed.files.push(file);
+        Ok(())
+    }
+
+    /// Probes the dynamic loader, so that the kernel side learns of a library's end before another takes its place.
+    fn place_loader_hook(
+        &mut self,
+        tracer: &mut Tracer,
+        pid: u32,
+        path: &Path,
+        opened: &OpenedFile,
+    ) -> Result<(), AttachError> {
+        // Every mapped file passes here: its name tells whether a look at its symbols is worth while.
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        let is_loader =
+            name.is_some_and(|name| name.starts_with("ld-") || name.starts_with("ld.so"));
+        let Ok(key) = FileKey::of(&opened.file) else {
+            return Ok(());
+        };
+        if !self.hooks_loader || !is_loader || self.hooked.contains(&(pid, key)) {
+            return Ok(());
+        }
+        let Some(hook) = files::bytes(opened)
+            .ok()
+            .and_then(|image| loader_hook(&image))
+        else {
+            return Ok(());
+        };
+        let probe = Probe {
+            program: ProbeProgram::LibraryChange,
+            offset: hook.offset,
+            cookie: hook.distance,
+        };
+        let (links, ebpf) = tracer.links();
+        // Without it stacks are still counted; only those of code at reused addresses get the older code's names.
+        if links.attach(ebpf, pid, &opened.path, &[probe]).is_ok() {
+            self.hooked.insert((pid, key));
+        }
         Ok(())
     }
 

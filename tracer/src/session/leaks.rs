@@ -19,12 +19,12 @@ use super::watch::{Change, Image, Watcher};
 use super::{refuse_if_unable, start};
 use crate::bpf::{LiveScan, Settings, Tracer};
 use crate::cli::{EXIT_DONE, EXIT_LEAKS, Invocation, LeaksConfig, Sort, Unwind};
-use crate::heap::{Census, Figures, Filter, Heap, Order, Row, select};
+use crate::heap::{Census, Figures, Filter, Heap, Order, Row, merge, select};
 use crate::process::command::{Exit, Running};
 use crate::process::info;
 use crate::process::maps::Mapping;
 use crate::report::{CommandExit, ProcessRow, ProcessState, Report, StackRow};
-use crate::symbolize::Symbolizer;
+use crate::symbolize::{Frame, Symbolizer};
 
 /// How often new stacks are looked up, so that their names are known when the process ends.
 const RESOLVE_EVERY: Duration = Duration::from_millis(100);
@@ -147,7 +147,7 @@ impl<'a> Leaks<'a> {
         leaks.note_left_out();
         for image in &leaks.images {
             // A process that ends at once is reported by its end.
-            let _ = leaks.symbolizer.snapshot(image.owner);
+            let _ = leaks.symbolizer.snapshot(image.code());
         }
         eprintln!("memlens: tracing {}", ready.summary);
         Ok(leaks)
@@ -224,12 +224,13 @@ impl<'a> Leaks<'a> {
                 Change::Map(pid, mapping) => {
                     look.insert(pid);
                     match self.running(pid) {
-                        Some(owner) => self.symbolizer.observe(owner, mapping),
+                        Some(code) => self.symbolizer.observe(code, mapping),
                         None => self.loaded.entry(pid).or_default().push(mapping),
                     }
                 }
                 Change::Look(pid) => drop(look.insert(pid)),
                 Change::Exec(owner) => self.replaced(owner),
+                Change::Unload(code) => self.unloading(code),
                 Change::Exit(pid) => self.ended(pid),
             }
         }
@@ -238,10 +239,29 @@ impl<'a> Leaks<'a> {
         }
     }
 
+    /// The present code of a process that runs.
     fn running(&self, pid: u32) -> Option<Owner> {
         let is_running =
             |image: &&Image| image.owner.tgid == pid && image.state == ProcessState::Running;
-        self.images.iter().find(is_running).map(|image| image.owner)
+        self.images.iter().find(is_running).map(Image::code)
+    }
+
+    /// A library goes: what is known of the code so far holds for the stacks so far.
+    fn unloading(&mut self, code: Owner) {
+        if let Some(old) = self.running(code.tgid) {
+            self.symbolizer.seal(old);
+        }
+        self.resolve_new_stacks(usize::MAX);
+        for image in self
+            .images
+            .iter_mut()
+            .filter(|image| image.owner.tgid == code.tgid)
+        {
+            if image.state == ProcessState::Running {
+                image.code = code.image;
+            }
+        }
+        self.look_again(code.tgid);
     }
 
     /// The process begins to load another program: what it maps from now on is the new one's.
@@ -260,7 +280,7 @@ impl<'a> Leaks<'a> {
         {
             if image.state == ProcessState::Running {
                 image.state = state;
-                self.symbolizer.seal(image.owner);
+                self.symbolizer.seal(image.code());
             }
         }
     }
@@ -273,11 +293,7 @@ impl<'a> Leaks<'a> {
         let comm = comm
             .or_else(|| file_name(mappings.first()?))
             .unwrap_or_default();
-        self.images.push(Image {
-            owner,
-            comm,
-            state: ProcessState::Running,
-        });
+        self.images.push(Image::new(owner, comm));
         for mapping in mappings {
             self.symbolizer.observe(owner, mapping);
         }
@@ -298,10 +314,10 @@ impl<'a> Leaks<'a> {
 
     /// Looks at what a process has mapped by now.
     fn look_again(&mut self, pid: u32) {
-        if let Some(owner) = self.running(pid) {
+        if let Some(code) = self.running(pid) {
             self.publish_mappings(pid);
             // If it has ended meanwhile, the mapping events have told what there was.
-            let _ = self.symbolizer.snapshot(owner);
+            let _ = self.symbolizer.snapshot(code);
             self.attach_new(pid);
         }
     }
@@ -350,7 +366,7 @@ impl<'a> Leaks<'a> {
             };
             if meta.state == StackMeta::READY {
                 let frames = self.tracer.stack_frames(&meta);
-                self.symbolizer.resolve(meta.owner, &frames, true);
+                self.symbolizer.resolve(code_of(&meta), &frames, true);
                 left -= 1;
             }
             self.unresolved += 1;
@@ -362,7 +378,8 @@ impl<'a> Leaks<'a> {
         let requested = Instant::now();
         let step = Step::new("symbolizing");
         self.resolve_new_stacks(usize::MAX);
-        let figures = self.figures()?;
+        let mut figures = self.figures()?;
+        figures.rows = self.merged(figures.rows);
         let report = self.render(&figures, last, self.config.output.top)?;
         self.reports += 1;
         self.live_at_last_report = report.stacks_live_bytes;
@@ -378,6 +395,35 @@ impl<'a> Leaks<'a> {
         }
         self.timings.report(requested);
         Ok(printed)
+    }
+
+    /// One row for each stack of a program that has unmapped libraries: its rows before and after are of other code
+    /// numbers, but mostly of the same code.
+    fn merged(&mut self, rows: Vec<Row>) -> Vec<Row> {
+        let unloaded: BTreeSet<Owner> = self
+            .images
+            .iter()
+            .filter(|image| image.code != image.owner.image)
+            .map(|image| image.owner)
+            .collect();
+        if unloaded.is_empty() {
+            return rows;
+        }
+        merge(rows, |row| {
+            let meta = self
+                .tracer
+                .stack_meta(row.row)
+                .filter(|_| unloaded.contains(&row.owner))?;
+            let addresses = self.tracer.stack_frames(&meta);
+            let frames = self.symbolizer.symbolize(code_of(&meta), &addresses, true);
+            let place = |frame: Frame| (frame.module, frame.module_offset.unwrap_or(frame.address));
+            let places: Vec<_> = frames
+                .into_iter()
+                .filter(|frame| !frame.inlined)
+                .map(place)
+                .collect();
+            Some((row.owner, meta.end, places))
+        })
     }
 
     fn filter(&self) -> Filter {
@@ -499,7 +545,7 @@ impl<'a> Leaks<'a> {
         {
             Some(meta) => {
                 let addresses = self.tracer.stack_frames(&meta);
-                let frames = self.symbolizer.symbolize(meta.owner, &addresses, true);
+                let frames = self.symbolizer.symbolize(code_of(&meta), &addresses, true);
                 (frames, End::from_raw(meta.end).clause().map(str::to_owned))
             }
             None => (
@@ -538,4 +584,12 @@ impl<'a> Leaks<'a> {
 
 fn file_name(mapping: &Mapping) -> Option<String> {
     Some(mapping.label()?.file_name()?.to_string_lossy().into_owned())
+}
+
+/// What a stack's addresses are known by to the symbolizer.
+fn code_of(meta: &StackMeta) -> Owner {
+    Owner {
+        tgid: meta.owner.tgid,
+        image: meta.code,
+    }
 }

@@ -11,7 +11,6 @@ use crate::bpf::{Method, Tracer};
 use crate::preflight::{self, Facts};
 use crate::process::command::Running;
 use crate::process::info;
-use crate::report::ProcessState;
 
 /// A trace that has begun.
 pub struct Ready {
@@ -60,11 +59,7 @@ pub fn begin(
                 all.attached += placed.attached;
                 all.files.extend(placed.files);
                 let owner = tracer.add_process(process.pid)?;
-                images.push(Image {
-                    owner,
-                    comm: process.comm.clone(),
-                    state: ProcessState::Running,
-                });
+                images.push(Image::new(owner, process.comm.clone()));
             }
             Ok((_, Err(error))) => {
                 failure = Some(gone(process.pid).unwrap_or_else(|| error.into()))

@@ -129,7 +129,7 @@ impl Trace {
                     owner.tgid
                 }
                 Change::Map(pid, _) | Change::Look(pid) => *pid,
-                Change::Load(_) | Change::Exit(_) => continue,
+                Change::Load(_) | Change::Unload(_) | Change::Exit(_) => continue,
             };
             if let Err(error) = self.prober.attach_new(&mut self.tracer, pid)
                 && self.watcher.is_running(pid)

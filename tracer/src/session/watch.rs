@@ -22,10 +22,32 @@ use crate::report::ProcessState;
 pub struct Image {
     /// Its owner id.
     pub owner: Owner,
+    /// Number of the set of code that its addresses mean now.
+    pub code: u32,
     /// Its name.
     pub comm: String,
     /// Whether it still runs.
     pub state: ProcessState,
+}
+
+impl Image {
+    /// A program that begins to be traced.
+    pub fn new(owner: Owner, comm: String) -> Self {
+        Self {
+            owner,
+            code: owner.image,
+            comm,
+            state: ProcessState::Running,
+        }
+    }
+
+    /// What its present code is known by to the symbolizer.
+    pub fn code(&self) -> Owner {
+        Owner {
+            tgid: self.owner.tgid,
+            image: self.code,
+        }
+    }
 }
 
 /// Something happened to a traced process. In order of time, a program's life is: `Load`, `Map` for its executable,
@@ -40,6 +62,8 @@ pub enum Change {
     Look(u32),
     /// It has replaced its program; the new one's owner id.
     Exec(Owner),
+    /// It is about to unmap a library; the new code number in place of the image number.
+    Unload(Owner),
     /// It has ended.
     Exit(u32),
 }
@@ -103,8 +127,15 @@ impl Watcher {
             .map(|(pid, _)| *pid)
             .collect();
         while let Some(event) = self.lifecycle.get_mut().take_next() {
-            if LifecycleKind::from_raw(event.kind) == Some(LifecycleKind::Exec) {
-                changes.push((event.time_ns, Change::Exec(event.owner)));
+            match LifecycleKind::from_raw(event.kind) {
+                Some(LifecycleKind::Exec) => {
+                    changes.push((event.time_ns, Change::Exec(event.owner)))
+                }
+                Some(LifecycleKind::Unload) => {
+                    changes.push((event.time_ns, Change::Unload(event.owner)))
+                }
+                // Told by the process's descriptor.
+                Some(LifecycleKind::Exit) | None => {}
             }
         }
         for ring in &mut self.mappings {
