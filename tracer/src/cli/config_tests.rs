@@ -44,6 +44,8 @@ fn a_plain_command_line_takes_the_defaults() {
         combined: false,
         sample_bytes: None,
         stack_depth: 127,
+        unwind: Unwind::Auto,
+        unwind_memory: 256 << 20,
         max_live: 2_097_152,
     };
     assert_eq!(leaks_of("memlens leaks -p 4242"), expected);
