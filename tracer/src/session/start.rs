@@ -16,6 +16,7 @@ use crate::preflight::{self, Facts};
 use crate::process::command::Running;
 use crate::process::info;
 use crate::report::ProcessState;
+use crate::report::units::counted;
 
 /// A trace that has begun.
 pub struct Ready {
@@ -162,11 +163,11 @@ pub fn attach_details(prober: &Prober, ready: &Ready, tracer: &mut Tracer) -> Ve
         .collect();
     let attached = prober.attached();
     lines.push(format!(
-        "{} probes in {} links, in {} files of {} processes",
-        attached.probes,
-        attached.links,
-        ready.files.len(),
-        ready.images.len()
+        "{} in {} on {}; processes: {}",
+        counted(attached.probes as u64, "probe"),
+        counted(attached.links as u64, "link"),
+        counted(ready.files.len() as u64, "file"),
+        ready.images.len(),
     ));
     let (used, room) = tracer.tables().usage();
     if room.rows > 0 {
