@@ -108,7 +108,7 @@ fn ctrl_c_twice() -> Result<()> {
 /// A second one later leaves at once, in the middle of whatever takes so long.
 #[test]
 fn ctrl_c_again_later() -> Result<()> {
-    let victim = Victim::start(Program::new("many_stacks").command(&["10"])?)?;
+    let mut victim = Victim::start(Program::new("many_stacks").command(&["10"])?)?;
     let mut command = std::process::Command::new(memlens_tests::paths::memlens()?);
     // To take perf events off takes long enough to be interrupted.
     command
@@ -129,6 +129,8 @@ fn ctrl_c_again_later() -> Result<()> {
         "{:?}",
         ended.errors
     );
+    // The target goes on with all that it had before it.
+    victim.run()?;
     ensure!(victim.exit()?.success(), "the target was hurt");
     Ok(())
 }

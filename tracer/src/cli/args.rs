@@ -28,9 +28,10 @@ pub struct Cli {
     /// auto: on a terminal, unless the environment variable NO_COLOR is set.
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
     pub color: Color,
-    /// Say more on standard error: what was probed, timings and memory; -vv also each exec, exit and mapping.
+    /// Say more on standard error: what was probed and, in leaks, timings and memory; -vv also each exec, exit and
+    /// mapping.
     ///
-    /// In text reports of leaks -v also gives every frame a line of its own: without it runs of frames that only
+    /// For leaks and trace. In text reports of leaks -v also gives every frame a line of its own: without it runs of frames that only
     /// allocate, or start a Rust program, are one line, such as "(3 frames of alloc::raw_vec)".
     ///
     /// Example: memlens leaks -v -p 4242
@@ -236,9 +237,9 @@ pub struct LeaksArgs {
     /// Which blocks.
     #[command(flatten)]
     pub sizes: SizeArgs,
-    /// Count only blocks that have lived at least this long, in milliseconds or with a unit.
+    /// Count only blocks that have lived at least this long, such as 30s.
     ///
-    /// Leaves out memory that is about to be released. Holds for the stacks and for --fail-over; the totals and the
+    /// Leaves out memory that is about to be released. A number without a unit is milliseconds. Holds for the stacks and for --fail-over; the totals and the
     /// table of processes still count every age.
     ///
     /// Example: -o 30s
