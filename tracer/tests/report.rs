@@ -82,6 +82,12 @@ fn text_is_as_blessed() {
         "addresses.txt".into(),
         text_of(&sample("inlined_frames"), &plain),
     ));
+    let mut all = options();
+    all.all_frames = true;
+    files.push(("all_frames.txt".into(), text_of(&sample("plumbing"), &all)));
+    let mut again = options();
+    again.known_notes.extend(sample("losses").notes);
+    files.push(("known_notes.txt".into(), text_of(&sample("losses"), &again)));
     let mut coloured = options();
     coloured.colour = true;
     files.push((
@@ -126,7 +132,7 @@ fn every_golden_file_is_used() {
             .trim_end_matches('_');
         let known = names.contains(stem.as_str())
             || names.contains(sample)
-            || ["addresses", "colours"].contains(&sample);
+            || ["addresses", "all_frames", "colours", "known_notes"].contains(&sample);
         assert!(known, "{} belongs to no sample", path.display());
     }
 }
@@ -147,6 +153,20 @@ fn json_is_one_line_of_the_reports_numbers() {
         );
         assert_eq!(value["loss"].as_object().map(|loss| loss.len()), Some(14));
     }
+}
+
+/// A note that was shown before comes back in the last report, and in JSON always.
+#[test]
+fn notes_are_told_at_first_and_at_last() {
+    let mut report = sample("losses");
+    let mut options = options();
+    let has_note = |text: &str| text.contains(&sample("losses").notes[0]);
+    assert!(has_note(&text_of(&report, &options)));
+    options.known_notes.extend(report.notes.iter().cloned());
+    assert!(!has_note(&text_of(&report, &options)));
+    assert!(has_note(&json_of(&report, false)));
+    report.last = true;
+    assert!(has_note(&text_of(&report, &options)));
 }
 
 /// Blocks are there only when asked for.

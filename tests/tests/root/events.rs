@@ -9,7 +9,8 @@ use memlens_tests::{Memlens, Program, Victim, need};
 struct Event {
     tid: u32,
     function: String,
-    size: u64,
+    /// None for a release, whose line has a dash.
+    size: Option<u64>,
     address: String,
     caller: String,
 }
@@ -25,7 +26,9 @@ fn events(lines: &[String], pid: u32) -> Result<Vec<Event>> {
             Ok(Event {
                 tid: columns[2].parse()?,
                 function: columns[3].to_string(),
-                size: columns[4].parse()?,
+                size: (columns[4] != "-")
+                    .then(|| columns[4].parse())
+                    .transpose()?,
                 address: columns[5].to_string(),
                 caller: columns[6..].join(" "),
             })
@@ -50,7 +53,10 @@ fn each_call_is_one_line() -> Result<()> {
     let events = trace_events(&mut victim)?;
     assert_eq!(events.len(), 20);
     for event in &events {
-        assert_eq!((event.function.as_str(), event.size), ("malloc", 30_000));
+        assert_eq!(
+            (event.function.as_str(), event.size),
+            ("malloc", Some(30_000))
+        );
         assert_eq!(event.tid, victim.pid());
         ensure!(
             event.caller.contains("leak_malloc"),
@@ -74,6 +80,15 @@ fn frees_follow_their_allocations() -> Result<()> {
             .collect::<Vec<_>>()
     };
     let (made, freed) = (of("malloc"), of("free"));
+    for event in &events {
+        assert_eq!(
+            event.size.is_none(),
+            event.function == "free",
+            "the size of {} is {:?}",
+            event.function,
+            event.size
+        );
+    }
     assert_eq!((made.len(), freed.len()), (50, 50));
     assert_eq!(made, freed, "the victim frees in the order of making");
     let first_free = events.iter().position(|event| event.function == "free");
@@ -93,7 +108,19 @@ fn trace_ends_with_the_target() -> Result<()> {
     let ended = memlens.wait()?;
     ensure!(ended.status.success(), "{}", ended.status);
     let events = events(&ended.output, pid)?;
-    assert_eq!(events.iter().map(|event| event.size).sum::<u64>(), 30_000);
+    assert_eq!(
+        events.iter().filter_map(|event| event.size).sum::<u64>(),
+        30_000
+    );
+    let told = format!("process {pid} (");
+    ensure!(
+        ended
+            .errors
+            .iter()
+            .any(|line| line.contains(&told) && line.ends_with("has exited")),
+        "no word of the target's end: {:?}",
+        ended.errors
+    );
     Ok(())
 }
 

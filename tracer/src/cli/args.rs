@@ -28,7 +28,11 @@ pub struct Cli {
     /// auto: on a terminal, unless the environment variable NO_COLOR is set.
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
     pub color: Color,
-    /// Say more about what happens, on standard error (-vv: everything).
+    /// Say more on standard error: what was probed and, in leaks, timings and memory; -vv also each exec, exit and
+    /// mapping.
+    ///
+    /// For leaks and trace. In text reports of leaks -v also gives every frame a line of its own: without it runs of frames that only
+    /// allocate, or start a Rust program, are one line, such as "(3 frames of alloc::raw_vec)".
     ///
     /// Example: memlens leaks -v -p 4242
     #[arg(short, long, global = true, action = ArgAction::Count)]
@@ -40,13 +44,16 @@ pub struct Cli {
 pub enum Subcommands {
     /// Show the call stacks that hold the most heap memory.
     ///
-    /// Every INTERVAL, and at Ctrl-C, prints the stacks whose blocks were allocated since the start and are not
-    /// released, with bytes, blocks, growth and age.
+    /// Every INTERVAL, and at the end, prints the stacks whose blocks were allocated since the start and are not
+    /// released, with bytes, blocks, growth and age. Ctrl-C ends the trace with a last report; a second one leaves
+    /// at once.
     #[command(after_help = help::LEAKS_EXAMPLES)]
     Leaks(LeaksArgs),
     /// Print every allocator call: one line each.
     ///
-    /// A line has time, PID, TID, function, size, address and caller. Lost events are counted and reported.
+    /// A line has TIME (seconds since boot, CLOCK_MONOTONIC), PID, TID, FUNCTION, SIZE (bytes asked for; "-" for a
+    /// release), ADDRESS of the block (0x0: the call failed) and CALLER; a realloc also has old=ADDRESS. Lines go to
+    /// standard output. Events that came faster than they were read are counted and said at the end.
     #[command(after_help = help::TRACE_EXAMPLES)]
     Trace(TraceArgs),
     /// Check what works on this machine, and say how to mend the rest.
@@ -104,14 +111,15 @@ pub enum Unwind {
 pub struct ProcessArgs {
     /// Processes to trace, by PID; separate several by commas.
     ///
-    /// All threads are included. Several processes are one trace with a row for each.
+    /// All threads are included, children are not. Several processes are one trace with a row for each.
     ///
     /// Example: -p 4242,4243
     #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = parse_pid)]
     pub pid: Vec<u32>,
     /// Every process of this name.
     ///
-    /// The name is that of the program, as in top.
+    /// The process's name (as `ps -e -o comm` prints it) or the file name of its executable. Processes that are
+    /// started later are not included.
     ///
     /// Example: -n redis-server
     #[arg(short, long)]
@@ -127,7 +135,7 @@ pub struct TargetArgs {
     pub processes: ProcessArgs,
     /// A command to start and to trace from its first instruction; after "--".
     ///
-    /// All its arguments are passed on. Its exit ends the trace.
+    /// All its arguments are passed on. Its exit ends the trace; memlens's exit code does not depend on its own.
     ///
     /// Example: memlens leaks -- ./server --port 80
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
@@ -148,14 +156,15 @@ pub struct IntervalArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Filters")]
 pub struct SizeArgs {
-    /// Leave out blocks smaller than this many bytes.
+    /// Leave out allocations of fewer bytes than this.
     ///
-    /// Blocks that are left out are never stored, so this also makes tracing cheaper.
+    /// They are never stored, so this also makes tracing cheaper. A block's size is not known when it is released, so
+    /// trace prints all releases, and leaks counts those of blocks that were left out as untracked.
     ///
     /// Example: -z 64KiB
     #[arg(short = 'z', long, value_name = "BYTES", value_parser = parse_size)]
     pub min_size: Option<u64>,
-    /// Leave out blocks larger than this many bytes.
+    /// Leave out allocations of more bytes than this.
     ///
     /// Example: -Z 1M
     #[arg(short = 'Z', long, value_name = "BYTES", value_parser = parse_size)]
@@ -191,12 +200,15 @@ pub struct OutputArgs {
     pub json: bool,
     /// Write folded stacks to FILE with every report: the input of flame graph tools.
     ///
-    /// The innermost function comes last; the number is live bytes.
+    /// The innermost function comes last; the number is live bytes. All stacks are in it, whatever --top says. Each
+    /// report replaces the file.
     ///
     /// Example: --folded heap.folded
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub folded: Option<PathBuf>,
     /// Write a flame graph to FILE with every report; the width is live bytes.
+    ///
+    /// All stacks are in it, whatever --top says. Each report replaces the file.
     ///
     /// Example: --svg heap.svg
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -207,7 +219,7 @@ pub struct OutputArgs {
     /// Leave out file names and line numbers.
     #[arg(long)]
     pub no_source: bool,
-    /// Show the address of each frame.
+    /// Show every frame, with its address.
     #[arg(long)]
     pub addresses: bool,
 }
@@ -225,9 +237,10 @@ pub struct LeaksArgs {
     /// Which blocks.
     #[command(flatten)]
     pub sizes: SizeArgs,
-    /// Show only blocks that have lived at least this long, in milliseconds or with a unit.
+    /// Count only blocks that have lived at least this long, such as 30s.
     ///
-    /// Leaves out memory that is about to be released.
+    /// Leaves out memory that is about to be released. A number without a unit is milliseconds. Holds for the stacks and for --fail-over; the totals and the
+    /// table of processes still count every age.
     ///
     /// Example: -o 30s
     #[arg(short, long, value_name = "AGE", value_parser = parse_age, help_heading = "Filters")]
@@ -252,12 +265,14 @@ pub struct LeaksArgs {
     pub show_allocs: bool,
     /// Exit with code 1 if more than this many bytes are live in the last report.
     ///
-    /// Counts what --older, --min-size and --max-size leave.
+    /// Counts what --older, --min-size and --max-size leave, in all stacks, and says so on standard error.
     ///
     /// Example: --older 1m --fail-over 10MiB
     #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Output")]
     pub fail_over: Option<u64>,
-    /// Keep totals per stack only: cheaper, but without ages and addresses.
+    /// Report totals per stack only: quicker reports, but without ages and single blocks.
+    ///
+    /// The traced program pays the same.
     #[arg(long, help_heading = "Cost")]
     pub combined: bool,
     /// Sample: follow about one allocation in every BYTES allocated, and scale up.
@@ -270,7 +285,7 @@ pub struct LeaksArgs {
     /// Frames kept of each stack: 1 to 127.
     #[arg(long, value_name = "N", default_value_t = MAX_STACK_DEPTH, help_heading = "Cost")]
     pub stack_depth: u32,
-    /// How to walk stacks: by unwind tables (auto, dwarf) or by frame pointers alone (fp)
+    /// How to walk stacks: by unwind tables (auto, dwarf) or by frame pointers alone (fp).
     #[arg(
         long,
         value_enum,
@@ -279,7 +294,9 @@ pub struct LeaksArgs {
         help_heading = "Cost"
     )]
     pub unwind: Unwind,
-    /// Most kernel memory for unwind tables, such as 64MiB
+    /// Most kernel memory for unwind tables.
+    ///
+    /// Example: --unwind-memory 64MiB
     #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "256MiB", help_heading = "Cost")]
     pub unwind_memory: u64,
     /// Live blocks followed at most; the report says what did not fit.

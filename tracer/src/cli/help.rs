@@ -31,7 +31,7 @@ INTERVAL and COUNT stand before \"--\": memlens leaks 10 3 -- ./prog";
 pub const TRACE_EXAMPLES: &str = "\
 Examples:
   memlens trace -p 4242                every allocator call of one process
-  memlens trace -p 4242 -z 1MiB        only blocks of at least 1 MiB
+  memlens trace -p 4242 -z 1MiB        allocations of at least 1 MiB, and all releases
   memlens trace -- ./prog > calls.txt  a command from its first instruction";
 
 /// What `memlens doctor --help` ends with.

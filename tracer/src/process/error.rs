@@ -13,7 +13,10 @@ pub enum ProcessError {
         pid: u32,
     },
     /// The kernel refused the read.
-    #[error("no permission to read {path}: run as root, or with CAP_SYS_PTRACE")]
+    #[error(
+        "no permission to read {path}: {}",
+        remedy("run as root, or with CAP_SYS_PTRACE")
+    )]
     Denied {
         /// What was read.
         path: PathBuf,
@@ -34,6 +37,21 @@ pub enum ProcessError {
         /// The part that was not understood.
         what: String,
     },
+}
+
+/// What helps where the kernel refuses to show a process: `to_a_user`, unless root already asked.
+pub(super) fn remedy(to_a_user: &'static str) -> &'static str {
+    remedy_for(nix::unistd::geteuid().is_root(), to_a_user)
+}
+
+fn remedy_for(root: bool, to_a_user: &'static str) -> &'static str {
+    match root {
+        false => to_a_user,
+        true => {
+            "the kernel or a security module forbids it even to root (a container without CAP_SYS_PTRACE, \
+             SELinux, AppArmor, Yama); trace from the host, or another process"
+        }
+    }
 }
 
 impl ProcessError {
@@ -80,4 +98,20 @@ impl ProcessError {
 pub(super) fn read(pid: u32, name: &str) -> Result<Vec<u8>, ProcessError> {
     let path = PathBuf::from(format!("/proc/{pid}/{name}"));
     std::fs::read(&path).map_err(|error| ProcessError::from_io(pid, &path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_not_told_to_become_root() {
+        let advice = "run as root";
+        assert_eq!(remedy_for(false, advice), advice);
+        let told = remedy_for(true, advice);
+        assert!(
+            !told.contains(advice) && told.contains("even to root"),
+            "{told}"
+        );
+    }
 }

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::error::remedy;
 use super::maps::MappedFile;
 
 /// Why a mapped file could not be opened.
@@ -21,7 +22,8 @@ pub enum FileError {
     },
     /// The kernel refused it.
     #[error(
-        "no permission to open {path}: run as root, or with CAP_SYS_ADMIN (for /proc/PID/map_files) and CAP_SYS_PTRACE"
+        "no permission to open {path}: {}",
+        remedy("run as root, or with CAP_SYS_ADMIN (for /proc/PID/map_files) and CAP_SYS_PTRACE")
     )]
     Denied {
         /// What was opened.
@@ -188,10 +190,10 @@ mod tests {
     fn by_name_only_the_same_inode_will_do() {
         let pid = std::process::id();
         let mut file = own_file("libc.so");
-        open_by_name(pid, &file, &format!("/proc/{pid}/root")).expect("the same inode");
+        open_by_name(pid, &file, "/").expect("the same inode");
         file.id.inode += 1;
         assert!(matches!(
-            open_by_name(pid, &file, &format!("/proc/{pid}/root")),
+            open_by_name(pid, &file, "/"),
             Err(FileError::Replaced { .. })
         ));
     }
@@ -213,7 +215,7 @@ mod tests {
         let mut file = own_file("libc.so");
         file.path = "/dev/null".into();
         assert!(matches!(
-            open_by_name(std::process::id(), &file, "/proc/self/root"),
+            open_by_name(std::process::id(), &file, "/"),
             Err(FileError::NotRegular { .. })
         ));
     }

@@ -38,7 +38,7 @@ pub enum Untraceable {
     #[error("no such process (list them with `ps -e`)")]
     NoSuchProcess,
     /// It has no user-space memory.
-    #[error("it is a kernel thread, which has no heap (see `memlens kernel`)")]
+    #[error("it is a kernel thread, which has no heap")]
     KernelThread,
     /// It is a 32-bit program.
     #[error("it is a 32-bit process, and memlens traces 64-bit x86 processes only")]

@@ -9,16 +9,16 @@ use thiserror::Error;
 
 /// A file that could not be written: which, why, and what to do about it.
 #[derive(Debug, Error)]
-#[error("cannot write {}: {}{}", .path.display(), cause(.source), remedy(.source))]
+#[error("cannot write {}: {}{}", .path.display(), words(.cause), remedy(.cause))]
 pub struct WriteFileError {
     /// The file that was asked for.
     pub path: PathBuf,
-    /// What the system said.
-    pub source: io::Error,
+    /// What the system said. It is all in the sentence, so it is no source besides.
+    pub cause: io::Error,
 }
 
-/// What the system said, without the number that it goes by.
-fn cause(error: &io::Error) -> String {
+/// What the system said, without the number that it goes by and the temporary name that the user did not choose.
+fn words(error: &io::Error) -> String {
     let text = error.to_string();
     let end = text.find(" (os error").unwrap_or(text.len());
     let mut letters = text[..end].chars();
@@ -61,9 +61,9 @@ pub fn write_file(
         }
         Err(error) => Err(error),
     };
-    written.map_err(|source| WriteFileError {
+    written.map_err(|cause| WriteFileError {
         path: path.to_owned(),
-        source,
+        cause,
     })
 }
 
@@ -78,12 +78,11 @@ pub fn check(path: &Path) -> Result<(), WriteFileError> {
         _ => tempfile::Builder::new()
             .prefix(".memlens-")
             .tempfile_in(folder_of(path))
-            .map(drop)
-            .map_err(without_path),
+            .map(drop),
     };
-    possible.map_err(|source| WriteFileError {
+    possible.map_err(|cause| WriteFileError {
         path: path.to_owned(),
-        source,
+        cause,
     })
 }
 
@@ -103,8 +102,7 @@ fn replace(
     let temporary = tempfile::Builder::new()
         .prefix(".memlens-")
         .permissions(permissions)
-        .tempfile_in(folder_of(target))
-        .map_err(without_path)?;
+        .tempfile_in(folder_of(target))?;
     let mut out = BufWriter::new(temporary.as_file());
     fill(&mut out)?;
     out.flush()?;
@@ -113,15 +111,6 @@ fn replace(
     temporary.as_file().sync_all()?;
     temporary.persist(target).map_err(|error| error.error)?;
     Ok(())
-}
-
-/// The bare system error: tempfile adds the temporary name, which the user did not choose.
-fn without_path(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(std::error::Error::source);
-    let bare = inner
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .and_then(io::Error::raw_os_error);
-    bare.map_or(error, io::Error::from_raw_os_error)
 }
 
 fn directly(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
@@ -203,7 +192,7 @@ mod tests {
         write_file(Path::new("/dev/null"), |out| out.write_all(b"gone")).expect("written");
         let error = write_file(Path::new("/dev/full"), |out| out.write_all(b"x"))
             .expect_err("a full device");
-        assert_eq!(error.source.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(error.cause.kind(), io::ErrorKind::StorageFull);
         assert!(Path::new("/dev/full").exists() && !Path::new("/dev/full").is_file());
     }
 

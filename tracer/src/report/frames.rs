@@ -6,6 +6,7 @@ use super::StackRow;
 use super::elide;
 use super::line::{Line, Writer};
 use super::names;
+use super::plumbing::{self, Part};
 use super::text::TextOptions;
 use crate::symbolize::Frame;
 
@@ -55,6 +56,16 @@ impl Row {
         }
     }
 
+    /// Several frames in one line, all of it faint.
+    fn run(frames: usize, of: &str) -> Self {
+        Self {
+            address: None,
+            name: String::new(),
+            suffix: format!("({frames} frames of {})", names::clean(of)),
+            place: String::new(),
+        }
+    }
+
     fn name_columns(&self) -> usize {
         elide::columns(&self.name) + elide::columns(&self.suffix)
     }
@@ -66,10 +77,18 @@ pub fn write(
     stack: &StackRow,
     options: &TextOptions,
 ) -> io::Result<()> {
-    let rows: Vec<Row> = stack
-        .frames
+    // Who wants addresses wants those of all frames.
+    let parts = if options.all_frames || options.addresses {
+        (0..stack.frames.len()).map(Part::Frame).collect()
+    } else {
+        plumbing::parts(&stack.frames)
+    };
+    let rows: Vec<Row> = parts
         .iter()
-        .map(|frame| Row::of(frame, options))
+        .map(|part| match part {
+            Part::Frame(index) => Row::of(&stack.frames[*index], options),
+            Part::Run { frames, of } => Row::run(*frames, of),
+        })
         .collect();
     let before = INDENT + if options.addresses { 18 + GAP } else { 0 };
     let room = options
@@ -132,6 +151,7 @@ fn named(line: Line, row: &Row, room: usize) -> Line {
 /// "file:line", where debug information tells it.
 fn source(frame: &Frame) -> Option<String> {
     let file = frame.file.as_ref()?.to_string_lossy();
+    let file = names::short_source(&file);
     let file = names::clean(&file);
     Some(match frame.line {
         Some(line) => format!("{file}:{line}"),

@@ -11,7 +11,7 @@ use tracer_common::loss::Loss;
 
 use super::loss;
 use super::text::state_name;
-use super::{BlockRow, CommandExit, ProcessRow, Report, StackRow};
+use super::{BlockFilter, BlockRow, CommandExit, ProcessRow, Report, StackRow};
 use crate::symbolize::Frame;
 
 /// Name and version of the form; the number changes when a reader could break.
@@ -43,6 +43,7 @@ struct WireReport<'a> {
     #[serde(serialize_with = "all_counters")]
     loss: &'a BTreeMap<&'static str, u64>,
     notes: Vec<String>,
+    filter: WireFilter,
     sampling: Option<WireSampling>,
     totals: WireTotals,
     processes: Vec<WireProcess<'a>>,
@@ -50,6 +51,13 @@ struct WireReport<'a> {
     stacks_live_bytes: u64,
     stacks: Vec<WireStack<'a>>,
     command_exit: Option<WireExit>,
+}
+
+#[derive(Serialize)]
+struct WireFilter {
+    older_ms: Option<u64>,
+    min_size: Option<u64>,
+    max_size: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -151,6 +159,7 @@ impl<'a> WireReport<'a> {
             complete: report.complete(),
             loss: &report.loss,
             notes: loss_sentences.chain(report.notes.iter().cloned()).collect(),
+            filter: WireFilter::of(&report.filter),
             sampling: report.sampling.map(|sampling| WireSampling {
                 interval_bytes: sampling.interval_bytes,
                 live_samples: sampling.live_samples,
@@ -170,6 +179,16 @@ impl<'a> WireReport<'a> {
                 CommandExit::Signal(number) => WireExit::Signal(number),
             }),
         })
+    }
+}
+
+impl WireFilter {
+    fn of(filter: &BlockFilter) -> Self {
+        Self {
+            older_ms: (!filter.older.is_zero()).then(|| millis(filter.older)),
+            min_size: (filter.min_size > 0).then_some(filter.min_size),
+            max_size: (filter.max_size < u64::MAX).then_some(filter.max_size),
+        }
     }
 }
 

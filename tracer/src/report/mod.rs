@@ -2,6 +2,7 @@
 
 mod elide;
 pub mod file;
+mod filter;
 pub mod folded;
 mod frames;
 pub mod json;
@@ -9,6 +10,7 @@ mod line;
 pub mod loss;
 mod names;
 pub mod parse;
+mod plumbing;
 pub mod svg;
 mod table;
 pub mod text;
@@ -21,6 +23,8 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 
 use crate::symbolize::Frame;
+
+pub use filter::BlockFilter;
 
 /// What a trace knows at one moment.
 #[derive(Clone, Debug)]
@@ -35,6 +39,8 @@ pub struct Report {
     pub loss: BTreeMap<&'static str, u64>,
     /// Sentences about what the numbers do not cover, already in plain words.
     pub notes: Vec<String>,
+    /// Which blocks count.
+    pub filter: BlockFilter,
     /// Set when the numbers are estimates from a sample.
     pub sampling: Option<Sampling>,
     /// One row per traced process, largest first.

@@ -1,5 +1,6 @@
 //! The report as text: for a person, in a terminal or a log.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use jiff::tz::TimeZone;
@@ -24,6 +25,10 @@ pub struct TextOptions {
     pub addresses: bool,
     /// Whether to show the blocks of each stack, if the report has them.
     pub show_blocks: bool,
+    /// Whether every frame has its line, also those that only allocate and those of a runtime.
+    pub all_frames: bool,
+    /// Notes that were shown before; the last report shows them once more.
+    pub known_notes: BTreeSet<String>,
     /// The time zone of the time in the first line.
     pub time_zone: TimeZone,
 }
@@ -36,6 +41,8 @@ impl Default for TextOptions {
             source: true,
             addresses: false,
             show_blocks: false,
+            all_frames: false,
+            known_notes: BTreeSet::new(),
             time_zone: TimeZone::system(),
         }
     }
@@ -49,6 +56,7 @@ pub fn write(report: &Report, options: &TextOptions, out: &mut impl Write) -> io
     let mut out = Writer::new(out, options.width, options.colour);
     heading(&mut out, report, options)?;
     totals(&mut out, report)?;
+    filtered(&mut out, report)?;
     if table::is_wanted(&report.processes) {
         out.blank()?;
         table::write(&mut out, &report.processes)?;
@@ -63,7 +71,7 @@ pub fn write(report: &Report, options: &TextOptions, out: &mut impl Write) -> io
         out.blank()?;
     }
     stacks_left_out(&mut out, report)?;
-    closing(&mut out, report)?;
+    closing(&mut out, report, options)?;
     if !report.last {
         out.blank()?;
     }
@@ -109,7 +117,7 @@ fn totals(out: &mut Writer<'_, impl Write>, report: &Report) -> io::Result<()> {
     let blocks = format!("in {}", counted(report.live_count(), "block"));
     let stacks = format!("on {}", counted(report.stacks_total as u64, "stack"));
     let mut parts = vec![live.plain(&exact)];
-    if report.stacks_total > 0 {
+    if report.stacks_total > 0 && report.filter.age().is_none() {
         parts.extend([Line::of(&blocks), Line::of(&stacks).plain(comma)]);
     } else {
         parts.push(Line::of(&blocks).plain(comma));
@@ -118,7 +126,7 @@ fn totals(out: &mut Writer<'_, impl Write>, report: &Report) -> io::Result<()> {
     out.flow(parts, 2)?;
     let flow = |verb: &str, size: u64, blocks: u64| {
         Line::of(&format!(
-            "{verb} {} in {}",
+            "{verb} {about}{} in {}",
             bytes(size),
             counted(blocks, "block")
         ))
@@ -138,6 +146,22 @@ fn totals(out: &mut Writer<'_, impl Write>, report: &Report) -> io::Result<()> {
         ],
         2,
     )
+}
+
+/// Which blocks count, where not all do.
+fn filtered(out: &mut Writer<'_, impl Write>, report: &Report) -> io::Result<()> {
+    if let Some(sizes) = report.filter.sizes() {
+        out.sentence(Line::default(), &format!("only blocks {sizes}"), 2)?;
+    }
+    if let Some(age) = report.filter.age() {
+        let text = format!(
+            "only blocks {age} in the stacks, {} on {}; the totals count every age",
+            bytes(report.stacks_live_bytes),
+            counted(report.stacks_total as u64, "stack")
+        );
+        out.sentence(Line::default(), &text, 2)?;
+    }
+    Ok(())
 }
 
 /// The change of the live total; `None` in the first report.
@@ -172,8 +196,12 @@ fn stack_head(
         });
     let mut parts = vec![held];
     parts.extend(stack.growth_bytes.map(changed));
-    let share = share(stack.live_bytes, report.live_bytes());
-    parts.push(Line::of(&format!("{share} of live")));
+    let (whole, of) = match report.filter.age() {
+        None => (report.live_bytes(), "live"),
+        Some(_) => (report.stacks_live_bytes, "these"),
+    };
+    let share = share(stack.live_bytes, whole);
+    parts.push(Line::of(&format!("{share} of {of}")));
     if let Some(age) = stack.oldest_age {
         parts.push(Line::of(&format!("oldest {}", duration(age))));
     }
@@ -245,7 +273,11 @@ fn stacks_left_out(out: &mut Writer<'_, impl Write>, report: &Report) -> io::Res
 }
 
 /// Whether the numbers can be trusted, and what they do not cover.
-fn closing(out: &mut Writer<'_, impl Write>, report: &Report) -> io::Result<()> {
+fn closing(
+    out: &mut Writer<'_, impl Write>,
+    report: &Report,
+    options: &TextOptions,
+) -> io::Result<()> {
     let told = sentences(&report.loss);
     let with = |severity: Severity| told.iter().filter(move |s| s.severity == severity);
     let sampled = report.sampling.is_some();
@@ -281,7 +313,8 @@ fn closing(out: &mut Writer<'_, impl Write>, report: &Report) -> io::Result<()> 
     for sentence in with(Severity::Coverage) {
         out.sentence(Line::default().strong("note:"), &sentence.text, 2)?;
     }
-    for note in &report.notes {
+    let is_due = |note: &&String| report.last || !options.known_notes.contains(*note);
+    for note in report.notes.iter().filter(is_due) {
         out.sentence(Line::default().strong("note:"), note, 2)?;
     }
     if let Some(sampling) = report.sampling {

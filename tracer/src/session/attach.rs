@@ -91,18 +91,6 @@ pub enum AttachError {
 pub struct Placed {
     /// Files that got probes.
     pub files: Vec<Rc<ProbedFile>>,
-    /// Probes and links.
-    pub attached: Attached,
-}
-
-impl Placed {
-    /// Functions that got probes.
-    pub fn functions(&self) -> usize {
-        self.files
-            .iter()
-            .map(|file| file.plan.functions.len())
-            .sum()
-    }
 }
 
 /// Reads files, plans their probes and places them.
@@ -115,7 +103,8 @@ pub struct Prober {
     hooked: HashSet<(u32, FileKey)>,
     /// Whether stacks are kept, for which the loader is probed.
     hooks_loader: bool,
-    functions: Vec<String>,
+    attached: Attached,
+    functions: Vec<(String, Class)>,
     left_out: Vec<(PathBuf, LeftOut)>,
 }
 
@@ -132,6 +121,7 @@ impl Prober {
             placed: HashSet::new(),
             hooked: HashSet::new(),
             hooks_loader: !callers_of_frees,
+            attached: Attached::default(),
             functions: Vec::new(),
             left_out: Vec::new(),
         }
@@ -141,7 +131,18 @@ impl Prober {
     pub fn function(&self, number: u32) -> &str {
         self.functions
             .get(number as usize)
-            .map_or("?", String::as_str)
+            .map_or("?", |(name, _)| name)
+    }
+
+    /// Whether a traced function only releases.
+    pub fn releases(&self, number: u32) -> bool {
+        let known = self.functions.get(number as usize);
+        known.is_some_and(|(_, class)| *class == Class::Free)
+    }
+
+    /// Everything that was placed so far.
+    pub fn attached(&self) -> Attached {
+        self.attached
     }
 
     /// Functions that allocate or release and are not traced, with the file and the reason.
@@ -285,7 +286,7 @@ impl Prober {
         }
         let (links, ebpf) = tracer.links();
         match links.attach(ebpf, pid, &opened.path, &probes(&file)) {
-            Ok(attached) => placed.attached += attached,
+            Ok(attached) => self.attached += attached,
             Err(error) => {
                 self.placed.remove(&(pid, key));
                 // A refusal because the process has just ended is told as such.
@@ -385,8 +386,11 @@ impl Prober {
             return Err(self.no_allocator(path.display().to_string()));
         }
         let first_function = self.functions.len() as u32;
-        self.functions
-            .extend(plan.functions.iter().map(|function| function.name.clone()));
+        self.functions.extend(
+            plan.functions
+                .iter()
+                .map(|function| (function.name.clone(), function.call.class)),
+        );
         Ok(Some(ProbedFile {
             path: path.to_owned(),
             plan,
@@ -474,10 +478,13 @@ fn add_probes(probes: &mut Vec<Probe>, number: u32, function: &PlannedFunction) 
     }
 }
 
-/// How many of a plan's functions are probed at an instruction that is single-stepped.
+/// Whether a function is probed at an instruction that the kernel single-steps; it does so with every `ret`.
+pub fn is_slow(function: &PlannedFunction) -> bool {
+    function.site.speed == Speed::Slow || matches!(function.ending, Ending::RetInstructions(_))
+}
+
+/// How many of a plan's functions are slow.
 pub fn slow_functions(plan: &Plan) -> usize {
-    let is_slow = |function: &&PlannedFunction| {
-        function.site.speed == Speed::Slow || matches!(function.ending, Ending::RetInstructions(_))
-    };
-    plan.functions.iter().filter(is_slow).count()
+    let functions = plan.functions.iter();
+    functions.filter(|function| is_slow(function)).count()
 }

@@ -4,12 +4,11 @@ use std::io::{self, Write};
 
 use anyhow::Result;
 
-use super::attach::{AttachError, ProbedFile, Prober};
+use super::attach::{AttachError, ProbedFile, Prober, is_slow};
 use super::output::reader;
 use super::target::{self, Chosen};
 use crate::attach::allocator::AllocatorKind;
 use crate::attach::plan::{Ending, PlannedFunction};
-use crate::attach::sites;
 use crate::cli::{DoctorConfig, Invocation, Target};
 use crate::doctor::{
     AllocatorRow, Diagnosis, LeftOutRow, ProbeRow, ProbeTable, Speed, UntraceableRow,
@@ -137,15 +136,24 @@ fn probe(file: &ProbedFile, function: &PlannedFunction) -> ProbeRow {
         offset: function.entry,
         from_entry: function.site.offset,
         instruction: function.site.instruction.clone(),
-        speed: match function.site.speed {
-            sites::Speed::Fast => Speed::Fast,
-            sites::Speed::Slow => Speed::Slow,
+        speed: if is_slow(function) {
+            Speed::Slow
+        } else {
+            Speed::Fast
         },
         ending: match &function.ending {
             Ending::None => "not needed".to_owned(),
             Ending::Trampoline => "return probe".to_owned(),
             Ending::RetInstructions(places) => format!("{} ret instructions", places.len()),
         },
-        why: function.site.why.clone(),
+        why: match &function.ending {
+            Ending::RetInstructions(_) => {
+                format!(
+                    "{}; a ret is single-stepped, which is slow",
+                    function.site.why
+                )
+            }
+            _ => function.site.why.clone(),
+        },
     }
 }

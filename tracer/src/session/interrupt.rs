@@ -1,6 +1,7 @@
 //! Ctrl-C: the first asks for the last report, the second leaves at once.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
@@ -10,6 +11,10 @@ use crate::cli::EXIT_FAILED;
 
 /// Signals that end a trace.
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+
+/// Signals so close to the first count as the same wish: `timeout` sends one to its child and one to its group, and a
+/// terminal and a script may both pass one on.
+const SAME_WISH: Duration = Duration::from_millis(300);
 
 /// Tells whether the user wants the trace to end.
 #[derive(Clone)]
@@ -45,13 +50,64 @@ impl Interrupt {
 }
 
 fn wait(signals: &SigSet, sender: &watch::Sender<bool>) {
+    let mut wishes = Wishes::default();
     loop {
         let Ok(_) = signals.wait() else { return };
-        if sender.send_replace(true) {
-            eprintln!(
-                "memlens: interrupted twice: left without the last report; all probes are off"
-            );
-            std::process::exit(i32::from(EXIT_FAILED));
+        match wishes.add(Instant::now()) {
+            Wish::End => drop(sender.send_replace(true)),
+            Wish::Same => {}
+            Wish::Leave => {
+                eprintln!("memlens: interrupted twice: left at once; no probe stays behind");
+                std::process::exit(i32::from(EXIT_FAILED));
+            }
         }
+    }
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// The last report.
+    End,
+    /// Nothing new.
+    Same,
+    /// To leave without waiting for anything.
+    Leave,
+}
+
+/// The signals so far.
+#[derive(Default)]
+struct Wishes {
+    first: Option<Instant>,
+}
+
+impl Wishes {
+    /// What the signal of this moment asks for.
+    fn add(&mut self, now: Instant) -> Wish {
+        match self.first {
+            None => {
+                self.first = Some(now);
+                Wish::End
+            }
+            Some(first) if now.duration_since(first) < SAME_WISH => Wish::Same,
+            Some(_) => Wish::Leave,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_signals_at_once_are_one_wish() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut wishes = Wishes::default();
+        assert_eq!(wishes.add(start), Wish::End);
+        assert_eq!(wishes.add(after(1)), Wish::Same);
+        assert_eq!(wishes.add(after(299)), Wish::Same);
+        assert_eq!(wishes.add(after(300)), Wish::Leave);
+        assert_eq!(wishes.add(after(5_000)), Wish::Leave);
     }
 }

@@ -3,6 +3,7 @@
 mod attach;
 pub mod demo;
 mod diagnose;
+mod error;
 mod floor;
 mod interrupt;
 mod leaks;
@@ -25,12 +26,12 @@ pub use attach::{ProbedFile, Prober};
 pub fn run(invocation: Invocation) -> u8 {
     let outcome = match &invocation.command {
         Command::Leaks(config) => leaks::run(&invocation, config),
-        Command::Trace(config) => trace::run(config),
+        Command::Trace(config) => trace::run(&invocation, config),
         Command::Doctor(config) => diagnose::run(&invocation, config),
         Command::Demo(config) => demo::run(&invocation, config),
     };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("memlens: {error:#}");
+    outcome.unwrap_or_else(|failure| {
+        eprintln!("memlens: {}", error::one_line(&failure));
         EXIT_FAILED
     })
 }

@@ -1,10 +1,13 @@
 //! Writing reports where the user wants them.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 use anyhow::Result;
 
-use crate::cli::{Color, Output};
+use crate::cli::{Invocation, Output};
+use crate::report::file::WriteFileError;
 use crate::report::{Report, file, folded, json, svg, text};
 
 /// Where reports go, and in which dress.
@@ -12,6 +15,11 @@ pub struct Printer<'a> {
     output: &'a Output,
     colour: bool,
     blocks: bool,
+    all_frames: bool,
+    /// Notes that were printed.
+    known_notes: BTreeSet<String>,
+    /// Failures to write files that were told.
+    known_failures: BTreeSet<String>,
 }
 
 /// Whether the reader of standard output is still there.
@@ -25,16 +33,19 @@ pub enum Reader {
 
 impl<'a> Printer<'a> {
     /// A printer; `blocks` lists the live blocks of each stack.
-    pub fn new(output: &'a Output, color: Color, blocks: bool) -> Self {
+    pub fn new(output: &'a Output, invocation: &Invocation, blocks: bool) -> Self {
         Self {
             output,
-            colour: color.for_stdout(),
+            colour: invocation.color.for_stdout(),
             blocks,
+            all_frames: invocation.verbose > 0,
+            known_notes: BTreeSet::new(),
+            known_failures: BTreeSet::new(),
         }
     }
 
     /// Prints one report on standard output.
-    pub fn print(&self, report: &Report) -> Result<Reader> {
+    pub fn print(&mut self, report: &Report) -> Result<Reader> {
         let mut out = io::BufWriter::new(io::stdout().lock());
         let written = if self.output.json {
             json::write(
@@ -47,7 +58,9 @@ impl<'a> Printer<'a> {
         } else {
             text::write(report, &self.text_options(), &mut out).and_then(|()| writeln!(out))
         };
-        reader(written.and_then(|()| out.flush()))
+        let written = written.and_then(|()| out.flush());
+        self.known_notes.extend(report.notes.iter().cloned());
+        reader(written)
     }
 
     /// Whether a file wants all stacks.
@@ -66,22 +79,29 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
-    /// Writes the files; the report must hold all stacks.
-    pub fn write_files(&self, report: &Report) -> Result<()> {
-        let mut failed = None;
-        if let Some(path) = &self.output.folded {
-            failed = file::write_file(path, |mut out| folded::write(report, &mut out)).err();
+    /// Writes the files; the report must hold all stacks. Only the last report's failure is one of the trace; those of
+    /// earlier reports are told on standard error, each once.
+    pub fn write_files(&mut self, report: &Report) -> Result<()> {
+        let output = self.output;
+        let folded =
+            |path: &Path| file::write_file(path, |mut out| folded::write(report, &mut out));
+        let svg = |path: &Path| file::write_file(path, |mut out| svg::write(report, &mut out));
+        let written = [
+            output.folded.as_deref().map(folded),
+            output.svg.as_deref().map(svg),
+        ];
+        let mut failures: Vec<WriteFileError> = written
+            .into_iter()
+            .flatten()
+            .filter_map(Result::err)
+            .collect();
+        let fatal = if report.last { failures.pop() } else { None };
+        for failure in &failures {
+            if report.last || self.known_failures.insert(failure.to_string()) {
+                eprintln!("memlens: {failure}");
+            }
         }
-        if let Some(path) = &self.output.svg
-            && let Err(error) = file::write_file(path, |mut out| svg::write(report, &mut out))
-            && let Some(first) = failed.replace(error)
-        {
-            eprintln!("memlens: {first}");
-        }
-        match failed {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
-        }
+        fatal.map_or(Ok(()), |failure| Err(failure.into()))
     }
 
     fn text_options(&self) -> text::TextOptions {
@@ -94,6 +114,8 @@ impl<'a> Printer<'a> {
             source: self.output.source,
             addresses: self.output.addresses,
             show_blocks: self.blocks,
+            all_frames: self.all_frames,
+            known_notes: self.known_notes.clone(),
             ..text::TextOptions::default()
         }
     }

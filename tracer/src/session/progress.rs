@@ -1,66 +1,145 @@
 //! What standard error says of slow steps: a spinner on a terminal while they last, and with `-v` how long they took.
 
+use std::io::{self, IsTerminal, Write};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A slow step; the line goes away with it.
-pub struct Step(ProgressBar);
+/// Steps that are over by then are not shown.
+const SHOWN_AFTER: Duration = Duration::from_millis(300);
+/// Time between two pictures of the spinner.
+const TICK: Duration = Duration::from_millis(150);
+
+/// A slow step. When it is dropped its line is gone from the terminal, before anything else is written.
+pub struct Step {
+    /// Tells the thread how far the step is; closed at its end.
+    messages: Option<Sender<String>>,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl Step {
     /// Begins a step. The line appears only if the step takes a while.
-    pub fn new(what: &'static str) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-            bar.set_style(style);
+    pub fn new(what: &str) -> Self {
+        if !io::stderr().is_terminal() {
+            return Self {
+                messages: None,
+                thread: None,
+            };
         }
-        bar.set_message(what);
-        bar.enable_steady_tick(Duration::from_millis(150));
-        Self(bar)
+        let (sender, receiver) = mpsc::channel();
+        let mut message = what.to_owned();
+        let spinner = thread::Builder::new().name("spinner".into());
+        let thread = spinner.spawn(move || {
+            let shown = Instant::now() + SHOWN_AFTER;
+            let mut bar = None;
+            loop {
+                let wait = match &bar {
+                    None => shown.saturating_duration_since(Instant::now()),
+                    Some(_) => TICK,
+                };
+                match receiver.recv_timeout(wait) {
+                    Ok(next) => message = next,
+                    Err(RecvTimeoutError::Timeout) => draw(&mut bar, &message),
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+            if let Some(bar) = bar {
+                bar.finish_and_clear();
+            }
+        });
+        Self {
+            messages: Some(sender),
+            thread: thread.ok(),
+        }
     }
 
     /// Says how far it is.
     pub fn at(&self, what: String) {
-        self.0.set_message(what);
+        if let Some(messages) = &self.messages {
+            // Without the thread nothing is shown.
+            let _ = messages.send(what);
+        }
     }
 }
 
 impl Drop for Step {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
-
-/// With `-v`, how long the steps of a trace took: one line each.
-#[derive(Clone, Copy, Debug)]
-pub struct Timings {
-    wanted: bool,
-}
-
-impl Timings {
-    /// Says something from one `-v` on.
-    pub fn new(verbose: u8) -> Self {
-        Self {
-            wanted: verbose > 0,
+        self.messages = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
+}
 
-    /// Says how long `what` took that began at `since`.
-    pub fn say(self, what: &str, since: Instant) {
-        if self.wanted {
+/// The next picture of the spinner; the first one takes the line for itself.
+fn draw(bar: &mut Option<ProgressBar>, message: &str) {
+    let bar = bar.get_or_insert_with(|| {
+        clear_echo();
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+            bar.set_style(style);
+        }
+        bar
+    });
+    if bar.message() != message {
+        bar.set_message(message.to_owned());
+    }
+    bar.tick();
+}
+
+/// Clears the line that the cursor is in: after a Ctrl-C the terminal has "^C" in it.
+pub fn clear_echo() {
+    let mut stderr = io::stderr();
+    if stderr.is_terminal() {
+        // A terminal that is gone has no line to clear.
+        let _ = stderr.write_all(b"\r\x1b[2K");
+    }
+}
+
+/// What `-v` and `-vv` add on standard error.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    level: u8,
+}
+
+impl Log {
+    /// `-v` is level 1, `-vv` level 2.
+    pub fn new(level: u8) -> Self {
+        Self { level }
+    }
+
+    /// With `-v`, how long `what` took that began at `since`.
+    pub fn timing(self, what: &str, since: Instant) {
+        if self.level > 0 {
             eprintln!("memlens: {what} took {:.1} ms", milliseconds(since));
         }
     }
 
-    /// The same for a report, with the memory that memlens itself has by then.
+    /// With `-v`, how long a report took, and the memory that memlens itself has by then.
     pub fn report(self, since: Instant) {
-        if self.wanted {
+        if self.level > 0 {
             let took = milliseconds(since);
             let resident = resident_kib().map_or_else(
                 || "unknown".to_owned(),
                 |kib| format!("{:.1} MiB", kib as f64 / 1024.0),
             );
             eprintln!("memlens: report took {took:.1} ms, resident {resident}");
+        }
+    }
+
+    /// With `-v`, lines about what was set up.
+    pub fn details(self, lines: impl FnOnce() -> Vec<String>) {
+        if self.level > 0 {
+            lines().iter().for_each(|line| eprintln!("memlens: {line}"));
+        }
+    }
+
+    /// With `-vv`, something that happened to a process.
+    pub fn event(self, line: impl FnOnce() -> String) {
+        if self.level > 1 {
+            eprintln!("memlens: {}", line());
         }
     }
 }

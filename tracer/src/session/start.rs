@@ -1,9 +1,13 @@
 //! How every trace begins: processes registered, probes placed, counting switched on, the command released.
 
+use std::rc::Rc;
+use std::time::Duration;
+
 use anyhow::Result;
 use nix::time::{ClockId, clock_gettime};
 
-use super::attach::{Placed, Prober, slow_functions};
+use super::attach::{ProbedFile, Prober, slow_functions};
+use super::error;
 use super::target::Targets;
 use super::unwind::Unwinder;
 use super::watch::{Image, Watcher};
@@ -11,11 +15,14 @@ use crate::bpf::{Method, Tracer};
 use crate::preflight::{self, Facts};
 use crate::process::command::Running;
 use crate::process::info;
+use crate::report::units::counted;
 
 /// A trace that has begun.
 pub struct Ready {
     /// What is traced.
     pub images: Vec<Image>,
+    /// The files that got probes, each once.
+    pub files: Vec<Rc<ProbedFile>>,
     /// The command, running.
     pub command: Option<Running>,
     /// What is traced, in words.
@@ -47,7 +54,7 @@ pub fn begin(
     targets: Targets,
 ) -> Result<Ready> {
     let mut images = Vec::new();
-    let mut all = Placed::default();
+    let mut files: Vec<Rc<ProbedFile>> = Vec::new();
     let mut failure = None;
     for process in &targets.processes {
         let placed = match &targets.command {
@@ -56,8 +63,12 @@ pub fn begin(
         };
         match placed.map(|placed| (placed, watcher.add(process.pid))) {
             Ok((placed, Ok(()))) => {
-                all.attached += placed.attached;
-                all.files.extend(placed.files);
+                for file in placed.files {
+                    // One file in several processes is planned once.
+                    if !files.iter().any(|known| Rc::ptr_eq(known, &file)) {
+                        files.push(file);
+                    }
+                }
                 let owner = tracer.add_process(process.pid)?;
                 images.push(Image::new(owner, process.comm.clone()));
             }
@@ -67,7 +78,11 @@ pub fn begin(
             Err(error) => {
                 let error = gone(process.pid).unwrap_or_else(|| error.into());
                 if targets.processes.len() > 1 {
-                    eprintln!("memlens: process {} is left out: {error}", process.pid);
+                    eprintln!(
+                        "memlens: process {} is left out: {}",
+                        process.pid,
+                        error::one_line(&error)
+                    );
                 }
                 failure = Some(error);
             }
@@ -89,9 +104,10 @@ pub fn begin(
         Some((stopped, _)) => Some(stopped.release()?),
         None => None,
     };
-    let summary = summary(&images, &all);
+    let summary = summary(&images, &files);
     Ok(Ready {
         images,
+        files,
         command,
         summary,
     })
@@ -106,33 +122,71 @@ fn gone(pid: u32) -> Option<anyhow::Error> {
     ))
 }
 
-fn summary(images: &[Image], placed: &Placed) -> String {
+fn summary(images: &[Image], probed: &[Rc<ProbedFile>]) -> String {
     let who = match images {
         [image] => format!("process {} ({})", image.owner.tgid, image.comm),
         _ => format!("{} processes", images.len()),
     };
-    let mut files: Vec<String> = placed
-        .files
+    let mut files: Vec<String> = probed
         .iter()
         .map(|file| file.path.display().to_string())
         .collect();
     files.sort();
     files.dedup();
-    let slow: usize = placed
-        .files
-        .iter()
-        .map(|file| slow_functions(&file.plan))
-        .sum();
+    let functions: usize = probed.iter().map(|file| file.plan.functions.len()).sum();
+    let slow: usize = probed.iter().map(|file| slow_functions(&file.plan)).sum();
     let slow = if slow > 0 {
         format!(" ({slow} of them slow)")
     } else {
         String::new()
     };
     format!(
-        "{who}: {} functions{slow} in {}; Ctrl-C ends",
-        placed.functions(),
+        "{who}: {functions} functions{slow} in {}; Ctrl-C ends",
         files.join(", ")
     )
+}
+
+/// What `-v` tells of the probes and the unwind tables.
+pub fn attach_details(prober: &Prober, ready: &Ready, tracer: &mut Tracer) -> Vec<String> {
+    let mut lines: Vec<String> = ready
+        .files
+        .iter()
+        .map(|file| {
+            let functions = file.plan.functions.iter();
+            let names: Vec<&str> = functions.map(|function| function.name.as_str()).collect();
+            format!("probed {}: {}", file.path.display(), names.join(" "))
+        })
+        .collect();
+    let attached = prober.attached();
+    lines.push(format!(
+        "{} in {} on {}; processes: {}",
+        counted(attached.probes as u64, "probe"),
+        counted(attached.links as u64, "link"),
+        counted(ready.files.len() as u64, "file"),
+        ready.images.len(),
+    ));
+    let (used, room) = tracer.tables().usage();
+    if room.rows > 0 {
+        lines.push(format!(
+            "unwind tables: {} of {} rows, {} of {} buckets",
+            used.rows, room.rows, used.buckets, room.buckets
+        ));
+    }
+    lines
+}
+
+/// How long a perf event takes to close: the kernel waits for a grace period of its RCU each time.
+const PERF_EVENT_CLOSES_IN: Duration = Duration::from_millis(100);
+/// Fewer are off before anybody wonders.
+const MANY_PERF_EVENTS: usize = 10;
+
+/// Says that taking the probes off will take a while, where it will.
+pub fn announce_detaching(method: Method, prober: &Prober) {
+    let links = prober.attached().links;
+    if method == Method::PerfEvents && links > MANY_PERF_EVENTS {
+        let seconds = (PERF_EVENT_CLOSES_IN * links as u32).as_secs_f64().ceil();
+        eprintln!("memlens: taking {links} probes off, about {seconds} s on this kernel");
+    }
 }
 
 /// A note for each function that is not traced.

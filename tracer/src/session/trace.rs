@@ -13,10 +13,11 @@ use tracer_common::loss::Loss;
 use super::attach::Prober;
 use super::interrupt::Interrupt;
 use super::output::{Reader, reader};
+use super::progress::{Log, clear_echo};
 use super::watch::{Change, Watcher, readable};
-use super::{refuse_if_unable, start, target};
-use crate::bpf::{Events, Settings, Tracer};
-use crate::cli::{EXIT_DONE, TraceConfig};
+use super::{error, refuse_if_unable, start, target};
+use crate::bpf::{Events, Method, Settings, Tracer};
+use crate::cli::{EXIT_DONE, Invocation, TraceConfig};
 use crate::symbolize::{Frame, Symbolizer};
 
 /// How often the ring is emptied when it does not fill by itself.
@@ -25,7 +26,7 @@ const DRAIN_EVERY: Duration = Duration::from_millis(5);
 const DRAIN_AT_ONCE: usize = 16_384;
 
 /// Runs `memlens trace`.
-pub fn run(config: &TraceConfig) -> Result<u8> {
+pub fn run(invocation: &Invocation, config: &TraceConfig) -> Result<u8> {
     let facts = refuse_if_unable("load BPF programs")?;
     let interrupt = Interrupt::install()?;
     let targets = target::resolve(&config.target)?;
@@ -53,11 +54,18 @@ pub fn run(config: &TraceConfig) -> Result<u8> {
         for note in start::left_out_notes(&prober) {
             eprintln!("memlens: {note}");
         }
+        let log = Log::new(invocation.verbose);
+        log.details(|| start::attach_details(&prober, &ready, &mut tracer));
         let mut callers = Callers::default();
+        let mut names = HashMap::new();
         for image in &ready.images {
             callers.begin(image.owner);
+            names.insert(image.owner.tgid, image.comm.clone());
         }
         let mut trace = Trace {
+            log,
+            method: settings.method,
+            names,
             tracer,
             prober,
             watcher,
@@ -70,6 +78,10 @@ pub fn run(config: &TraceConfig) -> Result<u8> {
 }
 
 struct Trace {
+    log: Log,
+    method: Method,
+    /// Names of the processes at the start.
+    names: HashMap<u32, String>,
     tracer: Tracer,
     prober: Prober,
     watcher: Watcher,
@@ -98,7 +110,11 @@ impl Trace {
                 DRAIN_AT_ONCE,
             )?;
         }
+        if interrupt.is_set() {
+            clear_echo();
+        }
         self.tracer.disable();
+        start::announce_detaching(self.method, &self.prober);
         self.tracer.links().0.detach();
         if listening == Reader::Listening {
             self.lines
@@ -123,18 +139,25 @@ impl Trace {
 
     fn apply(&mut self, changes: &[Change]) {
         for change in changes {
+            self.log.event(|| change.words());
             let pid = match change {
                 Change::Exec(owner) => {
                     self.callers.begin(*owner);
                     owner.tgid
                 }
                 Change::Map(pid, _) | Change::Look(pid) => *pid,
-                Change::Load(_) | Change::Unload(_) | Change::Exit(_) => continue,
+                Change::Exit(pid) => {
+                    let name = self.names.get(pid).map_or("?", String::as_str);
+                    eprintln!("memlens: process {pid} ({name}) has exited");
+                    continue;
+                }
+                Change::Load(_) | Change::Unload(_) => continue,
             };
-            if let Err(error) = self.prober.attach_new(&mut self.tracer, pid)
+            if let Err(failure) = self.prober.attach_new(&mut self.tracer, pid)
                 && self.watcher.is_running(pid)
             {
-                eprintln!("memlens: process {pid}: {error}");
+                let why = error::plain(&failure.to_string());
+                eprintln!("memlens: process {pid}: {why}");
             }
         }
     }
@@ -224,6 +247,7 @@ impl Lines {
             written = self.line(
                 &event,
                 prober.function(event.function),
+                prober.releases(event.function),
                 callers.name(event.tgid, event.caller),
             );
             left -= 1;
@@ -231,7 +255,13 @@ impl Lines {
         reader(written.and_then(|()| self.out.flush()))
     }
 
-    fn line(&mut self, event: &CallEvent, function: &str, caller: &str) -> io::Result<()> {
+    fn line(
+        &mut self,
+        event: &CallEvent,
+        function: &str,
+        releases: bool,
+        caller: &str,
+    ) -> io::Result<()> {
         if !self.header {
             self.header = true;
             writeln!(self.out, "# TIME PID TID FUNCTION SIZE ADDRESS CALLER")?;
@@ -239,14 +269,18 @@ impl Lines {
         self.printed += 1;
         write!(
             self.out,
-            "{}.{:06} {} {} {function} {} {:#x} {caller}",
+            "{}.{:06} {} {} {function} ",
             event.time_ns / 1_000_000_000,
             event.time_ns / 1000 % 1_000_000,
             event.tgid,
             event.tid,
-            event.size,
-            event.addr,
         )?;
+        // The allocator is not told how large a block is that it takes back.
+        match releases {
+            true => write!(self.out, "-")?,
+            false => write!(self.out, "{}", event.size)?,
+        }
+        write!(self.out, " {:#x} {caller}", event.addr)?;
         if event.old != 0 {
             write!(self.out, " old={:#x}", event.old)?;
         }

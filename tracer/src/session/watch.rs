@@ -68,6 +68,27 @@ pub enum Change {
     Exit(u32),
 }
 
+impl Change {
+    /// What happened, in words.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Load(pid) => format!("process {pid} begins to load another program"),
+            Self::Map(pid, mapping) => format!(
+                "process {pid} maps code at {:#x}-{:#x}: {}",
+                mapping.start,
+                mapping.end,
+                mapping
+                    .label()
+                    .map_or_else(|| "anonymous".into(), |path| path.to_string_lossy())
+            ),
+            Self::Look(pid) => format!("process {pid} may have mapped code"),
+            Self::Exec(owner) => format!("process {} has called exec", owner.tgid),
+            Self::Unload(code) => format!("process {} unmaps a library", code.tgid),
+            Self::Exit(pid) => format!("process {pid} has exited"),
+        }
+    }
+}
+
 /// Watches the traced processes.
 pub struct Watcher {
     lifecycle: AsyncFd<Events<LifecycleEvent>>,

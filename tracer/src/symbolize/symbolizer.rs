@@ -60,10 +60,11 @@ impl Symbolizer {
     /// what is mapped later without a call is noticed while the process lives.
     pub fn snapshot(&mut self, owner: Owner) -> Result<(), ProcessError> {
         let image = Image::read(owner.tgid, &mut self.modules)?;
-        if let Some(old) = self.images.get(&owner)
-            && !old.is_same_program(&image)
+        if let Some(known) = self.images.get(&owner)
+            && !known.is_same_program(&image)
         {
-            self.cache.forget(owner);
+            // Another program runs in the process by now: this one is remembered as it was.
+            return Err(ProcessError::Gone { pid: owner.tgid });
         }
         self.images.insert(owner, image);
         Ok(())

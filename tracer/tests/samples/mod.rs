@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use memlens::report::{
-    BlockRow, CommandExit, ProcessRow, ProcessState, Report, Sampling, StackRow,
+    BlockFilter, BlockRow, CommandExit, ProcessRow, ProcessState, Report, Sampling, StackRow,
 };
 use memlens::symbolize::Frame;
 
@@ -27,6 +27,7 @@ pub fn all() -> Vec<(&'static str, Report)> {
         ("empty", empty()),
         ("empty_filtered", empty_filtered()),
         ("no_process", no_process()),
+        ("plumbing", plumbing()),
         ("everything", everything()),
     ]
 }
@@ -46,6 +47,7 @@ fn base(processes: Vec<ProcessRow>, stacks: Vec<StackRow>) -> Report {
         last: false,
         loss: BTreeMap::new(),
         notes: Vec::new(),
+        filter: BlockFilter::default(),
         sampling: None,
         processes,
         stacks_total: stacks.len(),
@@ -261,6 +263,52 @@ fn templates() -> Report {
     )
 }
 
+/// A Rust program's stack as the compiler makes it: the interesting frames are the two in the middle.
+fn plumbing() -> Report {
+    let library = "/rustc/59807616e1fa2540724bfbac14d7976d7e4a3860/library";
+    let std =
+        |symbol: &str, file: &str, line| frame(symbol, 0x10, &format!("{library}/{file}"), line);
+    let installed = "/root/.rustup/toolchains/stable/lib/rustlib/src/rust/library/std/src";
+    let frames = vec![
+        std("alloc::alloc::alloc_zeroed", "alloc/src/alloc.rs", 178),
+        std(
+            "<alloc::alloc::Global as core::alloc::Allocator>::allocate_zeroed",
+            "alloc/src/alloc.rs",
+            435,
+        ),
+        std(
+            "alloc::raw_vec::RawVec<T,A>::with_capacity_zeroed_in",
+            "alloc/src/raw_vec/mod.rs",
+            221,
+        ),
+        std("alloc::vec::from_elem", "alloc/src/vec/mod.rs", 3_651),
+        frame(
+            "bytes::Bytes::zeroed",
+            0x20,
+            "/root/.cargo/registry/src/index.example-1949cf8c6b5b557f/bytes-1.2.3/src/bytes.rs",
+            7,
+        ),
+        frame("program::main", 0x30, "/build/program/src/main.rs", 8),
+        frame(
+            "std::sys::backtrace::__rust_begin_short_backtrace",
+            0x40,
+            &format!("{installed}/sys/backtrace.rs"),
+            166,
+        ),
+        frame(
+            "std::rt::lang_start::{{closure}}",
+            0x50,
+            &format!("{installed}/rt.rs"),
+            206,
+        ),
+        std("std::rt::lang_start_internal", "std/src/rt.rs", 171),
+    ];
+    base(
+        vec![process(7, "program", 4_096, 1)],
+        vec![stack(7, 4_096, 1, with_main(frames))],
+    )
+}
+
 fn sampled() -> Report {
     let leak = frame("leak_in_loop", 0x1b, "/build/victim/src/leak.c", 17);
     let live = 12_884_902;
@@ -314,13 +362,16 @@ fn empty() -> Report {
     process.free_bytes = 30_000;
     process.free_count = 3;
     let mut report = base(vec![process], Vec::new());
+    report.filter.min_size = 65_536;
     report.last = true;
     report.command_exit = Some(CommandExit::Signal(9));
     report
 }
 
 fn empty_filtered() -> Report {
-    base(vec![process(4242, "victim", 4_000, 2)], Vec::new())
+    let mut report = base(vec![process(4242, "victim", 4_000, 2)], Vec::new());
+    report.filter.older = Duration::from_millis(500);
+    report
 }
 
 fn no_process() -> Report {
@@ -333,6 +384,11 @@ fn everything() -> Report {
     report.sampling = sampled().sampling;
     report.loss = losses().loss;
     report.notes = losses().notes;
+    report.filter = BlockFilter {
+        older: Duration::from_secs(5),
+        min_size: 64,
+        max_size: 1 << 30,
+    };
     report.stacks[0].truncated = Some("deeper than 127 frames".into());
     report.stacks[0].frames[0].missing = Some("no symbols".into());
     report.last = true;

@@ -1,0 +1,265 @@
+//! What goes on while a trace runs: processes that come, change and go, and stacks that are new.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tokio::time::{MissedTickBehavior, interval_at};
+use tracer_common::key::Owner;
+use tracer_common::stack::StackMeta;
+
+use super::{Leaks, code_of};
+use crate::process::command::Exit;
+use crate::process::info;
+use crate::process::maps::Mapping;
+use crate::report::{CommandExit, ProcessState};
+use crate::session::attach::Placed;
+use crate::session::interrupt::Interrupt;
+use crate::session::output::Reader;
+use crate::session::progress::{Step, clear_echo};
+use crate::session::watch::{Change, Image};
+use crate::session::{error, start};
+
+/// How often new stacks are looked up, so that their names are known when the process ends.
+const RESOLVE_EVERY: Duration = Duration::from_millis(100);
+/// Stacks looked up at one go, so that exits and Ctrl-C are not kept waiting.
+const RESOLVE_AT_ONCE: usize = 64;
+/// How long a command may take to end after a Ctrl-C that it has got as well.
+const COMMAND_GRACE: Duration = Duration::from_secs(2);
+
+impl Leaks<'_> {
+    /// Reports until there is nothing more to trace, enough reports have been made or the user ends it.
+    pub(super) async fn follow(&mut self, mut interrupt: Interrupt) -> Result<()> {
+        let first = tokio::time::Instant::now() + self.config.interval;
+        let mut reports = interval_at(first, self.config.interval);
+        let mut resolve = interval_at(tokio::time::Instant::now() + RESOLVE_EVERY, RESOLVE_EVERY);
+        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        resolve.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = interrupt.wait() => break,
+                changes = self.watcher.changes() => {
+                    self.apply(changes.context("cannot wait for process events")?);
+                    if self.watcher.running() == 0 {
+                        break;
+                    }
+                }
+                _ = reports.tick() => {
+                    let last = self.config.count.is_some_and(|count| self.reports + 1 >= count.get());
+                    if last {
+                        break;
+                    }
+                    if self.report(false)? == Reader::Gone {
+                        self.leave();
+                        return Ok(());
+                    }
+                }
+                _ = resolve.tick() => self.resolve_new_stacks(RESOLVE_AT_ONCE),
+            }
+        }
+        if interrupt.is_set() {
+            clear_echo();
+            self.wait_for_command().await;
+            // A target may have ended just before.
+            let changes = self.watcher.collect();
+            self.apply(changes);
+        }
+        self.tracer.disable();
+        let printed = self.report(true);
+        self.leave();
+        printed.map(drop)
+    }
+
+    /// Takes the probes off.
+    fn leave(&mut self) {
+        start::announce_detaching(self.method, &self.prober);
+        let step = Step::new("taking the probes off");
+        let detaching = Instant::now();
+        self.tracer.links().0.detach();
+        drop(step);
+        self.log.timing("detaching", detaching);
+    }
+
+    /// A Ctrl-C goes to the command as well: its end belongs to the trace.
+    async fn wait_for_command(&mut self) {
+        let until = tokio::time::Instant::now() + COMMAND_GRACE;
+        while self.command.is_some() && self.watcher.running() > 0 {
+            match tokio::time::timeout_at(until, self.watcher.changes()).await {
+                Ok(Ok(changes)) => self.apply(changes),
+                _ => break,
+            }
+        }
+    }
+
+    /// Follows the processes through exec, exit and new mappings.
+    fn apply(&mut self, changes: Vec<Change>) {
+        let mut look = BTreeSet::new();
+        for change in changes {
+            self.log.event(|| change.words());
+            match change {
+                Change::Load(pid) => self.loading(pid),
+                Change::Map(pid, mapping) => {
+                    look.insert(pid);
+                    match self.running(pid) {
+                        Some(code) => self.symbolizer.observe(code, mapping),
+                        None => self.loaded.entry(pid).or_default().push(mapping),
+                    }
+                }
+                Change::Look(pid) => drop(look.insert(pid)),
+                Change::Exec(owner) => self.replaced(owner),
+                Change::Unload(code) => self.unloading(code),
+                Change::Exit(pid) => self.ended(pid),
+            }
+        }
+        for pid in look {
+            self.look_again(pid);
+        }
+    }
+
+    /// The present code of a process that runs.
+    fn running(&self, pid: u32) -> Option<Owner> {
+        let is_running =
+            |image: &&Image| image.owner.tgid == pid && image.state == ProcessState::Running;
+        self.images.iter().find(is_running).map(Image::code)
+    }
+
+    /// A library goes: what is known of the code so far holds for the stacks so far.
+    fn unloading(&mut self, code: Owner) {
+        if let Some(old) = self.running(code.tgid) {
+            self.symbolizer.seal(old);
+        }
+        self.resolve_new_stacks(usize::MAX);
+        for image in self
+            .images
+            .iter_mut()
+            .filter(|image| image.owner.tgid == code.tgid)
+        {
+            if image.state == ProcessState::Running {
+                image.code = code.image;
+            }
+        }
+        self.look_again(code.tgid);
+    }
+
+    /// The process begins to load another program: what it maps from now on is the new one's.
+    fn loading(&mut self, pid: u32) {
+        self.close(pid, ProcessState::Replaced);
+        self.resolve_new_stacks(usize::MAX);
+        self.loaded.insert(pid, Vec::new());
+    }
+
+    /// A program is over.
+    fn close(&mut self, pid: u32, state: ProcessState) {
+        for image in self
+            .images
+            .iter_mut()
+            .filter(|image| image.owner.tgid == pid)
+        {
+            if image.state == ProcessState::Running {
+                image.state = state;
+                self.symbolizer.seal(image.code());
+            }
+        }
+    }
+
+    fn replaced(&mut self, owner: Owner) {
+        self.close(owner.tgid, ProcessState::Replaced);
+        self.resolve_new_stacks(usize::MAX);
+        let mappings = self.loaded.remove(&owner.tgid).unwrap_or_default();
+        let comm = info::read(owner.tgid).map(|info| info.comm).ok();
+        let comm = comm
+            .or_else(|| file_name(mappings.first()?))
+            .unwrap_or_default();
+        self.images.push(Image::new(owner, comm));
+        for mapping in mappings {
+            self.symbolizer.observe(owner, mapping);
+        }
+        self.look_again(owner.tgid);
+    }
+
+    fn ended(&mut self, pid: u32) {
+        self.resolve_new_stacks(usize::MAX);
+        let image = self.images.iter().rfind(|image| image.owner.tgid == pid);
+        // The end of a command is in the report.
+        if let (Some(image), None) = (image, &self.command) {
+            eprintln!("memlens: process {pid} ({}) has exited", image.comm);
+        }
+        self.close(pid, ProcessState::Exited);
+        if let Some(command) = self.command.as_mut().filter(|command| command.pid == pid) {
+            self.command_exit = match command.wait() {
+                Ok(Exit::Code(code)) => Some(CommandExit::Code(code)),
+                Ok(Exit::Signal(signal)) => Some(CommandExit::Signal(signal)),
+                Err(_) => None,
+            };
+        }
+    }
+
+    /// Looks at what a process has mapped by now.
+    fn look_again(&mut self, pid: u32) {
+        if let Some(code) = self.running(pid) {
+            self.publish_mappings(pid);
+            // If it has ended meanwhile, the mapping events have told what there was.
+            let _ = self.symbolizer.snapshot(code);
+            self.attach_new(pid);
+        }
+    }
+
+    /// Lets stacks be walked through what a process has mapped by now.
+    fn publish_mappings(&mut self, pid: u32) {
+        if let Some(unwinder) = &mut self.unwinder {
+            unwinder.publish(&mut self.tracer, pid);
+        }
+    }
+
+    /// Probes what a process has mapped since the last time.
+    fn attach_new(&mut self, pid: u32) {
+        match self.prober.attach_new(&mut self.tracer, pid) {
+            Ok(placed) => self.note_late(pid, &placed),
+            // It has ended meanwhile; its end is another event.
+            Err(_) if info::read(pid).is_err() => {}
+            Err(failure) => self.notes.push(format!(
+                "process {pid}: {}",
+                error::plain(&failure.to_string())
+            )),
+        }
+    }
+
+    fn note_late(&mut self, pid: u32, placed: &Placed) {
+        for file in &placed.files {
+            self.notes.push(format!(
+                "{} was mapped by process {pid} during the trace: what it allocated in the first milliseconds was missed",
+                file.path.display()
+            ));
+        }
+        self.note_left_out();
+    }
+
+    pub(super) fn note_left_out(&mut self) {
+        let notes = start::left_out_notes(&self.prober);
+        self.notes.retain(|note| !notes.contains(note));
+        self.notes.extend(notes);
+    }
+
+    /// Looks up the names in stacks that are new, while their process lives.
+    pub(super) fn resolve_new_stacks(&mut self, most: usize) {
+        let end = self.tracer.rows();
+        let mut left = most;
+        while self.unresolved < end && left > 0 {
+            // A row that is still being written is looked up the next time.
+            let Some(meta) = self.tracer.stack_meta(self.unresolved) else {
+                return;
+            };
+            if meta.state == StackMeta::READY {
+                let frames = self.tracer.stack_frames(&meta);
+                self.symbolizer.resolve(code_of(&meta), &frames, true);
+                left -= 1;
+            }
+            self.unresolved += 1;
+        }
+    }
+}
+
+fn file_name(mapping: &Mapping) -> Option<String> {
+    Some(mapping.label()?.file_name()?.to_string_lossy().into_owned())
+}

@@ -1,0 +1,202 @@
+//! `memlens leaks`: outstanding heap memory per call stack, report after report.
+
+mod follow;
+mod rows;
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use tracer_common::key::Owner;
+use tracer_common::limits;
+use tracer_common::stack::StackMeta;
+
+use super::attach::Prober;
+use super::interrupt::Interrupt;
+use super::output::Printer;
+use super::progress::{Log, Step};
+use super::target::{self, Targets};
+use super::unwind::Unwinder;
+use super::watch::{Image, Watcher};
+use super::{refuse_if_unable, start};
+use crate::bpf::{Method, Settings, Tracer};
+use crate::cli::{EXIT_DONE, EXIT_LEAKS, Invocation, LeaksConfig, Unwind};
+use crate::heap::Heap;
+use crate::preflight::Facts;
+use crate::process::command::Running;
+use crate::process::maps::Mapping;
+use crate::report::{BlockFilter, CommandExit, units};
+use crate::symbolize::Symbolizer;
+
+/// Runs `memlens leaks`.
+pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
+    let facts = refuse_if_unable("load BPF programs")?;
+    let interrupt = Interrupt::install()?;
+    Printer::new(&config.output, invocation, config.show_allocs).check_files()?;
+    let targets = target::resolve(&config.target)?;
+    let log = Log::new(invocation.verbose);
+    let unwinder = (config.unwind != Unwind::Fp).then(|| {
+        let building = Instant::now();
+        let unwinder = prepared_unwinder(config, &targets);
+        log.timing("building unwind tables", building);
+        unwinder
+    });
+    let settings = settings(config, unwinder.as_ref(), &facts);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut leaks = Leaks::start(invocation, config, &settings, targets, unwinder)?;
+        leaks.follow(interrupt).await?;
+        Ok(leaks.exit_code())
+    })
+}
+
+/// An unwinder with the tables of what the targets have mapped, or are about to map.
+fn prepared_unwinder(config: &LeaksConfig, targets: &Targets) -> Unwinder {
+    let _step = Step::new("building unwind tables");
+    let mut unwinder = Unwinder::new(config.unwind_memory);
+    match &targets.command {
+        Some((_, files)) => unwinder.prepare_files(files),
+        None => targets
+            .processes
+            .iter()
+            .for_each(|process| unwinder.prepare(process.pid)),
+    }
+    unwinder
+}
+
+fn settings(config: &LeaksConfig, unwinder: Option<&Unwinder>, facts: &Facts) -> Settings {
+    Settings {
+        unwind: unwinder.map(Unwinder::size),
+        sample_bytes: config.sample_bytes.map(u64::from),
+        min_size: config.sizes.min,
+        max_size: config.sizes.max,
+        stack_depth: config.stack_depth,
+        max_live: config.max_live,
+        trace_calls: false,
+        method: start::method(facts),
+    }
+}
+
+/// A running trace.
+struct Leaks<'a> {
+    config: &'a LeaksConfig,
+    printer: Printer<'a>,
+    log: Log,
+    method: Method,
+    tracer: Tracer,
+    prober: Prober,
+    watcher: Watcher,
+    symbolizer: Symbolizer,
+    unwinder: Option<Unwinder>,
+    heap: Heap,
+    images: Vec<Image>,
+    /// What processes have mapped for programs that have not begun to run.
+    loaded: HashMap<u32, Vec<Mapping>>,
+    command: Option<Running>,
+    command_exit: Option<CommandExit>,
+    notes: Vec<String>,
+    started: Instant,
+    /// The next stack row to look up.
+    unresolved: u32,
+    reports: u64,
+    live_at_last_report: u64,
+}
+
+impl<'a> Leaks<'a> {
+    /// Loads the kernel side, places the probes and lets the trace begin.
+    fn start(
+        invocation: &Invocation,
+        config: &'a LeaksConfig,
+        settings: &Settings,
+        targets: Targets,
+        unwinder: Option<Unwinder>,
+    ) -> Result<Self> {
+        let log = Log::new(invocation.verbose);
+        let step = Step::new("loading the BPF programs");
+        let loading = Instant::now();
+        let mut tracer = Tracer::load(settings)?;
+        let watcher =
+            Watcher::new(tracer.take_lifecycle()?).context("cannot watch for new mappings")?;
+        log.timing("loading", loading);
+        step.at("placing probes".into());
+        let mut leaks = Self {
+            config,
+            printer: Printer::new(&config.output, invocation, config.show_allocs),
+            log,
+            method: settings.method,
+            tracer,
+            prober: Prober::new(&config.allocator, false),
+            watcher,
+            symbolizer: Symbolizer::new(),
+            unwinder,
+            heap: Heap::default(),
+            images: Vec::new(),
+            loaded: HashMap::new(),
+            command: None,
+            command_exit: None,
+            notes: Vec::new(),
+            started: Instant::now(),
+            unresolved: limits::MAX_PROCESSES,
+            reports: 0,
+            live_at_last_report: 0,
+        };
+        let attaching = Instant::now();
+        let ready = start::begin(
+            &mut leaks.tracer,
+            &mut leaks.prober,
+            &mut leaks.watcher,
+            leaks.unwinder.as_mut(),
+            targets,
+        )?;
+        drop(step);
+        log.timing("attaching", attaching);
+        log.details(|| start::attach_details(&leaks.prober, &ready, &mut leaks.tracer));
+        leaks.started = Instant::now();
+        leaks.images = ready.images;
+        leaks.command = ready.command;
+        leaks.note_left_out();
+        for image in &leaks.images {
+            // A process that ends at once is reported by its end.
+            let _ = leaks.symbolizer.snapshot(image.code());
+        }
+        eprintln!("memlens: tracing {}", ready.summary);
+        Ok(leaks)
+    }
+
+    /// The blocks that reports count.
+    fn block_filter(&self) -> BlockFilter {
+        BlockFilter {
+            older: self.config.older,
+            min_size: self.config.sizes.min,
+            max_size: self.config.sizes.max,
+        }
+    }
+
+    /// 1 if the last report holds more than the user allows, which is then said.
+    fn exit_code(&self) -> u8 {
+        let Some(limit) = self.config.fail_over else {
+            return EXIT_DONE;
+        };
+        if self.live_at_last_report <= limit {
+            return EXIT_DONE;
+        }
+        let which = self.block_filter().words();
+        eprintln!(
+            "memlens: {} live{} exceeds --fail-over {}",
+            units::bytes(self.live_at_last_report),
+            which.map_or_else(String::new, |words| format!(" ({words})")),
+            units::bytes(limit)
+        );
+        EXIT_LEAKS
+    }
+}
+
+/// What a stack's addresses are known by to the symbolizer.
+fn code_of(meta: &StackMeta) -> Owner {
+    Owner {
+        tgid: meta.owner.tgid,
+        image: meta.code,
+    }
+}

@@ -1,0 +1,221 @@
+//! From the kernel side's counters and blocks to a report.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Instant, SystemTime};
+
+use anyhow::Result;
+use tracer_common::key::{Owner, StackTotals};
+use tracer_common::limits;
+use tracer_common::stack::End;
+
+use super::{Leaks, code_of};
+use crate::bpf::LiveScan;
+use crate::cli::Sort;
+use crate::heap::{Census, Figures, Filter, Order, Row, merge, select};
+use crate::report::{ProcessRow, ProcessState, Report, StackRow};
+use crate::session::output::Reader;
+use crate::session::progress::Step;
+use crate::session::start;
+use crate::symbolize::Frame;
+
+impl Leaks<'_> {
+    /// Makes and prints one report, and writes the files.
+    pub(super) fn report(&mut self, last: bool) -> Result<Reader> {
+        let requested = Instant::now();
+        let step = Step::new("symbolizing");
+        self.resolve_new_stacks(usize::MAX);
+        let mut figures = self.figures()?;
+        figures.rows = self.merged(figures.rows);
+        let top = self.config.output.top.unwrap_or(usize::MAX);
+        let all = self.printer.wants_all_stacks();
+        let mut report = self.render(&figures, last, if all { usize::MAX } else { top })?;
+        self.reports += 1;
+        self.live_at_last_report = report.stacks_live_bytes;
+        drop(step);
+        let rest = report.stacks.split_off(top.min(report.stacks.len()));
+        let printed = self.printer.print(&report)?;
+        if all {
+            report.stacks.extend(rest);
+            self.printer.write_files(&report)?;
+        }
+        self.log.report(requested);
+        Ok(printed)
+    }
+
+    /// One row for each stack of a program that has unmapped libraries: its rows before and after are of other code
+    /// numbers, but mostly of the same code.
+    fn merged(&mut self, rows: Vec<Row>) -> Vec<Row> {
+        let unloaded: BTreeSet<Owner> = self
+            .images
+            .iter()
+            .filter(|image| image.code != image.owner.image)
+            .map(|image| image.owner)
+            .collect();
+        if unloaded.is_empty() {
+            return rows;
+        }
+        merge(rows, |row| {
+            let meta = self
+                .tracer
+                .stack_meta(row.row)
+                .filter(|_| unloaded.contains(&row.owner))?;
+            let addresses = self.tracer.stack_frames(&meta);
+            let frames = self.symbolizer.symbolize(code_of(&meta), &addresses, true);
+            let place = |frame: Frame| (frame.module, frame.module_offset.unwrap_or(frame.address));
+            let places: Vec<_> = frames
+                .into_iter()
+                .filter(|frame| !frame.inlined)
+                .map(place)
+                .collect();
+            Some((row.owner, meta.end, places))
+        })
+    }
+
+    fn filter(&self) -> Filter {
+        Filter {
+            older: self.config.older,
+            sample_bytes: self.config.sample_bytes.map(u64::from),
+            keep_blocks: self.config.show_allocs,
+        }
+    }
+
+    /// Reads the counters and the live map.
+    fn figures(&mut self) -> Result<Figures> {
+        let filter = self.filter();
+        let blocks = if self.config.combined {
+            None
+        } else {
+            let mut census = Census::new(filter, start::monotonic_ns());
+            LiveScan::new(&self.tracer).for_each(|key, block| census.add(key, block))?;
+            Some(census.finish())
+        };
+        let totals = self.all_totals();
+        let running: HashMap<Owner, bool> = self
+            .images
+            .iter()
+            .map(|image| (image.owner, image.state == ProcessState::Running))
+            .collect();
+        let is_gone = |owner: Owner| running.get(&owner) == Some(&false);
+        let figures = self.heap.report(&totals, blocks, &filter, is_gone);
+        if !self.config.combined
+            && !self.config.show_allocs
+            && running.values().any(|running| !running)
+        {
+            // Their sums are remembered; the map has room for others.
+            LiveScan::new(&self.tracer).remove_owned_by(is_gone)?;
+        }
+        Ok(figures)
+    }
+
+    fn all_totals(&self) -> Vec<(u32, Owner, StackTotals)> {
+        let processes = (0..limits::MAX_PROCESSES)
+            .map_while(|row| Some((row, self.tracer.process_row_owner(row)?)));
+        let stacks = (limits::MAX_PROCESSES..self.tracer.rows())
+            .filter_map(|row| Some((row, self.tracer.stack_meta(row)?.owner)));
+        processes
+            .chain(stacks)
+            .map(|(row, owner)| (row, owner, self.tracer.totals(row)))
+            .collect()
+    }
+
+    fn render(&mut self, figures: &Figures, last: bool, most: usize) -> Result<Report> {
+        let order = match self.config.sort {
+            Sort::Bytes => Order::Bytes,
+            Sort::Count => Order::Count,
+            Sort::Growth => Order::Growth,
+            Sort::Age => Order::Age,
+        };
+        let live = select(&figures.rows, order);
+        let shown = live.iter().take(most);
+        let stacks = shown.map(|row| self.stack_row(row)).collect();
+        Ok(Report {
+            time: SystemTime::now(),
+            elapsed: self.started.elapsed(),
+            last,
+            loss: self
+                .tracer
+                .losses()?
+                .into_iter()
+                .map(|(loss, count)| (loss.name(), count))
+                .collect(),
+            notes: self
+                .notes
+                .iter()
+                .chain(self.unwinder.iter().flat_map(|unwinder| unwinder.notes()))
+                .cloned()
+                .collect(),
+            filter: self.block_filter(),
+            sampling: figures.sampling,
+            processes: self.process_rows(figures),
+            stacks,
+            stacks_total: live.len(),
+            stacks_live_bytes: live.iter().map(|row| row.live_bytes).sum(),
+            command_exit: self.command_exit,
+        })
+    }
+
+    fn process_rows(&self, figures: &Figures) -> Vec<ProcessRow> {
+        let mut rows: Vec<ProcessRow> = Vec::new();
+        for image in &self.images {
+            let (totals, growth) = figures
+                .owners
+                .get(&image.owner)
+                .copied()
+                .unwrap_or_default();
+            // The image between fork and exec of a command, or a shell that execs at once, has nothing to tell.
+            if image.state == ProcessState::Replaced && totals.alloc_count == 0 {
+                continue;
+            }
+            rows.push(ProcessRow {
+                pid: image.owner.tgid,
+                comm: image.comm.clone(),
+                state: image.state,
+                live_bytes: totals.live_bytes(),
+                live_count: totals.live_count(),
+                alloc_bytes: totals.alloc_bytes,
+                alloc_count: totals.alloc_count,
+                growth_bytes: growth.or_else(|| (self.reports > 0).then_some(0)),
+                free_bytes: totals.free_bytes,
+                free_count: totals.free_count,
+            });
+        }
+        rows.sort_by_key(|row| std::cmp::Reverse(row.live_bytes));
+        rows
+    }
+
+    fn stack_row(&mut self, row: &Row) -> StackRow {
+        let (frames, truncated) = match self
+            .tracer
+            .stack_meta(row.row)
+            .filter(|_| row.row >= limits::MAX_PROCESSES)
+        {
+            Some(meta) => {
+                let addresses = self.tracer.stack_frames(&meta);
+                let frames = self.symbolizer.symbolize(code_of(&meta), &addresses, true);
+                (frames, End::from_raw(meta.end).clause().map(str::to_owned))
+            }
+            None => (
+                Vec::new(),
+                Some("not kept: the table of stacks was full".to_owned()),
+            ),
+        };
+        StackRow {
+            pid: row.owner.tgid,
+            live_bytes: row.live_bytes,
+            live_count: row.live_count,
+            alloc_bytes: row.totals.alloc_bytes,
+            alloc_count: row.totals.alloc_count,
+            free_bytes: row.totals.free_bytes,
+            free_count: row.totals.free_count,
+            growth_bytes: row.growth,
+            oldest_age: row.oldest(),
+            truncated,
+            frames,
+            blocks: row
+                .sums
+                .as_ref()
+                .map(|sums| sums.blocks.clone())
+                .unwrap_or_default(),
+        }
+    }
+}
