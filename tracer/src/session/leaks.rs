@@ -19,7 +19,7 @@ use super::watch::{Change, Image, Watcher};
 use super::{refuse_if_unable, start};
 use crate::bpf::{LiveScan, Settings, Tracer};
 use crate::cli::{EXIT_DONE, EXIT_LEAKS, Invocation, LeaksConfig, Sort, Unwind};
-use crate::heap::{Census, Figures, Filter, Heap, Order, Row, select};
+use crate::heap::{Census, Figures, Filter, Heap, Order, Row, Which, select};
 use crate::process::command::{Exit, Running};
 use crate::process::info;
 use crate::process::maps::Mapping;
@@ -434,8 +434,13 @@ impl<'a> Leaks<'a> {
             Sort::Growth => Order::Growth,
             Sort::Age => Order::Age,
         };
-        let live = select(&figures.rows, order);
-        let shown = live.iter().take(top.unwrap_or(usize::MAX));
+        let which = if self.config.all_stacks {
+            Which::All
+        } else {
+            Which::Live
+        };
+        let rows = select(&figures.rows, order, which);
+        let shown = rows.iter().take(top.unwrap_or(usize::MAX));
         let stacks = shown.map(|row| self.stack_row(row)).collect();
         Ok(Report {
             time: SystemTime::now(),
@@ -456,8 +461,8 @@ impl<'a> Leaks<'a> {
             sampling: figures.sampling,
             processes: self.process_rows(figures),
             stacks,
-            stacks_total: live.len(),
-            stacks_live_bytes: live.iter().map(|row| row.live_bytes).sum(),
+            stacks_total: rows.len(),
+            stacks_live_bytes: rows.iter().map(|row| row.live_bytes).sum(),
             command_exit: self.command_exit,
         })
     }
