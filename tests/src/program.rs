@@ -11,11 +11,11 @@ use anyhow::{Context, Result, ensure};
 
 use crate::paths;
 
-/// Flags of every C and C++ victim. Stacks may be walked by frame pointer; no allocation may be optimized away.
+/// Flags of every C and C++ victim: as distributions build, without frame pointers; no allocation may be optimized away.
 const FLAGS: &[&str] = &[
     "-O1",
     "-g",
-    "-fno-omit-frame-pointer",
+    "-fomit-frame-pointer",
     "-fno-builtin",
     "-Wall",
     "-Wextra",
@@ -139,14 +139,7 @@ impl Program {
             (None, Some("rs")) => {
                 let mut command =
                     Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-                command.args([
-                    "--edition",
-                    "2024",
-                    "-O",
-                    "-g",
-                    "-C",
-                    "force-frame-pointers",
-                ]);
+                command.args(["--edition", "2024", "-O", "-g"]);
                 command
             }
             (None, Some("cpp")) => Command::new("c++"),
