@@ -6,7 +6,7 @@ mod cases;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use memlens_tests::gdb::{self, Sample};
 use memlens_tests::report::{Report, Stack};
 use memlens_tests::{Memlens, Program, Victim, need};
@@ -117,14 +117,25 @@ fn difference(stack: &[u64], all: &[Stack]) -> Result<String> {
     Ok(format!("{stack:x?}\n    {}", best.1))
 }
 
+/// Whether the outermost frame is that of a thread's first function. Programs without symbols do not name theirs: there it
+/// is the caller of the C library's.
+fn reaches_the_start(stack: &Stack) -> bool {
+    match &stack.frames[..] {
+        [.., before, last] => {
+            OUTERMOST.iter().any(|name| last.is(name))
+                || (last.symbol.is_none() && before.is("__libc_start_main_impl"))
+        }
+        _ => false,
+    }
+}
+
 /// Every stack that is not marked reaches the frame that a thread's stack begins with.
 fn check_ends(program: &str, report: &Report) -> Result<()> {
     let mut whole = 0;
     for stack in report.stacks.iter().filter(|stack| !stack.is_truncated()) {
-        let last = stack.frames.last().context("a whole stack has a frame")?;
         ensure!(
-            OUTERMOST.iter().any(|name| last.is(name)),
-            "{program}: a stack ends without a mark at {last:?}: {:?}",
+            reaches_the_start(stack),
+            "{program}: a stack ends without a mark: {:?}",
             stack.names()
         );
         whole += 1;
