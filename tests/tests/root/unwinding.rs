@@ -64,6 +64,15 @@ impl Tally {
 fn compare(program: &str, pid: u32, sample: Sample) -> Result<()> {
     need::root()?;
     let truth = gdb::malloc_stacks(pid, sample)?;
+    let distinct: HashSet<_> = truth.iter().collect();
+    let depths = truth.iter().map(Vec::len);
+    println!(
+        "{program}: {} distinct stacks of gdb, {} to {} frames",
+        distinct.len(),
+        depths.clone().min().unwrap_or(0),
+        depths.max().unwrap_or(0)
+    );
+    ensure!(distinct.len() >= 10, "{program}: all stacks are alike");
     let report = observe(pid, &[])?;
     tally(&truth, &report)?.check(program)?;
     check_ends(program, &report)
@@ -140,6 +149,7 @@ fn check_ends(program: &str, report: &Report) -> Result<()> {
         );
         whole += 1;
     }
+    println!("{program}: {} calls", report.totals.alloc_count);
     let reasons: HashSet<String> = report
         .stacks
         .iter()
@@ -155,7 +165,7 @@ fn check_ends(program: &str, report: &Report) -> Result<()> {
 
 const EVERY_FEW: Sample = Sample {
     stacks: 150,
-    spread: 20,
+    spread: 60,
 };
 
 #[test]

@@ -37,9 +37,12 @@ impl Load {
     fn of(mut work: impl FnMut() -> Result<()> + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) && work().is_ok() {}
-        });
+        let thread =
+            std::thread::spawn(
+                move || {
+                    while !stopped.load(Ordering::Relaxed) && work().is_ok() {}
+                },
+            );
         Self {
             stop,
             thread: Some(thread),
@@ -68,12 +71,16 @@ impl Busy {
         let script = "import json, re\n\
             class Point:\n\
             \x20   def __init__(self, x): self.x = [x, str(x) * 20]\n\
+            class Shell:\n\
+            \x20   def __init__(self, x): self.x = x\n\
+            \x20   def __repr__(self): return '<' + repr(self.x) + '>' * 9\n\
+            def wrap(n): return Shell([wrap(n - 1)]) if n else 'core'\n\
             def walk(n): return [walk(n - 1), str(n) * 9] if n else json.dumps({'n': [1.5, 'x' * 99]})\n\
             def work():\n\
             \x20   points = [Point(i) for i in range(50)]\n\
             \x20   data = json.loads(json.dumps({str(p.x[0]): p.x for p in points}))\n\
             \x20   text = ' '.join(sorted(map(repr, data.values()), key=lambda t: t[::-1]))\n\
-            \x20   return len(re.sub('([0-9]+)', lambda m: m.group(1) + '.', text)), walk(9), {**data}\n\
+            \x20   return len(re.sub('([0-9]+)', lambda m: m.group(1) + '.', text)), walk(9), {**data}, repr(wrap(3)), repr(wrap(30))\n\
             while True: work()\n";
         let mut command = Command::new("/usr/bin/python3");
         command.env("PYTHONMALLOC", "malloc").args(["-c", script]);
