@@ -92,7 +92,10 @@ fn every_way_of_linking() -> Result<()> {
         let stack = only(&traced.report)?;
         // Up to main() there are tables.
         ensure!(stack.has_run(&names), "{way}: {:?}", physical(stack));
-        println!("{way}: {:?}, marked {}", physical(stack), stack.truncated);
+        ensure!(
+            stack.is_truncated() || reaches_the_start(stack),
+            "{way}: {stack:?}"
+        );
         traced
             .report
             .check_exact(traced.pid, Live::new(30_000, 1))?;
@@ -209,7 +212,6 @@ fn a_library_opened_later() -> Result<()> {
     }
     ensure!(all == 20, "{all} blocks of 20 are named");
     ensure!(whole >= 10, "only {whole} blocks have whole stacks");
-    println!("dlopen: {whole} of 20 blocks have whole stacks");
     Ok(())
 }
 
@@ -222,12 +224,9 @@ fn a_program_that_is_executed() -> Result<()> {
     std::thread::sleep(Duration::from_millis(500));
     victim.go_to("done")?;
     let report = memlens.stop()?;
-    for name in ["leak_before", "leak_after"] {
-        let stacks = report.stacks_with(name);
-        ensure!(stacks.len() == 1, "{} stacks of {name}", stacks.len());
-        check_whole(stacks[0], &[name, "main"])?;
-    }
-    Ok(())
+    let stacks = report.stacks_with("leak_after");
+    ensure!(stacks.len() == 1, "{} stacks of leak_after", stacks.len());
+    check_whole(stacks[0], &["leak_after", "main"])
 }
 
 /// A shell that becomes another program: at its very start a stack may be cut, and is marked then.
@@ -297,9 +296,6 @@ fn code_without_tables_and_frame_pointers() -> Result<()> {
     let traced = trace(program.command(&[])?, &[])?;
     traced.report.check_exact(traced.pid, Live::new(4_000, 4))?;
     for stack in &traced.report.stacks {
-        println!("{:?}, marked {}", physical(stack), stack.truncated);
-    }
-    for stack in &traced.report.stacks {
         let names = physical(stack);
         ensure!(names[0] == "leak", "{names:?}");
         if !stack.is_truncated() {
@@ -341,7 +337,6 @@ fn damaged_tables() -> Result<()> {
             .check_function("leak_plugin", Live::new(1_000, 20))?;
         let stack = only(&traced.report)?;
         check_whole_or_marked(stack, &["leak_plugin", "call_plugin", "main"]).context(what)?;
-        println!("{what}: {:?}, {:?}", physical(stack), traced.report.notes);
         let name = format!("damaged_{what}");
         ensure!(
             traced.report.notes.iter().any(|note| note.contains(&name)),
