@@ -310,12 +310,15 @@ fn code_without_tables_and_frame_pointers() -> Result<()> {
     Ok(())
 }
 
+/// Overwrites bytes of a section.
+type Damage = fn(&mut [u8]);
+
 /// A library whose unwind tables are damaged: a note names it, its stacks are whole or marked, and every byte is counted.
 #[test]
 fn damaged_tables() -> Result<()> {
     let whole = library("leak_plugin", 50).build()?;
     let folder = tempfile::tempdir()?;
-    let damages: [(&str, fn(&mut [u8])); 3] = [
+    let damages: [(&str, Damage); 3] = [
         ("all", |bytes| bytes.fill(0xff)),
         ("second_half", |bytes| {
             let half = bytes.len() / 2;
@@ -349,7 +352,7 @@ fn damaged_tables() -> Result<()> {
 }
 
 /// A copy of a library with other bytes in its `.eh_frame`.
-fn damaged(library: &Path, folder: &Path, what: &str, damage: fn(&mut [u8])) -> Result<PathBuf> {
+fn damaged(library: &Path, folder: &Path, what: &str, damage: Damage) -> Result<PathBuf> {
     let section = folder.join("eh_frame");
     let copy = folder.join(format!("damaged_{what}.so"));
     objcopy(&[
