@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
@@ -98,7 +99,9 @@ impl Program {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         // Built aside and moved into place, so that tests that run at the same time never run half a file.
-        let partial = output.with_extension(format!("partial.{}", std::process::id()));
+        static BUILT: AtomicU32 = AtomicU32::new(0);
+        let number = BUILT.fetch_add(1, Ordering::Relaxed);
+        let partial = output.with_extension(format!("partial.{}.{number}", std::process::id()));
         let mut compiler = self.compiler_for(&source, &partial);
         let result = compiler
             .output()
