@@ -248,7 +248,8 @@ pub fn leave_by_ret(ctx: &ProbeContext) {
     unsafe {
         let regs = ctx.regs;
         let slot = (*regs).rsp;
-        if (*thread).pending.sp != slot {
+        // A function with a return probe of its own may end in this `ret` by a tail call: the trampoline is next.
+        if (*thread).pending.sp != slot || (*thread).pending.ret == 0 {
             return;
         }
         let Some(process) = thread::process_of(thread) else {
