@@ -155,7 +155,7 @@ impl Busy {
         let program = load::redis(folder.path(), port)?;
         load::redis_load(port, 3_000)?;
         Ok(Self {
-            load: Some(Load::of(move || load::redis_load(port, 1_000))),
+            load: Some(Load::of(move || load::redis_load(port, 100))),
             pid: program.pid(),
             program,
             client: None,
