@@ -379,3 +379,73 @@ fn objcopy(arguments: &[&str]) -> Result<()> {
     ensure!(status.success(), "{command:?}: {status}");
     Ok(())
 }
+
+/// A return probe of another tool, in tracefs; removed when dropped.
+struct ReturnProbe {
+    tracefs: PathBuf,
+    name: String,
+}
+
+impl ReturnProbe {
+    fn on(program: &Path, function: &str) -> Result<Self> {
+        let tracefs = PathBuf::from("/sys/kernel/tracing");
+        if !tracefs.join("uprobe_events").exists() {
+            let mounted = Command::new("mount")
+                .args(["-t", "tracefs", "tracefs"])
+                .arg(&tracefs)
+                .status()?;
+            ensure!(mounted.success(), "tracefs cannot be mounted");
+        }
+        let symbols = Command::new("nm").arg(program).output()?;
+        let symbols = String::from_utf8(symbols.stdout)?;
+        let line = symbols
+            .lines()
+            .find(|line| line.ends_with(&format!(" {function}")));
+        let address = line
+            .and_then(|line| line.split(' ').next())
+            .context("no such symbol")?;
+        let name = format!("memlens_test_{}", std::process::id());
+        // In what the linker makes of these victims an address is its offset in the file.
+        let event = format!("r:{name}/{function} {}:0x{address}\n", program.display());
+        append(&tracefs.join("uprobe_events"), &event)?;
+        let probe = Self { tracefs, name };
+        std::fs::write(probe.switch(), "1")?;
+        Ok(probe)
+    }
+
+    fn switch(&self) -> PathBuf {
+        self.tracefs.join("events").join(&self.name).join("enable")
+    }
+}
+
+impl Drop for ReturnProbe {
+    fn drop(&mut self) {
+        // What fails here would fail the next use, too.
+        let _ = std::fs::write(self.switch(), "0");
+        let _ = append(
+            &self.tracefs.join("uprobe_events"),
+            &format!("-:{}/leak_outer\n", self.name),
+        );
+    }
+}
+
+fn append(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut file = std::fs::OpenOptions::new().append(true).open(path)?;
+    file.write_all(text.as_bytes())
+        .with_context(|| format!("{}: {text}", path.display()))
+}
+
+/// Another tool's return probe has replaced a return address in the stack: the real one is found.
+#[test]
+fn a_return_probe_in_the_stack() -> Result<()> {
+    need::root()?;
+    let program = Program::new("leak_each");
+    let probe = ReturnProbe::on(&program.build()?, "leak_outer")?;
+    let traced = trace(program.command(&["malloc"])?, &[])?;
+    drop(probe);
+    check_whole(
+        only(&traced.report)?,
+        &["leak_malloc", "leak_inner", "leak_outer", "main"],
+    )
+}
