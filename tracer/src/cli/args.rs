@@ -346,6 +346,14 @@ pub struct DoctorArgs {
     /// Example: memlens doctor --probes -p 4242
     #[arg(long, help_heading = "Output")]
     pub probes: bool,
+    /// List all mapped code and how stacks are walked through it: by unwind table (rows, kernel memory, share of the
+    /// code covered), by frame pointers, or not, and why.
+    ///
+    /// Needs a process.
+    ///
+    /// Example: memlens doctor --unwind -p 4242
+    #[arg(long, help_heading = "Output")]
+    pub unwind: bool,
     /// Print one JSON object.
     #[arg(long, help_heading = "Output")]
     pub json: bool,

@@ -152,6 +152,8 @@ pub struct DoctorConfig {
     pub allocator: Allocator,
     /// Whether to list the probe sites.
     pub probes: bool,
+    /// Whether to list the unwind tables.
+    pub unwind: bool,
     /// JSON in place of text.
     pub json: bool,
 }
@@ -216,9 +218,9 @@ pub enum ConfigError {
     /// A dash as a file name.
     #[error("{0} - is no file: standard output carries the report, so name a file")]
     DashAsFile(&'static str),
-    /// Probe sites belong to a process.
-    #[error("--probes needs a process: give -p PID or -n NAME")]
-    ProbesWithoutTarget,
+    /// What belongs to a process, without one.
+    #[error("{0} needs a process: give -p PID or -n NAME")]
+    NeedsTarget(&'static str),
 }
 
 impl TryFrom<Cli> for Invocation {
@@ -273,13 +275,16 @@ fn trace(args: TraceArgs) -> Result<TraceConfig, ConfigError> {
 
 fn doctor(args: DoctorArgs) -> Result<DoctorConfig, ConfigError> {
     let target = one_target(args.processes, Vec::new())?;
-    if args.probes && target.is_none() {
-        return Err(ConfigError::ProbesWithoutTarget);
+    for (name, asked) in [("--probes", args.probes), ("--unwind", args.unwind)] {
+        if asked && target.is_none() {
+            return Err(ConfigError::NeedsTarget(name));
+        }
     }
     Ok(DoctorConfig {
         target,
         allocator: allocator(args.allocator),
         probes: args.probes,
+        unwind: args.unwind,
         json: args.json,
     })
 }

@@ -170,6 +170,10 @@ fn refusals_say_what_to_do() {
             "--probes needs a process: give -p PID or -n NAME",
         ),
         (
+            "doctor --unwind",
+            "--unwind needs a process: give -p PID or -n NAME",
+        ),
+        (
             "demo 0",
             "the duration is 0: give a time such as 5 (seconds) or 500ms",
         ),
@@ -203,6 +207,7 @@ fn doctor_and_demo_need_nothing() {
         target: None,
         allocator: Allocator::default(),
         probes: false,
+        unwind: false,
         json: false,
     });
     assert_eq!(command("memlens doctor"), doctor);

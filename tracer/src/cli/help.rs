@@ -40,4 +40,5 @@ Examples:
   memlens doctor                   the machine and this user's rights
   memlens doctor -p 4242           also: which allocators process 4242 uses
   memlens doctor --probes -p 4242  also: every probe site, and whether it is fast
+  memlens doctor --unwind -p 4242  also: how stacks are walked through each mapped file
 Exit code 2 when something that memlens needs is missing.";

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::preflight::Finding;
 
-use super::{AllocatorRow, Diagnosis, ProbeTable, UntraceableRow};
+use super::{AllocatorRow, Diagnosis, ProbeTable, UntraceableRow, UnwindReport};
 
 /// Name and version of the object's form; the number grows when a field changes its meaning or goes.
 const SCHEMA: &str = "memlens-doctor/1";
@@ -19,12 +19,14 @@ struct Document<'a> {
     untraceable: &'a [UntraceableRow],
     #[serde(skip_serializing_if = "Option::is_none")]
     probes: Option<&'a [ProbeTable]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unwind: Option<&'a [UnwindReport]>,
 }
 
 impl Diagnosis {
     /// One JSON object on one line, with a line feed.
     ///
-    /// Offsets are numbers in bytes. `probes` is absent where it was not asked for.
+    /// Offsets are numbers in bytes. `probes` and `unwind` are absent where they were not asked for.
     ///
     /// # Errors
     /// Those of the serializer; none is known for this value.
@@ -37,6 +39,7 @@ impl Diagnosis {
             allocators: &self.allocators,
             untraceable: &self.untraceable,
             probes: self.probes.as_deref(),
+            unwind: self.unwind.as_deref(),
         };
         serde_json::to_string(&document).map(|line| line + "\n")
     }
@@ -46,6 +49,7 @@ impl Diagnosis {
 mod tests {
     use super::*;
     use crate::doctor::probes::made_up_table;
+    use crate::doctor::unwind::made_up_report;
     use crate::preflight::State;
     use serde_json::{Value, json};
 
@@ -114,5 +118,49 @@ mod tests {
                 "reason": "realloc does all its work",
             })
         );
+    }
+
+    #[test]
+    fn unwind_keeps_every_field() {
+        let diagnosis = Diagnosis {
+            unwind: Some(vec![made_up_report()]),
+            ..Diagnosis::default()
+        };
+        let value = parsed(&diagnosis);
+        assert_eq!(value.get("probes"), None);
+        let report = &value["unwind"][0];
+        assert_eq!(
+            (&report["pid"], &report["comm"]),
+            (&json!(4242), &json!("redis-server"))
+        );
+        assert_eq!(
+            report["totals"],
+            json!({
+                "rows": 58_123,
+                "table_bytes": 543_617,
+                "code_bytes": 2_632_768,
+                "covered_bytes": 2_584_096,
+                "built": 3,
+                "build_us": 12_000,
+            })
+        );
+        assert_eq!(
+            report["files"][1],
+            json!({
+                "file": "/usr/lib/x86_64-linux-gnu/libc.so.6",
+                "walk": "table",
+                "rows": 23_331,
+                "table_bytes": 231_000,
+                "code_bytes": 1_400_000,
+                "covered_bytes": 1_380_000,
+                "bare_bytes": 19_000,
+                "unsupported": [
+                    { "reason": "frame relative to another register", "rows": 3 },
+                    { "reason": "return address elsewhere", "rows": 2 },
+                ],
+                "why": null,
+            })
+        );
+        assert_eq!(report["files"][3]["walk"], "frame-pointers");
     }
 }

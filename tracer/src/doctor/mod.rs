@@ -4,11 +4,14 @@ mod json;
 mod layout;
 mod probes;
 mod text;
+mod unwind;
 
 use serde::Serialize;
 
 use crate::cli::{EXIT_DONE, EXIT_FAILED};
 use crate::preflight::{Finding, State};
+
+pub use unwind::{UnsupportedRows, UnwindReport, UnwindRow, UnwindTotals, Walk};
 
 /// All that `memlens doctor` found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub struct Diagnosis {
     pub untraceable: Vec<UntraceableRow>,
     /// Probe sites, a table for each process; `None` where they were not asked for.
     pub probes: Option<Vec<ProbeTable>>,
+    /// How stacks are walked, one for each process; `None` where it was not asked for.
+    pub unwind: Option<Vec<UnwindReport>>,
 }
 
 /// An allocator in a process.

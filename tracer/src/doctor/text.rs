@@ -3,7 +3,7 @@
 use crate::preflight::{Finding, State};
 
 use super::layout::{Ink, WIDTH, hang, pad, paint, widest, wrap};
-use super::{AllocatorRow, Diagnosis, UntraceableRow, probes};
+use super::{AllocatorRow, Diagnosis, UntraceableRow, probes, unwind};
 
 /// Width of the column of marks: that of the longest, "MISSING", and two spaces.
 const MARK: usize = 9;
@@ -21,6 +21,10 @@ impl Diagnosis {
         for table in self.probes.iter().flatten() {
             out.push('\n');
             out.push_str(&probes::render(table, color));
+        }
+        for report in self.unwind.iter().flatten() {
+            out.push('\n');
+            out.push_str(&unwind::render(report, color));
         }
         out.push('\n');
         for line in wrap(&self.verdict(), 0) {
@@ -168,6 +172,7 @@ again
                 why: "it is a kernel thread".to_owned(),
             }],
             probes: None,
+            unwind: None,
         };
         assert_eq!(
             diagnosis.render_text(false),

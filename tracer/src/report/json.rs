@@ -11,7 +11,7 @@ use tracer_common::loss::Loss;
 
 use super::loss;
 use super::text::state_name;
-use super::{BlockFilter, BlockRow, CommandExit, ProcessRow, Report, StackRow};
+use super::{BlockFilter, BlockRow, CommandExit, CutRow, ProcessRow, Report, StackRow};
 use crate::symbolize::Frame;
 
 /// Name and version of the form; the number changes when a reader could break.
@@ -50,6 +50,7 @@ struct WireReport<'a> {
     stacks_total: usize,
     stacks_live_bytes: u64,
     stacks: Vec<WireStack<'a>>,
+    cut: Vec<WireCut<'a>>,
     command_exit: Option<WireExit>,
 }
 
@@ -122,6 +123,16 @@ struct WireBlock {
 }
 
 #[derive(Serialize)]
+struct WireCut<'a> {
+    pid: u32,
+    reason: &'a str,
+    module: Option<String>,
+    stacks: u64,
+    live_bytes: u64,
+    live_count: u64,
+}
+
+#[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum WireExit {
     Code(i32),
@@ -174,6 +185,7 @@ impl<'a> WireReport<'a> {
                 .iter()
                 .map(|stack| WireStack::of(stack, options))
                 .collect(),
+            cut: report.cut.iter().map(WireCut::of).collect(),
             command_exit: report.command_exit.map(|exit| match exit {
                 CommandExit::Code(code) => WireExit::Code(code),
                 CommandExit::Signal(number) => WireExit::Signal(number),
@@ -242,7 +254,6 @@ impl<'a> WireStack<'a> {
 
 impl<'a> WireFrame<'a> {
     fn of(frame: &'a Frame) -> Self {
-        let lossy = |path: &Path| path.to_string_lossy().into_owned();
         Self {
             address: hex(frame.address),
             symbol: super::names::symbol(frame),
@@ -258,6 +269,19 @@ impl<'a> WireFrame<'a> {
     }
 }
 
+impl<'a> WireCut<'a> {
+    fn of(row: &'a CutRow) -> Self {
+        Self {
+            pid: row.pid,
+            reason: &row.reason,
+            module: row.module.as_deref().map(lossy),
+            stacks: row.stacks,
+            live_bytes: row.live_bytes,
+            live_count: row.live_count,
+        }
+    }
+}
+
 impl WireBlock {
     fn of(block: &BlockRow) -> Self {
         Self {
@@ -266,6 +290,10 @@ impl WireBlock {
             age_ms: millis(block.age),
         }
     }
+}
+
+fn lossy(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// Addresses go as text: many readers keep numbers as doubles, which hold 53 bits.

@@ -1,5 +1,6 @@
 //! One report as one plain value, and its several dresses: text, JSON, folded stacks and SVG.
 
+mod cut;
 mod elide;
 pub mod file;
 mod filter;
@@ -23,6 +24,7 @@ use jiff::Timestamp;
 
 use crate::symbolize::Frame;
 
+pub use cut::{CutRow, CutTally};
 pub use filter::BlockFilter;
 
 /// What a trace knows at one moment.
@@ -50,6 +52,8 @@ pub struct Report {
     pub stacks_total: usize,
     /// Live bytes of those stacks, shown or not.
     pub stacks_live_bytes: u64,
+    /// Stacks with live memory that ended early, shown or not, the most bytes first.
+    pub cut: Vec<CutRow>,
     /// The exit of the traced command, where the trace started it.
     pub command_exit: Option<CommandExit>,
 }

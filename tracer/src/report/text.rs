@@ -10,7 +10,7 @@ use super::line::{Line, Writer};
 use super::loss::{Severity, sentences};
 use super::units::{bytes, change, count, counted, duration, share};
 use super::{CommandExit, ProcessRow, ProcessState, Report, Sampling, StackRow};
-use super::{frames, names, table};
+use super::{cut, frames, names, table};
 
 /// How the text is to look.
 #[derive(Clone, Debug)]
@@ -312,6 +312,9 @@ fn closing(
     }
     for sentence in with(Severity::Coverage) {
         out.sentence(Line::default().strong("note:"), &sentence.text, 2)?;
+    }
+    for sentence in cut::sentences(report) {
+        out.sentence(Line::default().strong("note:"), &sentence, 2)?;
     }
     let is_due = |note: &&String| report.last || !options.known_notes.contains(*note);
     for note in report.notes.iter().filter(is_due) {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anyhow::Result;
 
 use super::attach::{AttachError, ProbedFile, Prober, is_slow};
+use super::coverage::Coverage;
 use super::output::reader;
 use super::target::{self, Chosen};
 use crate::attach::allocator::AllocatorKind;
@@ -25,8 +26,17 @@ pub fn run(invocation: &Invocation, config: &DoctorConfig) -> Result<u8> {
     if config.probes {
         diagnosis.probes = Some(Vec::new());
     }
-    for process in processes(config)? {
-        examine(&mut diagnosis, config, &process);
+    let processes = processes(config)?;
+    for process in &processes {
+        examine(&mut diagnosis, config, process);
+    }
+    if config.unwind {
+        let mut coverage = Coverage::default();
+        // Of a process that cannot be looked at, it has been said why.
+        let reports = processes
+            .iter()
+            .filter_map(|process| coverage.of(process.pid, &process.comm).ok());
+        diagnosis.unwind = Some(reports.collect());
     }
     let text = if config.json {
         diagnosis.render_json()?

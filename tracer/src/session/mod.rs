@@ -1,6 +1,7 @@
 //! One run of the program: resolve targets, place probes, gather, report, leave.
 
 mod attach;
+mod coverage;
 pub mod demo;
 mod diagnose;
 mod error;

@@ -179,35 +179,11 @@ impl Unwinder {
 
     /// Builds tables on all CPUs.
     fn build_all(&mut self, wanted: Vec<(Key, PathBuf, OpenedFile)>) {
-        let workers = thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(wanted.len().max(1));
-        let next = std::sync::atomic::AtomicUsize::new(0);
-        let built: Vec<(usize, Result<Table, TableError>)> = thread::scope(|scope| {
-            let work = || {
-                let mut done = Vec::new();
-                loop {
-                    let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    let Some((_, _, opened)) = wanted.get(index) else {
-                        return done;
-                    };
-                    let image = files::bytes(opened);
-                    done.push((
-                        index,
-                        image.map_or(Err(TableError::NoFrameInformation), |image| {
-                            unwind::build(&image)
-                        }),
-                    ));
-                }
-            };
-            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            threads
-                .into_iter()
-                .flat_map(|thread| thread.join().unwrap_or_default())
-                .collect()
-        });
-        for (index, table) in built {
-            let (key, path, _) = &wanted[index];
+        let (names, files): (Vec<_>, Vec<_>) = wanted
+            .into_iter()
+            .map(|(key, path, file)| ((key, path), file))
+            .unzip();
+        for ((key, path), table) in names.into_iter().zip(build_tables(&files)) {
             let known = match table {
                 Ok(table) => {
                     if let Some(damage) = &table.stats.damage {
@@ -228,7 +204,7 @@ impl Unwinder {
                     Known::Uniform(Rule::NO_TABLE)
                 }
             };
-            self.known.insert(*key, known);
+            self.known.insert(key, known);
         }
     }
 
@@ -256,6 +232,47 @@ impl Unwinder {
         if let Some(error) = failed {
             self.note(format!("some stacks are cut: {error}"));
         }
+    }
+}
+
+/// Builds the tables of files on all CPUs, in the order of the files.
+pub fn build_tables(opened: &[OpenedFile]) -> Vec<Result<Table, TableError>> {
+    let workers = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(opened.len().max(1));
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let Some(file) = opened.get(index) else {
+                return done;
+            };
+            let table = files::bytes(file)
+                .map_err(|error| unreadable(error.to_string()))
+                .and_then(|image| unwind::build(&image));
+            done.push((index, table));
+        }
+    };
+    // A worker that dies takes what it has built along.
+    let mut tables = vec![Err(unreadable("its reader failed".to_owned())); opened.len()];
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        for (index, table) in threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_default())
+        {
+            tables[index] = table;
+        }
+    });
+    tables
+}
+
+fn unreadable(error: String) -> TableError {
+    TableError::Malformed {
+        what: "the file",
+        offset: 0,
+        error,
     }
 }
 
@@ -299,7 +316,7 @@ fn file_id(file: &File) -> Option<FileId> {
 }
 
 /// The image of our own `[vdso]`.
-fn own_vdso() -> Option<Vec<u8>> {
+pub fn own_vdso() -> Option<Vec<u8>> {
     let maps = maps::read(std::process::id()).ok()?;
     let vdso = maps
         .iter()

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use memlens::report::{BlockRow, Report, StackRow};
+use memlens::report::{BlockRow, CutRow, Report, StackRow};
 use memlens::symbolize::Frame;
 use proptest::prelude::*;
 
@@ -76,20 +76,39 @@ fn any_stack() -> impl Strategy<Value = StackRow> {
         })
 }
 
+fn any_cut() -> impl Strategy<Value = CutRow> {
+    let place = (name(), prop::option::of(name()));
+    (place, any::<(u32, u64, u64)>()).prop_map(|((reason, module), numbers)| CutRow {
+        pid: numbers.0 % 3,
+        reason,
+        module: module.map(PathBuf::from),
+        stacks: numbers.1,
+        live_bytes: numbers.2,
+        live_count: 1,
+    })
+}
+
 /// A report of one or several processes with any names, stacks, losses and notes.
 pub fn any_report() -> impl Strategy<Value = Report> {
     let bases = prop::sample::select(vec!["losses", "several_processes", "sampled", "no_process"]);
     let stacks = prop::collection::vec(any_stack(), 0..4);
-    (bases, stacks, name(), prop::collection::vec(name(), 0..2)).prop_map(
-        |(base, stacks, comm, notes)| {
+    let cut = prop::collection::vec(any_cut(), 0..8);
+    (
+        bases,
+        stacks,
+        cut,
+        name(),
+        prop::collection::vec(name(), 0..2),
+    )
+        .prop_map(|(base, stacks, cut, comm, notes)| {
             let mut report = sample(base);
             if let Some(process) = report.processes.first_mut() {
                 process.comm = comm;
                 process.pid = 1;
             }
             report.stacks = stacks;
+            report.cut = cut;
             report.notes = notes;
             report
-        },
-    )
+        })
 }

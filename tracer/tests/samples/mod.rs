@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use memlens::report::{
-    BlockFilter, BlockRow, CommandExit, ProcessRow, ProcessState, Report, Sampling, StackRow,
+    BlockFilter, BlockRow, CommandExit, CutRow, ProcessRow, ProcessState, Report, Sampling,
+    StackRow,
 };
 use memlens::symbolize::Frame;
 
@@ -53,6 +54,7 @@ fn base(processes: Vec<ProcessRow>, stacks: Vec<StackRow>) -> Report {
         stacks_total: stacks.len(),
         stacks_live_bytes: stacks.iter().map(|stack| stack.live_bytes).sum(),
         stacks,
+        cut: Vec::new(),
         command_exit: None,
     }
 }
@@ -165,6 +167,13 @@ fn several_processes() -> Report {
     let mut report = base(vec![server, shell, old], vec![first, second]);
     report.last = true;
     report.elapsed = Duration::from_secs(7_512);
+    let reason = "the unwind table has an unsupported rule there";
+    report.cut = vec![cut(
+        991,
+        reason,
+        Some("/usr/lib/libcrypto.so.3"),
+        [1, 12_884_902, 12_345],
+    )];
     report.command_exit = Some(CommandExit::Code(3));
     report
 }
@@ -218,6 +227,18 @@ fn inlined_frames() -> Report {
     )
 }
 
+fn cut(pid: u32, reason: &str, module: Option<&str>, numbers: [u64; 3]) -> CutRow {
+    let [stacks, live_bytes, live_count] = numbers;
+    CutRow {
+        pid,
+        reason: reason.to_owned(),
+        module: module.map(Into::into),
+        stacks,
+        live_bytes,
+        live_count,
+    }
+}
+
 fn cut_stack() -> Report {
     let recurse = || frame("recurse", 0x31, "/build/victim/src/recurse.c", 9);
     let mut deep = stack(9, 127, 127, vec![recurse(), recurse(), recurse()]);
@@ -225,7 +246,17 @@ fn cut_stack() -> Report {
     let mut lost = stack(9, 64, 1, Vec::new());
     lost.truncated = Some("the caller's frame could not be read".into());
     let none = stack(9, 32, 1, Vec::new());
-    base(vec![process(9, "deep", 223, 129)], vec![deep, lost, none])
+    let mut report = base(vec![process(9, "deep", 223, 129)], vec![deep, lost, none]);
+    report.cut = vec![
+        cut(9, "deeper than 127 frames", None, [1, 127, 127]),
+        cut(
+            9,
+            "the caller's frame could not be read",
+            Some("/usr/lib/libfoo.so"),
+            [1, 64, 1],
+        ),
+    ];
+    report
 }
 
 fn templates() -> Report {
@@ -389,6 +420,17 @@ fn everything() -> Report {
         min_size: 64,
         max_size: 1 << 30,
     };
+    report.cut = (0..7)
+        .map(|n| {
+            let module = format!("/opt/lib{n}.so");
+            cut(
+                10,
+                "the stack could not be read",
+                Some(&module),
+                [8 - n, 900 - n, 20],
+            )
+        })
+        .collect();
     report.stacks[0].truncated = Some("deeper than 127 frames".into());
     report.stacks[0].frames[0].missing = Some("no symbols".into());
     report.last = true;

@@ -1,18 +1,19 @@
 //! From the kernel side's counters and blocks to a report.
 
 use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
 use anyhow::Result;
 use tracer_common::key::{Owner, StackTotals};
 use tracer_common::limits;
-use tracer_common::stack::End;
+use tracer_common::stack::{End, StackMeta};
 
 use super::{Leaks, code_of};
 use crate::bpf::LiveScan;
 use crate::cli::Sort;
 use crate::heap::{Census, Figures, Filter, Order, Row, Which, merge, select};
-use crate::report::{ProcessRow, ProcessState, Report, StackRow};
+use crate::report::{CutRow, CutTally, ProcessRow, ProcessState, Report, StackRow};
 use crate::session::output::Reader;
 use crate::session::progress::Step;
 use crate::session::start;
@@ -133,6 +134,12 @@ impl Leaks<'_> {
         let rows = select(&figures.rows, order, which);
         let shown = rows.iter().take(most);
         let stacks = shown.map(|row| self.stack_row(row)).collect();
+        let live: Vec<&Row> = rows
+            .iter()
+            .copied()
+            .filter(|row| row.live_bytes > 0 || row.live_count > 0)
+            .collect();
+        let cut = self.cut_rows(&live);
         Ok(Report {
             time: SystemTime::now(),
             elapsed: self.started.elapsed(),
@@ -155,6 +162,7 @@ impl Leaks<'_> {
             stacks,
             stacks_total: rows.len(),
             stacks_live_bytes: rows.iter().map(|row| row.live_bytes).sum(),
+            cut,
             command_exit: self.command_exit,
         })
     }
@@ -186,6 +194,35 @@ impl Leaks<'_> {
         }
         rows.sort_by_key(|row| std::cmp::Reverse(row.live_bytes));
         rows
+    }
+
+    /// Sums up the stacks that ended early.
+    fn cut_rows(&mut self, live: &[&Row]) -> Vec<CutRow> {
+        let mut tally = CutTally::default();
+        let stacks = live.iter().filter(|row| row.row >= limits::MAX_PROCESSES);
+        for row in stacks {
+            let Some(meta) = self.tracer.stack_meta(row.row) else {
+                continue;
+            };
+            let end = End::from_raw(meta.end);
+            let Some(reason) = end.clause() else { continue };
+            // How many frames are kept is nothing that a file can help.
+            let module = match end {
+                End::TooDeep => None,
+                _ => self.last_module(&meta),
+            };
+            let held = (row.live_bytes, row.live_count);
+            tally.add(row.owner.tgid, reason, module, held);
+        }
+        tally.rows()
+    }
+
+    /// The file of a stack's last frame.
+    fn last_module(&mut self, meta: &StackMeta) -> Option<PathBuf> {
+        let addresses = self.tracer.stack_frames(meta);
+        let last = addresses.last().copied().into_iter().collect::<Vec<_>>();
+        let frames = self.symbolizer.symbolize(code_of(meta), &last, true);
+        frames.into_iter().next_back()?.module
     }
 
     fn stack_row(&mut self, row: &Row) -> StackRow {
