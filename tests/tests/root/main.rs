@@ -12,3 +12,4 @@ mod programs;
 mod refusals;
 mod stacks;
 mod targets;
+mod verifier;
