@@ -159,15 +159,11 @@ impl Unwinder {
     }
 
     fn build_missing(&mut self, pid: u32, maps: &[Mapping]) {
-        if !self.known.contains_key(&Key::Vdso) {
-            let table = own_vdso().map(|image| unwind::build(&image));
-            self.known.insert(
-                Key::Vdso,
-                table
-                    .and_then(Result::ok)
-                    .map_or(Known::Uniform(Rule::NO_FDE), Known::Built),
-            );
-        }
+        self.known.entry(Key::Vdso).or_insert_with(|| {
+            own_vdso()
+                .and_then(|image| unwind::build(&image).ok())
+                .map_or(Known::Uniform(Rule::NO_FDE), Known::Built)
+        });
         let mut wanted = Vec::new();
         for mapped in maps::executable_files(maps) {
             let key = Key::File(mapped.id);
