@@ -13,3 +13,4 @@ mod refusals;
 mod stacks;
 mod targets;
 mod unwinding;
+mod verifier;

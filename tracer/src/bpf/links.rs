@@ -112,6 +112,14 @@ pub struct Links {
 }
 
 impl Links {
+    /// Instructions that the verifier has walked through for each program of uprobe_multi links, by its name.
+    pub(super) fn verified_instructions(&self) -> impl Iterator<Item = (String, u32)> {
+        self.programs.iter().filter_map(|(program, fd)| {
+            let verified = sys::verified_instructions(fd.as_fd()).ok()?;
+            (verified > 0).then(|| (program.name().to_owned(), verified))
+        })
+    }
+
     /// Loads the programs for the method.
     pub(super) fn load(ebpf: &mut Ebpf, method: Method) -> Result<Self, LoadError> {
         let mut links = Self {

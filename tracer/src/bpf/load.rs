@@ -243,6 +243,16 @@ impl Tracer {
         Ok(())
     }
 
+    /// Instructions that the verifier has walked through for each loaded program, by its name: what the kernel limits
+    /// to a million. Empty before Linux 5.16, which does not tell.
+    pub fn verified_instructions(&self) -> BTreeMap<String, u32> {
+        let by_aya = self.ebpf.programs().filter_map(|(name, program)| {
+            let verified = program.info().ok()?.verified_instruction_count()?;
+            Some((name.to_owned(), verified))
+        });
+        by_aya.chain(self.links.verified_instructions()).collect()
+    }
+
     /// Adds a process to the trace and returns its owner id.
     pub fn add_process(&mut self, tgid: u32) -> Result<Owner, LoadError> {
         let slot = self.processes_used;

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use aya_obj::generated::{bpf_attach_type, bpf_cmd, bpf_insn, bpf_prog_type};
+use aya_obj::generated::{bpf_attach_type, bpf_cmd, bpf_insn, bpf_prog_info, bpf_prog_type};
 
 /// One `bpf(2)` call.
 ///
@@ -53,6 +53,29 @@ struct ProgLoad {
     line_info: u64,
     line_info_cnt: u32,
     attach_btf_id: u32,
+}
+
+/// Attributes of `BPF_OBJ_GET_INFO_BY_FD` (include/uapi/linux/bpf.h).
+#[repr(C)]
+#[derive(Default)]
+struct ObjectInfo {
+    bpf_fd: u32,
+    info_len: u32,
+    info: u64,
+}
+
+/// Instructions that the verifier has walked through for a loaded program; 0 before Linux 5.16, which does not tell.
+pub fn verified_instructions(program: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: plain numbers, for which zero is a value; it asks the kernel for nothing of variable length.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut attr = ObjectInfo {
+        bpf_fd: program.as_raw_fd() as u32,
+        info_len: size_of::<bpf_prog_info>() as u32,
+        info: (&raw mut info) as u64,
+    };
+    // SAFETY: the attributes of this command; `info` has `info_len` bytes and outlives the call.
+    unsafe { bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
+    Ok(info.verified_insns)
 }
 
 /// Function records of a program, as its BTF describes them.

@@ -31,7 +31,7 @@ pub struct Cli {
     /// Say more on standard error: what was probed and, in leaks, timings and memory; -vv also each exec, exit and
     /// mapping.
     ///
-    /// For leaks and trace. In text reports of leaks -v also gives every frame a line of its own: without it runs of frames that only
+    /// In doctor: how much work each BPF program is for the kernel's verifier. In text reports of leaks -v also gives every frame a line of its own: without it runs of frames that only
     /// allocate, or start a Rust program, are one line, such as "(3 frames of alloc::raw_vec)".
     ///
     /// Example: memlens leaks -v -p 4242

@@ -1,28 +1,39 @@
 //! `memlens doctor`: gathers what the diagnosis is made of.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anyhow::Result;
+use tracer_common::limits;
 
 use super::attach::{AttachError, ProbedFile, Prober, is_slow};
 use super::coverage::Coverage;
 use super::output::reader;
+use super::start;
 use super::target::{self, Chosen};
 use crate::attach::allocator::AllocatorKind;
 use crate::attach::plan::{Ending, PlannedFunction};
+use crate::bpf::{Method, Settings, TableSize, Tracer};
 use crate::cli::{DoctorConfig, Invocation, Target};
 use crate::doctor::{
     AllocatorRow, Diagnosis, LeftOutRow, ProbeRow, ProbeTable, Speed, UntraceableRow,
 };
-use crate::preflight::{self, Facts};
+use crate::preflight::{self, Facts, Finding, State};
 use crate::process::targets;
+use crate::report::units::count;
 
 /// Runs `memlens doctor`.
 pub fn run(invocation: &Invocation, config: &DoctorConfig) -> Result<u8> {
+    let facts = Facts::gather(None);
     let mut diagnosis = Diagnosis {
-        findings: preflight::check(&Facts::gather(None)),
+        findings: preflight::check(&facts),
         ..Diagnosis::default()
     };
+    let is_missing = |finding: &Finding| finding.state == State::Missing;
+    // Without the rights to load programs it has been said what is missing.
+    if invocation.verbose > 0 && !diagnosis.findings.iter().any(is_missing) {
+        diagnosis.findings.push(programs(start::method(&facts)));
+    }
     if config.probes {
         diagnosis.probes = Some(Vec::new());
     }
@@ -46,6 +57,59 @@ pub fn run(invocation: &Invocation, config: &DoctorConfig) -> Result<u8> {
     let mut out = io::stdout().lock();
     reader(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
     Ok(diagnosis.exit_code())
+}
+
+/// Loads the programs as the kinds of trace do, and tells how much work each was for the verifier.
+fn programs(method: Method) -> Finding {
+    let plain = Settings {
+        sample_bytes: None,
+        min_size: 0,
+        max_size: u64::MAX,
+        stack_depth: limits::MAX_DEPTH,
+        max_live: 1,
+        trace_calls: false,
+        unwind: Some(TableSize::default()),
+        method,
+    };
+    let sampled = Settings {
+        sample_bytes: Some(1 << 19),
+        ..plain
+    };
+    let calls = Settings {
+        trace_calls: true,
+        ..plain
+    };
+    let mut most: BTreeMap<String, u32> = BTreeMap::new();
+    for settings in [plain, sampled, calls] {
+        match Tracer::load(&settings) {
+            Ok(tracer) => {
+                for (name, verified) in tracer.verified_instructions() {
+                    let known = most.entry(name).or_default();
+                    *known = verified.max(*known);
+                }
+            }
+            Err(error) => return program_finding(State::Missing, error.to_string()),
+        }
+    }
+    if most.is_empty() {
+        return program_finding(State::Ok, "loaded".to_owned());
+    }
+    let sizes: Vec<String> = most
+        .iter()
+        .map(|(name, verified)| format!("{name} {}", count(u64::from(*verified))))
+        .collect();
+    let present = format!("verified instructions: {}", sizes.join(", "));
+    program_finding(State::Ok, present)
+}
+
+fn program_finding(state: State, present: String) -> Finding {
+    Finding {
+        what: "BPF programs",
+        state,
+        present,
+        needed: "that this kernel's verifier accepts them".to_owned(),
+        remedy: None,
+    }
 }
 
 fn processes(config: &DoctorConfig) -> Result<Vec<Chosen>> {

@@ -160,8 +160,9 @@ impl Unwinder {
 
     fn build_missing(&mut self, pid: u32, maps: &[Mapping]) {
         self.known.entry(Key::Vdso).or_insert_with(|| {
-            let table = own_vdso().and_then(|image| unwind::build(&image).ok());
-            table.map_or(Known::Uniform(Rule::NO_FDE), Known::Built)
+            own_vdso()
+                .and_then(|image| unwind::build(&image).ok())
+                .map_or(Known::Uniform(Rule::NO_FDE), Known::Built)
         });
         let mut wanted = Vec::new();
         for mapped in maps::executable_files(maps) {
