@@ -1,11 +1,15 @@
 // Allocates and frees in a loop from the bottom of a call chain of ten frames.
 //
-// pair SECONDS THREADS [SLOTS]
+// pair SECONDS THREADS [SLOTS [DEPTH]]
+//
+// With DEPTH the stack at the calls has exactly that many frames, from the function that calls malloc to the thread's first one, both included.
+// The C library's share of them is counted at the start, as it differs between libraries; a line `frames N` says how many there are in all.
 //
 // Prints SLOTS lines a second (1 unless given), `slot N PAIRS NS CPU_NS`: pairs of malloc(64) and free in that time over all
 // threads, and nanoseconds of one thread for one pair, by the clock and of CPU time. An outer program sees the cost before, during and after an attach in the slots.
 // At the end, for each thread, `thread N PAIRS NS`. With several threads each stays on a CPU of its own.
 #define _GNU_SOURCE
+#include <execinfo.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -14,6 +18,9 @@
 #include <time.h>
 
 #define MAX_THREADS 64
+// Levels between the thread's function and the one that allocates: at most, and without DEPTH.
+#define MAX_LEVELS 40
+#define LEVELS 7
 #define PAIRS_PER_CALL 64
 
 // A cache line each, so that threads do not slow each other by counting.
@@ -28,26 +35,48 @@ static int threads;
 #define NOINLINE __attribute__((noinline, noclone))
 
 // What would make a tail call of it, and lose the frame, is forbidden by the empty asm after each call.
-#define LEVEL(n, next)                          \
-    NOINLINE static void level##n(int count) { \
-        next(count);                            \
-        __asm__ volatile("" ::: "memory");      \
+// Each is a function of its own, as in a program of many layers: a recursion would unwind one return address again and again.
+#define LEVEL(n, next)                                  \
+    NOINLINE static void level##n(int count, int left) { \
+        if (left == 1)                                  \
+            pairs(count);                               \
+        else                                            \
+            next(count, left - 1);                      \
+        __asm__ volatile("" ::: "memory");              \
     }
+#define TEN(tens, next)                                                                                 \
+    LEVEL(tens##9, next)                                                                                \
+    LEVEL(tens##8, level##tens##9) LEVEL(tens##7, level##tens##8) LEVEL(tens##6, level##tens##7)        \
+    LEVEL(tens##5, level##tens##6) LEVEL(tens##4, level##tens##5) LEVEL(tens##3, level##tens##4)        \
+    LEVEL(tens##2, level##tens##3) LEVEL(tens##1, level##tens##2) LEVEL(tens##0, level##tens##1)
+
+static int levels = LEVELS;
+// What backtrace() found where malloc is called; 0 where it was not asked.
+static int frames;
+
+NOINLINE static void find_frames(void) {
+    void *addresses[2 * MAX_LEVELS];
+    // Its first frame is this function's.
+    frames = backtrace(addresses, 2 * MAX_LEVELS) - 1;
+}
 
 NOINLINE static void pairs(int count) {
+    if (count == 0) find_frames();
     for (int i = 0; i < count; i++) {
         void *block = malloc(64);
         __asm__ volatile("" : "+r"(block)::"memory");
         free(block);
     }
 }
-LEVEL(7, pairs)
-LEVEL(6, level7)
-LEVEL(5, level6)
-LEVEL(4, level5)
-LEVEL(3, level4)
-LEVEL(2, level3)
-LEVEL(1, level2)
+// Never reached: there are no more than MAX_LEVELS.
+NOINLINE static void level_end(int count, int left) {
+    (void)left;
+    pairs(count);
+}
+TEN(4, level_end)
+TEN(3, level40)
+TEN(2, level30)
+TEN(1, level20)
 
 static double now(void) {
     struct timespec t;
@@ -69,15 +98,34 @@ static void stay_on_cpu(int number) {
     }
 }
 
-// Frames of malloc's callers: pairs, level7..level1, worker and the thread's start make ten.
+// Frames of malloc's callers without DEPTH: pairs, seven levels, worker and the thread's start make ten.
 static void *worker(void *arg) {
     struct counter *own = arg;
     if (threads > 1) stay_on_cpu((int)(own - counters));
     while (atomic_load_explicit(&running, memory_order_relaxed)) {
-        level1(PAIRS_PER_CALL);
+        level10(PAIRS_PER_CALL, levels);
         atomic_fetch_add_explicit(&own->pairs, PAIRS_PER_CALL, memory_order_relaxed);
     }
     return NULL;
+}
+
+// Counts the frames of a worker that calls neither malloc nor free.
+static void *count_frames(void *unused) {
+    level10(0, levels);
+    return unused;
+}
+
+// Sets the number of levels so that there are so many frames; 0 if that cannot be.
+static int set_depth(int depth) {
+    for (int attempt = 0; attempt < 2; attempt++) {
+        pthread_t id;
+        if (pthread_create(&id, NULL, count_frames, NULL) != 0) return 0;
+        pthread_join(id, NULL);
+        if (frames == depth) return 1;
+        levels += depth - frames;
+        if (levels < 1 || levels > MAX_LEVELS) return 0;
+    }
+    return 0;
 }
 
 static unsigned long all_pairs(void) {
@@ -101,8 +149,16 @@ int main(int argc, char **argv) {
     threads = argc > 2 ? atoi(argv[2]) : 1;
     int slots = argc > 3 ? atoi(argv[3]) : 1;
     if (seconds < 1 || slots < 1 || threads < 1 || threads > MAX_THREADS) {
-        fprintf(stderr, "usage: pair SECONDS THREADS [SLOTS] (at most %d)\n", MAX_THREADS);
+        fprintf(stderr, "usage: pair SECONDS THREADS [SLOTS [DEPTH]] (at most %d threads)\n", MAX_THREADS);
         return 2;
+    }
+    if (argc > 4) {
+        if (!set_depth(atoi(argv[4]))) {
+            fprintf(stderr, "pair: cannot allocate from %s frames: it found %d\n", argv[4], frames);
+            return 1;
+        }
+        printf("frames %d\n", frames);
+        fflush(stdout);
     }
     pthread_t ids[MAX_THREADS];
     double start = now();

@@ -77,13 +77,13 @@ impl Finding {
         }
     }
 
-    /// What could not be measured, and why.
-    pub fn unavailable(what: &str, why: &str, target: Target) -> Self {
+    /// What could not be measured, and why; the unit is the target's.
+    pub fn unavailable(what: &str, why: &str, unit: &str, target: Target) -> Self {
         Self {
             what: what.to_owned(),
             measured: format!("not available: {why}"),
             ratio: String::new(),
-            target: target.text("x"),
+            target: target.text(unit),
             met: "unknown".to_owned(),
         }
     }

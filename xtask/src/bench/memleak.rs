@@ -1,7 +1,7 @@
 //! bcc's memleak beside a benchmark program, for comparison.
 
 use std::{
-    env,
+    env, fmt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -22,6 +22,35 @@ const NAMES: [&str; 2] = ["memleak-libbpf", "memleak"];
 const SLOWER: f64 = 20.0;
 /// How long memleak may take to attach or to leave; its perf events take a tenth of a second each to close.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// memleak did not work here; why.
+#[derive(Debug)]
+pub struct Failed(pub String);
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Failed {}
+
+/// Nanoseconds of the victim's pairs under memleak, slot by slot; untraced they take `untraced`. Fails with [`Failed`].
+pub fn cost(
+    program: &Path,
+    victim: &mut Victim,
+    untraced: f64,
+    seconds: u32,
+) -> Result<Vec<f64>, Failed> {
+    measured(program, victim, untraced, seconds).map_err(|why| Failed(format!("{why:#}")))
+}
+
+fn measured(program: &Path, victim: &mut Victim, untraced: f64, seconds: u32) -> Result<Vec<f64>> {
+    let memleak = Memleak::start(program, victim, untraced)?;
+    let costs = victim.cost(seconds)?;
+    memleak.end()?;
+    Ok(costs)
+}
 
 /// A running memleak; killed when dropped.
 pub struct Memleak {
@@ -53,7 +82,7 @@ impl Memleak {
     }
 
     /// Traces the victim; returns once its pairs cost clearly more than `untraced` nanoseconds.
-    pub fn start(program: &Path, victim: &mut Victim, untraced: f64) -> Result<Self> {
+    fn start(program: &Path, victim: &mut Victim, untraced: f64) -> Result<Self> {
         let child = Command::new(program)
             .args(["-p", &victim.pid().to_string(), NO_REPORT])
             .stdin(Stdio::null())
@@ -76,7 +105,7 @@ impl Memleak {
     }
 
     /// Ends the trace and waits until the probes are gone.
-    pub fn end(mut self) -> Result<()> {
+    fn end(mut self) -> Result<()> {
         let pid = i32::try_from(self.child.id()).context("memleak has an impossible PID")?;
         kill(Pid::from_raw(pid), Signal::SIGINT).context("cannot end memleak")?;
         let until = Instant::now() + LIMIT;

@@ -11,6 +11,7 @@ mod report;
 mod samples;
 mod table;
 mod tracer;
+mod unwind;
 mod victim;
 
 use std::{fs, path::PathBuf};
@@ -91,6 +92,11 @@ const BENCHES: &[Bench] = &[
         name: "pair",
         about: "one malloc(64) and free from ten frames: untraced, floor, traced, sampled, bcc memleak",
         run: pair::cost,
+    },
+    Bench {
+        name: "unwind",
+        about: "unwinding 10, 20 and 40 frames without frame pointers; unwind tables of node",
+        run: unwind::cost,
     },
     Bench {
         name: "threads",

@@ -22,7 +22,12 @@ const METHOD: &str = "\
   process, so that no lucky memory layout decides. The smallest value of each mode counts, since noise only ever adds; median and worst are
   given beside it. The floor is memlens with `MEMLENS_FLOOR=sites`, the entry placement `MEMLENS_FLOOR=entries`: in both all is as always, but
   the programs are empty and nothing is counted.
-* `threads`: the same program with two threads, each on a CPU of its own, against one thread. By CPU time, what other
+* `unwind`: the same program without frame pointers, below exactly 10, 20 and 40 frames: from the function that calls malloc to the thread's first
+  one (clone3), each a function of its own. The program counts them with backtrace(), and memlens's report must have as many. One process
+  is traced with whole stacks, with `--stack-depth 1` and with `--unwind fp --stack-depth 1`, which takes no step at all, as the frame pointer
+  register holds no address there; the accounting is the same in all. With `--stack-depth 1` memlens reads the stack once and takes the first step, so the difference to it is
+  the cost of all steps but that one. A cost is the median of the differences, one for each process, of the best values. For node memlens itself tells how long it built tables.
+* `threads`: the program of `pair` with two threads, each on a CPU of its own, against one thread. By CPU time, what other
   programs take of the CPUs is left out: where the two ratios differ, the machine was not quiet.
 * `attach`: a program that has loaded twenty libraries of a thousand functions each and allocates ten thousand times a second. Attaching is timed
   from memlens's start to its line \"memlens: tracing\", detaching from SIGINT to memlens's exit, with the last report.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{
     Outcome, Plan,
     finding::{Finding, Target},
-    memleak::Memleak,
+    memleak::{self, Memleak},
     samples::Samples,
     table::{Table, ns, ratio},
     tracer::{Mode, Tracer},
@@ -17,7 +17,7 @@ use super::{
 /// Bytes between two samples in the sampled runs.
 const SAMPLE_FLAGS: &[&str] = &["--sample-bytes", "524288"];
 /// Seconds beyond the phases in which attach and detach must fit.
-const SPARE_SECONDS: u32 = 180;
+pub const SPARE_SECONDS: u32 = 180;
 /// Allocations a second for which the page tells the cost.
 const RATES: [f64; 4] = [1e3, 1e4, 1e5, 1e6];
 
@@ -61,7 +61,7 @@ pub fn cost(plan: &Plan) -> Result<Outcome> {
     for _ in 0..plan.runs {
         if let Err(why) = round(plan, &mut costs, memleak.as_deref().ok()) {
             // memlens must work; what it is compared with may not.
-            match why.downcast::<MemleakFailed>() {
+            match why.downcast::<memleak::Failed>() {
                 Ok(failed) => memleak = Err(failed.0),
                 Err(other) => return Err(other),
             }
@@ -84,18 +84,6 @@ pub fn cost(plan: &Plan) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// bcc memleak did not work here; why.
-#[derive(Debug)]
-struct MemleakFailed(String);
-
-impl std::fmt::Display for MemleakFailed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for MemleakFailed {}
-
 /// One process, traced in every way in turn, so that all ways meet the same noise.
 fn round(plan: &Plan, costs: &mut Costs, memleak: Option<&Path>) -> Result<()> {
     let mut victim = Victim::pairs(plan.seconds * 7 + SPARE_SECONDS, 1)?;
@@ -113,10 +101,10 @@ fn round(plan: &Plan, costs: &mut Costs, memleak: Option<&Path>) -> Result<()> {
     }
     costs.after.extend(victim.cost(plan.seconds)?);
     if let Some(program) = memleak {
-        let failed = |error: anyhow::Error| MemleakFailed(format!("{error:#}"));
-        let memleak = Memleak::start(program, &mut victim, costs.untraced.min()).map_err(failed)?;
-        costs.memleak.extend(victim.cost(plan.seconds)?);
-        memleak.end().map_err(failed)?;
+        let untraced = costs.untraced.min();
+        costs
+            .memleak
+            .extend(memleak::cost(program, &mut victim, untraced, plan.seconds)?);
     }
     Ok(())
 }
@@ -149,7 +137,7 @@ fn findings(costs: &Costs, memleak: &Result<std::path::PathBuf, String>) -> Vec<
     let target = Target::AtLeast(5.0);
     found.push(match memleak {
         Ok(_) => against(beside, &costs.memleak, &costs.full, target),
-        Err(why) => Finding::unavailable(beside, why, target),
+        Err(why) => Finding::unavailable(beside, why, "x", target),
     });
     found.push(against(
         "empty programs at function entries (no tracer there can be cheaper) / memlens, full tracing",

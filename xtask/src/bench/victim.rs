@@ -49,6 +49,25 @@ impl Victim {
         Self::start(&program, &args)
     }
 
+    /// The same on one thread, below exactly so many frames, none of which keeps a frame pointer.
+    pub fn deep_pairs(seconds: u32, depth: usize) -> Result<Self> {
+        let flags = ["-pthread", "-fomit-frame-pointer"];
+        let program = compile("deep", &own_source("pair")?, &flags)?;
+        let args = [
+            seconds.to_string(),
+            "1".to_owned(),
+            SLOTS.to_string(),
+            depth.to_string(),
+        ];
+        let _pinned = Pinned::to_first(1)?;
+        let mut victim = Self::start(&program, &args)?;
+        let found = victim.expect("frames", Duration::from_secs(10))?;
+        if found != depth.to_string() {
+            bail!("the benchmark program has {found} frames, not {depth}");
+        }
+        Ok(victim)
+    }
+
     /// A program that speaks the protocol of `tests/victims/victim.h`; returns when it is ready.
     pub fn speaking(program: &Path, args: &[String]) -> Result<Self> {
         let mut victim = Self::start(program, args)?;
@@ -161,7 +180,7 @@ pub fn own_source(name: &str) -> Result<PathBuf> {
     Ok(run::workspace_root()?.join(format!("xtask/bench/{name}.c")))
 }
 
-/// Compiles a program or library with frame pointers, as the tracer walks them.
+/// Compiles a program or library with frame pointers, unless the flags say otherwise.
 pub fn compile(name: &str, source: &Path, flags: &[&str]) -> Result<PathBuf> {
     let dir = run::target_dir()?.join("bench");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
