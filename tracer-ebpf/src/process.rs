@@ -1,8 +1,12 @@
 //! Processes that change: exec, exit and fork.
 
+use core::ffi::c_void;
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_current_task, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{
+    bpf_get_attach_cookie, bpf_get_current_task, bpf_ktime_get_ns, bpf_loop,
+};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
 use tracer_common::config::Process;
 use tracer_common::event::{LifecycleEvent, LifecycleKind};
@@ -177,6 +181,38 @@ pub fn trampoline(process: *mut Process) -> u64 {
 /// (`MAX_URETPROBE_DEPTH`).
 const MOST_RETURNS: u32 = 64;
 
+/// A look through the return probes that the current thread has open.
+#[repr(C)]
+struct Search {
+    /// The next `return_instance`; 0 ends the list.
+    instance: u64,
+    /// Stack pointer after the return.
+    sp: u64,
+    /// What is no answer: functions that were entered by tail calls have one place, and one trampoline behind another.
+    trampoline: u64,
+    /// The answer; 0 for none.
+    found: u64,
+}
+
+/// One return probe a turn; 1 ends the loop.
+unsafe extern "C" fn look_at_return(_turn: u32, search: *mut Search) -> i64 {
+    let offsets = globals::offsets();
+    // SAFETY: the context given to bpf_loop below.
+    let search = unsafe { &mut *search };
+    if search.instance == 0 {
+        return 1;
+    }
+    if read_kernel_u64(search.instance + offsets.return_stack as u64).wrapping_add(8) == search.sp {
+        let address = read_kernel_u64(search.instance + offsets.return_address as u64);
+        if address != search.trampoline {
+            search.found = address;
+            return 1;
+        }
+    }
+    search.instance = read_kernel_u64(search.instance + offsets.return_next as u64);
+    0
+}
+
 /// The return address that the kernel's trampoline stands in for, where the stack pointer after the return is `sp`;
 /// 0 if it is not known. Other tools put return probes on functions, too.
 #[inline(always)]
@@ -188,19 +224,21 @@ pub fn replaced_return(trampoline: u64, sp: u64) -> u64 {
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
     let utask = read_kernel_u64(task + offsets.task_utask as u64);
-    let mut instance = read_kernel_u64(utask + offsets.utask_returns as u64);
-    for _ in 0..MOST_RETURNS {
-        if instance == 0 {
-            break;
-        }
-        // Innermost first; several at one place where functions were entered by tail calls.
-        if read_kernel_u64(instance + offsets.return_stack as u64).wrapping_add(8) == sp {
-            let address = read_kernel_u64(instance + offsets.return_address as u64);
-            if address != trampoline {
-                return address;
-            }
-        }
-        instance = read_kernel_u64(instance + offsets.return_next as u64);
-    }
-    0
+    let instance = read_kernel_u64(utask + offsets.utask_returns as u64);
+    let mut search = Search {
+        instance,
+        sp,
+        trampoline,
+        found: 0,
+    };
+    // SAFETY: the callback and its context live as long as the call.
+    unsafe {
+        bpf_loop(
+            MOST_RETURNS,
+            look_at_return as *mut c_void,
+            (&raw mut search).cast(),
+            0,
+        )
+    };
+    search.found
 }
