@@ -5,17 +5,18 @@ use std::ffi::OsString;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::paths;
 
-/// Flags of every C and C++ victim. Stacks may be walked by frame pointer; no allocation may be optimized away.
+/// Flags of every C and C++ victim: as distributions build, without frame pointers; no allocation may be optimized away.
 const FLAGS: &[&str] = &[
     "-O1",
     "-g",
-    "-fno-omit-frame-pointer",
+    "-fomit-frame-pointer",
     "-fno-builtin",
     "-Wall",
     "-Wextra",
@@ -98,7 +99,9 @@ impl Program {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         // Built aside and moved into place, so that tests that run at the same time never run half a file.
-        let partial = output.with_extension(format!("partial.{}", std::process::id()));
+        static BUILT: AtomicU32 = AtomicU32::new(0);
+        let number = BUILT.fetch_add(1, Ordering::Relaxed);
+        let partial = output.with_extension(format!("partial.{}.{number}", std::process::id()));
         let mut compiler = self.compiler_for(&source, &partial);
         let result = compiler
             .output()
@@ -139,14 +142,7 @@ impl Program {
             (None, Some("rs")) => {
                 let mut command =
                     Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-                command.args([
-                    "--edition",
-                    "2024",
-                    "-O",
-                    "-g",
-                    "-C",
-                    "force-frame-pointers",
-                ]);
+                command.args(["--edition", "2024", "-O", "-g"]);
                 command
             }
             (None, Some("cpp")) => Command::new("c++"),

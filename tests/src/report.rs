@@ -132,6 +132,8 @@ pub struct Cut {
 /// A frame of a stack.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Frame {
+    /// Where, in hexadecimal digits: the return address into this function.
+    pub address: String,
     /// Demangled name.
     pub symbol: Option<String>,
     /// Path of the file that the code is in.
@@ -316,6 +318,15 @@ impl Stack {
             .collect()
     }
 
+    /// The addresses, innermost first; an inlined function has none of its own.
+    pub fn addresses(&self) -> Result<Vec<u64>> {
+        self.frames
+            .iter()
+            .filter(|frame| frame.inlined != Some(true))
+            .map(Frame::address)
+            .collect()
+    }
+
     /// The stack is marked as cut.
     pub fn is_truncated(&self) -> bool {
         !matches!(self.truncated, Value::Null | Value::Bool(false))
@@ -330,6 +341,12 @@ impl Stack {
 }
 
 impl Frame {
+    /// Its address as a number.
+    pub fn address(&self) -> Result<u64> {
+        u64::from_str_radix(self.address.trim_start_matches("0x"), 16)
+            .with_context(|| format!("{:?} is no address", self.address))
+    }
+
     /// Whether it is of this function: the name alone, or with a path before it or parameters after it.
     pub fn is(&self, name: &str) -> bool {
         self.symbol.as_deref().is_some_and(|symbol| {

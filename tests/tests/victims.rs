@@ -81,6 +81,12 @@ fn other_victims_run_to_their_end() -> Result<()> {
     let [first, second] = [first, second].map(|path| path.display().to_string());
     let mimalloc = need::library("libmimalloc.so.2")?.display().to_string();
     let commands = [
+        Program::new("plugin").command(&["early", &first, "leak_first"])?,
+        Program::new("plugin").command(&["late", &second, "leak_second"])?,
+        Program::new("signal_stack").command(&[])?,
+        Program::new("no_tables")
+            .flag("-mno-red-zone")
+            .command(&[])?,
         Program::new("leak_rust").command(&[])?,
         Program::new("threads_later").command(&[])?,
         Program::new("dlopen_leak").command(&[&first, &second])?,
@@ -109,6 +115,22 @@ fn other_victims_run_to_their_end() -> Result<()> {
         victim.run()?;
         let status = victim.exit()?;
         ensure!(status.success(), "{what}: {status}");
+    }
+    Ok(())
+}
+
+/// The victims that work until they are told to stop.
+#[test]
+fn mixed_work_ends_when_told() -> Result<()> {
+    for program in [
+        Program::new("mix_cpp").flag("-O2"),
+        Program::new("mix_rust"),
+    ] {
+        let mut victim = Victim::start(program.command(&[])?)?;
+        victim.go()?;
+        victim.go_to("done")?;
+        let status = victim.exit()?;
+        ensure!(status.success(), "{program:?}: {status}");
     }
     Ok(())
 }

@@ -21,8 +21,6 @@ pub struct Config {
     pub trace: u32,
     /// 1: walk stacks by the unwind tables; 0: by frame pointers alone.
     pub unwind: u32,
-    /// Keeps the record free of implicit padding.
-    pub reserved: u32,
     /// Where things are in the running kernel.
     pub offsets: KernelOffsets,
 }
@@ -59,6 +57,16 @@ pub struct KernelOffsets {
     pub inode_superblock: u32,
     /// `super_block.s_dev`.
     pub superblock_device: u32,
+    /// `task_struct.utask`; this and the following are all known, or all 0.
+    pub task_utask: u32,
+    /// `uprobe_task.return_instances`.
+    pub utask_returns: u32,
+    /// `return_instance.stack`.
+    pub return_stack: u32,
+    /// `return_instance.orig_ret_vaddr`.
+    pub return_address: u32,
+    /// `return_instance.next`.
+    pub return_next: u32,
 }
 
 /// Counters and the switch of a running trace; one element, written by both sides.
@@ -96,6 +104,6 @@ pub struct Process {
     pub active: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 104);
+const _: () = assert!(size_of::<Config>() == 120);
 const _: () = assert!(size_of::<State>() == 16);
 const _: () = assert!(size_of::<Process>() == 40);

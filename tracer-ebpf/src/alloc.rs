@@ -206,36 +206,34 @@ pub fn enter_realloc(ctx: &ProbeContext) {
     }
 }
 
+/// A call that may be ending.
+struct Ending {
+    /// The function that ends, by the probe's cookie.
+    function: u32,
+    /// Address of its return address.
+    slot: u64,
+    /// What it returns.
+    result: u64,
+    /// The caller's registers after the return.
+    caller: Registers,
+}
+
 /// A call returned through the kernel's trampoline: the return address has been popped.
 #[inline(always)]
 pub fn leave_by_trampoline(ctx: &RetProbeContext) {
     let Some(thread) = thread::existing() else {
         return;
     };
-    // SAFETY: the registers of the running program; the state was checked for null.
-    unsafe {
-        let regs = ctx.regs;
-        let slot = (*regs).rsp.wrapping_sub(8);
-        if (*thread).pending.sp != slot {
-            return;
-        }
-        let Some(process) = thread::process_of(thread) else {
-            return;
-        };
-        let caller = Registers {
-            ip: (*regs).rip,
-            sp: (*regs).rsp,
-            bp: (*regs).rbp,
-        };
-        leave(
-            cookie(ctx).function,
-            thread,
-            process,
-            slot,
-            (*regs).rax,
-            caller,
-        );
-    }
+    let regs = ctx.regs;
+    // SAFETY: the registers of the running program.
+    let (ip, sp, bp, result) = unsafe { ((*regs).rip, (*regs).rsp, (*regs).rbp, (*regs).rax) };
+    let ending = Ending {
+        function: cookie(ctx).function,
+        slot: sp.wrapping_sub(8),
+        result,
+        caller: Registers { ip, sp, bp },
+    };
+    leave(thread, &ending);
 }
 
 /// A call is about to return: the return address is still on the stack.
@@ -244,51 +242,54 @@ pub fn leave_by_ret(ctx: &ProbeContext) {
     let Some(thread) = thread::existing() else {
         return;
     };
-    // SAFETY: as in `leave_by_trampoline`.
-    unsafe {
-        let regs = ctx.regs;
-        let slot = (*regs).rsp;
-        // A `ret` may serve several functions, by tail calls. One whose return is seen by the trampoline is left to it.
-        if (*thread).pending.sp != slot || (*thread).pending.ret == 0 {
-            return;
-        }
-        let Some(process) = thread::process_of(thread) else {
-            return;
-        };
-        let caller = Registers {
-            ip: (*thread).pending.ret,
-            sp: slot + 8,
-            bp: (*regs).rbp,
-        };
-        // The stack pointer alone tells the call.
-        leave(
-            (*thread).pending.function,
-            thread,
-            process,
-            slot,
+    let regs = ctx.regs;
+    // SAFETY: the registers of the running program, and the state of its thread, which was checked for null.
+    let (sp, bp, result, ip, function) = unsafe {
+        let pending = &(*thread).pending;
+        (
+            (*regs).rsp,
+            (*regs).rbp,
             (*regs).rax,
-            caller,
+            pending.ret,
+            pending.function,
+        )
+    };
+    // A `ret` may serve several functions, by tail calls: the stack pointer alone tells the call. One whose return is
+    // seen by the trampoline is left to that.
+    if ip != 0 {
+        let caller = Registers {
+            ip,
+            sp: sp.wrapping_add(8),
+            bp,
+        };
+        leave(
+            thread,
+            &Ending {
+                function,
+                slot: sp,
+                result,
+                caller,
+            },
         );
     }
 }
 
 /// Closes the open call if it is this one, and accounts for what it did.
 #[inline(always)]
-fn leave(
-    function: u32,
-    thread: *mut Thread,
-    process: *mut Process,
-    slot: u64,
-    rax: u64,
-    caller: Registers,
-) {
+fn leave(thread: *mut Thread, ending: &Ending) {
+    let Some(process) = thread::process_of(thread) else {
+        return;
+    };
     // SAFETY: only this thread writes its state; both pointers were checked for null.
     let (pending, owner) = unsafe { (&mut (*thread).pending, (*process).owner) };
-    if !pending.ends_at(slot, function) {
+    let Ending {
+        function, caller, ..
+    } = *ending;
+    if !pending.ends_at(ending.slot, function) {
         return;
     }
     pending.sp = 0;
-    let addr = result(pending, rax);
+    let addr = result(pending, ending.result);
     if globals::trace() != 0 {
         if pending.has(Pending::RECORD) {
             emit::call(function, addr, pending.size, pending.old_addr, caller.ip);

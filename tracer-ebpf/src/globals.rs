@@ -13,7 +13,6 @@ static CONFIG: Config = Config {
     stack_depth: limits::MAX_DEPTH,
     trace: 0,
     unwind: 0,
-    reserved: 0,
     offsets: KernelOffsets {
         task_signal: 0,
         signal_live: 0,
@@ -29,6 +28,11 @@ static CONFIG: Config = Config {
         inode_number: 0,
         inode_superblock: 0,
         superblock_device: 0,
+        task_utask: 0,
+        utask_returns: 0,
+        return_stack: 0,
+        return_address: 0,
+        return_next: 0,
     },
 };
 

@@ -172,3 +172,35 @@ pub fn trampoline(process: *mut Process) -> u64 {
     unsafe { (*process).trampoline = found };
     found
 }
+
+/// Return probes that a thread can have open and that are looked through; the kernel allows 64
+/// (`MAX_URETPROBE_DEPTH`).
+const MOST_RETURNS: u32 = 64;
+
+/// The return address that the kernel's trampoline stands in for, where the stack pointer after the return is `sp`;
+/// 0 if it is not known. Other tools put return probes on functions, too.
+#[inline(always)]
+pub fn replaced_return(trampoline: u64, sp: u64) -> u64 {
+    let offsets = globals::offsets();
+    if offsets.task_utask == 0 {
+        return 0;
+    }
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let utask = read_kernel_u64(task + offsets.task_utask as u64);
+    let mut instance = read_kernel_u64(utask + offsets.utask_returns as u64);
+    for _ in 0..MOST_RETURNS {
+        if instance == 0 {
+            break;
+        }
+        // Innermost first; several at one place where functions were entered by tail calls.
+        if read_kernel_u64(instance + offsets.return_stack as u64).wrapping_add(8) == sp {
+            let address = read_kernel_u64(instance + offsets.return_address as u64);
+            if address != trampoline {
+                return address;
+            }
+        }
+        instance = read_kernel_u64(instance + offsets.return_next as u64);
+    }
+    0
+}

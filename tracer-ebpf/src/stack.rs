@@ -19,6 +19,7 @@ use crate::globals;
 use crate::loss;
 use crate::maps::{FRAMES, STACK_ROWS, STACKS, STATE};
 use crate::memory::{fetch_add, read_user};
+use crate::process;
 use crate::unwind::KernelTables;
 
 /// Most words of the stack that are read at once: reading 2 KiB costs little more than reading 8 bytes.
@@ -36,6 +37,8 @@ pub struct Walk {
     window_base: u64,
     /// Bytes of the window that hold something.
     window_len: u64,
+    /// Address of the kernel's return trampoline; 0 if it is not known.
+    trampoline: u64,
     frames: u32,
     end: u32,
     /// Where the frames are to be stored.
@@ -102,6 +105,13 @@ unsafe extern "C" fn walk_frame(_turn: u32, context: *mut LoopContext) -> i64 {
             (*walk).end = End::TooDeep as u32;
             return 1;
         }
+        if registers.ip == (*walk).trampoline {
+            registers.ip = process::replaced_return(registers.ip, registers.sp);
+            if registers.ip == 0 {
+                (*walk).end = End::ReturnProbe as u32;
+                return 1;
+            }
+        }
         (*walk).addresses[(count & 127) as usize] = registers.ip;
         (*walk).frames = count + 1;
         (*walk).hash = hash_frame((*walk).hash, registers.ip);
@@ -151,7 +161,7 @@ unsafe extern "C" fn store_frame(turn: u32, context: *mut LoopContext) -> i64 {
 pub unsafe fn capture(
     walk: *mut Walk,
     innermost: Registers,
-    process: *const Process,
+    process: *mut Process,
     slot: u32,
 ) -> u32 {
     let mut context = LoopContext { walk };
@@ -162,6 +172,7 @@ pub unsafe fn capture(
         (*walk).position = Position::CALL;
         (*walk).mappings = read_volatile(&raw const (*process).mappings);
         (*walk).generation = (*process).generation;
+        (*walk).trampoline = process::trampoline(process);
         (*walk).hash = 0;
         (*walk).window_len = 0;
         (*walk).frames = 0;

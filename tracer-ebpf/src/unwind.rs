@@ -141,7 +141,7 @@ fn rule_of_new_mapping(address: u64) -> Rule {
         reserved: 0,
     };
     // SAFETY: a copy; files are not removed.
-    let Some(table) = (unsafe { FILES.get(&key).copied() }) else {
+    let Some(table) = (unsafe { FILES.get(key).copied() }) else {
         return Rule::NO_MAPPING;
     };
     rule_in(

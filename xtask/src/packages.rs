@@ -48,6 +48,16 @@ const NEEDS: &[Need] = &[
     ),
     need(&["sqlite3"], "real program under load"),
     need(&["python3"], "real program under load, C extensions"),
+    need(
+        &["postgresql"],
+        "real program under load: stacks as deep as its query plans",
+    ),
+    need(
+        &["nodejs"],
+        "real program under load: compiled code without unwind tables",
+    ),
+    need(&["gdb"], "the stacks that memlens' must equal"),
+    need(&["binutils"], "damages a library's unwind tables"),
 ];
 
 /// The file by which package scripts ask whether they may start a service.

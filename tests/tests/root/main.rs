@@ -12,4 +12,5 @@ mod programs;
 mod refusals;
 mod stacks;
 mod targets;
+mod unwinding;
 mod verifier;

@@ -16,11 +16,14 @@ impl Position {
     pub const CALL: Self = Self(1);
     /// On a function's first instruction, where [`Rule::ENTRY`] holds without a table.
     pub const ENTRY: Self = Self(2);
+    /// Behind a call, as [`Self::CALL`], found by frame pointer: the code here is likely to keep frame pointers, too.
+    pub const CALL_BY_FRAME_POINTER: Self = Self(3);
 
     /// The address whose rule describes a frame: inside the instruction that it stands on or behind.
     #[inline(always)]
     pub const fn lookup_address(self, ip: u64) -> u64 {
-        ip.wrapping_sub((self.0 == Self::CALL.0) as u64)
+        // Of the two positions behind a call, and of no other, the lowest bit is set.
+        ip.wrapping_sub((self.0 & 1) as u64)
     }
 }
 
@@ -70,8 +73,9 @@ pub fn step(
     rule: Rule,
     memory: &mut impl Memory,
 ) -> Result<(), End> {
-    let caller = locate(registers, rule, memory)?;
+    let caller = locate(registers, *position, rule, memory)?;
     let is_signal = rule.kind_number() == Kind::Signal as u32;
+    let is_guess = rule.kind_number() == Kind::NoFde as u32;
     let grows = caller.sp > registers.sp || is_signal;
     if !grows || caller.sp & 7 != 0 || caller.sp >= USER_END {
         return Err(End::BadStackPointer);
@@ -88,8 +92,10 @@ pub fn step(
         return Err(End::Unreadable);
     };
     if !is_code_address(ip) {
-        // An interrupted call through a null pointer is no outermost frame.
-        return Err(if ip == 0 && !is_signal {
+        // An interrupted call through a null pointer is no outermost frame, nor is a zero found by a register that
+        // happens to hold some address in the stack.
+        let is_trusted = !is_guess || position.0 == Position::CALL_BY_FRAME_POINTER.0;
+        return Err(if ip == 0 && !is_signal && is_trusted {
             End::Complete
         } else {
             End::BadReturnAddress
@@ -102,6 +108,8 @@ pub fn step(
     };
     *position = if is_signal {
         Position::INSTRUCTION
+    } else if is_guess {
+        Position::CALL_BY_FRAME_POINTER
     } else {
         Position::CALL
     };
@@ -115,10 +123,19 @@ const SIGNAL_SP: u64 = 160;
 const SIGNAL_IP: u64 = 168;
 
 #[inline(always)]
-fn locate(registers: &Registers, rule: Rule, memory: &mut impl Memory) -> Result<Caller, End> {
+fn locate(
+    registers: &Registers,
+    position: Position,
+    rule: Rule,
+    memory: &mut impl Memory,
+) -> Result<Caller, End> {
     let (sp, bp) = (registers.sp, registers.bp);
     let kind = rule.kind_number();
     if kind == Kind::NoFde as u32 {
+        // Zero marks the outermost frame only where frame pointers are kept; elsewhere rbp may hold a zero by chance.
+        if bp == 0 && position.0 != Position::CALL_BY_FRAME_POINTER.0 {
+            return Err(End::BadFramePointer);
+        }
         check_frame_pointer(registers)?;
         return Ok(Caller {
             sp: bp.wrapping_add(16),

@@ -101,15 +101,33 @@ fn frame_pointer_rule_and_missing_information() {
     let expected = Ok((caller(CODE + 5, 4, 9), Position::CALL));
     let rule = Rule::rbp(16, 16).expect("fits");
     assert_eq!(stepped(at(0, 2), rule, &words), expected);
-    assert_eq!(stepped(at(0, 2), Rule::NO_FDE, &words), expected);
+    let guessed = Ok((caller(CODE + 5, 4, 9), Position::CALL_BY_FRAME_POINTER));
+    assert_eq!(stepped(at(0, 2), Rule::NO_FDE, &words), guessed);
     // The same registers, where rbp holds something else.
     assert_eq!(
         stepped(at(3, 2), Rule::NO_FDE, &words),
         Err(End::BadFramePointer)
     );
     assert_eq!(stepped(at(3, 1), rule, &words), Err(End::BadStackPointer));
-    let outermost = Registers { bp: 0, ..at(0, 0) };
-    assert_eq!(stepped(outermost, Rule::NO_FDE, &words), Err(End::Complete));
+}
+
+/// Without a table a zero in rbp, or behind what rbp points to, ends the stack only where frame pointers have led there.
+#[test]
+fn zeros_end_a_stack_only_where_frame_pointers_are_kept() {
+    let end = |registers: Registers, position: Position| {
+        let (mut registers, mut position) = (registers, position);
+        let words = &mut Words(vec![0; 8]);
+        step(&mut registers, &mut position, Rule::NO_FDE, words)
+    };
+    let zero = Registers { bp: 0, ..at(0, 0) };
+    let stack_address = at(0, 2);
+    for position in [Position::CALL, Position::INSTRUCTION] {
+        assert_eq!(end(zero, position), Err(End::BadFramePointer));
+        assert_eq!(end(stack_address, position), Err(End::BadReturnAddress));
+    }
+    let led = Position::CALL_BY_FRAME_POINTER;
+    assert_eq!(end(zero, led), Err(End::Complete));
+    assert_eq!(end(stack_address, led), Err(End::Complete));
 }
 
 #[test]
@@ -413,7 +431,7 @@ proptest! {
     fn every_walk_ends_with_a_reason(
         mut tables in any_tables(),
         words in prop::collection::vec(prop_oneof![0u64..4, (0u64..96).prop_map(|w| STACK + w * 8), (0u64..1024).prop_map(|c| CODE + c), any::<u64>()], 0..96),
-        sp in 0u64..64, bp in 0u64..64, position in 0u32..4,
+        sp in 0u64..64, bp in 0u64..64, position in 0u32..5,
     ) {
         let mut memory = Words(words);
         let (mut registers, mut position) = (at(sp, bp), Position(position));

@@ -38,6 +38,8 @@ pub enum Mapped {
     Exec {
         /// The process.
         pid: u32,
+        /// The new program's name, as the kernel keeps it.
+        comm: String,
     },
     /// Records were lost: any process may have mapped anything.
     Lost,
@@ -211,9 +213,14 @@ fn decode(record: &[u8]) -> Option<MappingEvent> {
         }
         COMM => {
             let misc = u16::from_ne_bytes(record.get(4..6)?.try_into().ok()?);
+            let comm = record
+                .get(16..record.len() - 8)?
+                .split(|byte| *byte == 0)
+                .next()?;
+            let comm = String::from_utf8_lossy(comm).into_owned();
             (misc & COMM_EXEC != 0).then_some(MappingEvent {
                 time_ns,
-                what: Mapped::Exec { pid },
+                what: Mapped::Exec { pid, comm },
             })
         }
         LOST => Some(MappingEvent {

@@ -263,6 +263,13 @@ pub struct LeaksArgs {
     /// Also list the blocks of each stack: address, size and age.
     #[arg(short = 'a', long, help_heading = "Output")]
     pub show_allocs: bool,
+    /// Show every stack that allocated, also those that hold nothing now.
+    ///
+    /// Shows where a program allocates, not only what it keeps.
+    ///
+    /// Example: --all-stacks --json --top 0
+    #[arg(long, help_heading = "Output")]
+    pub all_stacks: bool,
     /// Exit with code 1 if more than this many bytes are live in the last report.
     ///
     /// Counts what --older, --min-size and --max-size leave, in all stacks, and says so on standard error.

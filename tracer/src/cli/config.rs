@@ -114,6 +114,8 @@ pub struct LeaksConfig {
     pub sort: Sort,
     /// Whether to list the blocks.
     pub show_allocs: bool,
+    /// Whether to show stacks without live memory, too.
+    pub all_stacks: bool,
     /// Exit with 1 when more bytes are live in the last report.
     pub fail_over: Option<u64>,
     /// Keep totals per stack only.
@@ -252,6 +254,7 @@ fn leaks(args: LeaksArgs) -> Result<LeaksConfig, ConfigError> {
         output: output(args.output)?,
         sort: args.sort,
         show_allocs: args.show_allocs,
+        all_stacks: args.all_stacks,
         fail_over: args.fail_over,
         combined: args.combined,
         sample_bytes: args.sample_bytes.map(sample_bytes).transpose()?,

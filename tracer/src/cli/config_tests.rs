@@ -40,6 +40,7 @@ fn a_plain_command_line_takes_the_defaults() {
         },
         sort: Sort::Bytes,
         show_allocs: false,
+        all_stacks: false,
         fail_over: None,
         combined: false,
         sample_bytes: None,

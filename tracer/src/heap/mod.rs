@@ -8,7 +8,7 @@ use std::time::Duration;
 use tracer_common::key::{AllocKey, COUNT_ONE, LiveBlock, Owner, StackTotals};
 use tracer_common::sampling;
 
-pub use rows::{Order, Row, merge, select};
+pub use rows::{Order, Row, Which, merge, select};
 
 use crate::report::{BlockRow, Sampling};
 

@@ -82,13 +82,22 @@ pub enum Order {
     Age,
 }
 
-/// The rows with live memory, in order; ties are broken by bytes, then by age of the row, so that reports are stable.
-pub fn select(rows: &[Row], order: Order) -> Vec<&Row> {
-    let mut live: Vec<&Row> = rows
+/// The rows that a report is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Those with live memory.
+    Live,
+    /// All that allocated.
+    All,
+}
+
+/// The rows asked for, in order; ties are broken by bytes, then by age of the row, so that reports are stable.
+pub fn select(rows: &[Row], order: Order, which: Which) -> Vec<&Row> {
+    let mut selected: Vec<&Row> = rows
         .iter()
-        .filter(|row| row.live_bytes > 0 || row.live_count > 0)
+        .filter(|row| which == Which::All || row.live_bytes > 0 || row.live_count > 0)
         .collect();
-    live.sort_by(|a, b| {
+    selected.sort_by(|a, b| {
         let by_order = match order {
             Order::Bytes => b.live_bytes.cmp(&a.live_bytes),
             Order::Count => b.live_count.cmp(&a.live_count),
@@ -99,5 +108,5 @@ pub fn select(rows: &[Row], order: Order) -> Vec<&Row> {
             .then(b.live_bytes.cmp(&a.live_bytes))
             .then(a.row.cmp(&b.row))
     });
-    live
+    selected
 }

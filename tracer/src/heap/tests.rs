@@ -152,7 +152,7 @@ fn estimates_balance() {
     );
 }
 
-/// The order is the one asked for, and rows without live memory are left out.
+/// The order is the one asked for, and rows without live memory are left out unless all are wanted.
 #[test]
 fn rows_are_selected_and_ordered() {
     let mut heap = Heap::default();
@@ -162,14 +162,15 @@ fn rows_are_selected_and_ordered() {
         (3, OWNER, counted((70, 1), (70, 1))),
     ];
     let figures = heap.report(&totals, None, &filter(0), |_| false);
-    let rows = |order| {
-        select(&figures.rows, order)
+    let rows = |order, which| {
+        select(&figures.rows, order, which)
             .iter()
             .map(|row| row.row)
             .collect::<Vec<_>>()
     };
-    assert_eq!(rows(Order::Bytes), [1, 2]);
-    assert_eq!(rows(Order::Count), [2, 1]);
+    assert_eq!(rows(Order::Bytes, Which::Live), [1, 2]);
+    assert_eq!(rows(Order::Count, Which::Live), [2, 1]);
+    assert_eq!(rows(Order::Bytes, Which::All), [1, 2, 3]);
 }
 
 /// Rows with one key become one, the first's; rows without a key stay.

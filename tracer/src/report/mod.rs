@@ -10,7 +10,6 @@ pub mod json;
 mod line;
 pub mod loss;
 mod names;
-pub mod parse;
 mod plumbing;
 pub mod svg;
 mod table;

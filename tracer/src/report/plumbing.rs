@@ -51,7 +51,30 @@ pub fn parts(frames: &[Frame]) -> Vec<Part> {
 /// What a frame that only allocates belongs to; `None` for any other.
 fn allocation(frame: &Frame) -> Option<String> {
     let name = names::symbol(frame)?;
-    rust_allocation(name).or_else(|| cpp_allocation(name))
+    rust_allocation(name)
+        .or_else(|| allocation_file(frame))
+        .or_else(|| cpp_allocation(name))
+}
+
+/// Path below the sources of Rust's libraries, as in `alloc/src/raw_vec/mod.rs`. Line tables name inlined functions
+/// without their modules, and then the file tells what the name does not.
+fn library_file(frame: &Frame) -> Option<&str> {
+    let path = frame.file.as_deref()?.to_str()?;
+    let is_rust = path.contains("/rustlib/src/rust/library/") || path.starts_with("/rustc/");
+    let (_, below) = path.rsplit_once("/library/").filter(|_| is_rust)?;
+    Some(below)
+}
+
+fn allocation_file(frame: &Frame) -> Option<String> {
+    const FILES: [(&str, &str); 4] = [
+        ("alloc/src/alloc.rs", "alloc::alloc"),
+        ("alloc/src/raw_vec", "alloc::raw_vec"),
+        ("alloc/src/vec/spec_", "alloc::vec"),
+        ("std/src/alloc.rs", "std::alloc"),
+    ];
+    let path = library_file(frame)?;
+    let known = FILES.iter().find(|(file, _)| path.starts_with(file))?;
+    Some(known.1.to_owned())
 }
 
 fn rust_allocation(name: &str) -> Option<String> {
@@ -152,9 +175,21 @@ fn is_rust_runtime(frame: &Frame) -> bool {
         "core::panic::",
         "core::ops::function::",
     ];
+    const FILES: [&str; 6] = [
+        "std/src/rt.rs",
+        "std/src/panic",
+        "std/src/sys/backtrace.rs",
+        "std/src/thread/",
+        "core/src/panic/",
+        "core/src/ops/function.rs",
+    ];
     let Some(name) = names::symbol(frame) else {
         return false;
     };
+    let in_file = |path: &str| FILES.iter().any(|file| path.starts_with(file));
+    if library_file(frame).is_some_and(in_file) {
+        return true;
+    }
     let path = name.trim_start_matches('<');
     MODULES.iter().any(|module| path.starts_with(module))
         || name.contains("::call_once") && name.contains("core::ops::function::FnOnce<")
@@ -180,6 +215,45 @@ mod tests {
             Part::Run { frames, of } => format!("{frames} of {of}"),
         };
         parts.into_iter().map(text).collect()
+    }
+
+    /// Line tables name inlined functions without their modules: the file tells.
+    #[test]
+    fn names_without_modules_are_known_by_their_files() {
+        let frame = |name: &str, file: &str| Frame {
+            symbol: Some(name.to_owned()),
+            file: Some(
+                format!("/home/me/.rustup/toolchains/stable/lib/rustlib/src/rust/library/{file}")
+                    .into(),
+            ),
+            ..Frame::default()
+        };
+        let own = |name: &str| Frame {
+            symbol: Some(name.to_owned()),
+            ..Frame::default()
+        };
+        let stack = [
+            frame("alloc_zeroed", "alloc/src/alloc.rs"),
+            frame("try_allocate_in<Global>", "alloc/src/raw_vec/mod.rs"),
+            own("forget_a_buffer"),
+            frame("from_iter", "alloc/src/vec/mod.rs"),
+            own("main"),
+            frame("call_once<fn(), ()>", "core/src/ops/function.rs"),
+            frame(
+                "__rust_begin_short_backtrace<fn(), ()>",
+                "std/src/sys/backtrace.rs",
+            ),
+            frame("{closure#0}", "std/src/rt.rs"),
+            own("_start"),
+        ];
+        let runs: Vec<usize> = parts(&stack)
+            .into_iter()
+            .filter_map(|part| match part {
+                Part::Run { frames, .. } => Some(frames),
+                Part::Frame(_) => None,
+            })
+            .collect();
+        assert_eq!(runs, [2, 3]);
     }
 
     #[test]

@@ -102,7 +102,10 @@ pub fn share(part: u64, whole: u64) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::parse::{parse_duration, parse_size};
+    use crate::cli::{BareUnit, parse_size, parse_time};
+
+    /// Longest time that the command line takes, in nanoseconds.
+    const YEAR: u64 = 365 * 86_400 * 1_000_000_000;
     use super::*;
 
     const MILLISECOND: Duration = Duration::from_millis(1);
@@ -175,7 +178,7 @@ mod tests {
     proptest! {
         /// What is printed reads back within half of its last digit.
         #[test]
-        fn printed_sizes_read_back(value in any::<u64>(), shift in 0u32..64) {
+        fn printed_sizes_read_back(value in any::<u64>(), shift in 14u32..64) {
             let value = value >> shift;
             let text = bytes(value);
             match parse_size(&text) {
@@ -184,23 +187,23 @@ mod tests {
                 }
                 Ok(read) if value < 1024 => prop_assert_eq!(read, value),
                 Ok(read) => prop_assert!(read.abs_diff(value) <= value / 199, "{value} -> {text} -> {read}"),
-                Err(error) => prop_assert!(value > u64::MAX - (1 << 59), "{value}: {error}"),
+                Err(error) => prop_assert!(false, "{value}: {error}"),
             }
         }
 
         /// A size without decimals is exact below 100 of its unit.
         #[test]
-        fn whole_sizes_are_exact(value in 1u64..100, exponent in 0u32..6) {
-            let size = value << (10 * exponent).min(57);
+        fn whole_sizes_are_exact(value in 1u64..100, exponent in 0u32..5) {
+            let size = value << (10 * exponent);
             prop_assert_eq!(parse_size(&bytes(size)), Ok(size));
         }
 
         /// What is printed reads back as the same duration, rounded down by less than its last digit.
         #[test]
-        fn printed_durations_read_back(nanos in any::<u64>(), shift in 0u32..64) {
+        fn printed_durations_read_back(nanos in 0..YEAR, shift in 0u32..64) {
             let value = Duration::from_nanos(nanos >> shift);
             let text = duration(value);
-            let read = parse_duration(&text, MILLISECOND).expect("printed durations are valid");
+            let read = parse_time(&text, BareUnit::Seconds).expect("printed durations are valid");
             prop_assert!(read <= value, "{value:?} -> {text} -> {read:?}");
             let last_digit = match value.as_secs() {
                 0 if value < MILLISECOND => Duration::from_micros(1),

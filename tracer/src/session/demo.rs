@@ -56,6 +56,7 @@ pub fn run(invocation: &Invocation, config: &DemoConfig) -> Result<u8> {
         },
         sort: Sort::Bytes,
         show_allocs: false,
+        all_stacks: false,
         fail_over: None,
         combined: false,
         sample_bytes: None,

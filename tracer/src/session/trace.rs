@@ -151,7 +151,7 @@ impl Trace {
                     eprintln!("memlens: process {pid} ({name}) has exited");
                     continue;
                 }
-                Change::Load(_) | Change::Unload(_) => continue,
+                Change::Load(..) | Change::Unload(_) => continue,
             };
             if let Err(failure) = self.prober.attach_new(&mut self.tracer, pid)
                 && self.watcher.is_running(pid)

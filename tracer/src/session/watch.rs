@@ -54,8 +54,8 @@ impl Image {
 /// `Exec`, `Map` for its libraries, `Exit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It begins to load another program.
-    Load(u32),
+    /// It begins to load another program, of this name.
+    Load(u32, String),
     /// It has mapped this code.
     Map(u32, Mapping),
     /// It may have mapped code.
@@ -72,7 +72,9 @@ impl Change {
     /// What happened, in words.
     pub fn words(&self) -> String {
         match self {
-            Self::Load(pid) => format!("process {pid} begins to load another program"),
+            Self::Load(pid, comm) => {
+                format!("process {pid} begins to load another program, {comm}")
+            }
             Self::Map(pid, mapping) => format!(
                 "process {pid} maps code at {:#x}-{:#x}: {}",
                 mapping.start,
@@ -165,8 +167,8 @@ impl Watcher {
                     Mapped::Code(code) if self.exits.contains_key(&code.pid) => {
                         changes.push((event.time_ns, Change::Map(code.pid, mapping(code))));
                     }
-                    Mapped::Exec { pid } if self.exits.contains_key(&pid) => {
-                        changes.push((event.time_ns, Change::Load(pid)));
+                    Mapped::Exec { pid, comm } if self.exits.contains_key(&pid) => {
+                        changes.push((event.time_ns, Change::Load(pid, comm)));
                     }
                     Mapped::Lost => {
                         changes.extend(self.exits.keys().map(|pid| (u64::MAX, Change::Look(*pid))))

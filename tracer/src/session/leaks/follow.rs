@@ -8,10 +8,9 @@ use tokio::time::{MissedTickBehavior, interval_at};
 use tracer_common::key::Owner;
 use tracer_common::stack::StackMeta;
 
-use super::{Leaks, code_of};
+use super::{Leaks, Loaded, code_of};
 use crate::process::command::Exit;
 use crate::process::info;
-use crate::process::maps::Mapping;
 use crate::report::{CommandExit, ProcessState};
 use crate::session::attach::Placed;
 use crate::session::interrupt::Interrupt;
@@ -98,12 +97,12 @@ impl Leaks<'_> {
         for change in changes {
             self.log.event(|| change.words());
             match change {
-                Change::Load(pid) => self.loading(pid),
+                Change::Load(pid, comm) => self.loading(pid, comm),
                 Change::Map(pid, mapping) => {
                     look.insert(pid);
                     match self.running(pid) {
                         Some(code) => self.symbolizer.observe(code, mapping),
-                        None => self.loaded.entry(pid).or_default().push(mapping),
+                        None => self.loaded.entry(pid).or_default().mappings.push(mapping),
                     }
                 }
                 Change::Look(pid) => drop(look.insert(pid)),
@@ -143,10 +142,16 @@ impl Leaks<'_> {
     }
 
     /// The process begins to load another program: what it maps from now on is the new one's.
-    fn loading(&mut self, pid: u32) {
+    fn loading(&mut self, pid: u32, comm: String) {
         self.close(pid, ProcessState::Replaced);
         self.resolve_new_stacks(usize::MAX);
-        self.loaded.insert(pid, Vec::new());
+        self.loaded.insert(
+            pid,
+            Loaded {
+                comm,
+                mappings: Vec::new(),
+            },
+        );
     }
 
     /// A program is over.
@@ -166,11 +171,10 @@ impl Leaks<'_> {
     fn replaced(&mut self, owner: Owner) {
         self.close(owner.tgid, ProcessState::Replaced);
         self.resolve_new_stacks(usize::MAX);
-        let mappings = self.loaded.remove(&owner.tgid).unwrap_or_default();
-        let comm = info::read(owner.tgid).map(|info| info.comm).ok();
-        let comm = comm
-            .or_else(|| file_name(mappings.first()?))
-            .unwrap_or_default();
+        let Loaded { mut comm, mappings } = self.loaded.remove(&owner.tgid).unwrap_or_default();
+        if comm.is_empty() {
+            comm = info::read(owner.tgid).map_or_else(|_| "?".to_owned(), |info| info.comm);
+        }
         self.images.push(Image::new(owner, comm));
         for mapping in mappings {
             self.symbolizer.observe(owner, mapping);
@@ -258,8 +262,4 @@ impl Leaks<'_> {
             self.unresolved += 1;
         }
     }
-}
-
-fn file_name(mapping: &Mapping) -> Option<String> {
-    Some(mapping.label()?.file_name()?.to_string_lossy().into_owned())
 }

@@ -79,6 +79,15 @@ fn settings(config: &LeaksConfig, unwinder: Option<&Unwinder>, facts: &Facts) ->
     }
 }
 
+/// A program that is being loaded.
+#[derive(Default)]
+struct Loaded {
+    /// Its name; empty if it was not told.
+    comm: String,
+    /// The code that was mapped for it.
+    mappings: Vec<Mapping>,
+}
+
 /// A running trace.
 struct Leaks<'a> {
     config: &'a LeaksConfig,
@@ -92,8 +101,8 @@ struct Leaks<'a> {
     unwinder: Option<Unwinder>,
     heap: Heap,
     images: Vec<Image>,
-    /// What processes have mapped for programs that have not begun to run.
-    loaded: HashMap<u32, Vec<Mapping>>,
+    /// Programs that have not begun to run.
+    loaded: HashMap<u32, Loaded>,
     command: Option<Running>,
     command_exit: Option<CommandExit>,
     notes: Vec<String>,

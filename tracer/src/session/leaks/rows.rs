@@ -12,7 +12,7 @@ use tracer_common::stack::{End, StackMeta};
 use super::{Leaks, code_of};
 use crate::bpf::LiveScan;
 use crate::cli::Sort;
-use crate::heap::{Census, Figures, Filter, Order, Row, merge, select};
+use crate::heap::{Census, Figures, Filter, Order, Row, Which, merge, select};
 use crate::report::{CutRow, CutTally, ProcessRow, ProcessState, Report, StackRow};
 use crate::session::output::Reader;
 use crate::session::progress::Step;
@@ -126,9 +126,19 @@ impl Leaks<'_> {
             Sort::Growth => Order::Growth,
             Sort::Age => Order::Age,
         };
-        let live = select(&figures.rows, order);
-        let shown = live.iter().take(most);
+        let which = if self.config.all_stacks {
+            Which::All
+        } else {
+            Which::Live
+        };
+        let rows = select(&figures.rows, order, which);
+        let shown = rows.iter().take(most);
         let stacks = shown.map(|row| self.stack_row(row)).collect();
+        let live: Vec<&Row> = rows
+            .iter()
+            .copied()
+            .filter(|row| row.live_bytes > 0 || row.live_count > 0)
+            .collect();
         let cut = self.cut_rows(&live);
         Ok(Report {
             time: SystemTime::now(),
@@ -150,8 +160,8 @@ impl Leaks<'_> {
             sampling: figures.sampling,
             processes: self.process_rows(figures),
             stacks,
-            stacks_total: live.len(),
-            stacks_live_bytes: live.iter().map(|row| row.live_bytes).sum(),
+            stacks_total: rows.len(),
+            stacks_live_bytes: rows.iter().map(|row| row.live_bytes).sum(),
             cut,
             command_exit: self.command_exit,
         })

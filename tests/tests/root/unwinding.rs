@@ -1,0 +1,268 @@
+//! Stacks of code without frame pointers: equal to gdb's, or marked; never wrong.
+
+mod busy;
+mod cases;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use memlens_tests::gdb::{self, Sample};
+use memlens_tests::report::{Report, Stack};
+use memlens_tests::{Memlens, Program, Victim, need};
+
+use busy::Busy;
+
+/// Frames that memlens keeps.
+const DEPTH: usize = 127;
+/// How long memlens looks at a program that repeats its work again and again.
+const WINDOW: Duration = Duration::from_secs(4);
+/// How often it looks again for stacks of gdb that it has not met: what a timer does happens seldom.
+const WINDOWS: u32 = 4;
+/// Functions that a thread's stack begins with.
+const OUTERMOST: [&str; 6] = [
+    "_start",
+    "clone3",
+    "__clone3",
+    "clone",
+    "__clone",
+    "__GI___clone",
+];
+
+/// How gdb's stacks are found again.
+#[derive(Debug, Default)]
+struct Tally {
+    equal: usize,
+    marked: usize,
+    /// memlens met no call from there at all.
+    unseen: usize,
+    wrong: Vec<String>,
+}
+
+impl Tally {
+    fn check(&self, program: &str) -> Result<()> {
+        let all = self.equal + self.marked + self.wrong.len();
+        println!(
+            "{program}: {all} stacks of gdb, {} equal, {} cut and marked, {} wrong ({} did not come again)",
+            self.equal,
+            self.marked,
+            self.wrong.len(),
+            self.unseen
+        );
+        ensure!(all >= 100, "{program}: only {all} stacks");
+        ensure!(
+            self.wrong.is_empty(),
+            "{program}: {} of {all} stacks are wrong:\n{}",
+            self.wrong.len(),
+            self.wrong.join("\n")
+        );
+        ensure!(
+            self.unseen * 100 <= all,
+            "{program}: {} of gdb's stacks did not come again",
+            self.unseen
+        );
+        ensure!(
+            self.equal * 1000 >= all * 995,
+            "{program}: only {} of {all} are whole",
+            self.equal
+        );
+        Ok(())
+    }
+}
+
+/// A process that works all the time, first under gdb, then under memlens: everything that gdb saw must be there.
+fn compare(program: &str, pid: u32, sample: Sample) -> Result<()> {
+    need::root()?;
+    let truth = gdb::malloc_stacks(pid, sample)?;
+    let distinct: HashSet<_> = truth.iter().collect();
+    let depths = truth.iter().map(Vec::len);
+    println!(
+        "{program}: {} distinct stacks of gdb, {} to {} frames",
+        distinct.len(),
+        depths.clone().min().unwrap_or(0),
+        depths.max().unwrap_or(0)
+    );
+    ensure!(distinct.len() >= 10, "{program}: all stacks are alike");
+    let mut report = observe(pid, &[])?;
+    let mut tally = count(&truth, &report.stacks)?;
+    for _ in 1..WINDOWS {
+        if tally.equal == truth.len() {
+            break;
+        }
+        report.stacks.extend(observe(pid, &[])?.stacks);
+        tally = count(&truth, &report.stacks)?;
+    }
+    tally.check(program)?;
+    check_ends(program, &report)
+}
+
+/// All stacks of a while.
+fn observe(pid: u32, more: &[&str]) -> Result<Report> {
+    let memlens = Memlens::leaks(pid, &[&["--all-stacks"], more].concat())?;
+    std::thread::sleep(WINDOW);
+    memlens.stop()
+}
+
+fn count(truth: &[Vec<u64>], stacks: &[Stack]) -> Result<Tally> {
+    let (mut whole, mut cut, mut calls) = (HashSet::new(), HashSet::new(), HashSet::new());
+    for stack in stacks {
+        let addresses = stack.addresses()?;
+        // The direct caller and its own: a stack cut behind the first leaves the second open.
+        calls.insert(addresses.iter().take(2).copied().collect::<Vec<_>>());
+        match stack.is_truncated() {
+            true => cut.insert(addresses),
+            false => whole.insert(addresses),
+        };
+    }
+    let mut tally = Tally::default();
+    for stack in truth {
+        if whole.contains(stack) || (stack.len() > DEPTH && cut.contains(&stack[..DEPTH])) {
+            tally.equal += 1;
+        } else if (1..=stack.len()).any(|frames| cut.contains(&stack[..frames])) {
+            tally.marked += 1;
+        } else if !calls.contains(&stack[..stack.len().min(2)]) {
+            tally.unseen += 1;
+            println!("not seen again: {}", difference(stack, stacks)?);
+        } else {
+            tally.wrong.push(difference(stack, stacks)?);
+        }
+    }
+    Ok(tally)
+}
+
+/// Where the likest of memlens' stacks leaves gdb's.
+fn difference(stack: &[u64], all: &[Stack]) -> Result<String> {
+    let mut best = (0, "none begins like it".to_string());
+    for candidate in all {
+        let addresses = candidate.addresses()?;
+        let common = addresses
+            .iter()
+            .zip(stack)
+            .take_while(|(one, other)| one == other)
+            .count();
+        if common > best.0 {
+            let names = candidate.names().join(" < ");
+            let text = format!("{common} frames like it: {addresses:x?} {names}");
+            best = (common, text);
+        }
+    }
+    Ok(format!("{stack:x?}\n    {}", best.1))
+}
+
+/// Whether the outermost frame is that of a thread's first function. Programs without symbols do not name theirs: there it
+/// is the caller of the C library's.
+fn reaches_the_start(stack: &Stack) -> bool {
+    match &stack.frames[..] {
+        [.., before, last] => {
+            OUTERMOST.iter().any(|name| last.is(name))
+                || (last.symbol.is_none() && before.is("__libc_start_main_impl"))
+        }
+        _ => false,
+    }
+}
+
+/// Every stack that is not marked reaches the frame that a thread's stack begins with.
+fn check_ends(program: &str, report: &Report) -> Result<()> {
+    let mut whole = 0;
+    for stack in report.stacks.iter().filter(|stack| !stack.is_truncated()) {
+        ensure!(
+            reaches_the_start(stack),
+            "{program}: a stack ends without a mark: {:?}",
+            stack.names()
+        );
+        whole += 1;
+    }
+    println!("{program}: {} calls", report.totals.alloc_count);
+    let reasons: HashSet<String> = report
+        .stacks
+        .iter()
+        .filter(|stack| stack.is_truncated())
+        .map(|stack| stack.truncated.to_string())
+        .collect();
+    println!(
+        "{program}: {whole} of {} stacks are whole, the others are marked {reasons:?}",
+        report.stacks.len()
+    );
+    Ok(())
+}
+
+const EVERY_FEW: Sample = Sample {
+    stacks: 150,
+    spread: 60,
+};
+
+#[test]
+fn cpp_equals_gdb() -> Result<()> {
+    let mut victim = Victim::start(Program::new("mix_cpp").flag("-O2").command(&[])?)?;
+    victim.go()?;
+    compare("C++ -O2", victim.pid(), EVERY_FEW)?;
+    victim.go_to("done")?;
+    ensure!(victim.exit()?.success(), "the program was hurt");
+    Ok(())
+}
+
+#[test]
+fn rust_equals_gdb() -> Result<()> {
+    let mut victim = Victim::start(Program::new("mix_rust").command(&[])?)?;
+    victim.go()?;
+    compare("Rust -O", victim.pid(), EVERY_FEW)?;
+    victim.go_to("done")?;
+    ensure!(victim.exit()?.success(), "the program was hurt");
+    Ok(())
+}
+
+#[test]
+fn python_equals_gdb() -> Result<()> {
+    let mut python = Busy::python()?;
+    compare("python3", python.pid(), EVERY_FEW)?;
+    python.check()
+}
+
+#[test]
+fn sqlite_equals_gdb() -> Result<()> {
+    let mut sqlite = Busy::sqlite()?;
+    compare("sqlite3", sqlite.pid(), EVERY_FEW)?;
+    sqlite.check()
+}
+
+#[test]
+fn redis_equals_gdb() -> Result<()> {
+    let mut redis = Busy::redis()?;
+    compare("redis-server", redis.pid(), EVERY_FEW)?;
+    redis.check()
+}
+
+#[test]
+fn postgres_equals_gdb() -> Result<()> {
+    let mut postgres = Busy::postgres()?;
+    let sample = Sample {
+        stacks: 150,
+        spread: 5,
+    };
+    compare("postgres", postgres.pid(), sample)?;
+    postgres.check()
+}
+
+/// Compiled JavaScript and V8's builtins have no unwind tables; gdb itself fails there.
+#[test]
+fn node_reaches_the_start_or_says_so() -> Result<()> {
+    let mut node = Busy::node()?;
+    let report = observe(node.pid(), &[])?;
+    ensure!(
+        report.stacks.len() >= 100,
+        "only {} stacks",
+        report.stacks.len()
+    );
+    check_ends("node", &report)?;
+    let whole = report
+        .stacks
+        .iter()
+        .filter(|stack| !stack.is_truncated())
+        .count();
+    ensure!(
+        whole * 100 >= report.stacks.len() * 95,
+        "only {whole} of {} are whole",
+        report.stacks.len()
+    );
+    node.check()
+}
