@@ -6,9 +6,9 @@ use serde_json::Value;
 
 /// Most instructions that the verifier may walk through for one program, as docs/unwinding.md says.
 ///
-/// The aim is 4,000. `alloc_return` and `alloc_ret` hold the whole stack walk and the account of the block, and take
-/// 4,423 on Linux 6.18, with sampling 6,036; the rest is room for verifiers that follow a few more branches.
-const MOST: u32 = 6_500;
+/// The aim is 4,000. `alloc_return` and `alloc_ret` hold the whole stack walk, the search for addresses that return
+/// probes replaced, and the account of the block. With sampling they take 13,582 on Linux 6.18.
+const MOST: u32 = 14_500;
 
 /// A small program loads in milliseconds, and on kernels whose verifier follows more branches than this one's.
 #[test]
