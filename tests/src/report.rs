@@ -112,6 +112,23 @@ pub struct Stack {
     pub blocks: Vec<Block>,
 }
 
+/// Stacks of one process that ended early for one reason in one file.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Cut {
+    /// Whose.
+    pub pid: u32,
+    /// Why.
+    pub reason: String,
+    /// Where.
+    pub module: Option<String>,
+    /// How many.
+    pub stacks: u64,
+    /// Their live bytes.
+    pub live_bytes: u64,
+    /// Their live blocks.
+    pub live_count: u64,
+}
+
 /// A frame of a stack.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Frame {
@@ -175,6 +192,8 @@ pub struct Report {
     pub stacks_total: u64,
     /// The stacks that are shown.
     pub stacks: Vec<Stack>,
+    /// Stacks that ended early, by process, reason and file.
+    pub cut: Vec<Cut>,
     /// How a traced command ended.
     pub command_exit: Option<Value>,
 }

@@ -249,3 +249,27 @@ fn first_frame(report: &Report) -> Result<&Frame> {
         })
         .context("no stack with a frame")
 }
+
+/// Stacks that end early are summed up, shown or not; whole ones are not.
+#[test]
+fn cut_stacks_are_summed_up() -> Result<()> {
+    let deep = || Program::new("deep_recursion").command(&["60"]);
+    let report = trace(deep()?, &["--stack-depth", "8"])?.report;
+    let live: u64 = report
+        .processes
+        .iter()
+        .map(|row| row.totals.live_bytes)
+        .sum();
+    let [cut] = report.cut.as_slice() else {
+        anyhow::bail!("not one row: {:?}", report.cut);
+    };
+    ensure!(cut.reason == "deeper than the frames kept", "{cut:?}");
+    ensure!(cut.module.is_none(), "{cut:?}");
+    ensure!(
+        cut.live_bytes == live && cut.stacks == report.stacks_total,
+        "{cut:?}, {live} bytes live"
+    );
+    let report = trace(deep()?, &[])?.report;
+    ensure!(report.cut.is_empty(), "{:?}", report.cut);
+    Ok(())
+}
