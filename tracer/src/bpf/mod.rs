@@ -5,6 +5,7 @@ mod links;
 mod live;
 mod load;
 mod mappings;
+mod offsets;
 mod sys;
 mod tables;
 mod view;

@@ -118,11 +118,6 @@ impl Color {
     pub fn for_stdout(self) -> bool {
         self.resolve(io::IsTerminal::is_terminal(&io::stdout()), no_color())
     }
-
-    /// Whether to colour standard error, asked of the stream and the environment.
-    pub fn for_stderr(self) -> bool {
-        self.resolve(io::IsTerminal::is_terminal(&io::stderr()), no_color())
-    }
 }
 
 fn no_color() -> bool {

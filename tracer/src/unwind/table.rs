@@ -50,11 +50,6 @@ impl Stats {
         }
     }
 
-    /// Rows without a rule.
-    pub fn unsupported_rows(&self) -> u32 {
-        self.unsupported.iter().sum()
-    }
-
     /// Reasons that occurred, with the number of rows.
     pub fn reasons(&self) -> impl Iterator<Item = (Reason, u32)> {
         Reason::ALL

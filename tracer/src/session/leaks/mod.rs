@@ -110,6 +110,8 @@ struct Leaks<'a> {
     /// The next stack row to look up.
     unresolved: u32,
     reports: u64,
+    /// Programs that are gone and whose blocks were removed from the live map.
+    swept: usize,
     live_at_last_report: u64,
 }
 
@@ -149,6 +151,7 @@ impl<'a> Leaks<'a> {
             started: Instant::now(),
             unresolved: limits::MAX_PROCESSES,
             reports: 0,
+            swept: 0,
             live_at_last_report: 0,
         };
         let attaching = Instant::now();

@@ -98,12 +98,11 @@ impl Leaks<'_> {
             .collect();
         let is_gone = |owner: Owner| running.get(&owner) == Some(&false);
         let figures = self.heap.report(&totals, blocks, &filter, is_gone);
-        if !self.config.combined
-            && !self.config.show_allocs
-            && running.values().any(|running| !running)
-        {
-            // Their sums are remembered; the map has room for others.
+        // Their sums are remembered; the map has room for others. Nothing is added for a program that is gone.
+        let gone = running.values().filter(|running| !**running).count();
+        if !self.config.combined && !self.config.show_allocs && gone > self.swept {
             LiveScan::new(&self.tracer).remove_owned_by(is_gone)?;
+            self.swept = gone;
         }
         Ok(figures)
     }
