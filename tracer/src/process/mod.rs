@@ -4,11 +4,13 @@
 //! A process may vanish between any two reads, so that is an error of its own: [`ProcessError::Gone`].
 
 pub mod breakpoints;
+pub mod cgroup;
 pub mod command;
 pub mod error;
 pub mod files;
 pub mod info;
 pub mod maps;
+pub mod scope;
 pub mod startup;
 pub mod targets;
 
