@@ -13,5 +13,6 @@ pub mod maps;
 pub mod scope;
 pub mod startup;
 pub mod targets;
+pub mod users;
 
 pub use error::ProcessError;

@@ -62,7 +62,7 @@ pub struct ProcessHost {
     /// Whether it started during the trace, so that no block of it was missed.
     pub started_in_trace: bool,
     /// Growth of its live bytes, per minute, over the last minute or, if that is shorter, since it was first seen;
-    /// `None` in its first second.
+    /// `None` in its first second. [`Rates`](super::Rates) reckons it.
     pub growth_per_minute: Option<i64>,
     /// Allocations per second since the previous report; `None` in its first second.
     pub allocs_per_second: Option<f64>,
@@ -87,7 +87,7 @@ pub struct ProcessStacks {
     pub stacks_live_bytes: u64,
 }
 
-/// Processes that ended during the trace.
+/// Processes that ended during the trace; [`EndedTally`](super::EndedTally) gathers them.
 #[derive(Clone, Debug, Default)]
 pub struct Ended {
     /// Those that lived long or held much, each, in the order of their ends.

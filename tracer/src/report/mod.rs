@@ -2,16 +2,19 @@
 
 mod cut;
 mod elide;
+mod ended;
 pub mod file;
 mod filter;
 pub mod folded;
 mod frames;
+mod group;
 mod host;
 pub mod json;
 mod line;
 pub mod loss;
 mod names;
 mod plumbing;
+mod rates;
 pub mod svg;
 mod table;
 pub mod text;
@@ -26,11 +29,14 @@ use jiff::Timestamp;
 use crate::symbolize::Frame;
 
 pub use cut::{CutRow, CutTally};
+pub use ended::EndedTally;
 pub use filter::BlockFilter;
+pub use group::{GroupRow, by_stack, groups};
 pub use host::{
     Ended, EndedName, EndedProcess, Grouping, Guard, GuardAction, GuardStep, Host, LateFile,
     ProcessHost, ProcessStacks,
 };
+pub use rates::Rates;
 
 /// What a trace knows at one moment.
 #[derive(Clone, Debug)]
