@@ -1,6 +1,7 @@
 //! The one door to the kernel: programs and maps in, plain values out. Nothing else uses aya.
 
 mod btf;
+mod grace;
 mod links;
 mod live;
 mod load;
@@ -14,4 +15,4 @@ pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram};
 pub use live::LiveScan;
 pub use load::{Events, LoadError, Settings, TableSize, Tracer};
 pub use mappings::{Mapped, MappedCode, MappingEvent, MappingEvents};
-pub use tables::{TableFull, UnwindTables};
+pub use tables::{TableFull, TablePlace, TableRoom, UnwindTables};
