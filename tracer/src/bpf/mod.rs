@@ -2,6 +2,7 @@
 
 mod areas;
 mod btf;
+mod grace;
 mod links;
 mod live;
 mod load;
@@ -16,4 +17,4 @@ pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram};
 pub use live::LiveScan;
 pub use load::{Events, LoadError, Settings, TableSize, Tracer};
 pub use mappings::{Mapped, MappedCode, MappingEvent, MappingEvents};
-pub use tables::{TableFull, UnwindTables};
+pub use tables::{TableFull, TablePlace, TableRoom, UnwindTables};

@@ -16,6 +16,7 @@ use crate::session::attach::Placed;
 use crate::session::interrupt::Interrupt;
 use crate::session::output::Reader;
 use crate::session::progress::{Step, clear_echo};
+use crate::session::unwind::Unwinder;
 use crate::session::watch::{Change, Image};
 use crate::session::{error, start};
 
@@ -44,6 +45,7 @@ impl Leaks<'_> {
                         break;
                     }
                 }
+                () = tables(&self.unwinder) => self.publish_arrived(),
                 _ = reports.tick() => {
                     let last = self.config.count.is_some_and(|count| self.reports + 1 >= count.get());
                     if last {
@@ -190,6 +192,11 @@ impl Leaks<'_> {
             eprintln!("memlens: process {pid} ({}) has exited", image.comm);
         }
         self.close(pid, ProcessState::Exited);
+        if let Some(unwinder) = &mut self.unwinder {
+            for pid in unwinder.release(&mut self.tracer, pid) {
+                unwinder.publish(&mut self.tracer, pid);
+            }
+        }
         if let Some(command) = self.command.as_mut().filter(|command| command.pid == pid) {
             self.command_exit = match command.wait() {
                 Ok(Exit::Code(code)) => Some(CommandExit::Code(code)),
@@ -206,6 +213,16 @@ impl Leaks<'_> {
             // If it has ended meanwhile, the mapping events have told what there was.
             let _ = self.symbolizer.snapshot(code);
             self.attach_new(pid);
+        }
+    }
+
+    /// Lets stacks be walked through the files whose tables have been built.
+    fn publish_arrived(&mut self) {
+        let Some(unwinder) = &mut self.unwinder else {
+            return;
+        };
+        for pid in unwinder.collect(&mut self.tracer) {
+            self.publish_mappings(pid);
         }
     }
 
@@ -261,5 +278,13 @@ impl Leaks<'_> {
             }
             self.unresolved += 1;
         }
+    }
+}
+
+/// Waits until unwind tables have been built; for ever where none are used.
+async fn tables(unwinder: &Option<Unwinder>) {
+    match unwinder {
+        Some(unwinder) => unwinder.ready().await,
+        None => std::future::pending().await,
     }
 }

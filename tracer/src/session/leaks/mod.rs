@@ -16,7 +16,7 @@ use super::interrupt::Interrupt;
 use super::output::Printer;
 use super::progress::{Log, Step};
 use super::target::{self, Targets};
-use super::unwind::Unwinder;
+use super::unwind::{Scope, Unwinder};
 use super::watch::{Image, Watcher};
 use super::{refuse_if_unable, start};
 use crate::bpf::{Method, Settings, Tracer};
@@ -54,21 +54,22 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
 
 /// An unwinder with the tables of what the targets have mapped, or are about to map.
 fn prepared_unwinder(config: &LeaksConfig, targets: &Targets) -> Unwinder {
-    let _step = Step::new("building unwind tables");
+    let step = Step::new("building unwind tables");
     let mut unwinder = Unwinder::new(config.unwind_memory);
     match &targets.command {
-        Some((_, files)) => unwinder.prepare_files(files),
+        Some((_, files)) => unwinder.want_files(files),
         None => targets
             .processes
             .iter()
-            .for_each(|process| unwinder.prepare(process.pid)),
+            .for_each(|process| unwinder.want(process.pid)),
     }
+    unwinder.finish(&step);
     unwinder
 }
 
 fn settings(config: &LeaksConfig, unwinder: Option<&Unwinder>, facts: &Facts) -> Settings {
     Settings {
-        unwind: unwinder.map(Unwinder::size),
+        unwind: unwinder.map(|unwinder| unwinder.size(Scope::Processes)),
         sample_bytes: config.sample_bytes.map(u64::from),
         min_size: config.sizes.min,
         max_size: config.sizes.max,

@@ -17,6 +17,7 @@ use crate::report::{CutRow, CutTally, ProcessRow, ProcessState, Report, StackRow
 use crate::session::output::Reader;
 use crate::session::progress::Step;
 use crate::session::start;
+use crate::session::unwind::Unwinder;
 use crate::symbolize::Frame;
 
 impl Leaks<'_> {
@@ -152,8 +153,8 @@ impl Leaks<'_> {
             notes: self
                 .notes
                 .iter()
-                .chain(self.unwinder.iter().flat_map(|unwinder| unwinder.notes()))
                 .cloned()
+                .chain(self.unwinder.iter().flat_map(Unwinder::notes))
                 .collect(),
             filter: self.block_filter(),
             sampling: figures.sampling,
