@@ -31,6 +31,8 @@ pub struct UnwindTables {
     used: TableSize,
     mappings_used: u32,
     places: HashMap<u32, Places>,
+    /// Places of processes that have ended.
+    spare: Vec<Range>,
 }
 
 impl UnwindTables {
@@ -43,6 +45,7 @@ impl UnwindTables {
             used: TableSize::default(),
             mappings_used: 0,
             places: HashMap::new(),
+            spare: Vec::new(),
         })
     }
 
@@ -86,14 +89,7 @@ impl UnwindTables {
         if places.places[next].count < count {
             // Room to grow, since a process that loads one library often loads more.
             let room = count + count / 2 + 16;
-            if self.mappings_used + room > limits::MAX_MAPPINGS {
-                return Err(TableFull);
-            }
-            places.places[next] = Range {
-                first: self.mappings_used,
-                count: room,
-            };
-            self.mappings_used += room;
+            places.places[next] = self.room_for(count, room).ok_or(TableFull)?;
         }
         let first = places.places[next].first;
         for (at, mapping) in (first as usize..).zip(mappings) {
@@ -103,6 +99,26 @@ impl UnwindTables {
         places.used = next;
         self.places.insert(slot, places);
         Ok(Range { first, count })
+    }
+
+    /// A place for so many mappings: one that was left, or else one with room to grow.
+    fn room_for(&mut self, count: u32, room: u32) -> Option<Range> {
+        if let Some(left) = self.spare.iter().position(|range| range.count >= count) {
+            return Some(self.spare.swap_remove(left));
+        }
+        let first = self.mappings_used;
+        self.mappings_used = first
+            .checked_add(room)
+            .filter(|end| *end <= limits::MAX_MAPPINGS)?;
+        Some(Range { first, count: room })
+    }
+
+    /// Takes back the places of a process that has ended.
+    pub(super) fn release(&mut self, slot: u32) {
+        if let Some(places) = self.places.remove(&slot) {
+            let used = places.places.into_iter().filter(|range| range.count > 0);
+            self.spare.extend(used);
+        }
     }
 
     /// Room and use, in entries.
