@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::HashMap;
+use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
 use tracer_common::config::{Config, Process, State};
@@ -14,11 +15,13 @@ use tracer_common::event::{CallEvent, CodeArea, LifecycleEvent};
 use tracer_common::key::{Owner, StackTotals};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
+use tracer_common::rows;
 use tracer_common::stack::StackMeta;
 use tracer_common::unwind::{FileKey, FileTable, Mapping, Range};
 
 use super::links::{Links, Method};
 use super::offsets::kernel_offsets;
+use super::rows::StackRows;
 use super::tables::{TableFull, TablePlace, UnwindTables};
 use super::view::ArrayView;
 
@@ -44,6 +47,10 @@ pub struct Settings {
     pub unwind: Option<TableSize>,
     /// How probes are attached.
     pub method: Method,
+    /// Trace processes that were not named, from their first call on.
+    pub admit: bool,
+    /// Give each process its own sampling interval, and count its probe hits.
+    pub adaptive: bool,
 }
 
 /// Room for unwind tables, in 8-byte entries.
@@ -114,15 +121,14 @@ impl LoadError {
 
 /// A loaded kernel side.
 pub struct Tracer {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     links: Links,
-    totals: ArrayView<StackTotals>,
-    stacks: ArrayView<StackMeta>,
-    frames: ArrayView<u64>,
-    processes: ArrayView<Process>,
-    state: ArrayView<State>,
-    tables: UnwindTables,
-    processes_used: u32,
+    pub(super) rows: StackRows,
+    pub(super) processes: ArrayView<Process>,
+    pub(super) state: ArrayView<State>,
+    pub(super) tables: UnwindTables,
+    /// Rows of processes to release as soon as nobody runs in their memory.
+    pub(super) leaving: Vec<u32>,
 }
 
 impl Tracer {
@@ -132,11 +138,12 @@ impl Tracer {
             sample_bytes: settings.sample_bytes.unwrap_or(0),
             min_size: settings.min_size,
             max_size: settings.max_size,
-            max_stacks: limits::MAX_STACKS,
-            max_frames: limits::MAX_FRAMES,
             stack_depth: settings.stack_depth.clamp(1, limits::MAX_DEPTH),
             trace: u32::from(settings.trace_calls),
             unwind: u32::from(settings.unwind.is_some()),
+            admit: u32::from(settings.admit),
+            adaptive: u32::from(settings.adaptive),
+            reserved: 0,
             offsets: kernel_offsets(),
         };
         let mut loader = EbpfLoader::new();
@@ -164,18 +171,22 @@ impl Tracer {
         let mut ebpf = loader
             .load(OBJECT)
             .map_err(|error| LoadError::refused(&error))?;
-        let rows = (limits::MAX_PROCESSES + limits::MAX_STACKS) as usize;
         let links = Links::load(&mut ebpf, settings.method)?;
+        let stack_rows = StackRows::new(
+            view(&ebpf, "STATE", 1)?,
+            view(&ebpf, "FREE_ROWS", rows::STACKS as usize)?,
+            view(&ebpf, "TOTALS", rows::ROWS as usize)?,
+            view(&ebpf, "STACKS", rows::ROWS as usize)?,
+            view(&ebpf, "FRAMES", rows::FRAMES as usize)?,
+        );
         let mut tracer = Self {
-            totals: view(&ebpf, "TOTALS", rows)?,
-            stacks: view(&ebpf, "STACKS", rows)?,
-            frames: view(&ebpf, "FRAMES", limits::MAX_FRAMES as usize)?,
+            rows: stack_rows,
             processes: view(&ebpf, "PROCESSES", limits::MAX_PROCESSES as usize)?,
             state: view(&ebpf, "STATE", 1)?,
             tables: UnwindTables::new(&ebpf, tables)?,
             ebpf,
             links,
-            processes_used: 0,
+            leaving: Vec::new(),
         };
         tracer.attach_lifecycle()?;
         Ok(tracer)
@@ -211,37 +222,6 @@ impl Tracer {
         by_aya.chain(self.links.verified_instructions()).collect()
     }
 
-    /// Adds a process to the trace and returns its owner id.
-    pub fn add_process(&mut self, tgid: u32) -> Result<Owner, LoadError> {
-        let slot = self.processes_used;
-        if slot >= limits::MAX_PROCESSES {
-            return Err(LoadError::TooManyProcesses);
-        }
-        let owner = Owner {
-            tgid,
-            image: self.draw_image(),
-        };
-        self.processes.write(
-            slot as usize,
-            Process {
-                owner,
-                code: owner.image,
-                active: 1,
-                ..Process::default()
-            },
-        );
-        let mut slots: HashMap<&mut MapData, u32, u32> = map_mut(&mut self.ebpf, "PROCESS_SLOTS")
-            .and_then(|map| {
-            map.try_into()
-                .map_err(|error| LoadError::refused(&error as &aya::maps::MapError))
-        })?;
-        slots
-            .insert(tgid, slot, 0)
-            .map_err(|error| LoadError::refused(&error))?;
-        self.processes_used += 1;
-        Ok(owner)
-    }
-
     /// The unwind tables.
     pub fn tables(&mut self) -> &mut UnwindTables {
         &mut self.tables
@@ -264,8 +244,7 @@ impl Tracer {
     /// Lets a process's stacks be walked by these mappings, which must be sorted by address and refer to tables that
     /// are stored.
     pub fn publish_mappings(&mut self, tgid: u32, mappings: &[Mapping]) -> Result<(), TableFull> {
-        // The newest row of a PID is the one that runs.
-        let Some(slot) = self.rows_of(tgid).next_back() else {
+        let Some(slot) = self.row_of(tgid) else {
             return Ok(());
         };
         let range = self.tables.place(slot, mappings)?;
@@ -275,8 +254,13 @@ impl Tracer {
 
     /// Gives the room of a process's mappings back; none of its threads may have a stack walked any more.
     pub fn release_mappings(&mut self, tgid: u32) {
-        for slot in self.rows_of(tgid).collect::<Vec<_>>() {
-            self.tables.release(slot);
+        let rows: Vec<u32> = self
+            .process_rows()
+            .filter(|(_, process)| process.owner.tgid == tgid)
+            .map(|(row, _)| row)
+            .collect();
+        for row in rows {
+            self.tables.release(row);
         }
     }
 
@@ -298,14 +282,6 @@ impl Tracer {
         self.tables.free(places).map_err(|source| LoadError::Map {
             map: "UNWIND_ROWS",
             source,
-        })
-    }
-
-    /// Rows of a process, one for each time that it was added.
-    fn rows_of(&self, tgid: u32) -> impl DoubleEndedIterator<Item = u32> + '_ {
-        (0..self.processes_used).filter(move |slot| {
-            self.process_row_owner(*slot)
-                .is_some_and(|owner| owner.tgid == tgid)
         })
     }
 
@@ -345,7 +321,7 @@ impl Tracer {
     }
 
     /// Draws the next image number; the exec program draws from the same counter.
-    fn draw_image(&mut self) -> u32 {
+    pub(super) fn draw_image(&mut self) -> u32 {
         let Some(state) = self.state.pointer(0) else {
             return 0;
         };
@@ -381,53 +357,34 @@ impl Tracer {
         (&mut self.links, &mut self.ebpf)
     }
 
-    /// Number of rows in use in the stack tables, the processes' own rows included.
-    pub fn rows(&self) -> u32 {
-        let next = self.state.read(0).map_or(0, |state| state.next_stack);
-        limits::MAX_PROCESSES + next.min(limits::MAX_STACKS)
+    /// Rows of stacks that are new since the last call, each once. One that is still being written comes the next time.
+    pub fn new_stacks(&mut self) -> Vec<u32> {
+        self.rows.new_stacks()
     }
 
-    /// Where a row's frames are; `None` while the row is being written.
+    /// Rows of the stacks that [`Self::new_stacks`] has told of and that were not released.
+    pub fn stack_rows(&self) -> impl Iterator<Item = u32> {
+        self.rows.used()
+    }
+
+    /// Rows of the stacks of programs that are over, to release.
+    pub fn stack_rows_of(&self, is_over: impl Fn(Owner) -> bool) -> Vec<u32> {
+        self.rows.rows_of(is_over)
+    }
+
+    /// What is known of the stack in a row; `None` while the row is being written, if it is free, and for a process's own row.
     pub fn stack_meta(&self, row: u32) -> Option<StackMeta> {
-        self.stacks
-            .read(row as usize)
-            .filter(|meta| meta.state != StackMeta::EMPTY)
+        self.rows.meta(row)
     }
 
-    /// A row's frames, innermost first.
+    /// A stack's frames, innermost first.
     pub fn stack_frames(&self, meta: &StackMeta) -> Vec<u64> {
-        let first = meta.first_frame as usize;
-        (first..first + meta.frames.min(limits::MAX_DEPTH) as usize)
-            .filter_map(|index| self.frames.read(index))
-            .collect()
+        self.rows.frames(meta)
     }
 
-    /// A row's totals. The released ones are read first, so that live memory is never negative.
+    /// A row's totals.
     pub fn totals(&self, row: u32) -> StackTotals {
-        let Some(element) = self.totals.pointer(row as usize) else {
-            return StackTotals::default();
-        };
-        // SAFETY: mapped, aligned counters that BPF programs add to meanwhile.
-        unsafe {
-            let free_bytes = (&raw const (*element).free_bytes).read_volatile();
-            let free_count = (&raw const (*element).free_count).read_volatile();
-            let alloc_bytes = (&raw const (*element).alloc_bytes).read_volatile();
-            let alloc_count = (&raw const (*element).alloc_count).read_volatile();
-            StackTotals {
-                alloc_bytes,
-                alloc_count,
-                free_bytes,
-                free_count,
-            }
-        }
-    }
-
-    /// Owner of a process's own row, which stands for what the stack tables could not hold.
-    pub fn process_row_owner(&self, row: u32) -> Option<Owner> {
-        (row < self.processes_used)
-            .then(|| self.processes.read(row as usize))
-            .flatten()
-            .map(|row| row.owner)
+        self.rows.totals(row)
     }
 
     /// Loss counters that are not zero, summed over the CPUs.
@@ -451,7 +408,11 @@ impl Tracer {
 
     /// The live map's descriptor, for [`super::LiveScan`].
     pub(super) fn live_map(&self) -> Result<BorrowedFd<'_>, LoadError> {
-        map_fd(&self.ebpf, "LIVE")
+        self.map("LIVE")
+    }
+
+    pub(super) fn map(&self, name: &'static str) -> Result<BorrowedFd<'_>, LoadError> {
+        map_fd(&self.ebpf, name)
     }
 
     /// Takes the ring of process events out.
@@ -469,7 +430,10 @@ fn missing(map: &'static str) -> LoadError {
     LoadError::Refused(format!("the object has no map {map}"))
 }
 
-fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Map, LoadError> {
+pub(super) fn map_mut<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut Map, LoadError> {
     ebpf.map_mut(name).ok_or_else(|| missing(name))
 }
 
@@ -479,6 +443,7 @@ pub(super) fn map_fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedF
         Map::Array(data)
         | Map::HashMap(data)
         | Map::PerCpuArray(data)
+        | Map::Queue(data)
         | Map::RingBuf(data)
         | Map::Unsupported(data) => data,
         _ => return Err(missing(name)),

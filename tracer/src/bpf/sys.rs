@@ -182,7 +182,7 @@ struct LinkCreateUprobeMulti {
 /// `BPF_F_UPROBE_MULTI_RETURN`.
 const MULTI_RETURN: u32 = 1;
 
-/// Attaches a program to several places of one file, for one process.
+/// Attaches a program to several places of one file, for one process or, with `pid` 0, for all.
 ///
 /// `offsets` are file offsets; `cookies` has one entry for each of them.
 pub fn link_uprobe_multi(

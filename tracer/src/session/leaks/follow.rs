@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracer_common::key::Owner;
-use tracer_common::stack::StackMeta;
 
 use super::{Leaks, Loaded, code_of};
 use crate::process::command::Exit;
@@ -264,19 +263,13 @@ impl Leaks<'_> {
 
     /// Looks up the names in stacks that are new, while their process lives.
     pub(super) fn resolve_new_stacks(&mut self, most: usize) {
-        let end = self.tracer.rows();
-        let mut left = most;
-        while self.unresolved < end && left > 0 {
-            // A row that is still being written is looked up the next time.
-            let Some(meta) = self.tracer.stack_meta(self.unresolved) else {
-                return;
-            };
-            if meta.state == StackMeta::READY {
+        self.unresolved.extend(self.tracer.new_stacks());
+        let now = most.min(self.unresolved.len());
+        for row in self.unresolved.drain(..now) {
+            if let Some(meta) = self.tracer.stack_meta(row) {
                 let frames = self.tracer.stack_frames(&meta);
                 self.symbolizer.resolve(code_of(&meta), &frames, true);
-                left -= 1;
             }
-            self.unresolved += 1;
         }
     }
 }

@@ -3,12 +3,11 @@
 mod follow;
 mod rows;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use tracer_common::key::Owner;
-use tracer_common::limits;
 use tracer_common::stack::StackMeta;
 
 use super::attach::Prober;
@@ -77,6 +76,8 @@ fn settings(config: &LeaksConfig, unwinder: Option<&Unwinder>, facts: &Facts) ->
         max_live: config.max_live,
         trace_calls: false,
         method: start::method(facts),
+        admit: false,
+        adaptive: false,
     }
 }
 
@@ -108,8 +109,8 @@ struct Leaks<'a> {
     command_exit: Option<CommandExit>,
     notes: Vec<String>,
     started: Instant,
-    /// The next stack row to look up.
-    unresolved: u32,
+    /// Stacks to look up, oldest first.
+    unresolved: VecDeque<u32>,
     reports: u64,
     /// Programs that are gone and whose blocks were removed from the live map.
     swept: usize,
@@ -150,7 +151,7 @@ impl<'a> Leaks<'a> {
             command_exit: None,
             notes: Vec::new(),
             started: Instant::now(),
-            unresolved: limits::MAX_PROCESSES,
+            unresolved: VecDeque::new(),
             reports: 0,
             swept: 0,
             live_at_last_report: 0,

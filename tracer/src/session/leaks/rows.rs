@@ -109,10 +109,10 @@ impl Leaks<'_> {
     }
 
     fn all_totals(&self) -> Vec<(u32, Owner, StackTotals)> {
-        let processes = (0..limits::MAX_PROCESSES)
-            .map_while(|row| Some((row, self.tracer.process_row_owner(row)?)));
-        let stacks = (limits::MAX_PROCESSES..self.tracer.rows())
-            .filter_map(|row| Some((row, self.tracer.stack_meta(row)?.owner)));
+        let processes = self.tracer.process_rows();
+        let processes = processes.map(|(row, process)| (row, process.owner));
+        let stacks = self.tracer.stack_rows();
+        let stacks = stacks.filter_map(|row| Some((row, self.tracer.stack_meta(row)?.owner)));
         processes
             .chain(stacks)
             .map(|(row, owner)| (row, owner, self.tracer.totals(row)))
