@@ -119,7 +119,13 @@ mod tests {
         };
         let sites = [at(0, 0x90), at(1, 0x41), at(3, 0x99)];
         let removed = remove(std::process::id(), &sites).expect("our own memory can be written");
-        assert_eq!(removed, Removed { removed: 1, strange: 1 });
+        assert_eq!(
+            removed,
+            Removed {
+                removed: 1,
+                strange: 1
+            }
+        );
         assert_eq!(std::hint::black_box(&code)[..], [0x90, 0x41, 0xc3, 0x55]);
     }
 
@@ -127,6 +133,10 @@ mod tests {
     #[test]
     fn a_process_that_is_gone() {
         let error = remove(0x7fff_fffe, &[]).expect_err("there is no such process");
-        assert!(error.to_string().starts_with("cannot take the probes out of process 2147483646: "));
+        assert!(
+            error
+                .to_string()
+                .starts_with("cannot take the probes out of process 2147483646: ")
+        );
     }
 }
