@@ -113,8 +113,13 @@ impl Container {
         &self.cgroup
     }
 
-    /// A command that runs the victim in it, the first of its PID namespace.
-    pub fn command(&self, args: &[&str]) -> Result<Command> {
+    /// Its root, in its own mount namespace.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A command that runs the victim in it, the first of its PID namespace, after a command of the shell in its root.
+    fn command(&self, before: &str, args: &[&str]) -> Result<Command> {
         let overlay = match &self.overlay {
             None => String::new(),
             Some(lower) => format!(
@@ -126,7 +131,7 @@ impl Container {
             ),
         };
         let script = format!(
-            "{overlay}mount -t proc proc {0}/proc && exec chroot {0} /{PROGRAM} \"$@\"",
+            "{overlay}cd {0} && {before} && mount -t proc proc proc && exec chroot . /{PROGRAM} \"$@\"",
             self.root.display()
         );
         let mut command = Command::new(need::program("unshare")?);
@@ -139,7 +144,12 @@ impl Container {
 
     /// Runs the victim in it; the process, and its PID outside.
     pub fn start(&self, args: &[&str]) -> Result<(Victim, u32)> {
-        let victim = Victim::start(self.command(args)?)?;
+        self.start_after("true", args)
+    }
+
+    /// The same after a command of the shell, in its root.
+    pub fn start_after(&self, before: &str, args: &[&str]) -> Result<(Victim, u32)> {
+        let victim = Victim::start(self.command(before, args)?)?;
         ensure!(victim.pid() == 1, "PID {} inside, not 1", victim.pid());
         let children = victim.children()?;
         ensure!(children.len() == 1, "children of unshare: {children:?}");
