@@ -14,7 +14,8 @@ pub const NO_STACK: &str = "[no stack]";
 
 /// Writes a line for each stack that holds memory, sorted; lines that are the same are added up.
 ///
-/// Where there is more than one process, "name-pid" is the outermost frame.
+/// Where there is more than one process, and always on a whole host, "name-pid" is the outermost frame; of a stack that
+/// several share (`--by stack`) it is their number.
 ///
 /// # Errors
 /// Those of `out`.
@@ -39,8 +40,9 @@ pub fn lines(report: &Report) -> Vec<String> {
 
 fn fold(report: &Report, stack: &StackRow) -> String {
     let mut names = Vec::with_capacity(stack.frames.len() + 2);
-    if report.processes.len() > 1 {
+    if report.processes.len() > 1 || report.host.is_some() {
         names.push(match report.process(stack.pid) {
+            _ if !stack.also.is_empty() => format!("[{} processes]", 1 + stack.also.len()),
             Some(row) => frame_name(&format!("{}-{}", row.comm, row.pid)),
             None => format!("pid-{}", stack.pid),
         });
