@@ -1,12 +1,13 @@
 //! What the overhead guard did and what came up late, as sentences.
 
 use super::host::{GuardAction, GuardStep, Host, LateFile};
+use super::names;
 use super::units::{bytes, counted, duration, percent, rate};
 
 impl GuardStep {
     /// What was done and why, in one sentence.
     pub fn sentence(&self) -> String {
-        let whose = whose(self.pid, &self.comm, &self.place.label());
+        let whose = names::whose(self.pid, &self.comm, &self.place);
         let hits = rate(self.hits_per_second as f64);
         let cost = percent(self.cost_percent);
         let at = duration(self.at);
@@ -47,16 +48,11 @@ impl LateFile {
     pub fn sentence(&self) -> String {
         format!(
             "{} was mapped during the trace, first by {}: calls in its first {} were not seen",
-            self.path.display(),
-            whose(self.pid, &self.comm, &self.place.label()),
+            names::clean(&self.path.to_string_lossy()),
+            names::whose(self.pid, &self.comm, &self.place),
             duration(self.missed)
         )
     }
-}
-
-/// "process 812 (perl, cron.service)".
-fn whose(pid: u32, comm: &str, place: &str) -> String {
-    format!("process {pid} ({comm}, {place})")
 }
 
 impl Host {

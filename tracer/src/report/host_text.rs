@@ -214,7 +214,7 @@ fn left_out(
 
 /// Writes what ended: since the previous report, or all in the last one.
 pub fn ended(out: &mut Writer<'_, impl Write>, report: &Report, host: &Host) -> io::Result<()> {
-    let is_due = |at: Duration| report.last || at > host.previous;
+    let is_due = |at| host.is_due(at, report.last);
     let due = host
         .ended
         .processes
@@ -276,7 +276,7 @@ fn held(live_bytes: u64, live_count: u64) -> String {
 
 /// Writes what the guard did, and what came up late: since the previous report, or all in the last one.
 pub fn sentences(out: &mut Writer<'_, impl Write>, report: &Report, host: &Host) -> io::Result<()> {
-    let is_due = |at: Duration| report.last || at > host.previous;
+    let is_due = |at| host.is_due(at, report.last);
     marked(out, "guard:", &guard_sentences(&host.guard.steps, is_due))?;
     let files = host.late_files.iter().filter(|file| is_due(file.at));
     let files: Vec<String> = files.map(|file| file.sentence()).collect();

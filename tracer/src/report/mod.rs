@@ -24,7 +24,7 @@ mod table;
 pub mod text;
 pub mod units;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::time::{Duration, SystemTime};
 
@@ -104,6 +104,18 @@ impl Report {
         rows()
             .find(|row| row.state != ProcessState::Replaced)
             .or_else(|| rows().next())
+    }
+
+    /// The same for all PIDs at once, for who asks once for each of many stacks.
+    fn by_pid(&self) -> HashMap<u32, &ProcessRow> {
+        let mut rows: HashMap<u32, &ProcessRow> = HashMap::with_capacity(self.processes.len());
+        for row in &self.processes {
+            let known = rows.entry(row.pid).or_insert(row);
+            if known.state == ProcessState::Replaced && row.state != ProcessState::Replaced {
+                *known = row;
+            }
+        }
+        rows
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::units::count;
 use super::{ProcessRow, Report, StackRow};
+use crate::process::cgroup::Place;
 use crate::symbolize::Frame;
 
 /// Text that is safe to print: what a traced program chose (names, paths) must neither move the
@@ -83,6 +84,11 @@ pub fn short_source(path: &str) -> Cow<'_, str> {
 /// A process as its name and PID: "nginx (4242)".
 pub fn process(row: &ProcessRow) -> String {
     format!("{} ({})", row.comm, row.pid)
+}
+
+/// A process in a sentence: "process 812 (perl, cron.service)". Safe to print.
+pub fn whose(pid: u32, comm: &str, place: &Place) -> String {
+    clean(&format!("process {pid} ({comm}, {})", place.label())).into_owned()
 }
 
 /// Whose stack it is: a process, on a whole host with its container or unit; or of several how many, and their names.
