@@ -55,7 +55,12 @@ impl Tracer {
         };
         let without = calls();
         let (links, ebpf) = self.links();
-        links.attach(ebpf, Scope::Process(pid), "/proc/self/exe".as_ref(), &[probe])?;
+        links.attach(
+            ebpf,
+            Scope::Process(pid),
+            "/proc/self/exe".as_ref(),
+            &[probe],
+        )?;
         // The best of three: another program may have the processor meanwhile.
         let with = (0..3).map(|_| calls()).min().unwrap_or_default();
         Ok(Some(with.saturating_sub(without) / CALLS))

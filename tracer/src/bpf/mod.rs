@@ -2,8 +2,8 @@
 
 mod areas;
 mod btf;
-mod grace;
 mod calibrate;
+mod grace;
 mod links;
 mod live;
 mod load;

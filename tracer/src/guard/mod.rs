@@ -282,7 +282,9 @@ impl Guard {
     }
 
     fn denser(&self, rows: &[Usage], total: f64, budget: f64) -> Option<Decision> {
-        let thinned = rows.iter().filter(|usage| usage.step > 0 && usage.followed && !self.is_off(usage));
+        let thinned = rows
+            .iter()
+            .filter(|usage| usage.step > 0 && usage.followed && !self.is_off(usage));
         let cheapest = thinned.min_by(|a, b| self.cost_of(a).total_cmp(&self.cost_of(b)))?;
         let step = cheapest.step - 1;
         let forecast = self.forecast(cheapest, step, |watched| watched.mean);
@@ -291,7 +293,9 @@ impl Guard {
     }
 
     fn is_off(&self, usage: &Usage) -> bool {
-        self.watched.get(&usage.row).is_some_and(|watched| watched.off)
+        self.watched
+            .get(&usage.row)
+            .is_some_and(|watched| watched.off)
     }
 
     fn decision(&self, usage: &Usage, action: Action) -> Decision {
@@ -299,7 +303,10 @@ impl Guard {
             row: usage.row,
             tgid: usage.tgid,
             action,
-            hits_per_second: self.watched.get(&usage.row).map_or(0.0, |watched| watched.mean),
+            hits_per_second: self
+                .watched
+                .get(&usage.row)
+                .map_or(0.0, |watched| watched.mean),
             cost: self.cost_of(usage),
         }
     }

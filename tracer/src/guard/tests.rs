@@ -56,7 +56,10 @@ impl Machine {
     }
 
     fn actions(&self) -> Vec<Action> {
-        self.log.iter().map(|(_, decision)| decision.action).collect()
+        self.log
+            .iter()
+            .map(|(_, decision)| decision.action)
+            .collect()
     }
 }
 

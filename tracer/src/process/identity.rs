@@ -25,7 +25,10 @@ const MINOR_BITS: u32 = 20;
 /// The file of an area, by the device and inode that probes are placed on.
 pub fn file_id(area: &CodeArea) -> FileId {
     FileId {
-        dev: (area.device >> MINOR_BITS, area.device & ((1 << MINOR_BITS) - 1)),
+        dev: (
+            area.device >> MINOR_BITS,
+            area.device & ((1 << MINOR_BITS) - 1),
+        ),
         inode: area.inode,
     }
 }
@@ -93,7 +96,10 @@ mod tests {
         assert_eq!(identities.of(5, &code), Some(below));
         let elsewhere = mapping("7000-8000 r-xp 00000000 00:27 77 /app");
         assert_eq!(identities.of(6, &elsewhere), Some(below));
-        let mut maps = [elsewhere, mapping("9000-a000 r-xp 00000000 00:28 77 /other")];
+        let mut maps = [
+            elsewhere,
+            mapping("9000-a000 r-xp 00000000 00:28 77 /other"),
+        ];
         identities.translate(6, &mut maps);
         assert_eq!(maps.map(|mapping| mapping.file.dev), [(254, 3), (0, 0x28)]);
     }

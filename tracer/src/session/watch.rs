@@ -177,10 +177,9 @@ impl Watcher {
                 Some(LifecycleKind::Unload) => {
                     changes.push((event.time_ns, Change::Unload(event.owner)))
                 }
-                Some(LifecycleKind::Admitted) => changes.push((
-                    event.time_ns,
-                    Change::Admitted(event.owner, event.slot),
-                )),
+                Some(LifecycleKind::Admitted) => {
+                    changes.push((event.time_ns, Change::Admitted(event.owner, event.slot)))
+                }
                 Some(LifecycleKind::Exit) if self.everyone => {
                     changes.push((event.time_ns, Change::Ended(event.owner)))
                 }

@@ -105,7 +105,10 @@ impl Everywhere {
 
     /// Files with probes.
     pub fn probed(&self) -> usize {
-        self.files.values().filter(|sites| !sites.is_empty()).count()
+        self.files
+            .values()
+            .filter(|sites| !sites.is_empty())
+            .count()
     }
 
     /// Where the probes lie in a process with these mappings, whose files carry the kernel's identities.
@@ -197,7 +200,12 @@ impl Prober {
 fn originals(probes: &[Probe], bytes: &[u8]) -> Vec<(u64, u8)> {
     let mut sites: Vec<(u64, u8)> = probes
         .iter()
-        .filter_map(|probe| Some((probe.offset, *bytes.get(usize::try_from(probe.offset).ok()?)?)))
+        .filter_map(|probe| {
+            Some((
+                probe.offset,
+                *bytes.get(usize::try_from(probe.offset).ok()?)?,
+            ))
+        })
         .collect();
     sites.sort_unstable();
     sites.dedup();
@@ -314,7 +322,11 @@ mod tests {
     /// A file is met once, with some of the processes that have it.
     #[test]
     fn files_are_met_once() {
-        let mut areas = vec![area(1, 10, 0x1000), area(1, 10, 0x9000), area(1, 11, 0x2000)];
+        let mut areas = vec![
+            area(1, 10, 0x1000),
+            area(1, 10, 0x9000),
+            area(1, 11, 0x2000),
+        ];
         areas.extend((2..20).map(|pid| area(pid, 10, 0x1000)));
         let files = sightings(&areas);
         let inodes: Vec<u64> = files.iter().map(|file| file.id.inode).collect();

@@ -13,7 +13,7 @@ use super::{Leaks, code_of};
 use crate::bpf::LiveScan;
 use crate::cli::Sort;
 use crate::heap::{Census, Figures, Filter, Order, Row, Which, merge, select};
-use crate::report::{by_stack, CutRow, CutTally, ProcessRow, ProcessState, Report, StackRow};
+use crate::report::{CutRow, CutTally, ProcessRow, ProcessState, Report, StackRow, by_stack};
 use crate::session::output::Reader;
 use crate::session::progress::Step;
 use crate::session::start;

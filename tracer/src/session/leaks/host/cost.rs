@@ -34,9 +34,10 @@ impl Leaks<'_> {
 
     fn carry_out(&mut self, decision: &Decision) {
         let Some(host) = &self.host else { return };
-        let owner = host.rows.iter().find(|(owner, row)| {
-            **row == decision.row && owner.tgid == decision.tgid
-        });
+        let owner = host
+            .rows
+            .iter()
+            .find(|(owner, row)| **row == decision.row && owner.tgid == decision.tgid);
         let Some((&owner, _)) = owner else { return };
         match decision.action {
             Action::Sample(step) => self.sample(owner, step, decision),
@@ -57,12 +58,20 @@ impl Leaks<'_> {
     }
 
     /// Takes the probes out of a process: it costs nothing from then on, and its numbers stop.
-    pub(in crate::session::leaks) fn take_probes_off(&mut self, owner: Owner, decision: Option<&Decision>) {
+    pub(in crate::session::leaks) fn take_probes_off(
+        &mut self,
+        owner: Owner,
+        decision: Option<&Decision>,
+    ) {
         let pid = owner.tgid;
-        let Ok(mut maps) = maps::read(pid) else { return };
+        let Ok(mut maps) = maps::read(pid) else {
+            return;
+        };
         let at = self.started.elapsed();
         let Some(host) = &mut self.host else { return };
-        let Some(&row) = host.rows.get(&owner) else { return };
+        let Some(&row) = host.rows.get(&owner) else {
+            return;
+        };
         host.identities.translate(pid, &mut maps);
         // Its calls are passed over first: what goes on while the probes leave one by one is seen by halves.
         self.tracer.set_active(row, false);

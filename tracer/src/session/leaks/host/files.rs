@@ -40,7 +40,12 @@ impl Leaks<'_> {
     }
 
     /// Looks at files that were mapped during the trace, by whom and when; with `everything` at all that is mapped.
-    pub(in crate::session::leaks) fn probe_new(&mut self, mapped: &[(u32, Mapping)], since: Instant, everything: bool) {
+    pub(in crate::session::leaks) fn probe_new(
+        &mut self,
+        mapped: &[(u32, Mapping)],
+        since: Instant,
+        everything: bool,
+    ) {
         let Some(host) = &mut self.host else { return };
         let mut unknown = everything;
         let mut seen: Vec<Sighting> = Vec::new();
@@ -75,15 +80,15 @@ impl Leaks<'_> {
         for outcome in outcomes {
             match outcome {
                 Outcome::Probed { file, pid } => {
-                    self.log.details(|| vec![format!("probed {}", file.path.display())]);
+                    self.log
+                        .details(|| vec![format!("probed {}", file.path.display())]);
                     if let Some(since) = since {
                         self.note_late_file(pid, file.path.clone(), since.elapsed());
                     }
                 }
-                Outcome::Failed { path, why } => self.note_once(format!(
-                    "{} is not traced: {why}",
-                    path.display()
-                )),
+                Outcome::Failed { path, why } => {
+                    self.note_once(format!("{} is not traced: {why}", path.display()))
+                }
             }
         }
         self.note_left_out();
@@ -92,7 +97,9 @@ impl Leaks<'_> {
     /// Takes the probes out of memlens itself: it would pay for each of its own allocations, for nothing.
     fn spare_ourselves(&mut self) {
         let pid = std::process::id();
-        let Ok(mut maps) = maps::read(pid) else { return };
+        let Ok(mut maps) = maps::read(pid) else {
+            return;
+        };
         if let Some(host) = &mut self.host {
             host.identities.translate(pid, &mut maps);
         }

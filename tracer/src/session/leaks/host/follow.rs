@@ -64,8 +64,12 @@ impl Leaks<'_> {
 
     /// Looks at what a process has mapped by now.
     pub(in crate::session::leaks) fn look_again_on_host(&mut self, pid: u32) {
-        let Some(code) = self.running(pid) else { return };
-        let Ok(mut maps) = maps::read(pid) else { return };
+        let Some(code) = self.running(pid) else {
+            return;
+        };
+        let Ok(mut maps) = maps::read(pid) else {
+            return;
+        };
         self.translate(pid, &mut maps);
         if let Some(unwinder) = &mut self.unwinder {
             unwinder.publish_mapped(&mut self.tracer, pid, &maps);
@@ -77,7 +81,9 @@ impl Leaks<'_> {
     /// Gives mappings the kernel's identities of their files.
     pub(in crate::session::leaks) fn translate(&mut self, pid: u32, maps: &mut [Mapping]) {
         let Some(host) = &mut self.host else { return };
-        let mut code = maps.iter().filter(|mapping| mapping.execute && mapping.file.inode != 0);
+        let mut code = maps
+            .iter()
+            .filter(|mapping| mapping.execute && mapping.file.inode != 0);
         if code.any(|mapping| host.identities.of(pid, mapping).is_none()) {
             self.look_at_all_code();
         }

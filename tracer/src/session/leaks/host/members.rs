@@ -93,7 +93,11 @@ impl Leaks<'_> {
     /// A process has replaced its program; the row stays.
     pub(in crate::session::leaks) fn replaced_on_host(&mut self, owner: Owner) {
         let Some(host) = &mut self.host else { return };
-        let old = host.rows.keys().find(|old| old.tgid == owner.tgid && **old != owner).copied();
+        let old = host
+            .rows
+            .keys()
+            .find(|old| old.tgid == owner.tgid && **old != owner)
+            .copied();
         let Some((old, row)) = old.and_then(|old| Some((old, host.rows.remove(&old)?))) else {
             return self.note_unknown(owner);
         };
@@ -121,7 +125,11 @@ impl Leaks<'_> {
         };
         host.strangers.remove(&owner);
         self.over(owner, Some(row));
-        if self.host.as_ref().is_some_and(|host| host.over.len() >= SWEEP_AT) {
+        if self
+            .host
+            .as_ref()
+            .is_some_and(|host| host.over.len() >= SWEEP_AT)
+        {
             self.sweep();
         }
     }
@@ -178,18 +186,25 @@ impl Leaks<'_> {
         }
         let is_over = |owner: Owner| over.iter().any(|over| over.owner == owner);
         if let Err(error) = crate::bpf::LiveScan::new(&self.tracer).remove_owned_by(is_over) {
-            self.note_once(format!("blocks of processes that ended are still counted: {error}"));
+            self.note_once(format!(
+                "blocks of processes that ended are still counted: {error}"
+            ));
             return;
         }
         let rows = self.tracer.stack_rows_of(is_over);
-        self.tracer.release_stack_rows(&rows);
+        if let Err(error) = self.tracer.release_stack_rows(&rows) {
+            // The rows are lost for this trace: a table that fills is counted by itself.
+            self.note_once(error.to_string());
+        }
         for Over { owner, row } in over {
             self.symbolizer.forget(owner);
             if let Some(unwinder) = &mut self.unwinder {
                 unwinder.release(&mut self.tracer, owner.tgid);
             }
-            if let Some(row) = row {
-                self.tracer.release_process(row);
+            if let Some(row) = row
+                && let Err(error) = self.tracer.release_process(row)
+            {
+                self.note_once(error.to_string());
             }
         }
     }
@@ -203,8 +218,9 @@ impl Leaks<'_> {
             .iter()
             .filter(|(owner, row)| {
                 let now = rows.iter().find(|(number, _)| number == *row);
-                now.is_none_or(|(_, process)| process.owner.tgid != owner.tgid || process.active == 0)
-                    && maps::read(owner.tgid).is_err()
+                now.is_none_or(|(_, process)| {
+                    process.owner.tgid != owner.tgid || process.active == 0
+                }) && maps::read(owner.tgid).is_err()
             })
             .map(|(owner, _)| *owner)
             .collect();
@@ -215,7 +231,11 @@ impl Leaks<'_> {
         let new: Vec<_> = rows
             .into_iter()
             .filter(|(_, process)| process.active != 0)
-            .filter(|(_, process)| self.host.as_ref().is_some_and(|host| !known(host, process.owner)))
+            .filter(|(_, process)| {
+                self.host
+                    .as_ref()
+                    .is_some_and(|host| !known(host, process.owner))
+            })
             .collect();
         for (row, process) in new {
             self.admitted(process.owner, row);

@@ -15,17 +15,17 @@ use anyhow::Result;
 use tracer_common::key::Owner;
 
 use super::Leaks;
-use crate::process::maps;
-use crate::session::progress::Step;
-use crate::session::unwind::Unwinder;
 use crate::bpf::{Settings, Tracer};
 use crate::cli::{HostConfig, LeaksConfig, Target};
 use crate::guard::{Costs, Guard};
 use crate::process::identity::Identities;
 use crate::process::info;
+use crate::process::maps;
 use crate::process::scope::{Filter, Scope};
 use crate::process::users::Users;
 use crate::report::{EndedTally, GuardStep, LateFile};
+use crate::session::progress::Step;
+use crate::session::unwind::Unwinder;
 
 use members::Member;
 
@@ -85,7 +85,11 @@ impl WholeHost {
             scope: scope.clone(),
             users: Users::default(),
             identities: Identities::default(),
-            guard: Guard::new(None, Costs::from_empty_hit(ASSUMED_HIT.as_nanos() as f64), 0),
+            guard: Guard::new(
+                None,
+                Costs::from_empty_hit(ASSUMED_HIT.as_nanos() as f64),
+                0,
+            ),
             cpus,
             members: BTreeMap::new(),
             strangers: HashSet::new(),

@@ -19,7 +19,11 @@ impl Leaks<'_> {
     }
 
     /// A row for each process that runs, largest first.
-    pub(in crate::session::leaks) fn host_rows(&mut self, figures: &Figures, elapsed: Duration) -> Vec<ProcessRow> {
+    pub(in crate::session::leaks) fn host_rows(
+        &mut self,
+        figures: &Figures,
+        elapsed: Duration,
+    ) -> Vec<ProcessRow> {
         let first = self.reports == 0;
         let base = self.config.sample_bytes.map_or(0, u64::from);
         let Some(host) = &mut self.host else {
@@ -28,7 +32,9 @@ impl Leaks<'_> {
         let mut rows = Vec::with_capacity(host.members.len());
         for (owner, member) in &mut host.members {
             let (totals, growth) = figures.owners.get(owner).copied().unwrap_or_default();
-            member.rates.add(elapsed, totals.live_bytes(), totals.alloc_count);
+            member
+                .rates
+                .add(elapsed, totals.live_bytes(), totals.alloc_count);
             let step = self.tracer.step(member.row);
             let interval = tracer_common::sampling::interval(base, step);
             rows.push(ProcessRow {
@@ -94,7 +100,10 @@ impl Leaks<'_> {
 
     /// The top stacks of each of the first processes.
     fn process_stacks(&mut self, processes: &[ProcessRow], rows: &[&Row]) -> Vec<ProcessStacks> {
-        let most = self.host.as_ref().map_or(0, |host| host.settings.per_process);
+        let most = self
+            .host
+            .as_ref()
+            .map_or(0, |host| host.settings.per_process);
         if most == 0 {
             return Vec::new();
         }
