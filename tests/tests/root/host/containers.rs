@@ -54,7 +54,10 @@ fn several_that_start_together() -> Result<()> {
     let images = (0..5)
         .map(|_| Image::new(&program))
         .collect::<Result<Vec<_>>>()?;
-    let containers = images.iter().map(Container::on).collect::<Result<Vec<_>>>()?;
+    let containers = images
+        .iter()
+        .map(Container::on)
+        .collect::<Result<Vec<_>>>()?;
     let memlens = everything(&[])?;
     let mut running = Vec::new();
     for container in &containers {
@@ -106,7 +109,8 @@ fn an_overlay_with_a_library_of_its_own() -> Result<()> {
     let memlens = everything(&[])?;
     // Copied up by the change of its time, in the container's own mount namespace, before the victim runs.
     let libc = need::library("libc.so.6")?;
-    let (mut second, second_pid) = changed.start_after(&format!("touch .{}", libc.display()), &["malloc"])?;
+    let (mut second, second_pid) =
+        changed.start_after(&format!("touch .{}", libc.display()), &["malloc"])?;
     std::thread::sleep(Duration::from_millis(200));
     first.run()?;
     second.run()?;
@@ -186,7 +190,12 @@ fn names_in_every_hierarchy() -> Result<()> {
         for (folder, prefix, suffix, runtime) in [
             ("docker", "", "", "docker"),
             ("memlens-test.slice", "libpod-", ".scope", "podman"),
-            ("memlens-test.slice", "cri-containerd-", ".scope", "containerd"),
+            (
+                "memlens-test.slice",
+                "cri-containerd-",
+                ".scope",
+                "containerd",
+            ),
             ("memlens-test.slice", "crio-", ".scope", "cri-o"),
         ] {
             let id = container_id();

@@ -100,9 +100,14 @@ fn events_that_are_lost() -> Result<()> {
         report.loss
     );
     ensure!(!report.complete, "the report says that it is complete");
-    ensure!(!report.has_row(goes.pid()), "a process that was killed has a row");
+    ensure!(
+        !report.has_row(goes.pid()),
+        "a process that was killed has a row"
+    );
     report.check_process(stays.pid(), LEAK)?;
-    report.check_process(late.pid(), Live::new(60_000, 2)).map(|_| ())
+    report
+        .check_process(late.pid(), Live::new(60_000, 2))
+        .map(|_| ())
 }
 
 /// A PID that comes again, twice, is another process each time.

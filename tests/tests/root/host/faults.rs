@@ -65,7 +65,10 @@ fn a_library_replaced_while_it_runs() -> Result<()> {
     };
     let mut old = start("host-old-lib")?;
     let memlens = everything(&[])?;
-    std::fs::copy(need::library("libjemalloc.so.2")?, folder.path().join("new"))?;
+    std::fs::copy(
+        need::library("libjemalloc.so.2")?,
+        folder.path().join("new"),
+    )?;
     std::fs::rename(folder.path().join("new"), &library)?;
     let mut new = start("host-new-lib")?;
     std::thread::sleep(std::time::Duration::from_millis(200));
@@ -121,7 +124,9 @@ fn nothing_is_left_behind() -> Result<()> {
             "{probes:?}"
         );
         ensure!(
-            probes.iter().all(|probe| probe.path.contains("libc") || probe.path.contains("ld-")),
+            probes
+                .iter()
+                .all(|probe| probe.path.contains("libc") || probe.path.contains("ld-")),
             "{probes:?}"
         );
         ensure!(
@@ -130,14 +135,21 @@ fn nothing_is_left_behind() -> Result<()> {
         );
         memlens.signal(signal)?;
         let ended = memlens.wait()?;
-        ensure!(ended.status.success() == (signal != libc::SIGKILL), "{}", ended.status);
+        ensure!(
+            ended.status.success() == (signal != libc::SIGKILL),
+            "{}",
+            ended.status
+        );
         // After SIGKILL the kernel takes them out once the process is gone.
         std::thread::sleep(std::time::Duration::from_millis(500));
         for victim in [&mut before, &mut during] {
             assert_eq!(code::changed(victim.pid())?, [], "after signal {signal}");
             victim.run()?;
         }
-        ensure!(before.exit()?.success() && during.exit()?.success(), "a program was hurt");
+        ensure!(
+            before.exit()?.success() && during.exit()?.success(),
+            "a program was hurt"
+        );
     }
     Ok(())
 }

@@ -31,7 +31,10 @@ fn those_that_ran_before() -> Result<()> {
         assert_eq!(row.state, "running");
         ensure!(!row.host()?.started_in_trace, "{row:?}");
         ensure!(row.host()?.rss_bytes > Some(100_000), "{row:?}");
-        ensure!(row.host()?.uid == 0 && row.host()?.user == "root", "{row:?}");
+        ensure!(
+            row.host()?.uid == 0 && row.host()?.user == "root",
+            "{row:?}"
+        );
     }
     Ok(())
 }
@@ -146,7 +149,10 @@ fn a_forked_child() -> Result<()> {
 /// Between vfork and exec a child allocates in its parent's memory, and is counted there; afterwards it is a process of its own.
 #[test]
 fn vforked_children() -> Result<()> {
-    let child = leak_each("host-vchild").build()?.to_string_lossy().into_owned();
+    let child = leak_each("host-vchild")
+        .build()?
+        .to_string_lossy()
+        .into_owned();
     let program = Program::new("spawner").named("host-vfork");
     let mut victim = Victim::start(program.command(&["20", "0", &child, "malloc"])?)?;
     let memlens = everything(&[])?;
@@ -242,7 +248,11 @@ fn go_with_c() -> Result<()> {
             .stacks_of(victim.pid())
             .filter(|stack| stack.totals.live() == Live::new(30_000, 3))
             .count();
-        ensure!(ours == 1, "{ours} stacks of PID {} hold 30,000 bytes", victim.pid());
+        ensure!(
+            ours == 1,
+            "{ours} stacks of PID {} hold 30,000 bytes",
+            victim.pid()
+        );
         ensure!(victim.exit()?.success(), "Go was hurt");
     }
     Ok(())
@@ -260,7 +270,9 @@ fn java_outside_of_its_heap() -> Result<()> {
         .stacks_of(victim.pid())
         .find(|stack| stack.totals.live() == buffers)
         .with_context(|| {
-            let all = report.stacks_of(victim.pid()).map(|stack| stack.totals.live());
+            let all = report
+                .stacks_of(victim.pid())
+                .map(|stack| stack.totals.live());
             format!("no stack holds the buffers: {:?}", all.collect::<Vec<_>>())
         })?;
     ensure!(

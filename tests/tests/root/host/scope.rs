@@ -46,7 +46,11 @@ fn exclusions() -> Result<()> {
     let report = memlens.stop()?;
     report.check_process(stays.pid(), LEAK)?;
     for victim in [&by_name, &by_pid, &by_cgroup, &later, &later_in] {
-        ensure!(!report.has_row(victim.pid()), "PID {} has a row", victim.pid());
+        ensure!(
+            !report.has_row(victim.pid()),
+            "PID {} has a row",
+            victim.pid()
+        );
     }
     Ok(())
 }
@@ -74,10 +78,17 @@ fn only_one_user() -> Result<()> {
         let report = memlens.stop()?;
         for victim in [&before, &later] {
             let row = report.check_process(victim.pid(), LEAK)?;
-            assert_eq!((row.host()?.uid, row.host()?.user.as_str()), (NOBODY, "nobody"));
+            assert_eq!(
+                (row.host()?.uid, row.host()?.user.as_str()),
+                (NOBODY, "nobody")
+            );
         }
         ensure!(!report.has_row(other.pid()), "root has a row");
-        ensure!(report.host()?.scope.contains(user), "{}", report.host()?.scope);
+        ensure!(
+            report.host()?.scope.contains(user),
+            "{}",
+            report.host()?.scope
+        );
     }
     Ok(())
 }
@@ -110,15 +121,23 @@ fn a_user_in_a_cgroup() -> Result<()> {
 #[test]
 fn a_cgroup_that_fills_later() -> Result<()> {
     for root in hierarchies()? {
-        let cgroup = Cgroup::within(&root, &format!("/memlens-test-later-{}", std::process::id()))?;
+        let cgroup = Cgroup::within(
+            &root,
+            &format!("/memlens-test-later-{}", std::process::id()),
+        )?;
         let memlens = traced(&["--cgroup", cgroup.path()], &[])?;
-        let command = cgroup.enter(Program::new("from_start").named("host-later").command(&[])?)?;
+        let command = cgroup.enter(
+            Program::new("from_start")
+                .named("host-later")
+                .command(&[])?,
+        )?;
         let mut command = command;
         command.env("VICTIM_FREE_RUN", "1");
         let status = memlens_tests::child::Owned::start(&mut command)?
             .wait(std::time::Duration::from_secs(10))?;
         ensure!(status.success(), "{status}");
-        let mut stays = Victim::start(cgroup.enter(leak_each("host-later2").command(&["malloc"])?)?)?;
+        let mut stays =
+            Victim::start(cgroup.enter(leak_each("host-later2").command(&["malloc"])?)?)?;
         stays.run()?;
         let report = memlens.stop()?;
         report.check_process(stays.pid(), LEAK)?;
@@ -144,7 +163,10 @@ fn what_is_not_there() -> Result<()> {
         &["--cgroup", "/no/such/cgroup"],
         &["no cgroup /no/such/cgroup", "/proc/PID/cgroup"],
     )?;
-    refused(&["--user", "no-such-user"], &["no-such-user", "/etc/passwd"])?;
+    refused(
+        &["--user", "no-such-user"],
+        &["no-such-user", "/etc/passwd"],
+    )?;
     refused(&["--all", "-p", "1"], &["-p", "--all"])?;
     refused(&["-p", "1", "--exclude", "x"], &["--exclude", "--all"])
 }

@@ -38,7 +38,9 @@ impl Scene {
     }
 
     fn run(&mut self) -> Result<()> {
-        self.victims.iter_mut().try_for_each(|victim| victim.run().map(|_| ()))
+        self.victims
+            .iter_mut()
+            .try_for_each(|victim| victim.run().map(|_| ()))
     }
 }
 
@@ -59,7 +61,10 @@ fn by_container() -> Result<()> {
     assert_eq!(host.by, "container");
     assert_eq!(host.groups.len(), 2, "{:?}", host.groups);
     let inside = group(&host.groups, &scene.container)?;
-    assert_eq!((inside.processes, inside.live_bytes, inside.live_count), (2, 60_000, 2));
+    assert_eq!(
+        (inside.processes, inside.live_bytes, inside.live_count),
+        (2, 60_000, 2)
+    );
     Ok(())
 }
 
@@ -72,7 +77,10 @@ fn by_user() -> Result<()> {
     let host = report.host()?;
     assert_eq!(host.groups.len(), 1, "{:?}", host.groups);
     let root = group(&host.groups, "root")?;
-    assert_eq!((root.processes, root.live_bytes, root.live_count), (3, 90_000, 3));
+    assert_eq!(
+        (root.processes, root.live_bytes, root.live_count),
+        (3, 90_000, 3)
+    );
     Ok(())
 }
 
@@ -163,8 +171,15 @@ fn as_text() -> Result<()> {
             ensure!(row.contains(word), "no {word:?} in {row:?}");
         }
     }
-    ensure!(text.contains(&scene.container), "no {}:\n{text}", scene.container);
+    ensure!(
+        text.contains(&scene.container),
+        "no {}:\n{text}",
+        scene.container
+    );
     ensure!(text.contains("leak_malloc"), "no stack:\n{text}");
-    ensure!(text.contains(&format!("{pid}")), "no word of PID {pid}:\n{text}");
+    ensure!(
+        text.contains(&format!("{pid}")),
+        "no word of PID {pid}:\n{text}"
+    );
     Ok(())
 }
