@@ -2,6 +2,7 @@
 
 mod busy;
 mod cases;
+mod room;
 
 use std::collections::HashSet;
 use std::time::Duration;

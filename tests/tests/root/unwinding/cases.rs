@@ -12,7 +12,7 @@ use memlens_tests::{Live, Memlens, Program, Victim, need, trace};
 use super::{DEPTH, reaches_the_start};
 
 /// A stack is whole: these functions directly above each other, out to the start, without a mark.
-fn check_whole(stack: &Stack, names: &[&str]) -> Result<()> {
+pub(super) fn check_whole(stack: &Stack, names: &[&str]) -> Result<()> {
     let first = physical(stack);
     ensure!(!stack.is_truncated(), "cut, {}: {first:?}", stack.truncated);
     ensure!(first.starts_with(names), "{first:?}, not {names:?}");
@@ -21,7 +21,7 @@ fn check_whole(stack: &Stack, names: &[&str]) -> Result<()> {
 }
 
 /// A stack is whole, or it is marked and right as far as it goes.
-fn check_whole_or_marked(stack: &Stack, names: &[&str]) -> Result<()> {
+pub(super) fn check_whole_or_marked(stack: &Stack, names: &[&str]) -> Result<()> {
     if !stack.is_truncated() {
         return check_whole(stack, names);
     }
@@ -58,7 +58,7 @@ fn library(name: &str, size: u32) -> Program {
         .flag(format!("-DSIZE={size}"))
 }
 
-fn text(path: &Path) -> Result<&str> {
+pub(super) fn text(path: &Path) -> Result<&str> {
     path.to_str().context("a path in UTF-8")
 }
 
