@@ -233,11 +233,12 @@ impl Unwinder {
     fn arrived(&mut self, (key, path): (Key, PathBuf), outcome: Outcome) {
         let state = match outcome {
             Ok(table) => {
-                if let Some(damage) = &table.stats.damage {
-                    self.note(format!(
-                        "{}: {damage}: stacks through them are cut",
-                        path.display()
-                    ));
+                let stats = &table.stats;
+                if let Some(damage) = &stats.damage
+                    && damage.is_wide(stats.code_bytes)
+                {
+                    let path = path.display();
+                    self.note(format!("{path}: {damage}: stacks through them are cut"));
                 }
                 State::Built(table)
             }
