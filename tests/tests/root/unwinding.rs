@@ -2,6 +2,7 @@
 
 mod busy;
 mod cases;
+mod damage;
 mod room;
 
 use std::collections::HashSet;

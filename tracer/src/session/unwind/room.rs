@@ -24,6 +24,10 @@ pub enum Scope {
     /// A few processes that are known at the start.
     Processes,
     /// All processes, those that are still to come included.
+    #[expect(
+        dead_code,
+        reason = "for the trace of a whole host, which the session is to have"
+    )]
     Host,
 }
 
@@ -37,8 +41,8 @@ pub struct Room {
     left: Size,
     longest: Size,
     /// Tables that left although processes had them mapped, and those that nobody had mapped.
-    pub displaced: u64,
-    pub unused: u64,
+    displaced: u64,
+    unused: u64,
 }
 
 impl Room {
