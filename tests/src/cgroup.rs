@@ -14,10 +14,10 @@ use crate::child::until;
 
 /// Where cgroups are mounted.
 const MOUNT: &str = "/sys/fs/cgroup";
-/// Hierarchies of v1 that are tried, the one that container runtimes are best known by first; then those of a hybrid system.
-const V1: [&str; 3] = ["memory", "systemd", "unified"];
+/// Hierarchies of a machine with v1 that are used: v2 beside it, systemd's own, and one of a controller that limits nobody unasked.
+const BESIDE_V1: [&str; 3] = ["unified", "systemd", "pids"];
 
-/// A cgroup that is removed when it is dropped: whoever is in it must have ended by then.
+/// A cgroup below the one that the test itself is in; removed when it is dropped: whoever is in it must have ended by then.
 #[derive(Debug)]
 pub struct Cgroup {
     root: PathBuf,
@@ -32,7 +32,8 @@ pub fn hierarchies() -> Result<Vec<PathBuf>> {
     let roots = if mount.join("cgroup.controllers").exists() {
         vec![mount.to_owned()]
     } else {
-        V1.iter()
+        BESIDE_V1
+            .iter()
             .map(|name| mount.join(name))
             .filter(|root| root.join("cgroup.procs").exists())
             .collect()
@@ -64,20 +65,21 @@ impl Cgroup {
         Self::at(&format!("/memlens-test-{process}-{number}"))
     }
 
-    /// A cgroup with this path, in the first hierarchy.
+    /// A cgroup with this path below the test's own, in the first hierarchy.
     pub fn at(path: &str) -> Result<Self> {
         let root = hierarchies()?.swap_remove(0);
         Self::within(&root, path)
     }
 
-    /// A cgroup with this path in a hierarchy.
+    /// A cgroup with this path below the test's own, in a hierarchy.
     pub fn within(root: &Path, path: &str) -> Result<Self> {
+        let own = own_path(root)?;
+        let mut folder = root.join(own.trim_start_matches('/'));
         let mut cgroup = Self {
             root: root.to_owned(),
-            path: path.to_owned(),
+            path: format!("{}{path}", own.trim_end_matches('/')),
             made: Vec::new(),
         };
-        let mut folder = root.to_owned();
         for name in path.split('/').filter(|name| !name.is_empty()) {
             folder.push(name);
             if !folder.is_dir() {
@@ -99,6 +101,14 @@ impl Cgroup {
         self.root.join(self.path.trim_start_matches('/'))
     }
 
+    /// Moves the test itself into it, with all that it starts from now on, until what this returns is dropped.
+    pub fn join(&self) -> Result<Joined> {
+        let home = own_path(&self.root)?;
+        let home = self.root.join(home.trim_start_matches('/'));
+        move_here(&self.folder())?;
+        Ok(Joined { home })
+    }
+
     /// Lets a command start in it.
     pub fn enter(&self, mut command: Command) -> Result<Command> {
         let file = self.folder().join("cgroup.procs");
@@ -116,6 +126,45 @@ impl Cgroup {
         }
         Ok(command)
     }
+}
+
+/// The test's stay in a cgroup.
+#[derive(Debug)]
+pub struct Joined {
+    home: PathBuf,
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        if let Err(error) = move_here(&self.home) {
+            println!("the test stays in its cgroup: {error:#}");
+        }
+    }
+}
+
+/// Moves this process.
+fn move_here(folder: &Path) -> Result<()> {
+    let procs = folder.join("cgroup.procs");
+    std::fs::write(&procs, "0").with_context(|| format!("cannot write {}", procs.display()))
+}
+
+/// Path of the cgroup that this process is in, in a hierarchy.
+fn own_path(root: &Path) -> Result<String> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").context("cannot read own cgroup")?;
+    let name = root
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("");
+    let is_ours = |controllers: &str| match name {
+        "systemd" => controllers == "name=systemd",
+        "pids" => controllers.split(',').any(|controller| controller == name),
+        _ => controllers.is_empty(),
+    };
+    text.lines()
+        .filter_map(|line| line.split_once(':')?.1.split_once(':'))
+        .find(|(controllers, _)| is_ours(controllers))
+        .map(|(_, path)| path.to_owned())
+        .with_context(|| format!("own cgroup in {} is not known: {text}", root.display()))
 }
 
 impl Drop for Cgroup {

@@ -43,12 +43,13 @@ pub fn changed(pid: u32) -> Result<Vec<Changed>> {
             continue;
         }
         let path = fields.next().unwrap_or("?");
-        // Through the mapping itself: the file may have been deleted, or lie in another mount namespace.
-        let file = File::open(format!("/proc/{pid}/map_files/{range}"))
-            .with_context(|| format!("cannot open {path} of PID {pid}"))?;
         let (start, end) = range.split_once('-').context("a range of addresses")?;
         let [start, end, offset] = [start, end, offset].map(|text| u64::from_str_radix(text, 16));
-        compare(&memory, start?..end?, &file, offset?, path, &mut found)?;
+        let (start, end) = (start?, end?);
+        // Through the mapping itself: the file may have been deleted, or lie in another mount namespace.
+        let file = File::open(format!("/proc/{pid}/map_files/{start:x}-{end:x}"))
+            .with_context(|| format!("cannot open {path} of PID {pid}"))?;
+        compare(&memory, start..end, &file, offset?, path, &mut found)?;
     }
     Ok(found)
 }

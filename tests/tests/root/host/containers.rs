@@ -10,7 +10,7 @@ use memlens_tests::container::{Container, Image};
 use memlens_tests::report::Process;
 use memlens_tests::{Live, Program, Victim, need};
 
-use super::{LEAK, everything, leak_each, traced};
+use super::{LEAK, Stage, everything, leak_each, traced};
 
 /// A row is of this container.
 fn check_place(row: &Process, container: &Container) -> Result<()> {
@@ -50,6 +50,7 @@ fn one_that_starts_during_the_trace() -> Result<()> {
 /// Five at once, each with a C library of its own.
 #[test]
 fn several_that_start_together() -> Result<()> {
+    let stage = Stage::enter()?;
     let program = Program::new("leak_soon");
     let images = (0..5)
         .map(|_| Image::new(&program))
@@ -58,7 +59,7 @@ fn several_that_start_together() -> Result<()> {
         .iter()
         .map(Container::on)
         .collect::<Result<Vec<_>>>()?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     let mut running = Vec::new();
     for container in &containers {
         running.push(container.start(&["500"])?);
@@ -77,6 +78,7 @@ fn several_that_start_together() -> Result<()> {
 /// one file, `stat` shows three: each block is counted once.
 #[test]
 fn overlays_share_a_file() -> Result<()> {
+    let stage = Stage::enter()?;
     let image = Image::new(&leak_each("contained"))?;
     let before = [Container::over(&image)?, Container::on(&image)?];
     let later = Container::over(&image)?;
@@ -84,7 +86,7 @@ fn overlays_share_a_file() -> Result<()> {
     for container in &before {
         running.push((container.start(&["malloc", "3"])?, container));
     }
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     running.push((later.start(&["malloc", "3"])?, &later));
     for ((victim, _), _) in &mut running {
         victim.run()?;
@@ -102,11 +104,12 @@ fn overlays_share_a_file() -> Result<()> {
 /// A file that was copied up when it was changed is another file than the one below.
 #[test]
 fn an_overlay_with_a_library_of_its_own() -> Result<()> {
+    let stage = Stage::enter()?;
     let image = Image::new(&leak_each("contained"))?;
     let shared = Container::over(&image)?;
     let (mut first, first_pid) = shared.start(&["malloc"])?;
     let changed = Container::over(&image)?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     // Copied up by the change of its time, in the container's own mount namespace, before the victim runs.
     let libc = need::library("libc.so.6")?;
     let (mut second, second_pid) =
@@ -122,6 +125,7 @@ fn an_overlay_with_a_library_of_its_own() -> Result<()> {
 /// The file system with the program and its C library was unmounted: no path leads there, in no namespace; the mappings are left.
 #[test]
 fn a_libc_without_a_path() -> Result<()> {
+    let stage = Stage::enter()?;
     let image = Image::new(&leak_each("contained"))?;
     let folder = tempfile::tempdir()?;
     let libraries = need::library("libc.so.6")?;
@@ -147,7 +151,7 @@ fn a_libc_without_a_path() -> Result<()> {
         .status()?;
     ensure!(status.success(), "umount: {status}");
     ensure!(!Path::new(&inside).exists(), "{inside} is still there");
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     victim.run()?;
     let report = memlens.stop()?;
     report.check_process(pid, LEAK)?;
@@ -185,6 +189,7 @@ fn only_one_container() -> Result<()> {
 /// Whatever hierarchy a runtime has put its cgroup in, and however it calls it.
 #[test]
 fn names_in_every_hierarchy() -> Result<()> {
+    let stage = Stage::enter()?;
     let mut running = Vec::new();
     for root in hierarchies()? {
         for (folder, prefix, suffix, runtime) in [
@@ -204,7 +209,7 @@ fn names_in_every_hierarchy() -> Result<()> {
             running.push((Victim::start(command)?, cgroup, runtime, id));
         }
     }
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     for (victim, ..) in &mut running {
         victim.run()?;
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use memlens_tests::child::until;
 use memlens_tests::{Live, Memlens, Program, Victim, load};
 
-use super::{LEAK, everything, leak_each};
+use super::{LEAK, Stage, everything, leak_each};
 
 /// Starts so many processes a second, each of which leaks 30,000 bytes and ends; the victim that starts them.
 fn spawner(name: &str, count: u32, rate: u32) -> Result<Victim> {
@@ -19,10 +19,11 @@ fn spawner(name: &str, count: u32, rate: u32) -> Result<Victim> {
 /// More than two thousand a minute: each exact, all in one sum.
 #[test]
 fn short_lived_processes() -> Result<()> {
+    let stage = Stage::enter()?;
     const COUNT: u64 = 500;
     let mut spawner = spawner("host-brief", COUNT as u32, 40)?;
     let mut beside = Victim::start(leak_each("host-beside").command(&["malloc"])?)?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     spawner.run()?;
     beside.run()?;
     let report = memlens.stop()?;
@@ -39,9 +40,10 @@ fn short_lived_processes() -> Result<()> {
 /// As many as a shell script starts, one after the other without a pause, each over within milliseconds.
 #[test]
 fn processes_in_a_row_without_a_pause() -> Result<()> {
+    let stage = Stage::enter()?;
     const COUNT: u64 = 1_000;
     let mut spawner = spawner("host-rush", COUNT as u32, 0)?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     spawner.run()?;
     let report = memlens.stop()?;
     report
@@ -53,10 +55,11 @@ fn processes_in_a_row_without_a_pause() -> Result<()> {
 /// More processes, one after the other, than the process table has rows: rows are used again, and none is lost.
 #[test]
 fn more_processes_than_rows() -> Result<()> {
+    let stage = Stage::enter()?;
     const COUNT: u64 = 10_000;
     let program = Program::new("crowd").named("host-crowd");
     let mut victim = Victim::start(program.command(&[&COUNT.to_string()])?)?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     victim.run()?;
     // The table is as good as new.
     let mut late = Victim::start(leak_each("host-late").command(&["malloc"])?)?;
@@ -77,12 +80,13 @@ fn more_processes_than_rows() -> Result<()> {
 /// afterwards is exact.
 #[test]
 fn events_that_are_lost() -> Result<()> {
+    let stage = Stage::enter()?;
     const COUNT: u64 = 10_000;
     let program = Program::new("crowd").named("host-lost");
     let mut victim = Victim::start(program.command(&[&COUNT.to_string()])?)?;
     let mut stays = Victim::start(leak_each("host-stays").command(&["malloc"])?)?;
     let mut goes = Victim::start(leak_each("host-goes").command(&["malloc"])?)?;
-    let mut memlens = everything(&[])?;
+    let mut memlens = stage.trace(&[])?;
     goes.go_to("done")?;
     memlens.signal(libc::SIGSTOP)?;
     victim.run()?;
@@ -113,7 +117,8 @@ fn events_that_are_lost() -> Result<()> {
 /// A PID that comes again, twice, is another process each time.
 #[test]
 fn pid_reuse() -> Result<()> {
-    let memlens = everything(&[])?;
+    let stage = Stage::enter()?;
+    let memlens = stage.trace(&[])?;
     let mut first = Victim::start(leak_each("host-pid1").command(&["malloc"])?)?;
     first.go_to("done")?;
     let pid = first.pid();
@@ -172,9 +177,10 @@ fn processes_that_vanish_while_they_are_looked_at() -> Result<()> {
 /// A server that forks workers, under load: each worker has its row, and all balance.
 #[test]
 fn nginx_and_its_workers() -> Result<()> {
+    let stage = Stage::enter()?;
     let folder = tempfile::tempdir()?;
     let port = load::free_port()?;
-    let memlens: Memlens = everything(&[])?;
+    let memlens: Memlens = stage.trace(&[])?;
     let mut master = load::nginx(folder.path(), port)?;
     let worker = *load::children(master.pid())?
         .first()

@@ -7,11 +7,12 @@ use anyhow::{Result, ensure};
 use memlens_tests::code::{self, BREAKPOINT};
 use memlens_tests::{Live, Memlens, Program, Victim, need, paths};
 
-use super::{LEAK, everything, leak_each};
+use super::{LEAK, Stage, everything, leak_each};
 
 /// An executable that was deleted, and one that was replaced by another program, of which both run.
 #[test]
 fn executables_deleted_and_replaced() -> Result<()> {
+    let stage = Stage::enter()?;
     let folder = tempfile::tempdir()?;
     let [deleted, replaced] = ["deleted", "replaced"].map(|name| folder.path().join(name));
     let program = leak_each("host-static").statically().build()?;
@@ -29,7 +30,7 @@ fn executables_deleted_and_replaced() -> Result<()> {
     std::fs::copy(&other, folder.path().join("new"))?;
     std::fs::rename(folder.path().join("new"), &replaced)?;
     let mut new = start(&replaced, &["10", "70"])?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     gone.run()?;
     old.run()?;
     new.go_to("filled")?;
@@ -55,6 +56,7 @@ fn executables_deleted_and_replaced() -> Result<()> {
 /// A shared library that a package manager replaces: old processes keep the old file, new ones get the new one.
 #[test]
 fn a_library_replaced_while_it_runs() -> Result<()> {
+    let stage = Stage::enter()?;
     let folder = tempfile::tempdir()?;
     let library = folder.path().join("libjemalloc.so");
     std::fs::copy(need::library("libjemalloc.so.2")?, &library)?;
@@ -64,7 +66,7 @@ fn a_library_replaced_while_it_runs() -> Result<()> {
         Victim::start(command)
     };
     let mut old = start("host-old-lib")?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     std::fs::copy(
         need::library("libjemalloc.so.2")?,
         folder.path().join("new"),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use memlens_tests::child::Owned;
 use memlens_tests::{Live, Memlens, Program, Victim, code, elf32, foreign, need};
 
-use super::{LEAK, everything, leak_each};
+use super::{LEAK, Stage, everything, leak_each};
 
 /// glibc, musl and others, shared and static: with all of them there before the trace, all are exact.
 #[test]
@@ -52,8 +52,9 @@ fn kinds() -> [Program; 4] {
 /// A program on a C library that is traced already is exact from its first instruction to its last.
 #[test]
 fn one_that_starts_and_ends_during_the_trace() -> Result<()> {
+    let stage = Stage::enter()?;
     let program = Program::new("from_start").named("host-first");
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     for _ in 0..3 {
         let mut command = program.command(&[])?;
         command.env("VICTIM_FREE_RUN", "1");
@@ -70,7 +71,8 @@ fn one_that_starts_and_ends_during_the_trace() -> Result<()> {
 /// Programs that bring their allocator with them, and which nobody ran before: traced within 200 ms of their start, and said so.
 #[test]
 fn allocators_that_come_with_a_new_process() -> Result<()> {
-    let memlens = everything(&[])?;
+    let stage = Stage::enter()?;
+    let memlens = stage.trace(&[])?;
     let soon = |name| Program::new("leak_soon").named(name);
     let programs = [
         soon("soon-static").statically(),
@@ -109,13 +111,14 @@ fn allocators_that_come_with_a_new_process() -> Result<()> {
 /// A library with an allocator that a traced program opens.
 #[test]
 fn an_allocator_that_is_opened() -> Result<()> {
+    let stage = Stage::enter()?;
     let folder = tempfile::tempdir()?;
     let library = folder.path().join("libown.so");
     std::fs::copy(need::library("libjemalloc.so.2")?, &library)?;
     let library = library.to_string_lossy().into_owned();
     let program = Program::new("dlopen_allocator").named("host-dlopen");
     let mut victim = Victim::start(program.command(&[&library, "malloc", "free"])?)?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     victim.go_to("loaded")?;
     std::thread::sleep(std::time::Duration::from_millis(100));
     victim.go_to("done")?;
@@ -132,9 +135,10 @@ fn an_allocator_that_is_opened() -> Result<()> {
 /// A child of fork has a row of its own, and what its parent gave it is neither's twice.
 #[test]
 fn a_forked_child() -> Result<()> {
+    let stage = Stage::enter()?;
     let program = Program::new("fork_both_free").named("host-fork");
     let mut victim = Victim::start(program.command(&["keep"])?)?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     victim.run()?;
     let report = memlens.stop()?;
     report.check_process(victim.pid(), Live::new(55_500, 500))?;
@@ -149,13 +153,14 @@ fn a_forked_child() -> Result<()> {
 /// Between vfork and exec a child allocates in its parent's memory, and is counted there; afterwards it is a process of its own.
 #[test]
 fn vforked_children() -> Result<()> {
+    let stage = Stage::enter()?;
     let child = leak_each("host-vchild")
         .build()?
         .to_string_lossy()
         .into_owned();
     let program = Program::new("spawner").named("host-vfork");
     let mut victim = Victim::start(program.command(&["20", "0", &child, "malloc"])?)?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     victim.run()?;
     let report = memlens.stop()?;
     report.check_process(victim.pid(), Live::new(20 * 300, 20))?;
@@ -169,8 +174,9 @@ fn vforked_children() -> Result<()> {
 /// A program that is replaced by exec is over, and the next one begins with nothing.
 #[test]
 fn exec_replaces_a_program() -> Result<()> {
+    let stage = Stage::enter()?;
     let mut victim = Victim::start(Program::new("exec_self").named("host-exec").command(&[])?)?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     victim.go_to("ready")?;
     victim.go_to("done")?;
     let report = memlens.stop()?;
@@ -184,9 +190,10 @@ fn exec_replaces_a_program() -> Result<()> {
 /// The main thread has ended and another works on: all that /proc/PID itself shows is empty.
 #[test]
 fn a_process_without_its_main_thread() -> Result<()> {
+    let stage = Stage::enter()?;
     let program = Program::new("leader_gone").named("host-leader");
     let mut victim = Victim::start(program.command(&[])?)?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     victim.run()?;
     let report = memlens.stop()?;
     report.check_process(victim.pid(), LEAK)?;
@@ -196,12 +203,13 @@ fn a_process_without_its_main_thread() -> Result<()> {
 /// 32-bit programs before and during the trace: they go on, and so does the trace.
 #[test]
 fn a_32_bit_process_among_the_others() -> Result<()> {
+    let stage = Stage::enter()?;
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("tiny32");
     elf32::write(&path)?;
     let mut before = Owned::start(&mut Command::new(&path))?;
     let mut victim = Victim::start(leak_each("host-beside32").command(&["malloc"])?)?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     let mut during = Owned::start(&mut Command::new(&path))?;
     victim.run()?;
     let report = memlens.stop()?;
@@ -216,9 +224,10 @@ fn a_32_bit_process_among_the_others() -> Result<()> {
 /// Go has an allocator of its own, and its stacks move: nothing is placed in it.
 #[test]
 fn go_is_left_alone() -> Result<()> {
+    let stage = Stage::enter()?;
     let program = foreign::go(false)?;
     let mut before = Victim::start(Command::new(&program))?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     let mut during = Victim::start(Command::new(&program))?;
     for victim in [&mut before, &mut during] {
         assert_eq!(victim.go_to("done")?, "499500 0");
@@ -235,9 +244,10 @@ fn go_is_left_alone() -> Result<()> {
 /// What Go takes from C's malloc is seen, and Go goes on.
 #[test]
 fn go_with_c() -> Result<()> {
+    let stage = Stage::enter()?;
     let program = foreign::go(true)?;
     let mut before = Victim::start(Command::new(&program))?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     let mut during = Victim::start(Command::new(&program))?;
     for victim in [&mut before, &mut during] {
         assert_eq!(victim.go_to("done")?, "499500 3");
@@ -261,8 +271,9 @@ fn go_with_c() -> Result<()> {
 /// Java's heap is none of malloc's; its direct buffers are.
 #[test]
 fn java_outside_of_its_heap() -> Result<()> {
+    let stage = Stage::enter()?;
     let mut victim = Victim::start(foreign::java()?)?;
-    let memlens = everything(&[])?;
+    let memlens = stage.trace(&[])?;
     victim.go_to("done")?;
     let report = memlens.stop()?;
     let buffers = Live::new(40_000_000, 40);

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use memlens_tests::cgroup::{Cgroup, hierarchies};
 use memlens_tests::{Live, Memlens, Program, Victim, need};
 
-use super::{LEAK, leak_each, traced};
+use super::{LEAK, Stage, leak_each, traced};
 
 /// A user that every system has and that none of our processes runs as.
 const NOBODY: u32 = 65_534;
@@ -14,6 +14,7 @@ const NOBODY: u32 = 65_534;
 /// By name, by PID and by cgroup; what is left is exact, also what starts later.
 #[test]
 fn exclusions() -> Result<()> {
+    let stage = Stage::enter()?;
     let cgroup = Cgroup::new()?;
     let below = Cgroup::at(&format!("{}/below", cgroup.path()))?;
     let mut by_name = Victim::start(leak_each("host-not-me").command(&["malloc"])?)?;
@@ -21,16 +22,9 @@ fn exclusions() -> Result<()> {
     let mut by_cgroup = Victim::start(below.enter(leak_each("host-in").command(&["malloc"])?)?)?;
     let mut stays = Victim::start(leak_each("host-in").command(&["malloc"])?)?;
     let pid = by_pid.pid().to_string();
-    let words = [
-        "--all",
-        "--exclude",
-        "host-not-me",
-        "--exclude",
-        &pid,
-        "--exclude",
-        cgroup.path(),
-    ];
-    let memlens = traced(&words, &[])?;
+    let mut words = vec!["--exclude", "host-not-me", "--exclude", &pid];
+    words.extend(["--exclude", cgroup.path()]);
+    let memlens = stage.trace_without(&words)?;
     let mut later = Victim::start(leak_each("host-not-me").command(&["malloc"])?)?;
     let mut later_in = Victim::start(cgroup.enter(leak_each("host-in").command(&["malloc"])?)?)?;
     for victim in [
