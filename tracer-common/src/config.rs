@@ -51,6 +51,8 @@ pub struct KernelOffsets {
     pub vma_pgoff: u32,
     /// `vm_area_struct.vm_file`.
     pub vma_file: u32,
+    /// `vm_area_struct.vm_flags`.
+    pub vma_flags: u32,
     /// `file.f_inode`.
     pub file_inode: u32,
     /// `inode.i_ino`.

@@ -25,6 +25,7 @@ static CONFIG: Config = Config {
         vma_end: 0,
         vma_pgoff: 0,
         vma_file: 0,
+        vma_flags: 0,
         file_inode: 0,
         inode_number: 0,
         inode_superblock: 0,
@@ -98,6 +99,8 @@ pub mod offset {
         vma_pgoff: u32;
         /// See `KernelOffsets`.
         vma_file: u32;
+        /// See `KernelOffsets`.
+        vma_flags: u32;
         /// See `KernelOffsets`.
         file_inode: u32;
         /// See `KernelOffsets`.

@@ -4,24 +4,25 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::HashMap;
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
 use tracer_common::config::{Config, Process, State};
-use tracer_common::event::{CallEvent, LifecycleEvent};
+use tracer_common::event::{CallEvent, CodeArea, LifecycleEvent};
 use tracer_common::key::{Owner, StackTotals};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::rows;
 use tracer_common::stack::StackMeta;
-use tracer_common::unwind::{FileKey, FileTable, Mapping};
+use tracer_common::unwind::{FileKey, FileTable, Mapping, Range};
 
 use super::links::{Links, Method};
 use super::offsets::kernel_offsets;
 use super::rows::StackRows;
-use super::tables::{TableFull, UnwindTables};
+use super::tables::{TableFull, TablePlace, UnwindTables};
 use super::view::ArrayView;
 
 /// The BPF object, built and committed by `cargo xtask ebpf`.
@@ -59,6 +60,9 @@ pub struct TableSize {
     pub rows: u32,
     /// Buckets.
     pub buckets: u32,
+    /// Executable mappings of all processes together, old and new ones side by side; at least
+    /// [`limits::MAX_MAPPINGS`] are made room for. An entry takes 32 bytes.
+    pub mappings: u32,
 }
 
 /// Loading failed.
@@ -150,10 +154,12 @@ impl Tracer {
         let tables = TableSize {
             rows: tables.rows.max(1),
             buckets: tables.buckets.max(1),
+            mappings: tables.mappings.max(limits::MAX_MAPPINGS),
         };
         loader
             .map_max_entries("UNWIND_ROWS", tables.rows)
-            .map_max_entries("UNWIND_BUCKETS", tables.buckets);
+            .map_max_entries("UNWIND_BUCKETS", tables.buckets)
+            .map_max_entries("MAPPINGS", tables.mappings);
         // The table that this kind of trace does not use is made as small as it can be.
         if settings.trace_calls {
             loader.map_max_entries("LIVE", 1);
@@ -221,14 +227,16 @@ impl Tracer {
         &mut self.tables
     }
 
+    fn files(&mut self) -> Result<HashMap<&mut MapData, FileKey, FileTable>, LoadError> {
+        map_mut(&mut self.ebpf, "FILES").and_then(|map| {
+            map.try_into()
+                .map_err(|error| LoadError::refused(&error as &aya::maps::MapError))
+        })
+    }
+
     /// Lets stacks be walked through a file that a process maps before its mappings are published again.
     pub fn publish_file(&mut self, key: FileKey, table: FileTable) -> Result<(), LoadError> {
-        let mut files: HashMap<&mut MapData, FileKey, FileTable> = map_mut(&mut self.ebpf, "FILES")
-            .and_then(|map| {
-                map.try_into()
-                    .map_err(|error| LoadError::refused(&error as &aya::maps::MapError))
-            })?;
-        files
+        self.files()?
             .insert(key, table, 0)
             .map_err(|error| LoadError::refused(&error))
     }
@@ -240,17 +248,76 @@ impl Tracer {
             return Ok(());
         };
         let range = self.tables.place(slot, mappings)?;
+        self.switch_mappings(slot, None, range);
+        Ok(())
+    }
+
+    /// Gives the room of a process's mappings back; none of its threads may have a stack walked any more.
+    pub fn release_mappings(&mut self, tgid: u32) {
+        let rows: Vec<u32> = self
+            .process_rows()
+            .filter(|(_, process)| process.owner.tgid == tgid)
+            .map(|(row, _)| row)
+            .collect();
+        for row in rows {
+            self.tables.release(row);
+        }
+    }
+
+    /// Takes tables out of the kernel: `files` no longer lead to them, the mappings of the processes that have them
+    /// mapped say so, and when no program can be reading them any more their room is free.
+    ///
+    /// # Errors
+    /// [`LoadError`] if that could not be waited for; the room is lost then.
+    pub fn evict(&mut self, files: &[FileKey], places: &[TablePlace]) -> Result<(), LoadError> {
+        let mut known = self.files()?;
+        for key in files {
+            // A file of several segments is not there.
+            let _ = known.remove(key);
+        }
+        for (slot, before, mappings) in self.tables.referring(places) {
+            let after = self.tables.place(slot, &mappings).unwrap_or_default();
+            self.switch_mappings(slot, Some(before), after);
+        }
+        self.tables.free(places).map_err(|source| LoadError::Map {
+            map: "UNWIND_ROWS",
+            source,
+        })
+    }
+
+    /// Lets a process's stacks be walked by the mappings in `after`; only if those in `before` are in force, if they
+    /// are given.
+    fn switch_mappings(&mut self, slot: u32, before: Option<Range>, after: Range) {
+        const {
+            assert!(
+                std::mem::offset_of!(Process, mappings).is_multiple_of(8),
+                "first and count are written as one word, or a walk could use one of them with another one's part"
+            )
+        };
         let generation = self.draw_image();
         let Some(process) = self.processes.pointer(slot as usize) else {
-            return Ok(());
+            return;
         };
-        // SAFETY: a mapped, aligned row; these two fields are written by the exec program alone besides, while the
-        // process can have no stack walked.
-        unsafe {
-            (&raw mut (*process).mappings).write_volatile(range);
-            (&raw mut (*process).generation).write_volatile(generation);
+        let word = |range: Range| u64::from(range.first) | u64::from(range.count) << 32;
+        // SAFETY: a mapped row, in which the field is aligned; besides us the exec program writes it, while the process
+        // can have no stack walked.
+        let mappings = unsafe { AtomicU64::from_ptr((&raw mut (*process).mappings).cast()) };
+        match before {
+            None => mappings.store(word(after), Ordering::SeqCst),
+            Some(before) => {
+                let exchanged = mappings.compare_exchange(
+                    word(before),
+                    word(after),
+                    Ordering::SeqCst,
+                    Ordering::SeqCst,
+                );
+                if exchanged.is_err() {
+                    return; // the process has just replaced its program
+                }
+            }
         }
-        Ok(())
+        // SAFETY: as above; a mapped, aligned u32.
+        unsafe { (&raw mut (*process).generation).write_volatile(generation) };
     }
 
     /// Draws the next image number; the exec program draws from the same counter.
@@ -278,6 +345,11 @@ impl Tracer {
             // SAFETY: a mapped, aligned u32 that only user space writes.
             unsafe { (&raw mut (*state).enabled).write_volatile(value) };
         }
+    }
+
+    /// Code that every process on the host has mapped from files.
+    pub fn code_areas(&mut self) -> Result<Vec<CodeArea>, LoadError> {
+        super::areas::read(&mut self.ebpf)
     }
 
     /// The probes of this trace.

@@ -2,21 +2,29 @@
 
 mod cut;
 mod elide;
+mod ended;
 pub mod file;
 mod filter;
 pub mod folded;
 mod frames;
+mod group;
+mod guard;
+mod host;
+mod host_text;
 pub mod json;
+mod json_host;
 mod line;
 pub mod loss;
 mod names;
 mod plumbing;
+mod rates;
+mod stacks;
 pub mod svg;
 mod table;
 pub mod text;
 pub mod units;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +33,14 @@ use jiff::Timestamp;
 use crate::symbolize::Frame;
 
 pub use cut::{CutRow, CutTally};
+pub use ended::EndedTally;
 pub use filter::BlockFilter;
+pub use group::{GroupRow, by_stack, groups};
+pub use host::{
+    Ended, EndedName, EndedProcess, Grouping, Guard, GuardAction, GuardStep, Host, LateFile,
+    ProcessHost, ProcessStacks,
+};
+pub use rates::Rates;
 
 /// What a trace knows at one moment.
 #[derive(Clone, Debug)]
@@ -56,14 +71,21 @@ pub struct Report {
     pub cut: Vec<CutRow>,
     /// The exit of the traced command, where the trace started it.
     pub command_exit: Option<CommandExit>,
+    /// What only a trace of the whole host tells; `None` in others.
+    pub host: Option<Host>,
 }
 
 impl Report {
-    /// Whether the totals are exact: nothing was lost that could change them.
+    /// Whether the totals are exact: nothing was lost that could change them, and every process was followed to its end.
     pub fn complete(&self) -> bool {
-        !tracer_common::loss::Loss::ALL.iter().any(|loss| {
-            loss.spoils_totals() && self.loss.get(loss.name()).is_some_and(|count| *count > 0)
-        })
+        let cut_off = |host: &Host| {
+            let mut actions = host.guard.steps.iter().map(|step| step.action);
+            actions.any(|action| action == GuardAction::ProbesOff)
+        };
+        !self.host.as_ref().is_some_and(cut_off)
+            && !tracer_common::loss::Loss::ALL.iter().any(|loss| {
+                loss.spoils_totals() && self.loss.get(loss.name()).is_some_and(|count| *count > 0)
+            })
     }
 
     /// Live bytes of all processes.
@@ -82,6 +104,18 @@ impl Report {
         rows()
             .find(|row| row.state != ProcessState::Replaced)
             .or_else(|| rows().next())
+    }
+
+    /// The same for all PIDs at once, for who asks once for each of many stacks.
+    fn by_pid(&self) -> HashMap<u32, &ProcessRow> {
+        let mut rows: HashMap<u32, &ProcessRow> = HashMap::with_capacity(self.processes.len());
+        for row in &self.processes {
+            let known = rows.entry(row.pid).or_insert(row);
+            if known.state == ProcessState::Replaced && row.state != ProcessState::Replaced {
+                *known = row;
+            }
+        }
+        rows
     }
 }
 
@@ -124,6 +158,8 @@ pub struct ProcessRow {
     pub free_bytes: u64,
     /// Blocks released since the start.
     pub free_count: u64,
+    /// What only a trace of the whole host tells; `None` in others.
+    pub host: Option<ProcessHost>,
 }
 
 /// What became of a traced process.
@@ -149,8 +185,10 @@ pub enum CommandExit {
 /// One call stack and the memory that it holds.
 #[derive(Clone, Debug)]
 pub struct StackRow {
-    /// Whose stack.
+    /// Whose stack; with `--by stack` that of the process that holds most on it.
     pub pid: u32,
+    /// The other processes with the same stack, whose memory is in this row (`--by stack`); else empty.
+    pub also: Vec<u32>,
     /// Bytes allocated here and not released (after `--older`, `--min-size` and `--max-size`).
     pub live_bytes: u64,
     /// Blocks allocated here and not released.

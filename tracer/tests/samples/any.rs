@@ -55,6 +55,7 @@ fn any_stack() -> impl Strategy<Value = StackRow> {
     )
         .prop_map(|(frames, blocks, truncated, numbers)| StackRow {
             pid: numbers.0 % 3,
+            also: Vec::new(),
             live_bytes: u64::from(numbers.1),
             live_count: 3,
             alloc_bytes: u64::MAX / 8,
@@ -90,7 +91,16 @@ fn any_cut() -> impl Strategy<Value = CutRow> {
 
 /// A report of one or several processes with any names, stacks, losses and notes.
 pub fn any_report() -> impl Strategy<Value = Report> {
-    let bases = prop::sample::select(vec!["losses", "several_processes", "sampled", "no_process"]);
+    let bases = prop::sample::select(vec![
+        "losses",
+        "several_processes",
+        "sampled",
+        "no_process",
+        "host",
+        "host_containers",
+        "host_stacks",
+        "host_last",
+    ]);
     let stacks = prop::collection::vec(any_stack(), 0..4);
     let cut = prop::collection::vec(any_cut(), 0..8);
     (

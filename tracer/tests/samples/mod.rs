@@ -2,6 +2,7 @@
 
 pub mod any;
 pub mod golden;
+pub mod host;
 pub mod xml;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,12 @@ pub fn all() -> Vec<(&'static str, Report)> {
         ("no_process", no_process()),
         ("plumbing", plumbing()),
         ("everything", everything()),
+        ("host", host::processes()),
+        ("host_containers", host::containers()),
+        ("host_users", host::users()),
+        ("host_stacks", host::stacks()),
+        ("host_last", host::last()),
+        ("host_quiet", host::quiet()),
     ]
 }
 
@@ -56,6 +63,7 @@ fn base(processes: Vec<ProcessRow>, stacks: Vec<StackRow>) -> Report {
         stacks,
         cut: Vec::new(),
         command_exit: None,
+        host: None,
     }
 }
 
@@ -72,12 +80,14 @@ fn process(pid: u32, comm: &str, live: u64, blocks: u64) -> ProcessRow {
         growth_bytes: None,
         free_bytes: live,
         free_count: blocks,
+        host: None,
     }
 }
 
 fn stack(pid: u32, live: u64, blocks: u64, frames: Vec<Frame>) -> StackRow {
     StackRow {
         pid,
+        also: Vec::new(),
         live_bytes: live,
         live_count: blocks,
         alloc_bytes: 2 * live,
