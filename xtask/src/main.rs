@@ -11,6 +11,7 @@ mod rustc_wrapper;
 mod tally;
 mod test;
 mod tools;
+mod verified;
 
 use std::process::ExitCode;
 
