@@ -13,6 +13,7 @@ mod loss;
 mod maps;
 mod memory;
 mod process;
+mod sample;
 mod stack;
 mod thread;
 mod unwind;
