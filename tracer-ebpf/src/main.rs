@@ -9,6 +9,7 @@ mod alloc;
 mod emit;
 mod free;
 mod globals;
+mod kernel_stack;
 mod loss;
 mod maps;
 mod memory;
@@ -23,6 +24,7 @@ use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 /// A function that returns a new block was entered.
 #[uprobe]
 fn alloc_enter(ctx: ProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
     alloc::enter(&ctx);
     0
 }
@@ -30,6 +32,7 @@ fn alloc_enter(ctx: ProbeContext) -> u32 {
 /// A function that replaces a block by another was entered.
 #[uprobe]
 fn realloc_enter(ctx: ProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
     alloc::enter_realloc(&ctx);
     0
 }
@@ -37,6 +40,7 @@ fn realloc_enter(ctx: ProbeContext) -> u32 {
 /// Either of them returned; seen by the kernel's return trampoline.
 #[uretprobe]
 fn alloc_return(ctx: RetProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
     alloc::leave_by_trampoline(&ctx);
     0
 }
@@ -44,6 +48,7 @@ fn alloc_return(ctx: RetProbeContext) -> u32 {
 /// Either of them is about to execute its `ret`.
 #[uprobe]
 fn alloc_ret(ctx: ProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
     alloc::leave_by_ret(&ctx);
     0
 }
@@ -51,6 +56,7 @@ fn alloc_ret(ctx: ProbeContext) -> u32 {
 /// A function that releases a block was entered.
 #[uprobe]
 fn free_enter(ctx: ProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
     free::enter(&ctx);
     0
 }
@@ -58,6 +64,7 @@ fn free_enter(ctx: ProbeContext) -> u32 {
 /// The dynamic loader tells that the set of libraries changes.
 #[uprobe]
 fn library_change(ctx: ProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
     process::library_change(&ctx);
     0
 }
