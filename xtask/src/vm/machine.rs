@@ -28,6 +28,8 @@ const START: Duration = Duration::from_secs(10);
 pub struct Machine<'a> {
     /// The kernel to boot.
     pub kernel: &'a Fetched,
+    /// The processor to emulate, in QEMU's words.
+    pub processor: &'a str,
     /// Its initramfs.
     pub initramfs: &'a Path,
     /// Where the kernel's messages go.
@@ -87,8 +89,8 @@ impl Machine<'_> {
 
     fn qemu(&self, shares: &[&Share]) -> Command {
         let mut qemu = Command::new(QEMU);
-        // Software emulation; models with more features crash some of the kernels.
-        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "qemu64"])
+        // Software emulation: KVM is missing where machines are virtual themselves.
+        qemu.args(["-accel", "tcg,thread=multi", "-cpu", self.processor])
             .args(["-smp", &CPUS.to_string()])
             .args(["-m", &MEMORY_MIB.to_string()])
             // virtiofsd reads and writes the guest's memory.

@@ -10,6 +10,11 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -30,6 +35,9 @@ pub struct Args {
     /// Minutes after which a machine is switched off
     #[arg(long, default_value_t = 20)]
     minutes: u64,
+    /// Machines at the same time; as many as there are CPUs unless told
+    #[arg(long, short)]
+    jobs: Option<usize>,
     /// Show everything that the guests print, not only what failed
     #[arg(long, short)]
     verbose: bool,
@@ -62,10 +70,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         limit: Duration::from_secs(args.minutes * 60),
         verbose: args.verbose,
     };
-    let mut sum = Tally::default();
-    for kernel in kernels {
-        sum.add(bench.report(kernel, &filters));
-    }
+    let jobs = args
+        .jobs
+        .or_else(|| thread::available_parallelism().ok().map(usize::from))
+        .unwrap_or(1);
+    let sum = bench.run_all(&kernels, &filters, jobs);
     println!("{sum}");
     Ok(if sum.failed == 0 {
         ExitCode::SUCCESS
@@ -83,22 +92,45 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Runs one kernel and prints its line.
+    /// Runs the kernels, so many at a time, and adds up their results.
+    ///
+    /// A guest that waits leaves its CPU to another one, so two cores run two machines of two CPUs in little more than the time of one.
+    fn run_all(&self, kernels: &[&Kernel], filters: &[String], jobs: usize) -> Tally {
+        let next = AtomicUsize::new(0);
+        let sum = Mutex::new(Tally::default());
+        thread::scope(|scope| {
+            for _ in 0..jobs.clamp(1, kernels.len().max(1)) {
+                scope.spawn(|| {
+                    while let Some(kernel) = kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let tally = self.report(kernel, filters);
+                        sum.lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .add(tally);
+                    }
+                });
+            }
+        });
+        sum.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one kernel and prints what failed and its line, in one piece.
     fn report(&self, kernel: &Kernel, filters: &[String]) -> Tally {
         let start = Instant::now();
-        let (name, tally) = self.run(kernel, filters).unwrap_or_else(|err| {
-            println!("{err:#}");
+        let (name, tally, failure) = self.run(kernel, filters).unwrap_or_else(|err| {
             let failed = Tally {
                 failed: 1,
                 ..Tally::default()
             };
-            (format!("{} ({})", kernel.series, kernel.suite), failed)
+            let name = format!("{} ({})", kernel.series, kernel.suite);
+            (name, failed, format!("{err:#}\n"))
         });
-        println!("kernel {name}: {tally}, {} s", start.elapsed().as_secs());
+        let seconds = start.elapsed().as_secs();
+        println!("{failure}kernel {name}: {tally}, {seconds} s");
         tally
     }
 
-    fn run(&self, kernel: &Kernel, filters: &[String]) -> Result<(String, Tally)> {
+    /// The kernel's release, the result, and what there is to say about failures.
+    fn run(&self, kernel: &Kernel, filters: &[String]) -> Result<(String, Tally, String)> {
         let fetched = kernel.fetch(&self.cache)?;
         eprintln!("xtask: booting Linux {}", fetched.release);
         let folder = self.cache.join(kernel.series);
@@ -110,6 +142,7 @@ impl Bench<'_> {
             .with_context(|| format!("cannot write {}", log_path.display()))?;
         let machine = Machine {
             kernel: &fetched,
+            processor: kernel.processor,
             initramfs: &initramfs,
             console: &console,
             victims: &job.victims,
@@ -125,13 +158,14 @@ impl Bench<'_> {
             Ok(())
         })?;
         let tally = kernel.tests.judge(&lines);
+        let mut failure = String::new();
+        if tally.failed > 0 {
+            failure = describe_failure(&lines, &console);
+        }
         if end == End::Late {
-            println!("switched off after {} s", self.limit.as_secs());
+            failure += &format!("switched off after {} s\n", self.limit.as_secs());
         }
-        if tally.failed > 0 && !self.verbose {
-            show_failure(&lines, &console);
-        }
-        Ok((fetched.release, tally))
+        Ok((fetched.release, tally, failure))
     }
 
     fn job(&self, kernel: &Kernel, filters: &[String]) -> Result<Job> {
@@ -153,19 +187,22 @@ impl Bench<'_> {
     }
 }
 
-/// Prints what failed: the tests' own account if they came so far, else the last lines of the guest and of its kernel.
-fn show_failure(lines: &[String], console: &Path) {
-    const LAST: usize = 40;
+/// What failed: the tests' own account if they came so far, else the last lines of the guest and of its kernel.
+fn describe_failure(lines: &[String], console: &Path) -> String {
+    const LAST: usize = 60;
     let failures = lines.iter().position(|line| line == "failures:");
     let from = failures.unwrap_or(lines.len().saturating_sub(LAST));
-    for line in &lines[from..] {
-        println!("{line}");
-    }
+    let mut text: String = lines[from..]
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect();
     if failures.is_none() {
-        let text = String::from_utf8_lossy(&fs::read(console).unwrap_or_default()).into_owned();
-        let messages: Vec<&str> = text.lines().collect();
+        let bytes = fs::read(console).unwrap_or_default();
+        let console = String::from_utf8_lossy(&bytes);
+        let messages: Vec<&str> = console.lines().collect();
         for line in &messages[messages.len().saturating_sub(LAST)..] {
-            println!("console: {}", line.trim_end());
+            text += &format!("console: {}\n", line.trim_end());
         }
     }
+    text
 }
