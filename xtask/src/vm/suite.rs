@@ -19,6 +19,35 @@ pub enum Suite {
     Refusal,
 }
 
+/// The root tests that say something about the kernel, as words that their names contain. The others are about what memlens
+/// makes of the same data everywhere, or need a machine at its usual speed (real programs under load, gdb's stacks by the hundred).
+const SELECTION: &[&str] = &[
+    // Pairing, task storage, totals, the live table, return probes.
+    "accounting::",
+    // Raw tracepoints, ring buffers, PIDs.
+    "lifecycle::",
+    "losses::",
+    // The walk: bpf_loop, bpf_find_vma, return instances, the trampoline's page, signal frames.
+    "stacks::",
+    "unwinding::cases::",
+    // Perf events that follow mappings; probes on files that are deleted or in another namespace.
+    "allocators::an_allocator_loaded_later",
+    "allocators::a_deleted_libc",
+    "allocators::a_libc_in_another_mount_namespace",
+    "allocators::jemalloc_preloaded",
+    "allocators::musl_dynamic_and_static",
+    "targets::",
+    // Probes go when memlens does.
+    "faults::killed_memlens_leaves_no_probe",
+    "faults::target_killed_mid_trace",
+    "faults::two_at_once_on_one_target",
+    "filters::a_sample_is_unbiased",
+    "filters::a_sample_returns_to_zero",
+    "events::each_call_is_one_line",
+    "events::doctor_sees_the_machine",
+    "refusals::a_32_bit_process",
+];
+
 /// Commands that an old kernel cannot do, and whether memlens has more to say than one line.
 const REFUSED: &[(&str, bool)] = &[
     ("leaks -p 1", false),
@@ -89,9 +118,15 @@ fn root_script(programs: &Programs<'_>, filters: &[String]) -> String {
         quoted(&programs.workspace.join("tests").display().to_string()),
         quoted(&programs.tests.display().to_string())
     );
-    for filter in filters {
+    let selection = SELECTION.iter().map(|word| (*word).to_owned());
+    let words: Vec<String> = if filters.is_empty() {
+        selection.collect()
+    } else {
+        filters.to_vec()
+    };
+    for word in words {
         script += " ";
-        script += &quoted(filter);
+        script += &quoted(&word);
     }
     script + "\n"
 }
@@ -200,6 +235,20 @@ mod tests_of_suite {
         // Only doctor may say more than one line.
         assert_eq!(all(&format!("hello\n{good}")).failed, 3);
         assert_eq!(Suite::Refusal.judge(&[]).failed, 4);
+    }
+
+    /// A word that no test has would leave out what it once chose.
+    #[test]
+    fn every_word_of_the_selection_names_a_test() -> anyhow::Result<()> {
+        let folder = crate::run::workspace_root()?.join("tests/tests/root");
+        for word in SELECTION {
+            let (module, test) = word.rsplit_once("::").expect("a word names a module");
+            let path = folder.join(module.replace("::", "/") + ".rs");
+            let source = std::fs::read_to_string(&path)?;
+            assert!(source.contains("#[test]"), "{word}");
+            assert!(source.contains(&format!("fn {test}")), "{word}");
+        }
+        Ok(())
     }
 
     #[test]
