@@ -356,3 +356,31 @@ impl std::ops::AddAssign for Attached {
         self.links += other.links;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a tail call a preemptive kernel gives a probe program a stack that threads share, and crashes
+    /// (tracer-ebpf/src/kernel_stack.rs). The floor programs have nothing on their stacks.
+    #[test]
+    fn every_probe_program_keeps_the_kernel_stack() {
+        const CALL: u8 = 0x85;
+        const TAIL_CALL: i32 = 12;
+        let object = Object::parse(OBJECT).expect("the committed object is whole");
+        for program in ProbeProgram::ALL {
+            let found = &object.programs[program.name()];
+            let code = &object.functions[&found.function_key()].instructions;
+            let has_tail_call = code.iter().any(|instruction| {
+                instruction.code == CALL
+                    && instruction.src_reg() == 0
+                    && instruction.imm == TAIL_CALL
+            });
+            let is_floor = matches!(
+                program,
+                ProbeProgram::FloorEnter | ProbeProgram::FloorReturn
+            );
+            assert_eq!(has_tail_call, !is_floor, "{}", program.name());
+        }
+    }
+}
