@@ -52,7 +52,7 @@ pub enum Subcommands {
     /// released, with bytes, blocks, growth and age. Ctrl-C ends the trace with a last report; a second one leaves
     /// at once.
     #[command(after_help = help::LEAKS_EXAMPLES)]
-    Leaks(LeaksArgs),
+    Leaks(Box<LeaksArgs>),
     /// Print every allocator call: one line each.
     ///
     /// A line has TIME (seconds since boot, CLOCK_MONOTONIC), PID, TID, FUNCTION, SIZE (bytes asked for; "-" for a
@@ -454,7 +454,7 @@ mod tests {
     fn leaks(words: &[&str]) -> LeaksArgs {
         let words = ["memlens", "leaks"].iter().chain(words);
         match Cli::try_parse_from(words).expect("is accepted").command {
-            Subcommands::Leaks(args) => args,
+            Subcommands::Leaks(args) => *args,
             other => panic!("not leaks: {other:?}"),
         }
     }

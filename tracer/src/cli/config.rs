@@ -266,7 +266,7 @@ impl TryFrom<Cli> for Invocation {
 
     fn try_from(cli: Cli) -> Result<Self, ConfigError> {
         let command = match cli.command {
-            Subcommands::Leaks(args) => Command::Leaks(Box::new(leaks(args)?)),
+            Subcommands::Leaks(args) => Command::Leaks(Box::new(leaks(*args)?)),
             Subcommands::Trace(args) => Command::Trace(trace(args)?),
             Subcommands::Doctor(args) => Command::Doctor(doctor(args)?),
             Subcommands::Demo(args) => Command::Demo(demo(args)?),

@@ -14,7 +14,7 @@ use crate::attach::loader::loader_hook;
 use crate::attach::plan::{Ending, LeftOut, Plan, PlanOptions, PlannedFunction, plan};
 use crate::attach::sites::Speed;
 use crate::attach::symbols::{ObjectError, ObjectSymbols};
-use crate::bpf::{Attached, Probe, ProbeError, ProbeProgram, Tracer};
+use crate::bpf::{Attached, Probe, ProbeError, ProbeProgram, Scope, Tracer};
 use crate::cli::Allocator;
 use crate::process::files::{self, FileError, OpenedFile};
 use crate::process::maps::{self, MappedFile};
@@ -285,7 +285,7 @@ impl Prober {
             return Ok(());
         }
         let (links, ebpf) = tracer.links();
-        match links.attach(ebpf, pid, &opened.path, &probes(&file)) {
+        match links.attach(ebpf, Scope::Process(pid), &opened.path, &probes(&file)) {
             Ok(attached) => self.attached += attached,
             Err(error) => {
                 self.placed.remove(&(pid, key));
@@ -329,7 +329,10 @@ impl Prober {
         };
         let (links, ebpf) = tracer.links();
         // Without it stacks are still counted; only those of code at reused addresses get the older code's names.
-        if links.attach(ebpf, pid, &opened.path, &[probe]).is_ok() {
+        if links
+            .attach(ebpf, Scope::Process(pid), &opened.path, &[probe])
+            .is_ok()
+        {
             self.hooked.insert((pid, key));
         }
         Ok(())
@@ -421,7 +424,7 @@ impl Prober {
 }
 
 /// The probes of one file.
-fn probes(file: &ProbedFile) -> Vec<Probe> {
+pub fn probes(file: &ProbedFile) -> Vec<Probe> {
     let mut probes = Vec::new();
     for (number, function) in (file.first_function..).zip(&file.plan.functions) {
         add_probes(&mut probes, number, function);

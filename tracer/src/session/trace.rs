@@ -39,6 +39,8 @@ pub fn run(invocation: &Invocation, config: &TraceConfig) -> Result<u8> {
         trace_calls: true,
         unwind: None,
         method: start::method(&facts),
+        admit: false,
+        adaptive: false,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

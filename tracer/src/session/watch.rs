@@ -157,8 +157,8 @@ impl Watcher {
                 Some(LifecycleKind::Unload) => {
                     changes.push((event.time_ns, Change::Unload(event.owner)))
                 }
-                // Told by the process's descriptor.
-                Some(LifecycleKind::Exit) | None => {}
+                // Told by the process's descriptor; and processes are admitted only in traces of the whole host.
+                Some(LifecycleKind::Exit | LifecycleKind::Admitted) | None => {}
             }
         }
         for ring in &mut self.mappings {

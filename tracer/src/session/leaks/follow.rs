@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracer_common::key::Owner;
-use tracer_common::stack::StackMeta;
 
 use super::{Leaks, Loaded, code_of};
 use crate::process::command::Exit;
@@ -16,6 +15,7 @@ use crate::session::attach::Placed;
 use crate::session::interrupt::Interrupt;
 use crate::session::output::Reader;
 use crate::session::progress::{Step, clear_echo};
+use crate::session::unwind::Unwinder;
 use crate::session::watch::{Change, Image};
 use crate::session::{error, start};
 
@@ -44,6 +44,7 @@ impl Leaks<'_> {
                         break;
                     }
                 }
+                () = tables(&self.unwinder) => self.publish_arrived(),
                 _ = reports.tick() => {
                     let last = self.config.count.is_some_and(|count| self.reports + 1 >= count.get());
                     if last {
@@ -190,6 +191,11 @@ impl Leaks<'_> {
             eprintln!("memlens: process {pid} ({}) has exited", image.comm);
         }
         self.close(pid, ProcessState::Exited);
+        if let Some(unwinder) = &mut self.unwinder {
+            for pid in unwinder.release(&mut self.tracer, pid) {
+                unwinder.publish(&mut self.tracer, pid);
+            }
+        }
         if let Some(command) = self.command.as_mut().filter(|command| command.pid == pid) {
             self.command_exit = match command.wait() {
                 Ok(Exit::Code(code)) => Some(CommandExit::Code(code)),
@@ -206,6 +212,16 @@ impl Leaks<'_> {
             // If it has ended meanwhile, the mapping events have told what there was.
             let _ = self.symbolizer.snapshot(code);
             self.attach_new(pid);
+        }
+    }
+
+    /// Lets stacks be walked through the files whose tables have been built.
+    fn publish_arrived(&mut self) {
+        let Some(unwinder) = &mut self.unwinder else {
+            return;
+        };
+        for pid in unwinder.collect(&mut self.tracer) {
+            self.publish_mappings(pid);
         }
     }
 
@@ -247,19 +263,21 @@ impl Leaks<'_> {
 
     /// Looks up the names in stacks that are new, while their process lives.
     pub(super) fn resolve_new_stacks(&mut self, most: usize) {
-        let end = self.tracer.rows();
-        let mut left = most;
-        while self.unresolved < end && left > 0 {
-            // A row that is still being written is looked up the next time.
-            let Some(meta) = self.tracer.stack_meta(self.unresolved) else {
-                return;
-            };
-            if meta.state == StackMeta::READY {
+        self.unresolved.extend(self.tracer.new_stacks());
+        let now = most.min(self.unresolved.len());
+        for row in self.unresolved.drain(..now) {
+            if let Some(meta) = self.tracer.stack_meta(row) {
                 let frames = self.tracer.stack_frames(&meta);
                 self.symbolizer.resolve(code_of(&meta), &frames, true);
-                left -= 1;
             }
-            self.unresolved += 1;
         }
+    }
+}
+
+/// Waits until unwind tables have been built; for ever where none are used.
+async fn tables(unwinder: &Option<Unwinder>) {
+    match unwinder {
+        Some(unwinder) => unwinder.ready().await,
+        None => std::future::pending().await,
     }
 }

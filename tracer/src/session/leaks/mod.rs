@@ -3,12 +3,11 @@
 mod follow;
 mod rows;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use tracer_common::key::Owner;
-use tracer_common::limits;
 use tracer_common::stack::StackMeta;
 
 use super::attach::Prober;
@@ -16,7 +15,7 @@ use super::interrupt::Interrupt;
 use super::output::Printer;
 use super::progress::{Log, Step};
 use super::target::{self, Targets};
-use super::unwind::Unwinder;
+use super::unwind::{Scope, Unwinder};
 use super::watch::{Image, Watcher};
 use super::{refuse_if_unable, start};
 use crate::bpf::{Method, Settings, Tracer};
@@ -54,21 +53,22 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
 
 /// An unwinder with the tables of what the targets have mapped, or are about to map.
 fn prepared_unwinder(config: &LeaksConfig, targets: &Targets) -> Unwinder {
-    let _step = Step::new("building unwind tables");
+    let step = Step::new("building unwind tables");
     let mut unwinder = Unwinder::new(config.unwind_memory);
     match &targets.command {
-        Some((_, files)) => unwinder.prepare_files(files),
+        Some((_, files)) => unwinder.want_files(files),
         None => targets
             .processes
             .iter()
-            .for_each(|process| unwinder.prepare(process.pid)),
+            .for_each(|process| unwinder.want(process.pid)),
     }
+    unwinder.finish(&step);
     unwinder
 }
 
 fn settings(config: &LeaksConfig, unwinder: Option<&Unwinder>, facts: &Facts) -> Settings {
     Settings {
-        unwind: unwinder.map(Unwinder::size),
+        unwind: unwinder.map(|unwinder| unwinder.size(Scope::Processes)),
         sample_bytes: config.sample_bytes.map(u64::from),
         min_size: config.sizes.min,
         max_size: config.sizes.max,
@@ -76,6 +76,8 @@ fn settings(config: &LeaksConfig, unwinder: Option<&Unwinder>, facts: &Facts) ->
         max_live: config.max_live,
         trace_calls: false,
         method: start::method(facts),
+        admit: false,
+        adaptive: false,
     }
 }
 
@@ -107,8 +109,8 @@ struct Leaks<'a> {
     command_exit: Option<CommandExit>,
     notes: Vec<String>,
     started: Instant,
-    /// The next stack row to look up.
-    unresolved: u32,
+    /// Stacks to look up, oldest first.
+    unresolved: VecDeque<u32>,
     reports: u64,
     /// Programs that are gone and whose blocks were removed from the live map.
     swept: usize,
@@ -149,7 +151,7 @@ impl<'a> Leaks<'a> {
             command_exit: None,
             notes: Vec::new(),
             started: Instant::now(),
-            unresolved: limits::MAX_PROCESSES,
+            unresolved: VecDeque::new(),
             reports: 0,
             swept: 0,
             live_at_last_report: 0,

@@ -17,6 +17,7 @@ use crate::report::{CutRow, CutTally, ProcessRow, ProcessState, Report, StackRow
 use crate::session::output::Reader;
 use crate::session::progress::Step;
 use crate::session::start;
+use crate::session::unwind::Unwinder;
 use crate::symbolize::Frame;
 
 impl Leaks<'_> {
@@ -108,10 +109,10 @@ impl Leaks<'_> {
     }
 
     fn all_totals(&self) -> Vec<(u32, Owner, StackTotals)> {
-        let processes = (0..limits::MAX_PROCESSES)
-            .map_while(|row| Some((row, self.tracer.process_row_owner(row)?)));
-        let stacks = (limits::MAX_PROCESSES..self.tracer.rows())
-            .filter_map(|row| Some((row, self.tracer.stack_meta(row)?.owner)));
+        let processes = self.tracer.process_rows();
+        let processes = processes.map(|(row, process)| (row, process.owner));
+        let stacks = self.tracer.stack_rows();
+        let stacks = stacks.filter_map(|row| Some((row, self.tracer.stack_meta(row)?.owner)));
         processes
             .chain(stacks)
             .map(|(row, owner)| (row, owner, self.tracer.totals(row)))
@@ -152,8 +153,8 @@ impl Leaks<'_> {
             notes: self
                 .notes
                 .iter()
-                .chain(self.unwinder.iter().flat_map(|unwinder| unwinder.notes()))
                 .cloned()
+                .chain(self.unwinder.iter().flat_map(Unwinder::notes))
                 .collect(),
             filter: self.block_filter(),
             sampling: figures.sampling,
