@@ -2,6 +2,7 @@
 
 mod areas;
 mod btf;
+mod calibrate;
 mod grace;
 mod links;
 mod live;
@@ -14,7 +15,6 @@ mod sys;
 mod tables;
 mod view;
 
-pub use areas::file_id;
 pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram, Scope};
 pub use live::LiveScan;
 pub use load::{Events, LoadError, Settings, TableSize, Tracer};

@@ -200,4 +200,11 @@ impl Tracer {
             unsafe { (&raw mut (*process).step).write_volatile(step) };
         }
     }
+
+    /// Step of a process's sampling interval.
+    pub fn step(&self, row: u32) -> u32 {
+        self.processes
+            .read(row as usize)
+            .map_or(0, |process| process.step)
+    }
 }

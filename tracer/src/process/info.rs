@@ -130,30 +130,23 @@ pub fn all_pids() -> Result<Vec<u32>, ProcessError> {
     Ok(pids)
 }
 
-/// The text of `/proc/PID/cgroup`; bytes that are not UTF-8 are replaced.
-pub fn cgroup_text(pid: u32) -> Result<String, ProcessError> {
-    let path = PathBuf::from(format!("/proc/{pid}/cgroup"));
-    let text = std::fs::read(&path).map_err(|error| ProcessError::from_io(pid, &path, error))?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+/// Resident memory of this process in bytes; `None` where the kernel does not tell.
+pub fn own_resident_bytes() -> Option<u64> {
+    resident_bytes(std::process::id())
 }
 
-/// Resident memory of a process in bytes.
-pub fn resident_bytes(pid: u32) -> Result<u64, ProcessError> {
-    let path = PathBuf::from(format!("/proc/{pid}/statm"));
-    let text =
-        std::fs::read_to_string(&path).map_err(|error| ProcessError::from_io(pid, &path, error))?;
-    resident(&text).ok_or(ProcessError::Malformed { path, what: text })
-}
-
-/// Bytes of the second number of `/proc/PID/statm`, which counts pages.
-fn resident(statm: &str) -> Option<u64> {
-    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+/// Resident memory of a process in bytes; `None` if it has ended.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
     Some(pages * procfs::page_size())
 }
 
-/// Resident memory of this process in bytes; `None` where the kernel does not tell.
-pub fn own_resident_bytes() -> Option<u64> {
-    resident(&std::fs::read_to_string("/proc/self/statm").ok()?)
+/// The present time as [`ImageId::start_time`] counts it: clock ticks since boot, suspended time included.
+pub fn now_in_ticks() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    let now = now.map(std::time::Duration::from).unwrap_or_default();
+    (now.as_secs_f64() * procfs::ticks_per_second() as f64) as u64
 }
 
 fn open(pid: u32) -> Result<Process, ProcessError> {
@@ -221,9 +214,6 @@ mod tests {
         assert!(!info.kernel_thread && info.threads >= 1 && info.asked_for_thread.is_none());
         assert_eq!(image(info.pid).expect("own image"), info.image);
         assert!(all_pids().expect("list").contains(&info.pid));
-        assert!(!cgroup_text(info.pid).expect("own cgroup").is_empty());
-        let resident = resident_bytes(info.pid).expect("own memory");
-        assert!((1 << 20..1 << 34).contains(&resident), "{resident}");
     }
 
     #[test]
@@ -262,14 +252,6 @@ mod tests {
     #[test]
     fn an_id_out_of_range_is_gone() {
         assert!(matches!(read(u32::MAX), Err(ProcessError::Gone { .. })));
-        assert!(matches!(
-            cgroup_text(u32::MAX),
-            Err(ProcessError::Gone { .. })
-        ));
-        assert!(matches!(
-            resident_bytes(u32::MAX),
-            Err(ProcessError::Gone { .. })
-        ));
     }
 
     #[test]

@@ -153,7 +153,11 @@ impl Trace {
                     eprintln!("memlens: process {pid} ({name}) has exited");
                     continue;
                 }
-                Change::Load(..) | Change::Unload(_) => continue,
+                Change::Load(..)
+                | Change::Unload(_)
+                | Change::Admitted(..)
+                | Change::Ended(_)
+                | Change::Lost => continue,
             };
             if let Err(failure) = self.prober.attach_new(&mut self.tracer, pid)
                 && self.watcher.is_running(pid)

@@ -19,8 +19,9 @@ use crate::session::unwind::Unwinder;
 use crate::session::watch::{Change, Image};
 use crate::session::{error, start};
 
-/// How often new stacks are looked up, so that their names are known when the process ends.
-const RESOLVE_EVERY: Duration = Duration::from_millis(100);
+/// How often new stacks are looked up, so that their names are known when the process ends; and, on a whole host, what the
+/// probes cost.
+const TICK: Duration = Duration::from_millis(100);
 /// Stacks looked up at one go, so that exits and Ctrl-C are not kept waiting.
 const RESOLVE_AT_ONCE: usize = 64;
 /// How long a command may take to end after a Ctrl-C that it has got as well.
@@ -31,16 +32,16 @@ impl Leaks<'_> {
     pub(super) async fn follow(&mut self, mut interrupt: Interrupt) -> Result<()> {
         let first = tokio::time::Instant::now() + self.config.interval;
         let mut reports = interval_at(first, self.config.interval);
-        let mut resolve = interval_at(tokio::time::Instant::now() + RESOLVE_EVERY, RESOLVE_EVERY);
+        let mut tick = interval_at(tokio::time::Instant::now() + TICK, TICK);
         reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        resolve.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 () = interrupt.wait() => break,
                 changes = self.watcher.changes() => {
                     self.apply(changes.context("cannot wait for process events")?);
-                    if self.watcher.running() == 0 {
+                    if self.host.is_none() && self.watcher.running() == 0 {
                         break;
                     }
                 }
@@ -55,7 +56,7 @@ impl Leaks<'_> {
                         return Ok(());
                     }
                 }
-                _ = resolve.tick() => self.resolve_new_stacks(RESOLVE_AT_ONCE),
+                _ = tick.tick() => self.tick(),
             }
         }
         if interrupt.is_set() {
@@ -69,6 +70,16 @@ impl Leaks<'_> {
         let printed = self.report(true);
         self.leave();
         printed.map(drop)
+    }
+
+    /// What is to be done all the time.
+    fn tick(&mut self) {
+        if self.host.is_some() {
+            self.repair_lost_events();
+            self.watch_cost();
+        } else {
+            self.resolve_new_stacks(RESOLVE_AT_ONCE);
+        }
     }
 
     /// Takes the probes off.
@@ -94,6 +105,9 @@ impl Leaks<'_> {
 
     /// Follows the processes through exec, exit and new mappings.
     fn apply(&mut self, changes: Vec<Change>) {
+        if self.host.is_some() {
+            return self.apply_on_host(changes);
+        }
         let mut look = BTreeSet::new();
         for change in changes {
             self.log.event(|| change.words());
@@ -110,6 +124,8 @@ impl Leaks<'_> {
                 Change::Exec(owner) => self.replaced(owner),
                 Change::Unload(code) => self.unloading(code),
                 Change::Exit(pid) => self.ended(pid),
+                // Of traces of the whole host alone.
+                Change::Admitted(..) | Change::Ended(_) | Change::Lost => {}
             }
         }
         for pid in look {
@@ -118,14 +134,14 @@ impl Leaks<'_> {
     }
 
     /// The present code of a process that runs.
-    fn running(&self, pid: u32) -> Option<Owner> {
+    pub(super) fn running(&self, pid: u32) -> Option<Owner> {
         let is_running =
             |image: &&Image| image.owner.tgid == pid && image.state == ProcessState::Running;
         self.images.iter().find(is_running).map(Image::code)
     }
 
     /// A library goes: what is known of the code so far holds for the stacks so far.
-    fn unloading(&mut self, code: Owner) {
+    pub(super) fn unloading(&mut self, code: Owner) {
         if let Some(old) = self.running(code.tgid) {
             self.symbolizer.seal(old);
         }
@@ -156,7 +172,7 @@ impl Leaks<'_> {
     }
 
     /// A program is over.
-    fn close(&mut self, pid: u32, state: ProcessState) {
+    pub(super) fn close(&mut self, pid: u32, state: ProcessState) {
         for image in self
             .images
             .iter_mut()
@@ -206,7 +222,10 @@ impl Leaks<'_> {
     }
 
     /// Looks at what a process has mapped by now.
-    fn look_again(&mut self, pid: u32) {
+    pub(super) fn look_again(&mut self, pid: u32) {
+        if self.host.is_some() {
+            return self.look_again_on_host(pid);
+        }
         if let Some(code) = self.running(pid) {
             self.publish_mappings(pid);
             // If it has ended meanwhile, the mapping events have told what there was.
@@ -221,7 +240,10 @@ impl Leaks<'_> {
             return;
         };
         for pid in unwinder.collect(&mut self.tracer) {
-            self.publish_mappings(pid);
+            match self.host {
+                Some(_) => self.look_again_on_host(pid),
+                None => self.publish_mappings(pid),
+            }
         }
     }
 
@@ -263,6 +285,10 @@ impl Leaks<'_> {
 
     /// Looks up the names in stacks that are new, while their process lives.
     pub(super) fn resolve_new_stacks(&mut self, most: usize) {
+        if self.host.is_some() {
+            // Of a host's stacks only those are looked up that a report shows.
+            return self.take_in_new_stacks();
+        }
         self.unresolved.extend(self.tracer.new_stacks());
         let now = most.min(self.unresolved.len());
         for row in self.unresolved.drain(..now) {

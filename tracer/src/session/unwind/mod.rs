@@ -86,6 +86,23 @@ impl Unwinder {
         self.files.uses(pid, maps.iter().filter_map(key).collect());
     }
 
+    /// Has the tables built of what a process has mapped, for others that may need them: nobody counts as their user yet.
+    ///
+    /// Files on filesystems without a device of their own wait until they are needed: what `/proc` calls them is not what
+    /// the kernel calls them (see `process::identity`).
+    pub fn expect(&mut self, pid: u32, maps: &[Mapping]) {
+        let mapped = maps::executable_files(maps);
+        for (number, file) in mapped.iter().enumerate() {
+            let key = Key::File(file.id);
+            if file.id.dev.0 != 0
+                && self.is_to_be_built(&key)
+                && let Ok(opened) = process_files::open(pid, file)
+            {
+                self.build(key, urgency(number, file), &file.path, opened);
+            }
+        }
+    }
+
     /// Has the tables built of files that a command is about to map, the executable first.
     pub fn want_files(&mut self, paths: &[PathBuf]) {
         for (number, path) in paths.iter().enumerate() {
