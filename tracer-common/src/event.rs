@@ -52,6 +52,20 @@ pub struct LifecycleEvent {
     pub slot: u32,
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub time_ns: u64,
+    /// Its name, of an `exec` the new one; padded with zeros (`TASK_COMM_LEN`, include/linux/sched.h).
+    pub comm: [u8; 16],
+    /// User id that it runs as.
+    pub uid: u32,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
+}
+
+impl LifecycleEvent {
+    /// Its name, up to the padding.
+    pub fn name(&self) -> &[u8] {
+        let end = self.comm.iter().position(|byte| *byte == 0);
+        &self.comm[..end.unwrap_or(self.comm.len())]
+    }
 }
 
 /// Code that a process has mapped from a file, with the file as the kernel knows it: on overlayfs and btrfs `stat` and
@@ -139,6 +153,9 @@ impl TryFrom<&[u8]> for LifecycleEvent {
             kind: word(bytes, 8),
             slot: word(bytes, 12),
             time_ns: double_word(bytes, 16),
+            comm: core::array::from_fn(|at| bytes[24 + at]),
+            uid: word(bytes, 40),
+            reserved: word(bytes, 44),
         })
     }
 }
@@ -163,7 +180,7 @@ impl TryFrom<&[u8]> for CodeArea {
 
 const _: () = assert!(size_of::<CallEvent>() == 56);
 const _: () = assert!(size_of::<CodeArea>() == 40);
-const _: () = assert!(size_of::<LifecycleEvent>() == 24);
+const _: () = assert!(size_of::<LifecycleEvent>() == 48);
 
 #[cfg(test)]
 mod tests {
@@ -174,7 +191,7 @@ mod tests {
     fn malformed_records_are_refused() {
         assert_eq!(CallEvent::try_from(&[0u8; 55][..]), Err(Malformed));
         assert_eq!(CodeArea::try_from(&[0u8; 48][..]), Err(Malformed));
-        assert_eq!(LifecycleEvent::try_from(&[0u8; 24][..]), Err(Malformed));
+        assert_eq!(LifecycleEvent::try_from(&[0u8; 48][..]), Err(Malformed));
         assert_eq!(LifecycleEvent::try_from(&[0u8; 8][..]), Err(Malformed));
     }
 
@@ -190,12 +207,15 @@ mod tests {
             (0x1122_3344_5566_7788, 77, 0)
         );
 
-        let mut bytes = [0u8; 24];
+        let mut bytes = [0u8; 48];
+        bytes[24..28].copy_from_slice(b"perl");
+        bytes[40..44].copy_from_slice(&33u32.to_ne_bytes());
         bytes[0..4].copy_from_slice(&5u32.to_ne_bytes());
         bytes[4..8].copy_from_slice(&6u32.to_ne_bytes());
         bytes[8..12].copy_from_slice(&2u32.to_ne_bytes());
         let event = LifecycleEvent::try_from(&bytes[..]).expect("kind and length are right");
         assert_eq!(event.owner, Owner { tgid: 5, image: 6 });
+        assert_eq!((event.name(), event.uid), (&b"perl"[..], 33));
 
         let mut bytes = [0u8; 40];
         bytes[24..32].copy_from_slice(&9u64.to_ne_bytes());

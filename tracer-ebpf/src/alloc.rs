@@ -4,7 +4,7 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::pt_regs;
-use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_func_ip, bpf_ktime_get_ns};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use tracer_common::call::{Arg, Call, Cookie};
 use tracer_common::config::Process;
@@ -146,20 +146,36 @@ fn open(
     }
 }
 
-/// A function that returns a new block was entered.
+/// A function that returns a new block was entered; whether its return must be seen.
 #[inline(always)]
-pub fn enter(ctx: &ProbeContext) {
+pub fn enter(ctx: &ProbeContext) -> bool {
     let Some((thread, process)) = thread::current() else {
-        return;
+        return false;
     };
     let cookie = cookie(ctx);
     let Some(size) = requested(ctx.regs, &cookie.call) else {
-        return;
+        return false;
     };
     // SAFETY: the registers of the running program.
-    if begin(thread, process, unsafe { (*ctx.regs).rsp }) {
-        open(thread, process, ctx.regs, &cookie, size);
+    if !begin(thread, process, unsafe { (*ctx.regs).rsp }) {
+        return false;
     }
+    open(thread, process, ctx.regs, &cookie, size);
+    // SAFETY: only this thread writes its state, which was checked for null.
+    let pending = unsafe { &mut (*thread).pending };
+    if cookie.leaf && !pending.has(Pending::RECORD) {
+        pending.sp = 0;
+        return false;
+    }
+    true
+}
+
+/// Whether the program runs at the instruction that is probed, not at a return: a session's program runs at both.
+#[inline(always)]
+pub fn is_entry(ctx: &ProbeContext) -> bool {
+    // SAFETY: the context that the kernel gave. At an entry the helper tells the instruction pointer, at a return what that
+    // was at the entry (kernel/trace/bpf_trace.c, bpf_uprobe_multi_entry_ip).
+    unsafe { bpf_get_func_ip(ctx.as_ptr()) == (*ctx.regs).rip }
 }
 
 /// A function that replaces a block was entered. The old block leaves the live map now, since its address

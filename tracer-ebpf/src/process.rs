@@ -5,10 +5,10 @@ use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{
     bpf_get_attach_cookie, bpf_get_current_task, bpf_ktime_get_ns, bpf_loop,
 };
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
 use tracer_common::config::{Process, State};
 use tracer_common::event::{LifecycleEvent, LifecycleKind};
@@ -46,6 +46,10 @@ pub fn exec() {
         (*process).mappings = Range { first: 0, count: 0 };
         (*process).generation = (*process).owner.image;
         (*process).code = (*process).owner.image;
+        if globals::admit() != 0 {
+            // Whether the trace is about the new program is for user space to say.
+            (*process).active = 1;
+        }
         (*process).owner
     };
     if let Some(thread) = thread::existing() {
@@ -64,6 +68,9 @@ fn send(owner: Owner, kind: LifecycleKind, slot: u32) {
         slot,
         // SAFETY: a helper without arguments.
         time_ns: unsafe { bpf_ktime_get_ns() },
+        comm: bpf_get_current_comm().unwrap_or_default(),
+        uid: bpf_get_current_uid_gid() as u32,
+        reserved: 0,
     });
 }
 

@@ -16,8 +16,8 @@ type Counts = BTreeMap<String, u64>;
 /// Loads the programs into the kernel and returns a table of their verified instructions beside their bounds; fails where a
 /// program exceeds its bound or has none. Needs root.
 pub fn compare(root: &Path) -> Result<String> {
-    let text = fs::read_to_string(root.join(BOUNDS))
-        .with_context(|| format!("cannot read {BOUNDS}"))?;
+    let text =
+        fs::read_to_string(root.join(BOUNDS)).with_context(|| format!("cannot read {BOUNDS}"))?;
     let bounds = parse_bounds(&text)?;
     let mut doctor = run::cargo();
     doctor
@@ -64,7 +64,9 @@ fn parse_counts(json: &str) -> Result<Counts> {
         .context("doctor says nothing of the BPF programs")?;
     let counts = programs
         .strip_prefix("verified instructions: ")
-        .with_context(|| format!("no verified instructions: {programs} (they need root and Linux 5.16)"))?;
+        .with_context(|| {
+            format!("no verified instructions: {programs} (they need root and Linux 5.16)")
+        })?;
     counts
         .split(", ")
         .map(|program| {
@@ -113,7 +115,9 @@ mod tests {
     fn counts_are_read_from_the_doctors_report() {
         let counts = parse_counts(DOCTOR).expect("counts");
         assert_eq!(counts, Counts::from([("a".into(), 1200), ("b".into(), 7)]));
-        assert!(parse_counts(&DOCTOR.replace("verified instructions: a 1,200, b 7", "loaded")).is_err());
+        assert!(
+            parse_counts(&DOCTOR.replace("verified instructions: a 1,200, b 7", "loaded")).is_err()
+        );
         assert!(parse_counts("{}").is_err());
     }
 

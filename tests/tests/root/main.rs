@@ -8,6 +8,7 @@ mod faults;
 mod filters;
 mod lifecycle;
 mod losses;
+mod methods;
 mod outputs;
 mod programs;
 mod refusals;

@@ -22,7 +22,7 @@ use tracer_common::unwind::{FileKey, FileTable, Mapping, Range};
 use super::links::{Links, Method};
 use super::offsets::kernel_offsets;
 use super::rows::StackRows;
-use super::tables::{TableFull, TablePlace, UnwindTables};
+use super::tables::{MappingsFull, TablePlace, UnwindTables};
 use super::view::ArrayView;
 
 /// The BPF object, built and committed by `cargo xtask ebpf`.
@@ -171,7 +171,9 @@ impl Tracer {
         let mut ebpf = loader
             .load(OBJECT)
             .map_err(|error| LoadError::refused(&error))?;
-        let links = Links::load(&mut ebpf, settings.method)?;
+        // A session saves the returns of calls that are not sampled; where all are recorded there is none to save.
+        let is_sampled = settings.sample_bytes.is_some() || settings.adaptive;
+        let links = Links::load(&mut ebpf, settings.method.for_trace(is_sampled))?;
         let stack_rows = StackRows::new(
             view(&ebpf, "STATE", 1)?,
             view(&ebpf, "FREE_ROWS", rows::STACKS as usize)?,
@@ -243,13 +245,24 @@ impl Tracer {
 
     /// Lets a process's stacks be walked by these mappings, which must be sorted by address and refer to tables that
     /// are stored.
-    pub fn publish_mappings(&mut self, tgid: u32, mappings: &[Mapping]) -> Result<(), TableFull> {
+    ///
+    /// # Errors
+    /// [`MappingsFull`] if there is no room for them: stacks are then walked by what the kernel says is mapped.
+    pub fn publish_mappings(
+        &mut self,
+        tgid: u32,
+        mappings: &[Mapping],
+    ) -> Result<(), MappingsFull> {
         let Some(slot) = self.row_of(tgid) else {
             return Ok(());
         };
-        let range = self.tables.place(slot, mappings)?;
-        self.switch_mappings(slot, None, range);
-        Ok(())
+        let placed = self.tables.place(slot, mappings);
+        // Those before are out of date.
+        self.switch_mappings(slot, None, placed.unwrap_or_default());
+        if placed.is_err() {
+            self.tables.release(slot);
+        }
+        placed.map(drop)
     }
 
     /// Gives the room of a process's mappings back; none of its threads may have a stack walked any more.
@@ -444,6 +457,7 @@ pub(super) fn map_fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedF
         | Map::HashMap(data)
         | Map::PerCpuArray(data)
         | Map::Queue(data)
+        | Map::ProgramArray(data)
         | Map::RingBuf(data)
         | Map::Unsupported(data) => data,
         _ => return Err(missing(name)),

@@ -19,4 +19,4 @@ pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram, Scope};
 pub use live::LiveScan;
 pub use load::{Events, LoadError, Settings, TableSize, Tracer};
 pub use mappings::{Mapped, MappedCode, MappingEvent, MappingEvents};
-pub use tables::{TableFull, TablePlace, TableRoom, UnwindTables};
+pub use tables::{MappingsFull, TableFull, TablePlace, TableRoom, UnwindTables};

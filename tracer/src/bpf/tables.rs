@@ -13,10 +13,15 @@ use super::load::{LoadError, TableSize, view};
 use super::view::ArrayView;
 use crate::unwind::{Regions, Size};
 
-/// A table has no room left.
+/// There is no room for a file's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the unwind tables are full; give them more room with --unwind-memory")]
 pub struct TableFull;
+
+/// There is no room for a process's mappings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the table of mapped code is full")]
+pub struct MappingsFull;
 
 /// Where a file's table is stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,13 +88,13 @@ impl UnwindTables {
 
     /// Writes a process's mappings where no program reads, and returns where that is. Those before stay as they are until
     /// every walk that may have begun with them has ended.
-    pub(super) fn place(&mut self, slot: u32, mappings: &[Mapping]) -> Result<Range, TableFull> {
+    pub(super) fn place(&mut self, slot: u32, mappings: &[Mapping]) -> Result<Range, MappingsFull> {
         let mappings = &mappings[..mappings.len().min(MAX_MAPPINGS as usize)];
         let mut range = take(&mut self.free_mappings, mappings.len());
         if range.is_none() && !self.left.is_empty() && self.free(&[]).is_ok() {
             range = take(&mut self.free_mappings, mappings.len());
         }
-        let range = range.ok_or(TableFull)?;
+        let range = range.ok_or(MappingsFull)?;
         for (at, mapping) in (range.first as usize..).zip(mappings) {
             self.mappings.write(at, *mapping);
         }

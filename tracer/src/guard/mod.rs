@@ -94,6 +94,8 @@ pub struct Decision {
     pub hits_per_second: f64,
     /// What they cost, in CPUs.
     pub cost: f64,
+    /// Whether it was plain at first sight.
+    pub urgent: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -181,6 +183,8 @@ impl Guard {
         for decision in decisions.iter().filter(|d| d.action == Action::Off) {
             if let Some(watched) = self.watched.get_mut(&decision.row) {
                 watched.off = true;
+                // What it did before is over, and others must not pay for it.
+                watched.mean = 0.0;
             }
         }
         decisions
@@ -238,6 +242,7 @@ impl Guard {
                     action: Action::Off,
                     hits_per_second: watched.now,
                     cost,
+                    urgent: true,
                 });
             }
         }
@@ -308,6 +313,7 @@ impl Guard {
                 .get(&usage.row)
                 .map_or(0.0, |watched| watched.mean),
             cost: self.cost_of(usage),
+            urgent: false,
         }
     }
 }

@@ -92,7 +92,11 @@ fn a_storm_is_ended_at_once() {
 fn sampling_comes_first() {
     let mut machine = Machine::new(Some(0.1), &[400_000.0]);
     machine.run(Duration::from_secs(10));
-    assert_eq!(machine.actions(), [Action::Sample(LAST_STEP), Action::Off]);
+    let actions = machine.actions();
+    assert!(
+        matches!(actions[..], [Action::Sample(_), Action::Off]),
+        "{actions:?}"
+    );
 }
 
 /// Processes that are not followed pay for their hits all the same.

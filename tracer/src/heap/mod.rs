@@ -171,8 +171,8 @@ impl Totals {
 /// What a trace remembers between two reports.
 #[derive(Debug, Default)]
 pub struct Heap {
-    /// Live bytes of each row at the previous report.
-    previous: Option<HashMap<u32, u64>>,
+    /// Live bytes of each row at the previous report, and whose it was: rows are used again.
+    previous: Option<HashMap<(u32, Owner), u64>>,
     /// Live bytes of each owner at the previous report.
     previous_owners: HashMap<Owner, u64>,
     /// Block sums of programs that are gone, taken when their blocks were still in the map.
@@ -213,17 +213,19 @@ impl Heap {
                 .as_ref()
                 .map(|blocks| blocks.get(row).cloned().unwrap_or_default());
             let row = self.row(*row, *owner, totals, sums, filter);
-            live_by_row.insert(row.row, row.live_bytes);
+            live_by_row.insert((row.row, row.owner), row.live_bytes);
             figures.rows.push(row);
         }
+        let mut live_by_owner = HashMap::with_capacity(figures.owners.len());
         for (owner, (totals, growth)) in &mut figures.owners {
             let live = totals.live_bytes();
             if self.previous.is_some() {
                 let before = self.previous_owners.get(owner).copied().unwrap_or(0);
                 *growth = Some(live.cast_signed().wrapping_sub(before.cast_signed()));
             }
-            self.previous_owners.insert(*owner, live);
+            live_by_owner.insert(*owner, live);
         }
+        self.previous_owners = live_by_owner;
         figures.sampling = filter
             .sample_bytes
             .map(|interval| sampling_of(&figures.rows, interval));
@@ -270,7 +272,7 @@ impl Heap {
             _ => (totals.live_bytes(), totals.live_count()),
         };
         let growth = self.previous.as_ref().map(|previous| {
-            let before = previous.get(&row).copied().unwrap_or(0);
+            let before = previous.get(&(row, owner)).copied().unwrap_or(0);
             live_bytes.cast_signed().wrapping_sub(before.cast_signed())
         });
         Row {

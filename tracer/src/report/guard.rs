@@ -4,6 +4,13 @@ use super::host::{GuardAction, GuardStep, Host, LateFile};
 use super::names;
 use super::units::{bytes, counted, duration, percent, rate};
 
+impl GuardAction {
+    /// Whether the process is not followed any more.
+    pub(super) fn ends_tracing(self) -> bool {
+        matches!(self, Self::ProbesOff | Self::ProbesOffAsBefore)
+    }
+}
+
 impl GuardStep {
     /// What was done and why, in one sentence.
     pub fn sentence(&self) -> String {
@@ -14,6 +21,12 @@ impl GuardStep {
         let done = match self.action {
             GuardAction::ProbesOff => {
                 format!("its probes were taken off after {at}; its numbers stop there")
+            }
+            GuardAction::ProbesOffAsBefore => {
+                return format!(
+                    "{whose}: an earlier process of this program had {hits} probe hits/s, {cost} of the machine: its probes were taken off \
+                     as soon as it was seen, after {at}"
+                );
             }
             GuardAction::Sample { from, to } => {
                 let before = from.map_or_else(|| "all".to_owned(), bytes);
@@ -37,7 +50,7 @@ impl GuardStep {
     /// Whether more is seen after the step than before.
     fn is_relief(&self) -> bool {
         match self.action {
-            GuardAction::ProbesOff => false,
+            GuardAction::ProbesOff | GuardAction::ProbesOffAsBefore => false,
             GuardAction::Sample { from, to } => to.unwrap_or(0) < from.unwrap_or(0),
         }
     }

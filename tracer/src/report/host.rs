@@ -192,6 +192,9 @@ pub enum GuardAction {
     },
     /// Take its probes off.
     ProbesOff,
+    /// Take its probes off at its start, since those of an earlier process of the same program were taken off: the
+    /// step's figures are that one's.
+    ProbesOffAsBefore,
 }
 
 /// An allocator file that came up during the trace, and for how long its calls may have been missed.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::elide;
 use super::group::{GroupRow, groups};
-use super::host::{EndedName, EndedProcess, Grouping, GuardAction, GuardStep, Host, ProcessHost};
+use super::host::{EndedName, EndedProcess, Grouping, GuardStep, Host, ProcessHost};
 use super::line::{Line, Writer};
 use super::table::{Column, write_columns};
 use super::units::{bytes, change, count, counted, duration, rate};
@@ -291,7 +291,7 @@ fn guard_sentences(steps: &[GuardStep], is_due: impl Fn(Duration) -> bool) -> Ve
         if is_due(step.at) {
             let before = last.get(&step.pid).map_or(0, |(steps, _)| *steps);
             last.insert(step.pid, (before + 1, step));
-        } else if step.action == GuardAction::ProbesOff {
+        } else if step.action.ends_tracing() {
             off.insert(step.pid);
         }
     }

@@ -268,6 +268,7 @@ impl<'a> WireStep<'a> {
         let (action, from, to) = match step.action {
             GuardAction::Sample { from, to } => ("sample", from, to),
             GuardAction::ProbesOff => ("probes_off", None, None),
+            GuardAction::ProbesOffAsBefore => ("probes_off_as_before", None, None),
         };
         Self {
             at_ms: millis(step.at),

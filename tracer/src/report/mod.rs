@@ -80,7 +80,7 @@ impl Report {
     pub fn complete(&self) -> bool {
         let cut_off = |host: &Host| {
             let mut actions = host.guard.steps.iter().map(|step| step.action);
-            actions.any(|action| action == GuardAction::ProbesOff)
+            actions.any(GuardAction::ends_tracing)
         };
         !self.host.as_ref().is_some_and(cut_off)
             && !tracer_common::loss::Loss::ALL.iter().any(|loss| {

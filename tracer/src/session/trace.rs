@@ -143,9 +143,9 @@ impl Trace {
         for change in changes {
             self.log.event(|| change.words());
             let pid = match change {
-                Change::Exec(owner) => {
-                    self.callers.begin(*owner);
-                    owner.tgid
+                Change::Exec(new) => {
+                    self.callers.begin(new.owner);
+                    new.owner.tgid
                 }
                 Change::Map(pid, _) | Change::Look(pid) => *pid,
                 Change::Exit(pid) => {

@@ -50,6 +50,27 @@ impl Image {
     }
 }
 
+/// A program that begins to be traced, as the kernel side tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its owner id.
+    pub owner: Owner,
+    /// Its name.
+    pub comm: String,
+    /// User id that it runs as.
+    pub uid: u32,
+}
+
+impl From<&LifecycleEvent> for Program {
+    fn from(event: &LifecycleEvent) -> Self {
+        Self {
+            owner: event.owner,
+            comm: String::from_utf8_lossy(event.name()).into_owned(),
+            uid: event.uid,
+        }
+    }
+}
+
 /// Something happened to a traced process. In order of time, a program's life is: `Load`, `Map` for its executable,
 /// `Exec`, `Map` for its libraries, `Exit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,14 +81,14 @@ pub enum Change {
     Map(u32, Mapping),
     /// It may have mapped code.
     Look(u32),
-    /// It has replaced its program; the new one's owner id.
-    Exec(Owner),
+    /// It has replaced its program by this one.
+    Exec(Program),
     /// It is about to unmap a library; the new code number in place of the image number.
     Unload(Owner),
     /// It has ended.
     Exit(u32),
-    /// It has made its first traced call in a trace of the whole host; its row in the process table.
-    Admitted(Owner, u32),
+    /// It has made its first traced call in a trace of the whole host; with its row in the process table.
+    Admitted(Program, u32),
     /// A process of a trace of the whole host has ended.
     Ended(Owner),
     /// Records were lost: any process may have mapped anything.
@@ -90,10 +111,15 @@ impl Change {
                     .map_or_else(|| "anonymous".into(), |path| path.to_string_lossy())
             ),
             Self::Look(pid) => format!("process {pid} may have mapped code"),
-            Self::Exec(owner) => format!("process {} has called exec", owner.tgid),
+            Self::Exec(new) => format!("process {} has called exec: {}", new.owner.tgid, new.comm),
             Self::Unload(code) => format!("process {} unmaps a library", code.tgid),
             Self::Exit(pid) => format!("process {pid} has exited"),
-            Self::Admitted(owner, _) => format!("process {} is traced from now on", owner.tgid),
+            Self::Admitted(new, _) => {
+                format!(
+                    "process {} is traced from now on: {}",
+                    new.owner.tgid, new.comm
+                )
+            }
             Self::Ended(owner) => format!("process {} has exited", owner.tgid),
             Self::Lost => "records of mappings were lost".to_owned(),
         }
@@ -172,14 +198,15 @@ impl Watcher {
         while let Some(event) = self.lifecycle.get_mut().take_next() {
             match LifecycleKind::from_raw(event.kind) {
                 Some(LifecycleKind::Exec) => {
-                    changes.push((event.time_ns, Change::Exec(event.owner)))
+                    changes.push((event.time_ns, Change::Exec(Program::from(&event))))
                 }
                 Some(LifecycleKind::Unload) => {
                     changes.push((event.time_ns, Change::Unload(event.owner)))
                 }
-                Some(LifecycleKind::Admitted) => {
-                    changes.push((event.time_ns, Change::Admitted(event.owner, event.slot)))
-                }
+                Some(LifecycleKind::Admitted) => changes.push((
+                    event.time_ns,
+                    Change::Admitted(Program::from(&event), event.slot),
+                )),
                 Some(LifecycleKind::Exit) if self.everyone => {
                     changes.push((event.time_ns, Change::Ended(event.owner)))
                 }

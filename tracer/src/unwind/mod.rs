@@ -6,6 +6,7 @@
 mod arrays;
 mod build;
 mod elf;
+mod entries;
 mod mappings;
 mod regions;
 mod rules;

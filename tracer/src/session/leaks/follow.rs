@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracer_common::key::Owner;
 
-use super::{Leaks, Loaded, code_of};
+use super::{Leaks, code_of};
 use crate::process::command::Exit;
 use crate::process::info;
 use crate::report::{CommandExit, ProcessState};
@@ -16,7 +16,7 @@ use crate::session::interrupt::Interrupt;
 use crate::session::output::Reader;
 use crate::session::progress::{Step, clear_echo};
 use crate::session::unwind::Unwinder;
-use crate::session::watch::{Change, Image};
+use crate::session::watch::{Change, Image, Program};
 use crate::session::{error, start};
 
 /// How often new stacks are looked up, so that their names are known when the process ends; and, on a whole host, what the
@@ -112,16 +112,16 @@ impl Leaks<'_> {
         for change in changes {
             self.log.event(|| change.words());
             match change {
-                Change::Load(pid, comm) => self.loading(pid, comm),
+                Change::Load(pid, _) => self.loading(pid),
                 Change::Map(pid, mapping) => {
                     look.insert(pid);
                     match self.running(pid) {
                         Some(code) => self.symbolizer.observe(code, mapping),
-                        None => self.loaded.entry(pid).or_default().mappings.push(mapping),
+                        None => self.loaded.entry(pid).or_default().push(mapping),
                     }
                 }
                 Change::Look(pid) => drop(look.insert(pid)),
-                Change::Exec(owner) => self.replaced(owner),
+                Change::Exec(new) => self.replaced(new),
                 Change::Unload(code) => self.unloading(code),
                 Change::Exit(pid) => self.ended(pid),
                 // Of traces of the whole host alone.
@@ -159,16 +159,10 @@ impl Leaks<'_> {
     }
 
     /// The process begins to load another program: what it maps from now on is the new one's.
-    fn loading(&mut self, pid: u32, comm: String) {
+    fn loading(&mut self, pid: u32) {
         self.close(pid, ProcessState::Replaced);
         self.resolve_new_stacks(usize::MAX);
-        self.loaded.insert(
-            pid,
-            Loaded {
-                comm,
-                mappings: Vec::new(),
-            },
-        );
+        self.loaded.insert(pid, Vec::new());
     }
 
     /// A program is over.
@@ -185,14 +179,12 @@ impl Leaks<'_> {
         }
     }
 
-    fn replaced(&mut self, owner: Owner) {
+    fn replaced(&mut self, new: Program) {
+        let owner = new.owner;
         self.close(owner.tgid, ProcessState::Replaced);
         self.resolve_new_stacks(usize::MAX);
-        let Loaded { mut comm, mappings } = self.loaded.remove(&owner.tgid).unwrap_or_default();
-        if comm.is_empty() {
-            comm = info::read(owner.tgid).map_or_else(|_| "?".to_owned(), |info| info.comm);
-        }
-        self.images.push(Image::new(owner, comm));
+        let mappings = self.loaded.remove(&owner.tgid).unwrap_or_default();
+        self.images.push(Image::new(owner, new.comm));
         for mapping in mappings {
             self.symbolizer.observe(owner, mapping);
         }

@@ -104,15 +104,6 @@ fn settings(
     }
 }
 
-/// A program that is being loaded.
-#[derive(Default)]
-struct Loaded {
-    /// Its name; empty if it was not told.
-    comm: String,
-    /// The code that was mapped for it.
-    mappings: Vec<Mapping>,
-}
-
 /// A running trace.
 struct Leaks<'a> {
     config: &'a LeaksConfig,
@@ -126,8 +117,8 @@ struct Leaks<'a> {
     unwinder: Option<Unwinder>,
     heap: Heap,
     images: Vec<Image>,
-    /// Programs that have not begun to run.
-    loaded: HashMap<u32, Loaded>,
+    /// Code that was mapped for programs that have not begun to run.
+    loaded: HashMap<u32, Vec<Mapping>>,
     command: Option<Running>,
     command_exit: Option<CommandExit>,
     notes: Vec<String>,

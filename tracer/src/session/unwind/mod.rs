@@ -23,7 +23,7 @@ use self::builder::{Builder, Outcome, Urgency};
 use self::files::{Files, Key, State, Stored};
 use self::room::Room;
 use super::progress::Step;
-use crate::bpf::{TableSize, Tracer};
+use crate::bpf::{MappingsFull, TableSize, Tracer};
 use crate::process::files::{self as process_files, FileError, OpenedFile};
 use crate::process::maps::{self, FileId, MappedFile, Mapping, MappingName};
 use crate::unwind::{self, Code, Segment, Size, TableError};
@@ -40,6 +40,8 @@ pub struct Unwinder {
     /// Names the files by key and path.
     builder: Builder<(Key, PathBuf)>,
     room: Room,
+    /// Live processes whose mappings had no room.
+    unplaced: BTreeSet<u32>,
     notes: Vec<String>,
 }
 
@@ -56,6 +58,7 @@ impl Unwinder {
             files,
             builder: Builder::new(),
             room: Room::new(memory),
+            unplaced: BTreeSet::new(),
             notes: Vec::new(),
         }
     }
@@ -191,8 +194,9 @@ impl Unwinder {
                 Some(State::Wanted(_) | State::Built(_)) | None => Code::Unknown,
             }
         });
-        if let Err(error) = tracer.publish_mappings(pid, &mappings) {
-            self.note(format!("stacks of process {pid} are cut: {error}"));
+        match tracer.publish_mappings(pid, &mappings) {
+            Ok(()) => drop(self.unplaced.remove(&pid)),
+            Err(MappingsFull) => drop(self.unplaced.insert(pid)),
         }
     }
 
@@ -200,6 +204,7 @@ impl Unwinder {
     /// processes that may get a table now that had no room before: publish their mappings again.
     pub fn release(&mut self, tracer: &mut Tracer, pid: u32) -> BTreeSet<u32> {
         tracer.release_mappings(pid);
+        self.unplaced.remove(&pid);
         if !self.files.ended(pid) {
             return BTreeSet::new();
         }
@@ -219,7 +224,16 @@ impl Unwinder {
     /// Sentences about what has no table.
     pub fn notes(&self) -> Vec<String> {
         let full = self.room.note(self.files.left_out().count() as u64);
-        self.notes.iter().cloned().chain(full).collect()
+        let unplaced = match self.unplaced.len() {
+            0 => None,
+            1 => Some("1 process".to_owned()),
+            many => Some(format!("{many} processes")),
+        };
+        let unplaced = unplaced.map(|processes| {
+            format!("{MappingsFull}: stacks of {processes} are cut in code that has no file")
+        });
+        let notes = self.notes.iter().cloned();
+        notes.chain(full).chain(unplaced).collect()
     }
 
     fn note(&mut self, note: String) {
@@ -250,11 +264,12 @@ impl Unwinder {
     fn arrived(&mut self, (key, path): (Key, PathBuf), outcome: Outcome) {
         let state = match outcome {
             Ok(table) => {
-                if let Some(damage) = &table.stats.damage {
-                    self.note(format!(
-                        "{}: {damage}: stacks through them are cut",
-                        path.display()
-                    ));
+                let stats = &table.stats;
+                if let Some(damage) = &stats.damage
+                    && damage.is_wide(stats.code_bytes)
+                {
+                    let path = path.display();
+                    self.note(format!("{path}: {damage}: stacks through them are cut"));
                 }
                 State::Built(table)
             }

@@ -37,8 +37,8 @@ pub struct Room {
     left: Size,
     longest: Size,
     /// Tables that left although processes had them mapped, and those that nobody had mapped.
-    pub displaced: u64,
-    pub unused: u64,
+    displaced: u64,
+    unused: u64,
 }
 
 impl Room {

@@ -41,7 +41,7 @@ impl Leaks<'_> {
         let Some((&owner, _)) = owner else { return };
         match decision.action {
             Action::Sample(step) => self.sample(owner, step, decision),
-            Action::Off => self.take_probes_off(owner, Some(decision)),
+            Action::Off => self.take_probes_off(owner, decision, GuardAction::ProbesOff),
         }
     }
 
@@ -54,14 +54,15 @@ impl Leaks<'_> {
             from: interval(before),
             to: interval(step),
         };
-        self.note_step(owner, action, Some(decision));
+        self.note_step(owner, action, decision);
     }
 
     /// Takes the probes out of a process: it costs nothing from then on, and its numbers stop.
     pub(in crate::session::leaks) fn take_probes_off(
         &mut self,
         owner: Owner,
-        decision: Option<&Decision>,
+        decision: &Decision,
+        action: GuardAction,
     ) {
         let pid = owner.tgid;
         let Ok(mut maps) = maps::read(pid) else {
@@ -78,17 +79,20 @@ impl Leaks<'_> {
         let removed = breakpoints::remove(pid, &self.prober.everywhere().sites(&maps));
         if let Some(member) = host.members.get_mut(&owner) {
             member.probes_off_at = Some(at);
-            host.hot.extend(member.exe.clone());
+            let exe = member.exe.clone();
+            if decision.urgent {
+                host.hot.extend(exe.map(|exe| (exe, (*decision, at))));
+            }
         }
         match removed {
-            Ok(_) => self.note_step(owner, GuardAction::ProbesOff, decision),
+            Ok(_) => self.note_step(owner, action, decision),
             // It has ended meanwhile, or it is let be: its calls are passed over, and go on paying for it.
             Err(_) if maps::read(pid).is_err() => {}
             Err(error) => self.note_once(error.to_string()),
         }
     }
 
-    fn note_step(&mut self, owner: Owner, action: GuardAction, decision: Option<&Decision>) {
+    fn note_step(&mut self, owner: Owner, action: GuardAction, decision: &Decision) {
         let at = self.started.elapsed();
         let Some(host) = &mut self.host else { return };
         let (comm, place) = match host.members.get(&owner) {
@@ -101,8 +105,8 @@ impl Leaks<'_> {
             comm,
             place,
             action,
-            hits_per_second: decision.map_or(0, |decision| decision.hits_per_second as u64),
-            cost_percent: decision.map_or(0.0, |decision| decision.cost / host.cpus * 100.0),
+            hits_per_second: decision.hits_per_second as u64,
+            cost_percent: decision.cost / host.cpus * 100.0,
         };
         eprintln!("memlens: {}", step.sentence());
         host.steps.push(step);

@@ -9,9 +9,6 @@ use super::super::Leaks;
 use crate::process::maps::{self, Mapping};
 use crate::session::watch::Change;
 
-/// Names of programs that were loaded and have not allocated yet; beyond that all are forgotten, and looked up in /proc.
-const MOST_LOADED: usize = 8_192;
-
 impl Leaks<'_> {
     /// Follows the host: files that are new are probed first, since every microsecond counts for them.
     pub(in crate::session::leaks) fn apply_on_host(&mut self, changes: Vec<Change>) {
@@ -22,7 +19,6 @@ impl Leaks<'_> {
         for change in changes {
             self.log.event(|| change.words());
             match change {
-                Change::Load(pid, comm) => self.loads_on_host(pid, comm),
                 Change::Map(pid, mapping) => mapped.push((pid, mapping)),
                 Change::Lost => everything = true,
                 other => later.push(other),
@@ -41,8 +37,8 @@ impl Leaks<'_> {
         }
         for change in later {
             match change {
-                Change::Admitted(owner, row) => self.admitted(owner, row),
-                Change::Exec(owner) => self.replaced_on_host(owner),
+                Change::Admitted(new, row) => self.admitted(new, row),
+                Change::Exec(new) => self.replaced_on_host(new),
                 Change::Ended(owner) => self.ended_on_host(owner),
                 Change::Unload(code) => self.unloading(code),
                 Change::Look(_) | Change::Exit(_) => {}
@@ -52,14 +48,6 @@ impl Leaks<'_> {
         for pid in look {
             self.look_again_on_host(pid);
         }
-    }
-
-    fn loads_on_host(&mut self, pid: u32, comm: String) {
-        let Some(host) = &mut self.host else { return };
-        if host.loaded.len() >= MOST_LOADED {
-            host.loaded.clear();
-        }
-        host.loaded.insert(pid, comm);
     }
 
     /// Looks at what a process has mapped by now.

@@ -12,9 +12,12 @@ use crate::process::cgroup::Place;
 use crate::process::info::ProcessInfo;
 use crate::process::scope::Candidate;
 use crate::process::{info, maps};
-use crate::report::{EndedProcess, ProcessState, Rates};
-use crate::session::watch::Image;
+use crate::report::{EndedProcess, GuardAction, ProcessState, Rates};
+use crate::session::watch::{Image, Program};
 
+/// How long after a process lost its probes at once the next ones of its program lose theirs as they start: a build or a
+/// shell loop that starts one after the other. Interpreters run other programs as well, so it is not for long.
+const HOT_FOR: Duration = Duration::from_secs(10);
 /// Programs that are over and wait to be swept, before a sweep is worth while.
 const SWEEP_AT: usize = 128;
 
@@ -44,19 +47,14 @@ fn cgroup_text(pid: u32) -> String {
 
 impl Leaks<'_> {
     /// A process has made its first traced call, in this row of the process table.
-    pub(in crate::session::leaks) fn admitted(&mut self, owner: Owner, row: u32) {
+    pub(in crate::session::leaks) fn admitted(&mut self, new: Program, row: u32) {
+        let Program { owner, comm, uid } = new;
         let at = self.started.elapsed();
         let info = info::read(owner.tgid).ok();
         let cgroup = cgroup_text(owner.tgid);
         let Some(host) = &mut self.host else { return };
         host.rows.insert(owner, row);
-        let loaded = host.loaded.remove(&owner.tgid);
-        let comm = match &info {
-            Some(info) => info.comm.clone(),
-            None => loaded.clone().unwrap_or_else(|| "?".to_owned()),
-        };
         let exe = info.as_ref().and_then(|info| info.exe.clone());
-        let uid = info.as_ref().map_or(0, |info| info.uid);
         let candidate = Candidate {
             pid: owner.tgid,
             comm: &comm,
@@ -69,7 +67,10 @@ impl Leaks<'_> {
             self.tracer.set_active(row, false);
             return;
         }
-        let hot = exe.as_ref().is_some_and(|exe| host.hot.contains(exe));
+        let hot = exe.as_ref().and_then(|exe| host.hot.get(exe));
+        let like = hot
+            .filter(|(_, since)| at < *since + HOT_FOR)
+            .map(|(decision, _)| *decision);
         let member = Member {
             row,
             comm: comm.clone(),
@@ -78,48 +79,44 @@ impl Leaks<'_> {
             uid,
             user: host.users.name(uid).to_owned(),
             first_seen: at,
-            started_in_trace: loaded.is_some() || is_new(info.as_ref(), host.began),
+            started_in_trace: is_new(info.as_ref(), host.began),
             rates: Rates::new(at),
             probes_off_at: None,
         };
         host.members.insert(owner, member);
         self.images.push(Image::new(owner, comm));
         self.look_again(owner.tgid);
-        if hot {
-            self.take_probes_off(owner, None);
+        if let Some(decision) = like {
+            self.take_probes_off(owner, &decision, GuardAction::ProbesOffAsBefore);
         }
     }
 
     /// A process has replaced its program; the row stays.
-    pub(in crate::session::leaks) fn replaced_on_host(&mut self, owner: Owner) {
+    pub(in crate::session::leaks) fn replaced_on_host(&mut self, new: Program) {
         let Some(host) = &mut self.host else { return };
+        let tgid = new.owner.tgid;
         let old = host
             .rows
             .keys()
-            .find(|old| old.tgid == owner.tgid && **old != owner)
-            .copied();
-        let Some((old, row)) = old.and_then(|old| Some((old, host.rows.remove(&old)?))) else {
-            return self.note_unknown(owner);
+            .find(|old| old.tgid == tgid && **old != new.owner);
+        let row = match old.copied() {
+            Some(old) => {
+                let row = host.rows.remove(&old);
+                host.strangers.remove(&old);
+                self.over(old, None);
+                row
+            }
+            // Its admission was not told: the ring was full then.
+            None => self.tracer.row_of(tgid),
         };
-        if host.strangers.remove(&old) {
-            // The new program may be one that the trace is about.
-            self.tracer.set_active(row, true);
-        }
-        self.over(old, None);
-        self.admitted(owner, row);
-    }
-
-    /// An exec of a process whose admission was not told: the ring was full then.
-    fn note_unknown(&mut self, owner: Owner) {
-        if let Some(row) = self.tracer.row_of(owner.tgid) {
-            self.admitted(owner, row);
+        if let Some(row) = row {
+            self.admitted(new, row);
         }
     }
 
     /// A process has ended.
     pub(in crate::session::leaks) fn ended_on_host(&mut self, owner: Owner) {
         let Some(host) = &mut self.host else { return };
-        host.loaded.remove(&owner.tgid);
         let Some(row) = host.rows.remove(&owner) else {
             return;
         };
@@ -238,7 +235,16 @@ impl Leaks<'_> {
             })
             .collect();
         for (row, process) in new {
-            self.admitted(process.owner, row);
+            // What the lost event would have told.
+            let Ok(info) = info::read(process.owner.tgid) else {
+                continue;
+            };
+            let program = Program {
+                owner: process.owner,
+                comm: info.comm,
+                uid: info.uid,
+            };
+            self.admitted(program, row);
         }
     }
 }

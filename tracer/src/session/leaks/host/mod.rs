@@ -17,7 +17,7 @@ use tracer_common::key::Owner;
 use super::Leaks;
 use crate::bpf::{Settings, Tracer};
 use crate::cli::{HostConfig, LeaksConfig, Target};
-use crate::guard::{Costs, Guard};
+use crate::guard::{Costs, Decision, Guard};
 use crate::process::identity::Identities;
 use crate::process::info;
 use crate::process::maps;
@@ -48,15 +48,13 @@ pub(super) struct WholeHost {
     strangers: HashSet<Owner>,
     /// Rows of the process table.
     rows: HashMap<Owner, u32>,
-    /// Names of programs that were loaded and have not been admitted.
-    loaded: HashMap<u32, String>,
     ended: EndedTally,
     /// Programs that are over, and whose blocks and rows are still there.
     over: Vec<Over>,
     steps: Vec<GuardStep>,
     late: Vec<LateFile>,
-    /// Executables whose processes have lost their probes: the next ones lose them at once.
-    hot: HashSet<PathBuf>,
+    /// Executables one of whose processes has lost its probes at once, why, and when.
+    hot: HashMap<PathBuf, (Decision, Duration)>,
     /// When the trace began, in clock ticks since boot.
     began: u64,
     /// Process events that were lost and repaired.
@@ -78,6 +76,7 @@ impl WholeHost {
         let (Target::Host(scope), Some(settings)) = (&config.target, &config.host) else {
             return Ok(None);
         };
+        allow_many_files();
         let cpus = std::thread::available_parallelism().map_or(1, usize::from) as f64;
         Ok(Some(Self {
             settings: settings.clone(),
@@ -94,12 +93,11 @@ impl WholeHost {
             members: BTreeMap::new(),
             strangers: HashSet::new(),
             rows: HashMap::new(),
-            loaded: HashMap::new(),
             ended: EndedTally::default(),
             over: Vec::new(),
             steps: Vec::new(),
             late: Vec::new(),
-            hot: HashSet::new(),
+            hot: HashMap::new(),
             began: info::now_in_ticks(),
             lost_events: 0,
             previous: Duration::ZERO,
@@ -116,6 +114,15 @@ impl WholeHost {
             settings.sample_bytes.unwrap_or(0),
         );
         Ok(hit)
+    }
+}
+
+/// Lets us open as many files as the administrator allows at all: links, and every file with code on the host.
+fn allow_many_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // If it fails, files that cannot be opened are told of one by one.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
 }
 
