@@ -11,7 +11,7 @@ use tracer_common::loss::Loss;
 
 use super::loss;
 use super::text::state_name;
-use super::{BlockFilter, BlockRow, CommandExit, CutRow, ProcessRow, Report, StackRow};
+use super::{BlockFilter, BlockRow, CommandExit, CutRow, ProcessRow, Report, StackRow, TableUse};
 use crate::symbolize::Frame;
 
 /// Name and version of the form; the number changes when a reader could break.
@@ -51,6 +51,7 @@ struct WireReport<'a> {
     stacks_live_bytes: u64,
     stacks: Vec<WireStack<'a>>,
     cut: Vec<WireCut<'a>>,
+    unwind: Option<TableUse>,
     command_exit: Option<WireExit>,
 }
 
@@ -186,6 +187,7 @@ impl<'a> WireReport<'a> {
                 .map(|stack| WireStack::of(stack, options))
                 .collect(),
             cut: report.cut.iter().map(WireCut::of).collect(),
+            unwind: report.unwind,
             command_exit: report.command_exit.map(|exit| match exit {
                 CommandExit::Code(code) => WireExit::Code(code),
                 CommandExit::Signal(number) => WireExit::Signal(number),

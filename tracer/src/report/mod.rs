@@ -13,6 +13,7 @@ mod names;
 mod plumbing;
 pub mod svg;
 mod table;
+mod tables;
 pub mod text;
 pub mod units;
 
@@ -26,6 +27,7 @@ use crate::symbolize::Frame;
 
 pub use cut::{CutRow, CutTally};
 pub use filter::BlockFilter;
+pub use tables::TableUse;
 
 /// What a trace knows at one moment.
 #[derive(Clone, Debug)]
@@ -54,6 +56,8 @@ pub struct Report {
     pub stacks_live_bytes: u64,
     /// Stacks with live memory that ended early, shown or not, the most bytes first.
     pub cut: Vec<CutRow>,
+    /// The unwind tables; `None` where stacks are walked without any.
+    pub unwind: Option<TableUse>,
     /// The exit of the traced command, where the trace started it.
     pub command_exit: Option<CommandExit>,
 }
