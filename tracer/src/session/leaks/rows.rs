@@ -181,6 +181,7 @@ impl Leaks<'_> {
             stacks,
             stacks_live_bytes: rows.iter().map(|row| row.live_bytes).sum(),
             cut,
+            unwind: self.unwinder.as_ref().map(Unwinder::table_use),
             command_exit: self.command_exit,
             host,
         })
