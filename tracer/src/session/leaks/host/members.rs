@@ -43,7 +43,9 @@ pub(super) fn place(pid: u32) -> Place {
 }
 
 fn cgroup_text(pid: u32) -> String {
-    std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default()
+    // Names of cgroups need not be UTF-8.
+    let bytes = std::fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 impl Leaks<'_> {
