@@ -305,13 +305,13 @@ pub struct CacheKey {
 }
 
 impl CacheKey {
-    /// Key of an address in a process; `generation` changes with the process's mappings.
+    /// Key of an address in a process; `generation` changes with the process's mappings. Its low 16 bits are part of the
+    /// key, the others of the hash: on a busy host 65,536 changes take minutes, and entries may stay for longer.
     #[inline(always)]
     pub const fn new(address: u64, generation: u32) -> Self {
         let key = (address & ((1 << 48) - 1)) | (generation as u64) << 48;
-        // The generation's upper half is in the hash alone: on a busy host the lower half soon comes round.
         // Finalizer of SplitMix64 (Steele, Lea, Flood, 2014), without its first shift.
-        let mut hash = (key ^ (generation >> 16) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut hash = (key ^ (generation as u64 >> 16) << 20).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         hash = (hash ^ hash >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         Self {
             key,
