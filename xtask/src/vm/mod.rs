@@ -149,8 +149,10 @@ impl Bench<'_> {
             limit: self.limit,
         };
         let mut lines = Vec::new();
+        let booted = Instant::now();
         let end = machine.run(|line| {
-            writeln!(log, "{line}")?;
+            // The test runner does not say how long a test takes.
+            writeln!(log, "{:6} s  {line}", booted.elapsed().as_secs())?;
             if self.verbose {
                 println!("{line}");
             }

@@ -37,8 +37,6 @@ const SELECTION: &[&str] = &[
     "allocators::jemalloc_preloaded",
     "allocators::musl_dynamic_and_static",
     "targets::",
-    // Probes go when memlens does.
-    "faults::killed_memlens_leaves_no_probe",
     "faults::target_killed_mid_trace",
     "faults::two_at_once_on_one_target",
     "filters::a_sample_is_unbiased",
