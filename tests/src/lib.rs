@@ -17,6 +17,7 @@ pub mod load;
 pub mod memlens;
 pub mod need;
 pub mod paths;
+pub mod patience;
 pub mod program;
 pub mod report;
 pub mod trace;

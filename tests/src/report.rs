@@ -172,6 +172,21 @@ pub struct Block {
     pub age_ms: f64,
 }
 
+/// What the unwind tables take.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Tables {
+    /// Files with a table.
+    pub files: u64,
+    /// Bytes of the tables.
+    pub bytes: u64,
+    /// Bytes that there are.
+    pub room_bytes: u64,
+    /// Mapped files without room.
+    pub left_out: u64,
+    /// Tables that made room.
+    pub departed: u64,
+}
+
 /// One report.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Report {
@@ -201,6 +216,8 @@ pub struct Report {
     pub stacks: Vec<Stack>,
     /// Stacks that ended early, by process, reason and file.
     pub cut: Vec<Cut>,
+    /// The unwind tables.
+    pub unwind: Option<Tables>,
     /// How a traced command ended.
     pub command_exit: Option<Value>,
     /// What only a trace of the whole host tells.

@@ -71,9 +71,10 @@ fn exp2_negative(x: u64) -> u64 {
     let mut result = ONE;
     let mut bit = 0;
     while bit < 16 {
-        if x & (1 << (31 - bit)) != 0 {
-            result = (result * ROOTS[bit]) >> 32;
-        }
+        // A shift by 0 or 32 in place of a branch, of which the kernel's verifier would follow both ways each time, as
+        // it does with a mask from Linux 6.18 on.
+        let absent = (!x >> (31 - bit)) & 1;
+        result -= ((result * (ONE - ROOTS[bit])) >> 32) >> (absent << 5);
         bit += 1;
     }
     // The 16 bits left are so small that 2^-y is 1 - y ln 2.
@@ -133,12 +134,9 @@ pub fn next_distance(uniform: u32, interval: u64) -> u64 {
     let mut bit = 0;
     while bit < 16 {
         let square = ((mantissa >> 1) * (mantissa >> 1)) >> 30; // 2.32, in [1, 4)
-        if square >= 2 * ONE {
-            log2 |= 1 << (15 - bit);
-            mantissa = square >> 1;
-        } else {
-            mantissa = square;
-        }
+        let carry = square >> 33;
+        log2 |= carry << (15 - bit);
+        mantissa = square >> carry;
         bit += 1;
     }
     let negative_log2 = (32 << 16) - log2; // up to 32 in 5.16

@@ -4,15 +4,13 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::pt_regs;
-use aya_ebpf::helpers::bpf_get_prandom_u32;
-use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_func_ip, bpf_ktime_get_ns};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use tracer_common::call::{Arg, Call, Cookie};
 use tracer_common::config::Process;
 use tracer_common::key::{AllocKey, LiveBlock};
 use tracer_common::loss::Loss;
 use tracer_common::pairing::{Nesting, Pending, nesting};
-use tracer_common::sampling;
 use tracer_common::stack::Registers;
 
 use crate::account;
@@ -21,6 +19,7 @@ use crate::globals;
 use crate::loss;
 use crate::memory::read_user;
 use crate::process;
+use crate::sample;
 use crate::stack;
 use crate::thread::{self, Thread};
 
@@ -78,41 +77,12 @@ fn requested(regs: *const pt_regs, call: &Call) -> Option<u64> {
     fits.then(|| small * large)
 }
 
-/// The sampling interval of a process, in bytes, and its step.
-#[inline(always)]
-fn interval(process: *mut Process) -> (u64, u32) {
-    let base = globals::sample_bytes();
-    if globals::adaptive() == 0 {
-        return (base, 0);
-    }
-    // SAFETY: checked for null; volatile because user space changes it.
-    let step = unsafe { read_volatile(&raw const (*process).step) };
-    (sampling::interval(base, step), step)
-}
-
 /// Whether a block of this size is to be tracked: filters, then the sample.
 #[inline(always)]
 fn wanted(thread: *mut Thread, size: u64, interval: u64, step: u32) -> bool {
-    if size < globals::min_size() || size > globals::max_size() {
-        return false;
-    }
-    if interval == 0 {
-        return true;
-    }
-    // SAFETY: only this thread writes its state.
-    unsafe {
-        // A distance has no memory, so drawing it anew when the interval changes favours no block.
-        if (*thread).budget == 0 || (globals::adaptive() != 0 && (*thread).budget_step != step) {
-            (*thread).budget = sampling::next_distance(bpf_get_prandom_u32(), interval);
-            (*thread).budget_step = step;
-        }
-        if (*thread).budget > size {
-            (*thread).budget -= size;
-            return false;
-        }
-        (*thread).budget = sampling::next_distance(bpf_get_prandom_u32(), interval);
-    }
-    true
+    size >= globals::min_size()
+        && size <= globals::max_size()
+        && sample::is_sampled(thread, size, interval, step)
 }
 
 /// Clears the way for a new outermost call; `false` if the new call happens inside the open one.
@@ -151,7 +121,7 @@ fn open(
     cookie: &Cookie,
     size: u64,
 ) {
-    let (interval, step) = interval(process);
+    let (interval, step) = sample::interval(process);
     let mut flags = step << Pending::STEP_SHIFT;
     if cookie.call.frees_on_failure {
         flags |= Pending::FREES_ON_FAILURE;
@@ -176,20 +146,36 @@ fn open(
     }
 }
 
-/// A function that returns a new block was entered.
+/// A function that returns a new block was entered; whether its return must be seen.
 #[inline(always)]
-pub fn enter(ctx: &ProbeContext) {
+pub fn enter(ctx: &ProbeContext) -> bool {
     let Some((thread, process)) = thread::current() else {
-        return;
+        return false;
     };
     let cookie = cookie(ctx);
     let Some(size) = requested(ctx.regs, &cookie.call) else {
-        return;
+        return false;
     };
     // SAFETY: the registers of the running program.
-    if begin(thread, process, unsafe { (*ctx.regs).rsp }) {
-        open(thread, process, ctx.regs, &cookie, size);
+    if !begin(thread, process, unsafe { (*ctx.regs).rsp }) {
+        return false;
     }
+    open(thread, process, ctx.regs, &cookie, size);
+    // SAFETY: only this thread writes its state, which was checked for null.
+    let pending = unsafe { &mut (*thread).pending };
+    if cookie.leaf && !pending.has(Pending::RECORD) {
+        pending.sp = 0;
+        return false;
+    }
+    true
+}
+
+/// Whether the program runs at the instruction that is probed, not at a return: a session's program runs at both.
+#[inline(always)]
+pub fn is_entry(ctx: &ProbeContext) -> bool {
+    // SAFETY: the context that the kernel gave. At an entry the helper tells the instruction pointer, at a return what that
+    // was at the entry (kernel/trace/bpf_trace.c, bpf_uprobe_multi_entry_ip).
+    unsafe { bpf_get_func_ip(ctx.as_ptr()) == (*ctx.regs).rip }
 }
 
 /// A function that replaces a block was entered. The old block leaves the live map now, since its address

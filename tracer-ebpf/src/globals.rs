@@ -43,19 +43,20 @@ static CONFIG: Config = Config {
 /// The read is volatile because the compiler must not believe the value above; the verifier knows the
 /// value that user space froze, and drops the branches that it rules out.
 macro_rules! fields {
-    ($($(#[$doc:meta])* $field:ident: $type:ty;)*) => {
+    ($of:expr; $($(#[$doc:meta])* $field:ident: $type:ty;)*) => {
         $(
             $(#[$doc])*
             #[inline(always)]
             pub fn $field() -> $type {
                 // SAFETY: CONFIG is a live static, and its fields are plain integers.
-                unsafe { core::ptr::read_volatile(&raw const CONFIG.$field) }
+                unsafe { core::ptr::read_volatile(&raw const (*$of).$field) }
             }
         )*
     };
 }
 
 fields! {
+    &raw const CONFIG;
     /// Mean bytes between two samples; 0 traces every block.
     sample_bytes: u64;
     /// Smaller requests are not tracked.
@@ -72,6 +73,51 @@ fields! {
     admit: u32;
     /// 1: each process has its own sampling interval, and its hits are counted.
     adaptive: u32;
-    /// Where things are in the running kernel.
-    offsets: KernelOffsets;
+}
+
+/// Where things are in the running kernel, one by one.
+pub mod offset {
+    fields! {
+        &raw const super::CONFIG.offsets;
+        /// See `KernelOffsets`.
+        task_signal: u32;
+        /// See `KernelOffsets`.
+        signal_live: u32;
+        /// See `KernelOffsets`.
+        task_tgid: u32;
+        /// See `KernelOffsets`.
+        task_mm: u32;
+        /// See `KernelOffsets`.
+        mm_uprobes_state: u32;
+        /// See `KernelOffsets`.
+        xol_area_vaddr: u32;
+        /// See `KernelOffsets`.
+        vma_start: u32;
+        /// See `KernelOffsets`.
+        vma_end: u32;
+        /// See `KernelOffsets`.
+        vma_pgoff: u32;
+        /// See `KernelOffsets`.
+        vma_file: u32;
+        /// See `KernelOffsets`.
+        vma_flags: u32;
+        /// See `KernelOffsets`.
+        file_inode: u32;
+        /// See `KernelOffsets`.
+        inode_number: u32;
+        /// See `KernelOffsets`.
+        inode_superblock: u32;
+        /// See `KernelOffsets`.
+        superblock_device: u32;
+        /// See `KernelOffsets`.
+        task_utask: u32;
+        /// See `KernelOffsets`.
+        utask_returns: u32;
+        /// See `KernelOffsets`.
+        return_stack: u32;
+        /// See `KernelOffsets`.
+        return_address: u32;
+        /// See `KernelOffsets`.
+        return_next: u32;
+    }
 }

@@ -1,7 +1,7 @@
 //! The tables that the programs and user space share. Each says who writes, who reads, who removes, what
 //! happens when it is full, and how its size was reckoned.
 
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, Queue, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, ProgramArray, Queue, RingBuf};
 use aya_ebpf::macros::btf_map;
 use tracer_common::config::{Process, State};
 use tracer_common::event::{CallEvent, LifecycleEvent};
@@ -118,3 +118,8 @@ pub static CALLS: RingBuf<CallEvent, { limits::TRACE_RING_BYTES as usize }> = Ri
 #[btf_map]
 pub static LIFECYCLE: RingBuf<LifecycleEvent, { limits::LIFECYCLE_RING_BYTES as usize }> =
     RingBuf::new();
+
+/// The program for the returns of a session: one program would be too large for both. Written by user space when it loads
+/// the programs.
+#[btf_map]
+pub static SESSION_RETURN: ProgramArray<1> = ProgramArray::new();

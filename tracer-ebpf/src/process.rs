@@ -5,10 +5,10 @@ use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
 use aya_ebpf::helpers::generated::{
     bpf_get_attach_cookie, bpf_get_current_task, bpf_ktime_get_ns, bpf_loop,
 };
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
 use tracer_common::config::{Process, State};
 use tracer_common::event::{LifecycleEvent, LifecycleKind};
@@ -18,7 +18,7 @@ use tracer_common::loss::Loss;
 use tracer_common::unwind::Range;
 
 use crate::emit;
-use crate::globals;
+use crate::globals::{self, offset};
 use crate::loss;
 use crate::maps::{FREE_PROCESSES, PROCESS_SLOTS, PROCESSES, STATE};
 use crate::memory::{fetch_add, read_kernel_u32, read_kernel_u64, read_user};
@@ -184,15 +184,14 @@ pub fn exit() {
     {
         thread::flush_hits(thread, process);
     }
-    let offsets = globals::offsets();
-    if offsets.task_signal == 0 || offsets.signal_live == 0 {
+    if offset::task_signal() == 0 || offset::signal_live() == 0 {
         return; // user space watches the process's file descriptor
     }
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
     // `signal->live` counts the threads that have not begun to exit, this one no longer (kernel/exit.c, do_exit).
-    let signal = read_kernel_u64(task + offsets.task_signal as u64);
-    if read_kernel_u32(signal + offsets.signal_live as u64) != 0 {
+    let signal = read_kernel_u64(task + offset::task_signal() as u64);
+    if read_kernel_u32(signal + offset::signal_live() as u64) != 0 {
         return;
     }
     if is_guest(process) {
@@ -218,8 +217,7 @@ pub fn exit() {
 /// its parent's row until it calls `exec`. Otherwise it is not traced, and only counted.
 #[inline(always)]
 pub fn fork(ctx: &RawTracePointContext) {
-    let offsets = globals::offsets();
-    if offsets.task_tgid == 0 {
+    if offset::task_tgid() == 0 {
         return;
     }
     let Some(slot) = thread::process_slot() else {
@@ -227,7 +225,7 @@ pub fn fork(ctx: &RawTracePointContext) {
     };
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let child: u64 = ctx.arg(1);
-    let child_tgid = read_kernel_u32(child + offsets.task_tgid as u64);
+    let child_tgid = read_kernel_u32(child + offset::task_tgid() as u64);
     if child_tgid == tgid {
         return; // a thread
     }
@@ -237,14 +235,17 @@ pub fn fork(ctx: &RawTracePointContext) {
     }
     // SAFETY: a helper without arguments.
     let parent = unsafe { bpf_get_current_task() };
-    let memory = |task: u64| read_kernel_u64(task + offsets.task_mm as u64);
-    if offsets.task_mm == 0 || memory(child) != memory(parent) {
+    let memory = |task: u64| read_kernel_u64(task + offset::task_mm() as u64);
+    if offset::task_mm() == 0 || memory(child) != memory(parent) {
         return;
     }
     let Some(process) = PROCESSES.get_ptr_mut(slot) else {
         return;
     };
-    if PROCESS_SLOTS.insert(child_tgid, slot, BPF_NOEXIST as u64).is_ok() {
+    if PROCESS_SLOTS
+        .insert(child_tgid, slot, BPF_NOEXIST as u64)
+        .is_ok()
+    {
         // SAFETY: checked for null.
         unsafe { fetch_add(&raw mut (*process).guests, 1) };
     }
@@ -296,25 +297,30 @@ pub fn library_change(ctx: &ProbeContext) {
 pub fn trampoline(process: *mut Process) -> u64 {
     // SAFETY: checked for null by the caller.
     let known = unsafe { (*process).trampoline };
-    let offsets = globals::offsets();
-    if known != 0
-        || offsets.task_mm == 0
-        || offsets.mm_uprobes_state == 0
-        || offsets.xol_area_vaddr == 0
-    {
+    if known != 0 {
         return known;
     }
-    // SAFETY: a helper without arguments.
-    let task = unsafe { bpf_get_current_task() };
-    let mm = read_kernel_u64(task + offsets.task_mm as u64);
-    let area = read_kernel_u64(mm + offsets.mm_uprobes_state as u64);
-    if area == 0 {
-        return 0;
-    }
-    let found = read_kernel_u64(area + offsets.xol_area_vaddr as u64);
+    let found = find_trampoline();
     // SAFETY: as above; all threads write the same.
     unsafe { (*process).trampoline = found };
     found
+}
+
+/// The same, from the kernel's structures. Rarely called, and checked by the verifier apart from its callers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn find_trampoline() -> u64 {
+    if offset::task_mm() == 0 || offset::mm_uprobes_state() == 0 || offset::xol_area_vaddr() == 0 {
+        return 0;
+    }
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let mm = read_kernel_u64(task + offset::task_mm() as u64);
+    let area = read_kernel_u64(mm + offset::mm_uprobes_state() as u64);
+    if area == 0 {
+        return 0;
+    }
+    read_kernel_u64(area + offset::xol_area_vaddr() as u64)
 }
 
 /// Return probes that a thread can have open and that are looked through; the kernel allows 64
@@ -336,35 +342,37 @@ struct Search {
 
 /// One return probe a turn; 1 ends the loop.
 unsafe extern "C" fn look_at_return(_turn: u32, search: *mut Search) -> i64 {
-    let offsets = globals::offsets();
     // SAFETY: the context given to bpf_loop below.
     let search = unsafe { &mut *search };
     if search.instance == 0 {
         return 1;
     }
-    if read_kernel_u64(search.instance + offsets.return_stack as u64).wrapping_add(8) == search.sp {
-        let address = read_kernel_u64(search.instance + offsets.return_address as u64);
+    if read_kernel_u64(search.instance + offset::return_stack() as u64).wrapping_add(8) == search.sp
+    {
+        let address = read_kernel_u64(search.instance + offset::return_address() as u64);
         if address != search.trampoline {
             search.found = address;
             return 1;
         }
     }
-    search.instance = read_kernel_u64(search.instance + offsets.return_next as u64);
+    search.instance = read_kernel_u64(search.instance + offset::return_next() as u64);
     0
 }
 
 /// The return address that the kernel's trampoline stands in for, where the stack pointer after the return is `sp`;
 /// 0 if it is not known. Other tools put return probes on functions, too.
-#[inline(always)]
-pub fn replaced_return(trampoline: u64, sp: u64) -> u64 {
-    let offsets = globals::offsets();
-    if offsets.task_utask == 0 {
+///
+/// Rarely called, and checked by the verifier apart from its callers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub extern "C" fn replaced_return(trampoline: u64, sp: u64) -> u64 {
+    if offset::task_utask() == 0 {
         return 0;
     }
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
-    let utask = read_kernel_u64(task + offsets.task_utask as u64);
-    let instance = read_kernel_u64(utask + offsets.utask_returns as u64);
+    let utask = read_kernel_u64(task + offset::task_utask() as u64);
+    let instance = read_kernel_u64(utask + offset::utask_returns() as u64);
     let mut search = Search {
         instance,
         sp,

@@ -9,6 +9,7 @@ mod filters;
 mod host;
 mod lifecycle;
 mod losses;
+mod methods;
 mod outputs;
 mod programs;
 mod refusals;

@@ -28,6 +28,6 @@ impl GracePeriod {
 
     /// Returns when every program that was running at the call has ended: after some tens of milliseconds.
     pub fn wait(&self) -> io::Result<()> {
-        sys::set_inner_map(self.outer.as_fd(), self.inner.as_fd())
+        sys::put_first(self.outer.as_fd(), self.inner.as_fd())
     }
 }

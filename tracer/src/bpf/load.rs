@@ -171,7 +171,9 @@ impl Tracer {
         let mut ebpf = loader
             .load(OBJECT)
             .map_err(|error| LoadError::refused(&error))?;
-        let links = Links::load(&mut ebpf, settings.method)?;
+        // A session saves the returns of calls that are not sampled; where all are recorded there is none to save.
+        let is_sampled = settings.sample_bytes.is_some() || settings.adaptive;
+        let links = Links::load(&mut ebpf, settings.method.for_trace(is_sampled))?;
         let stack_rows = StackRows::new(
             view(&ebpf, "STATE", 1)?,
             view(&ebpf, "FREE_ROWS", rows::STACKS as usize)?,
@@ -455,6 +457,7 @@ pub(super) fn map_fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedF
         | Map::HashMap(data)
         | Map::PerCpuArray(data)
         | Map::Queue(data)
+        | Map::ProgramArray(data)
         | Map::RingBuf(data)
         | Map::Unsupported(data) => data,
         _ => return Err(missing(name)),

@@ -177,7 +177,7 @@ impl Tracer {
                 source,
             }
         })?;
-        for row in rows {
+        for row in rows.iter().rev() {
             self.rows.release(*row);
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Rows of the stack tables: handed to the programs, read when they are new, taken back when their program is over.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tracer_common::config::State;
@@ -22,8 +22,8 @@ pub(super) struct StackRows {
     seen: [u32; CLASSES as usize],
     /// Rows that were still being written when they were looked at.
     unfinished: Vec<u32>,
-    /// Rows with a stack, each told of once.
-    used: BTreeSet<u32>,
+    /// Rows with a stack, each told of once, by the program that has it.
+    used: BTreeMap<Owner, Vec<u32>>,
 }
 
 impl StackRows {
@@ -43,7 +43,7 @@ impl StackRows {
             frames,
             seen: [0; CLASSES as usize],
             unfinished: Vec::new(),
-            used: BTreeSet::new(),
+            used: BTreeMap::new(),
         };
         for class in 0..CLASSES {
             let first = rows::first_row(class);
@@ -96,13 +96,13 @@ impl StackRows {
         }
         let mut ready = Vec::new();
         for row in taken {
-            match self.stacks.read(row as usize).map(|meta| meta.state) {
-                Some(StackMeta::READY) => {
-                    self.used.insert(row);
+            match self.stacks.read(row as usize) {
+                Some(meta) if meta.state == StackMeta::READY => {
+                    self.used.entry(meta.owner).or_default().push(row);
                     ready.push(row);
                 }
                 // Nothing was counted on it.
-                Some(StackMeta::ABANDONED) => self.clear(row),
+                Some(meta) if meta.state == StackMeta::ABANDONED => self.clear(row),
                 _ => self.unfinished.push(row),
             }
         }
@@ -111,7 +111,7 @@ impl StackRows {
 
     /// Rows with a stack that [`Self::new_stacks`] has told of.
     pub(super) fn used(&self) -> impl Iterator<Item = u32> {
-        self.used.iter().copied()
+        self.used.values().flatten().copied()
     }
 
     /// What is known of a row's stack; `None` if there is none.
@@ -144,17 +144,28 @@ impl StackRows {
 
     /// Rows of programs that are over.
     pub(super) fn rows_of(&self, is_over: impl Fn(Owner) -> bool) -> Vec<u32> {
-        let owned = |row: &u32| self.meta(*row).is_some_and(|meta| is_over(meta.owner));
-        self.used().filter(owned).collect()
+        let over = self.used.iter().filter(|(owner, _)| is_over(**owner));
+        over.flat_map(|(_, rows)| rows).copied().collect()
     }
 
     /// Takes a row back, which the programs no longer find; `false` if there was no stack in it.
     pub(super) fn release(&mut self, row: u32) -> bool {
-        let known = self.used.remove(&row);
-        if known {
-            self.clear(row);
+        let Some(owner) = self.meta(row).map(|meta| meta.owner) else {
+            return false;
+        };
+        let Some(rows) = self.used.get_mut(&owner) else {
+            return false;
+        };
+        // Rows of one program are released all together, the last first.
+        let Some(at) = rows.iter().rposition(|known| *known == row) else {
+            return false;
+        };
+        rows.swap_remove(at);
+        if rows.is_empty() {
+            self.used.remove(&owner);
         }
-        known
+        self.clear(row);
+        true
     }
 
     /// Clears a row and lets the programs use it again.

@@ -12,7 +12,7 @@ use tracer_common::loss::Loss;
 use super::json_host::{WireHost, WireProcessHost};
 use super::loss;
 use super::text::state_name;
-use super::{BlockFilter, BlockRow, CommandExit, CutRow, ProcessRow, Report, StackRow};
+use super::{BlockFilter, BlockRow, CommandExit, CutRow, ProcessRow, Report, StackRow, TableUse};
 use crate::symbolize::Frame;
 
 /// Name and version of the form; the number changes when a reader could break.
@@ -52,6 +52,7 @@ struct WireReport<'a> {
     stacks_live_bytes: u64,
     stacks: Vec<WireStack<'a>>,
     cut: Vec<WireCut<'a>>,
+    unwind: Option<TableUse>,
     command_exit: Option<WireExit>,
     host: Option<WireHost<'a>>,
 }
@@ -191,6 +192,7 @@ impl<'a> WireReport<'a> {
                 .map(|stack| WireStack::of(stack, options))
                 .collect(),
             cut: report.cut.iter().map(WireCut::of).collect(),
+            unwind: report.unwind,
             command_exit: report.command_exit.map(|exit| match exit {
                 CommandExit::Code(code) => WireExit::Code(code),
                 CommandExit::Signal(number) => WireExit::Signal(number),

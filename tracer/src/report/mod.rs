@@ -21,6 +21,7 @@ mod rates;
 mod stacks;
 pub mod svg;
 mod table;
+mod tables;
 pub mod text;
 pub mod units;
 
@@ -41,6 +42,7 @@ pub use host::{
     ProcessHost, ProcessStacks,
 };
 pub use rates::Rates;
+pub use tables::TableUse;
 
 /// What a trace knows at one moment.
 #[derive(Clone, Debug)]
@@ -69,6 +71,8 @@ pub struct Report {
     pub stacks_live_bytes: u64,
     /// Stacks with live memory that ended early, shown or not, the most bytes first.
     pub cut: Vec<CutRow>,
+    /// The unwind tables; `None` where stacks are walked without any.
+    pub unwind: Option<TableUse>,
     /// The exit of the traced command, where the trace started it.
     pub command_exit: Option<CommandExit>,
     /// What only a trace of the whole host tells; `None` in others.

@@ -1,14 +1,27 @@
 //! Unwind tables that do not all find room: who leaves, and what is said of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use memlens_tests::report::Tables;
 use memlens_tests::{Live, Memlens, Program, Victim};
 
 use super::cases::{check_whole, check_whole_or_marked, text};
 
-/// Until tables have been built and published.
-const BUILT: Duration = Duration::from_millis(500);
+/// How long a table may take on a machine that is busy with other things.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Waits for a report that says so of the tables.
+fn wait_for(memlens: &mut Memlens, what: impl Fn(&Tables) -> bool) -> Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < LIMIT {
+        let report = memlens.report(LIMIT)?;
+        if report.unwind.as_ref().is_some_and(&what) {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the tables were not built within {LIMIT:?}")
+}
 
 /// Libraries with large tables and different leaks: `leak_plugin` of 50, 51, ... bytes.
 fn wide_libraries(count: u32) -> Result<Vec<String>> {
@@ -30,10 +43,13 @@ fn tables_of_closed_libraries_leave() -> Result<()> {
     let [one, two, three] = [0, 1, 2].map(|at| paths[at].as_str());
     let order = ["leak_plugin", one, two, three, one, two];
     let mut victim = Victim::start(Program::new("swap_plugins").command(&order)?)?;
-    let memlens = Memlens::leaks(victim.pid(), &["--unwind-memory", "512KiB"])?;
-    for _ in &order[1..] {
+    let mut memlens = Memlens::leaks(victim.pid(), &["1", "--unwind-memory", "512KiB"])?;
+    for (opened, _) in (1..).zip(&order[1..]) {
         victim.go_to("opened")?;
-        std::thread::sleep(BUILT);
+        // The program, its libraries and the vdso are there from the start.
+        wait_for(&mut memlens, |tables| {
+            tables.files + tables.departed >= 4 + opened
+        })?;
         victim.go_to("closed")?;
     }
     victim.go_to("done")?;
@@ -51,6 +67,15 @@ fn tables_of_closed_libraries_leave() -> Result<()> {
         }
     }
     ensure!(whole >= 50, "only {whole} blocks of 100 have whole stacks");
+    let tables = report.unwind.as_ref().context("no unwind tables")?;
+    ensure!(
+        tables.departed >= 2 && tables.left_out == 0 && tables.room_bytes <= 512 << 10,
+        "{tables:?}"
+    );
+    ensure!(
+        tables.files >= 4 && tables.bytes <= tables.room_bytes,
+        "{tables:?}"
+    );
     let note = report
         .notes
         .iter()
@@ -95,11 +120,16 @@ fn the_most_used_table_stays() -> Result<()> {
     };
     let mut victims = [open(&paths[0])?, open(&paths[1])?, open(&paths[1])?];
     let pids = victims.each_ref().map(|victim| victim.pid().to_string());
-    let memlens = Memlens::leaks_of(&["-p", &pids.join(",")], &["--unwind-memory", "512KiB"])?;
-    for victim in &mut victims {
-        victim.go_to("step")?;
-        std::thread::sleep(BUILT);
-    }
+    let arguments = ["1", "--unwind-memory", "512KiB"];
+    let mut memlens = Memlens::leaks_of(&["-p", &pids.join(",")], &arguments)?;
+    let [first, second, third] = &mut victims;
+    first.go_to("step")?;
+    // The program, its libraries and the vdso are there from the start.
+    wait_for(&mut memlens, |tables| tables.files == 5)?;
+    second.go_to("step")?;
+    wait_for(&mut memlens, |tables| tables.left_out == 1)?;
+    third.go_to("step")?;
+    wait_for(&mut memlens, |tables| tables.departed == 1)?;
     for victim in &mut victims {
         victim.go_to("done")?;
     }

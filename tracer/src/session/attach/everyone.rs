@@ -29,6 +29,19 @@ pub struct Sighting {
     pub at: Vec<(u32, Range<u64>)>,
 }
 
+impl Sighting {
+    /// Whether one of the mappings is still there.
+    fn is_there(&self) -> bool {
+        let mut links = self.at.iter().map(|(pid, range)| link(*pid, range));
+        links.any(|link| fs::symlink_metadata(link).is_ok())
+    }
+}
+
+/// The link to the file behind a mapping.
+fn link(pid: u32, range: &Range<u64>) -> PathBuf {
+    format!("/proc/{pid}/map_files/{:x}-{:x}", range.start, range.end).into()
+}
+
 /// Processes that are remembered for one file: one may end before it was looked at.
 const WITNESSES: usize = 8;
 
@@ -141,8 +154,13 @@ impl Prober {
         for (sighting, planned) in new.iter().zip(planned) {
             // Also without probes: it need not be read again.
             self.everywhere.files.insert(sighting.id, Vec::new());
-            if let Some(planned) = planned {
-                outcomes.extend(self.place_everywhere(tracer, sighting.id, planned));
+            let Some(planned) = planned else { continue };
+            match self.place_everywhere(tracer, sighting.id, planned) {
+                // Whoever had it mapped has ended; another may map it again.
+                Some(Outcome::Failed { .. }) if !sighting.is_there() => {
+                    self.everywhere.files.remove(&sighting.id);
+                }
+                outcome => outcomes.extend(outcome),
             }
         }
         outcomes
@@ -248,8 +266,7 @@ fn plan_all(
 /// Opens a file through the first mapping that is still there.
 fn open(sighting: &Sighting) -> Option<Opened> {
     sighting.at.iter().find_map(|(pid, range)| {
-        let link = format!("/proc/{pid}/map_files/{:x}-{:x}", range.start, range.end);
-        let path = fs::read_link(link).ok()?;
+        let path = fs::read_link(link(*pid, range)).ok()?;
         let mapped = MappedFile {
             id: sighting.id,
             path: path.clone(),

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use tracer_common::call::{Class, Cookie, Place};
 
 use super::floor::Floor;
+use crate::attach::allocator::is_leaf;
 use crate::attach::plan::{Ending, LeftOut, Plan, PlanOptions, PlannedFunction, plan};
 use crate::attach::sites::Speed;
 use crate::attach::symbols::{ObjectError, ObjectSymbols};
@@ -433,7 +434,8 @@ impl Prober {
 pub fn probes(file: &ProbedFile) -> Vec<Probe> {
     let mut probes = Vec::new();
     for (number, function) in (file.first_function..).zip(&file.plan.functions) {
-        add_probes(&mut probes, number, function);
+        let leaf = is_leaf(file.plan.allocator, function);
+        add_probes(&mut probes, number, function, leaf);
     }
     if let Some(floor) = Floor::requested() {
         floor.apply(&mut probes, &file.plan);
@@ -441,7 +443,7 @@ pub fn probes(file: &ProbedFile) -> Vec<Probe> {
     probes
 }
 
-fn add_probes(probes: &mut Vec<Probe>, number: u32, function: &PlannedFunction) {
+fn add_probes(probes: &mut Vec<Probe>, number: u32, function: &PlannedFunction, leaf: bool) {
     let ret_sites = matches!(function.ending, Ending::RetInstructions(_));
     let cookie = |place| {
         Cookie {
@@ -449,6 +451,7 @@ fn add_probes(probes: &mut Vec<Probe>, number: u32, function: &PlannedFunction) 
             call: function.call,
             place,
             ret_sites,
+            leaf,
         }
         .pack()
     };

@@ -30,14 +30,26 @@ impl Leaks<'_> {
         figures.rows = self.merged(figures.rows);
         let top = self.config.output.top.unwrap_or(usize::MAX);
         let all = self.printer.wants_all_stacks();
-        let mut report = self.render(&figures, last, if all { usize::MAX } else { top })?;
+        // Which stacks are alike is known when all have names.
+        let every = all || self.groups_stacks();
+        let mut report = self.render(&figures, last, if every { usize::MAX } else { top })?;
         self.reports += 1;
         self.live_at_last_report = report.stacks_live_bytes;
         drop(step);
-        let rest = report.stacks.split_off(top.min(report.stacks.len()));
+        // Files have each process's stacks, all of them; the report has the first ones, or what they have in common.
+        let stacks = if all {
+            report.stacks.clone()
+        } else {
+            Vec::new()
+        };
+        if self.groups_stacks() {
+            report.stacks = by_stack(std::mem::take(&mut report.stacks));
+            report.stacks_total = report.stacks.len();
+        }
+        report.stacks.truncate(top);
         let printed = self.printer.print(&report)?;
         if all {
-            report.stacks.extend(rest);
+            report.stacks = stacks;
             self.printer.write_files(&report)?;
         }
         self.log.report(requested);
@@ -139,11 +151,7 @@ impl Leaks<'_> {
         };
         let rows = select(&figures.rows, order, which);
         let elapsed = self.started.elapsed();
-        let stacks = match self.groups_stacks() {
-            // Which stacks are alike is known when they have names.
-            true => by_stack(self.stack_rows(&rows)),
-            false => self.stack_rows(&rows[..most.min(rows.len())]),
-        };
+        let stacks = self.stack_rows(&rows[..most.min(rows.len())]);
         let processes = match self.host {
             Some(_) => self.host_rows(figures, elapsed),
             None => self.process_rows(figures),
@@ -173,14 +181,12 @@ impl Leaks<'_> {
                 .collect(),
             filter: self.block_filter(),
             sampling: figures.sampling,
-            stacks_total: match self.groups_stacks() {
-                true => stacks.len(),
-                false => rows.len(),
-            },
+            stacks_total: rows.len(),
             processes,
             stacks,
             stacks_live_bytes: rows.iter().map(|row| row.live_bytes).sum(),
             cut,
+            unwind: self.unwinder.as_ref().map(Unwinder::table_use),
             command_exit: self.command_exit,
             host,
         })

@@ -26,6 +26,7 @@ use super::progress::Step;
 use crate::bpf::{MappingsFull, TableSize, Tracer};
 use crate::process::files::{self as process_files, FileError, OpenedFile};
 use crate::process::maps::{self, FileId, MappedFile, Mapping, MappingName};
+use crate::report::TableUse;
 use crate::unwind::{self, Code, Segment, Size, TableError};
 
 pub use self::builder::build_tables;
@@ -72,6 +73,8 @@ impl Unwinder {
 
     /// As [`Self::want`], for one whose mappings have been read.
     pub fn want_mapped(&mut self, pid: u32, maps: &[Mapping]) {
+        // First, since a file with more users may now displace others.
+        self.files.uses(pid, maps.iter().filter_map(key).collect());
         let mapped = maps::executable_files(maps);
         for (number, file) in mapped.iter().enumerate() {
             let key = Key::File(file.id);
@@ -86,7 +89,6 @@ impl Unwinder {
                 Err(_) => self.files.set(key, State::Uniform(Rule::NO_TABLE)),
             }
         }
-        self.files.uses(pid, maps.iter().filter_map(key).collect());
     }
 
     /// Has the tables built of what a process has mapped, for others that may need them: nobody counts as their user yet.
@@ -234,6 +236,11 @@ impl Unwinder {
         });
         let notes = self.notes.iter().cloned();
         notes.chain(full).chain(unplaced).collect()
+    }
+
+    /// What the tables take.
+    pub fn table_use(&self) -> TableUse {
+        self.room.table_use(&self.files)
     }
 
     fn note(&mut self, note: String) {

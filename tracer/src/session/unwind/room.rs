@@ -3,6 +3,7 @@
 use super::file_key;
 use super::files::{Files, Key, State};
 use crate::bpf::{TablePlace, TableSize, Tracer};
+use crate::report::TableUse;
 use crate::report::units::{bytes, counted};
 use crate::unwind::{Size, Table};
 
@@ -146,6 +147,20 @@ impl Room {
         (self.made, self.left, self.longest) = (room.made, room.left, room.longest);
     }
 
+    /// What the tables take.
+    pub fn table_use(&self, files: &Files) -> TableUse {
+        let states = files.states();
+        TableUse {
+            files: states
+                .filter(|(_, state)| matches!(state, State::Stored(_)))
+                .count() as u64,
+            bytes: self.made.bytes() - self.left.bytes(),
+            room_bytes: self.made.bytes(),
+            left_out: files.left_out().count() as u64,
+            departed: self.displaced + self.unused,
+        }
+    }
+
     /// Says that tables had to leave, and how many files are without theirs now.
     pub fn note(&self, left_out: u64) -> Option<String> {
         let full = format!("the unwind tables are full ({})", bytes(self.made.bytes()));
@@ -157,7 +172,7 @@ impl Room {
         }
         let unused = counted(self.unused, "file");
         (self.unused > 0).then(|| {
-            format!("{full}: the tables of {unused} that no process had mapped any more have left")
+            format!("{full}: tables of {unused} that no process had mapped any more have left")
         })
     }
 }

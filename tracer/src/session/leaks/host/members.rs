@@ -1,5 +1,6 @@
 //! The processes of a whole-host trace: admitted at their first call, told of while they run, let go when they end.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::session::watch::{Image, Program};
 /// shell loop that starts one after the other. Interpreters run other programs as well, so it is not for long.
 const HOT_FOR: Duration = Duration::from_secs(10);
 /// Programs that are over and wait to be swept, before a sweep is worth while.
-const SWEEP_AT: usize = 128;
+const SWEEP_AT: usize = 512;
 
 /// A process that the trace is about.
 pub(super) struct Member {
@@ -42,7 +43,9 @@ pub(super) fn place(pid: u32) -> Place {
 }
 
 fn cgroup_text(pid: u32) -> String {
-    std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default()
+    // Names of cgroups need not be UTF-8.
+    let bytes = std::fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 impl Leaks<'_> {
@@ -160,6 +163,19 @@ impl Leaks<'_> {
         host.over.push(Over { owner, row });
         self.close(owner.tgid, ProcessState::Exited);
         self.images.retain(|image| image.owner != owner);
+        if row.is_some() {
+            self.release_tables(owner.tgid);
+        }
+    }
+
+    /// A process has ended: others may have the room of the tables that it alone has used.
+    fn release_tables(&mut self, pid: u32) {
+        let Some(unwinder) = &mut self.unwinder else {
+            return;
+        };
+        for pid in unwinder.release(&mut self.tracer, pid) {
+            self.look_again_on_host(pid);
+        }
     }
 
     /// Totals of a program over all of its stacks.
@@ -181,7 +197,8 @@ impl Leaks<'_> {
         if over.is_empty() {
             return;
         }
-        let is_over = |owner: Owner| over.iter().any(|over| over.owner == owner);
+        let owners: HashSet<Owner> = over.iter().map(|over| over.owner).collect();
+        let is_over = |owner: Owner| owners.contains(&owner);
         if let Err(error) = crate::bpf::LiveScan::new(&self.tracer).remove_owned_by(is_over) {
             self.note_once(format!(
                 "blocks of processes that ended are still counted: {error}"
@@ -195,9 +212,6 @@ impl Leaks<'_> {
         }
         for Over { owner, row } in over {
             self.symbolizer.forget(owner);
-            if let Some(unwinder) = &mut self.unwinder {
-                unwinder.release(&mut self.tracer, owner.tgid);
-            }
             if let Some(row) = row
                 && let Err(error) = self.tracer.release_process(row)
             {
