@@ -34,6 +34,7 @@ fn alloc_enter(ctx: ProbeContext) -> u32 {
 /// A function that returns a new block was entered, or has returned; 1 at the entry if the return need not be seen.
 #[uprobe]
 fn alloc_session(ctx: ProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
     if alloc::is_entry(&ctx) {
         return !alloc::enter(&ctx) as u32;
     }
