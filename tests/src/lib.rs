@@ -4,9 +4,14 @@
 //! is shown when a test fails.
 
 pub mod cases;
+pub mod cgroup;
 pub mod child;
+pub mod code;
+pub mod container;
 pub mod elf32;
+pub mod foreign;
 pub mod gdb;
+pub mod host;
 pub mod lines;
 pub mod load;
 pub mod memlens;

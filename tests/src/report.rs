@@ -6,6 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::host::{Host, ProcessHost};
+
 /// Counters that do not mean that the totals are wrong.
 const HARMLESS: [&str; 2] = ["unknown_frees", "untraced_children"];
 /// Counters that every report must have.
@@ -89,6 +91,8 @@ pub struct Process {
     /// Its totals.
     #[serde(flatten)]
     pub totals: Totals,
+    /// What a trace of the whole host tells of it.
+    pub host: Option<ProcessHost>,
 }
 
 /// A row of a call stack.
@@ -96,6 +100,9 @@ pub struct Process {
 pub struct Stack {
     /// Whose.
     pub pid: u32,
+    /// Who else has it, where stacks are summed over processes.
+    #[serde(default)]
+    pub also_pids: Vec<u32>,
     /// Its totals.
     #[serde(flatten)]
     pub totals: Totals,
@@ -213,6 +220,8 @@ pub struct Report {
     pub unwind: Option<Tables>,
     /// How a traced command ended.
     pub command_exit: Option<Value>,
+    /// What only a trace of the whole host tells.
+    pub host: Option<Host>,
 }
 
 impl Report {

@@ -56,6 +56,14 @@ pub const TESTS: &[Need] = &[
         &["nodejs"],
         "real program under load: compiled code without unwind tables",
     ),
+    need(
+        &["golang-go"],
+        "victims that bring an allocator of their own, with and without C",
+    ),
+    need(
+        &["default-jdk-headless", "openjdk-17-jdk-headless"],
+        "a victim with a heap of its own and native memory beside it",
+    ),
     need(&["gdb"], "the stacks that memlens' must equal"),
     need(&["binutils"], "damages a library's unwind tables"),
 ];

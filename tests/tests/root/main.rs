@@ -6,6 +6,7 @@ mod allocators;
 mod events;
 mod faults;
 mod filters;
+mod host;
 mod lifecycle;
 mod losses;
 mod methods;

@@ -3,6 +3,7 @@
 mod attach;
 mod exact;
 mod finding;
+mod host;
 mod machine;
 mod memleak;
 mod page;
@@ -107,6 +108,16 @@ const BENCHES: &[Bench] = &[
         name: "attach",
         about: "time to attach to a process with 20 libraries, and to detach",
         run: attach::latency,
+    },
+    Bench {
+        name: "host",
+        about: "the whole host, 500 idle processes: start, stop, memory and CPU of memlens",
+        run: host::idle,
+    },
+    Bench {
+        name: "loads",
+        about: "redis-server and python at full speed on a traced host against untraced",
+        run: host::loads,
     },
     Bench {
         name: "report",
