@@ -39,6 +39,7 @@ fn alloc_enter(ctx: ProbeContext) -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn alloc_session(ctx: *mut c_void) -> u32 {
     let ctx = ProbeContext::new(ctx);
+    kernel_stack::keep(&ctx);
     if alloc::is_entry(&ctx) {
         return if alloc::enter(&ctx) { 0 } else { 1 };
     }
