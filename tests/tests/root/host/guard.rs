@@ -135,8 +135,8 @@ fn the_next_one_of_such_a_program() -> Result<()> {
     let program = Program::new("alloc_loop").named("host-greedy").build()?;
     // Ahead of all others, so that it takes a whole CPU: only then it is beyond help by sampling.
     let start = |seconds: &str| {
-        let mut command = Command::new(need::program("nice")?);
-        command.args(["-n", "-20"]).arg(&program);
+        let mut command = Command::new(need::program("chrt")?);
+        command.args(["--fifo", "1"]).arg(&program);
         command.args(["-s", seconds]);
         Victim::start(command)
     };
@@ -169,6 +169,28 @@ fn the_next_one_of_such_a_program() -> Result<()> {
 /// A load somewhat above the budget is sampled, and what the report says is unbiased: within four standard errors of the truth.
 #[test]
 fn a_moderate_load_is_sampled() -> Result<()> {
+    /// Other programs of the machine may take the guard's attention, and the budget.
+    const ATTEMPTS: u32 = 4;
+    for _ in 0..ATTEMPTS {
+        if moderate_load()? == Outcome::Sampled {
+            return Ok(());
+        }
+    }
+    anyhow::bail!(
+        "in {ATTEMPTS} attempts the guard was busy with other programs: let nothing else run"
+    )
+}
+
+/// What came of a moderate load.
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    /// It was sampled, and all that was checked held.
+    Sampled,
+    /// The guard had to do with others.
+    Disturbed,
+}
+
+fn moderate_load() -> Result<Outcome> {
     /// In percent of the machine.
     const BUDGET: f64 = 4.0;
     const SECONDS: f64 = 8.0;
@@ -191,6 +213,15 @@ fn a_moderate_load_is_sampled() -> Result<()> {
     };
     let report = memlens.stop()?;
     let pid = victim.pid();
+    if report
+        .host()?
+        .guard
+        .steps
+        .iter()
+        .any(|step| step.pid != pid)
+    {
+        return Ok(Outcome::Disturbed);
+    }
     let steps: Vec<_> = report.host()?.steps_of(pid).collect();
     ensure!(
         !steps.is_empty() && steps.iter().all(|step| step.action == "sample"),
@@ -219,7 +250,7 @@ fn a_moderate_load_is_sampled() -> Result<()> {
             "{told} {name}, {truth} in truth, standard error {error} bytes of {bytes}"
         );
     }
-    Ok(())
+    Ok(Outcome::Sampled)
 }
 
 /// What memlens says that a hit costs here, in nanoseconds.

@@ -58,9 +58,10 @@ impl Leaks<'_> {
             parent,
         } = new;
         let at = self.started.elapsed();
+        let mut cgroup = cgroup_text(owner.tgid);
+        // Asked afterwards: if it still has an executable, it ran when it was asked where it is.
         let info = info::read(owner.tgid).ok();
         let exe = info.as_ref().and_then(|info| info.exe.clone());
-        let mut cgroup = cgroup_text(owner.tgid);
         if exe.is_none() && parent != 0 {
             // It has ended already: nothing is told of it, or that it is nowhere (v1, kernel/cgroup/cgroup.c,
             // proc_cgroup_show). It began where its parent is.
