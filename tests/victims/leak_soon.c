@@ -13,6 +13,8 @@ int main(int argc, char **argv) {
     victim_say(line);
     usleep((useconds_t)(argc > 1 ? atoi(argv[1]) : 200) * 1000);
     leak_late();
+    /* A static program has what it calls: malloc without free would be no allocator. */
+    free(sink(NULL));
     victim_done();
     return 0;
 }

@@ -24,6 +24,8 @@ int main(int argc, char **argv) {
     int count = atoi(argv[1]);
     double rate = atof(argv[2]);
     victim_ready();
+    /* A process that has called its allocator is known, and so are its guests. */
+    free(victim_check(malloc(opaque(1)), "malloc"));
     double start = now();
     for (int i = 0; i < count; i++) {
         double ahead = rate > 0 ? start + i / rate - now() : 0;

@@ -21,8 +21,6 @@ pub struct Config {
     pub admit: u32,
     /// 1: each process has its own sampling interval (see [`Process::step`]), and its probe hits are counted.
     pub adaptive: u32,
-    /// Keeps the record free of implicit padding.
-    pub reserved: u32,
     /// Where things are in the running kernel.
     pub offsets: KernelOffsets,
 }
@@ -37,6 +35,8 @@ pub struct KernelOffsets {
     pub signal_live: u32,
     /// `task_struct.tgid`.
     pub task_tgid: u32,
+    /// `task_struct.real_parent`.
+    pub task_parent: u32,
     /// `task_struct.mm`.
     pub task_mm: u32,
     /// `mm_struct.uprobes_state`, whose first member points to the `xol_area`.

@@ -56,8 +56,8 @@ pub struct LifecycleEvent {
     pub comm: [u8; 16],
     /// User id that it runs as.
     pub uid: u32,
-    /// Keeps the record free of implicit padding.
-    pub reserved: u32,
+    /// The process that started it, or that has taken it over; 0 if that is not known.
+    pub parent: u32,
 }
 
 impl LifecycleEvent {
@@ -155,7 +155,7 @@ impl TryFrom<&[u8]> for LifecycleEvent {
             time_ns: double_word(bytes, 16),
             comm: core::array::from_fn(|at| bytes[24 + at]),
             uid: word(bytes, 40),
-            reserved: word(bytes, 44),
+            parent: word(bytes, 44),
         })
     }
 }

@@ -13,11 +13,11 @@ static CONFIG: Config = Config {
     unwind: 0,
     admit: 0,
     adaptive: 0,
-    reserved: 0,
     offsets: KernelOffsets {
         task_signal: 0,
         signal_live: 0,
         task_tgid: 0,
+        task_parent: 0,
         task_mm: 0,
         mm_uprobes_state: 0,
         xol_area_vaddr: 0,
@@ -85,6 +85,8 @@ pub mod offset {
         signal_live: u32;
         /// See `KernelOffsets`.
         task_tgid: u32;
+        /// See `KernelOffsets`.
+        task_parent: u32;
         /// See `KernelOffsets`.
         task_mm: u32;
         /// See `KernelOffsets`.

@@ -70,8 +70,21 @@ fn send(owner: Owner, kind: LifecycleKind, slot: u32) {
         time_ns: unsafe { bpf_ktime_get_ns() },
         comm: bpf_get_current_comm().unwrap_or_default(),
         uid: bpf_get_current_uid_gid() as u32,
-        reserved: 0,
+        parent: parent(),
     });
+}
+
+/// The parent of the current process; 0 where the kernel's types do not tell.
+#[inline(always)]
+fn parent() -> u32 {
+    let (real_parent, tgid) = (globals::offset::task_parent(), globals::offset::task_tgid());
+    if real_parent == 0 || tgid == 0 {
+        return 0;
+    }
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let parent = read_kernel_u64(task + u64::from(real_parent));
+    read_kernel_u32(parent + u64::from(tgid))
 }
 
 /// Takes the current process, which has just made its first traced call, into the table; its row.

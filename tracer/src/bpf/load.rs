@@ -143,7 +143,6 @@ impl Tracer {
             unwind: u32::from(settings.unwind.is_some()),
             admit: u32::from(settings.admit),
             adaptive: u32::from(settings.adaptive),
-            reserved: 0,
             offsets: kernel_offsets(),
         };
         let mut loader = EbpfLoader::new();

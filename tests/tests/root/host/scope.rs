@@ -1,9 +1,12 @@
 //! Which processes are in the trace: users, cgroups, exclusions, and words that mean nothing.
 
 use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use memlens_tests::cgroup::{Cgroup, hierarchies};
+use memlens_tests::child::Owned;
 use memlens_tests::{Live, Memlens, Program, Victim, need};
 
 use super::{LEAK, Stage, leak_each, traced};
@@ -57,7 +60,7 @@ fn only_one_user() -> Result<()> {
     std::fs::copy(leak_each("host-user").build()?, &path)?;
     readable_by_all(folder.path())?;
     let start = |uid: u32| {
-        let mut command = std::process::Command::new(&path);
+        let mut command = Command::new(&path);
         command.arg("malloc").uid(uid);
         Victim::start(command)
     };
@@ -120,14 +123,14 @@ fn a_cgroup_that_fills_later() -> Result<()> {
             &format!("/memlens-test-later-{}", std::process::id()),
         )?;
         let memlens = traced(&["--cgroup", cgroup.path()], &[])?;
-        let mut command = cgroup.enter(
-            Program::new("from_start")
-                .named("host-later")
-                .command(&[])?,
-        )?;
-        command.env("VICTIM_FREE_RUN", "1");
-        let status = memlens_tests::child::Owned::start(&mut command)?
-            .wait(std::time::Duration::from_secs(10))?;
+        // As in a container: a shell that starts others, of which the first are over at once.
+        let brief = Program::new("from_start").named("host-later").build()?;
+        let mut shell = Command::new("sh");
+        shell
+            .env("VICTIM_FREE_RUN", "1")
+            .args(["-c", "\"$1\"; \"$1\"; sleep 0.3", "sh"])
+            .arg(brief);
+        let status = Owned::start(&mut cgroup.enter(shell)?)?.wait(Duration::from_secs(10))?;
         ensure!(status.success(), "{status}");
         let mut stays =
             Victim::start(cgroup.enter(leak_each("host-later2").command(&["malloc"])?)?)?;
@@ -137,7 +140,7 @@ fn a_cgroup_that_fills_later() -> Result<()> {
         report
             .host()?
             .ended_name("host-later")?
-            .check(1, Live::new(5_555, 2))?;
+            .check(2, Live::new(2 * 5_555, 2 * 2))?;
         report.check_complete()?;
     }
     Ok(())

@@ -110,8 +110,11 @@ impl Leaks<'_> {
             .map(|image| (image.owner, image.state == ProcessState::Running))
             .collect();
         let is_gone = |owner: Owner| running.get(&owner) == Some(&false);
-        let figures = self.heap.report(&totals, blocks, &filter, is_gone);
+        let mut figures = self.heap.report(&totals, blocks, &filter, is_gone);
         if self.host.is_some() {
+            if figures.sampling.is_none() {
+                figures.sampling = self.guard_sampling(&figures);
+            }
             // What was gone by now was told of when it went.
             self.sweep();
             return Ok(figures);

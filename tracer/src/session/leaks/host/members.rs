@@ -51,13 +51,24 @@ fn cgroup_text(pid: u32) -> String {
 impl Leaks<'_> {
     /// A process has made its first traced call, in this row of the process table.
     pub(in crate::session::leaks) fn admitted(&mut self, new: Program, row: u32) {
-        let Program { owner, comm, uid } = new;
+        let Program {
+            owner,
+            comm,
+            uid,
+            parent,
+        } = new;
         let at = self.started.elapsed();
+        let mut cgroup = cgroup_text(owner.tgid);
+        // Asked afterwards: if it still has an executable, it ran when it was asked where it is.
         let info = info::read(owner.tgid).ok();
-        let cgroup = cgroup_text(owner.tgid);
+        let exe = info.as_ref().and_then(|info| info.exe.clone());
+        if exe.is_none() && parent != 0 {
+            // It has ended already: nothing is told of it, or that it is nowhere (v1, kernel/cgroup/cgroup.c,
+            // proc_cgroup_show). It began where its parent is.
+            cgroup.push_str(&cgroup_text(parent));
+        }
         let Some(host) = &mut self.host else { return };
         host.rows.insert(owner, row);
-        let exe = info.as_ref().and_then(|info| info.exe.clone());
         let candidate = Candidate {
             pid: owner.tgid,
             comm: &comm,
@@ -259,6 +270,8 @@ impl Leaks<'_> {
                 owner: process.owner,
                 comm: info.comm,
                 uid: info.uid,
+                // It runs: it can be asked itself.
+                parent: 0,
             };
             self.admitted(program, row);
         }

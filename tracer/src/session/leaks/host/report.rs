@@ -7,7 +7,9 @@ use tracer_common::key::Owner;
 use super::super::Leaks;
 use crate::heap::{Figures, Row};
 use crate::process::info;
-use crate::report::{Grouping, Host, ProcessHost, ProcessRow, ProcessStacks, ProcessState};
+use crate::report::{
+    Grouping, Host, ProcessHost, ProcessRow, ProcessStacks, ProcessState, Sampling,
+};
 
 impl Leaks<'_> {
     /// Whether a program's numbers are in the reports.
@@ -16,6 +18,29 @@ impl Leaks<'_> {
             Some(host) => host.members.contains_key(&owner),
             None => true,
         }
+    }
+
+    /// The sample's error where the guard made samples; `None` where every block is followed.
+    pub(in crate::session::leaks) fn guard_sampling(&self, figures: &Figures) -> Option<Sampling> {
+        let host = self.host.as_ref()?;
+        let base = self.config.sample_bytes.map_or(0, u64::from);
+        // Only blocks of a sample have a variance.
+        let sampled = || {
+            let sums = figures.rows.iter().filter_map(|row| row.sums.as_ref());
+            sums.filter(|sums| sums.variance > 0.0)
+        };
+        let steps = host.members.values();
+        let steps = steps.map(|member| self.tracer.step(member.row));
+        let least = steps.filter(|step| *step > 0).min();
+        if least.is_none() && sampled().next().is_none() {
+            return None;
+        }
+        let variance: f64 = sampled().map(|sums| sums.variance).sum();
+        Some(Sampling {
+            interval_bytes: tracer_common::sampling::interval(base, least.unwrap_or(1)),
+            live_samples: sampled().map(|sums| sums.samples).sum(),
+            standard_error_bytes: variance.sqrt().round() as u64,
+        })
     }
 
     /// A row for each process that runs, largest first.
