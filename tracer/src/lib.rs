@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod cli;
 pub mod doctor;
 pub mod heap;
+pub mod host;
 pub mod preflight;
 pub mod process;
 pub mod report;
