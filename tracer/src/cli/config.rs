@@ -12,8 +12,10 @@ use super::args::{
     OutputArgs, ProcessArgs, SizeArgs, Sort, Subcommands, TargetArgs, TraceArgs, Unwind,
 };
 use super::host;
+use super::machine::{self, MachineConfig};
 use crate::process::scope::Scope;
 use crate::report::Grouping;
+use crate::report::units::duration;
 
 /// Most blocks that can be followed: the kernel rounds a map up to a power of two that must fit 32 bits.
 pub const MAX_MAX_LIVE: u32 = 1 << 30;
@@ -40,6 +42,8 @@ pub enum Command {
     Doctor(DoctorConfig),
     /// Trace the built-in program.
     Demo(DemoConfig),
+    /// Watch the machine and who grows on it.
+    Host(MachineConfig),
 }
 
 /// What to trace.
@@ -256,6 +260,17 @@ pub enum ConfigError {
     /// A dash as a file name.
     #[error("{0} - is no file: standard output carries the report, so name a file")]
     DashAsFile(&'static str),
+    /// Two options of which only one can be.
+    #[error("{0} and {1} do not go together: leave out one of the two")]
+    Apart(&'static str, &'static str),
+    /// Growth over less time than a report covers.
+    #[error("--window {} is shorter than the interval of {}: make it longer", duration(*.window), duration(*.interval))]
+    ShortWindow {
+        /// Time that growth is reckoned over.
+        window: Duration,
+        /// Time between reports.
+        interval: Duration,
+    },
     /// What belongs to a process, without one.
     #[error("{0} needs a process: give -p PID or -n NAME")]
     NeedsTarget(&'static str),
@@ -270,6 +285,7 @@ impl TryFrom<Cli> for Invocation {
             Subcommands::Trace(args) => Command::Trace(trace(args)?),
             Subcommands::Doctor(args) => Command::Doctor(doctor(args)?),
             Subcommands::Demo(args) => Command::Demo(demo(args)?),
+            Subcommands::Host(args) => Command::Host(machine::config(args)?),
         };
         Ok(Self {
             command,
@@ -403,7 +419,7 @@ fn interval(args: &IntervalArgs) -> Result<(Duration, Option<NonZeroU64>), Confi
     Ok((interval, count))
 }
 
-fn not_zero(what: &'static str, time: Duration) -> Result<Duration, ConfigError> {
+pub(super) fn not_zero(what: &'static str, time: Duration) -> Result<Duration, ConfigError> {
     if time.is_zero() {
         let remedy = "give a time such as 5 (seconds) or 500ms";
         return Err(ConfigError::Zero { what, remedy });
@@ -454,7 +470,7 @@ fn output(args: OutputArgs) -> Result<Output, ConfigError> {
     })
 }
 
-fn output_file(option: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+pub(super) fn output_file(option: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
     if path == Path::new("-") {
         return Err(ConfigError::DashAsFile(option));
     }

@@ -112,6 +112,11 @@ impl Scanner {
         self.counts_fds
     }
 
+    /// Changes what the passes to come read.
+    pub fn set_extras(&mut self, extras: Extras) {
+        self.extras = extras;
+    }
+
     /// Reads all processes.
     ///
     /// # Errors

@@ -73,6 +73,16 @@ impl Fit {
         }
     }
 
+    /// The line of what goes down as this goes up.
+    pub fn reversed(&self) -> Self {
+        Self {
+            slope: -self.slope,
+            mean: -self.mean,
+            without_jump: -self.without_jump,
+            ..*self
+        }
+    }
+
     /// What it says. `negligible` is the slope, in units per second, that nobody minds.
     pub fn verdict(&self, negligible: f64) -> Verdict {
         let certain = self.certain();

@@ -1,14 +1,14 @@
 //! One report as one plain value, and its several dresses: text, JSON, folded stacks and SVG.
 
 mod cut;
-mod elide;
+pub(crate) mod elide;
 pub mod file;
 mod filter;
 pub mod folded;
 mod frames;
 mod host;
 pub mod json;
-mod line;
+pub(crate) mod line;
 pub mod loss;
 mod names;
 mod plumbing;

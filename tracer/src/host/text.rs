@@ -1,0 +1,363 @@
+//! The report as text: for a person, in a terminal or a log.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::advice::rate;
+use super::machine::Figure;
+use super::report::{By, CgroupRow, HostReport, Row, Turnover, verdict};
+use super::table::{self, Column};
+use super::trend::{Fit, Verdict};
+use super::values::Measure;
+use crate::report::line::{Line, Writer};
+use crate::report::units::{bytes, change, count, counted, duration};
+
+/// How the text is to look.
+#[derive(Clone, Debug)]
+pub struct TextOptions {
+    /// Columns of the terminal, which no line exceeds; `None` cuts and wraps nothing.
+    pub width: Option<usize>,
+    /// Whether to write bold and dim text.
+    pub colour: bool,
+    /// The time zone of the time in the first line.
+    pub time_zone: TimeZone,
+}
+
+impl Default for TextOptions {
+    fn default() -> Self {
+        Self {
+            width: None,
+            colour: false,
+            time_zone: TimeZone::system(),
+        }
+    }
+}
+
+/// Writes the report.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(report: &HostReport, options: &TextOptions, out: &mut impl Write) -> io::Result<()> {
+    let mut out = Writer::new(out, options.width, options.colour);
+    heading(&mut out, report, options)?;
+    out.sentence(Line::default(), &report.outlook, 2)?;
+    out.blank()?;
+    machine(&mut out, report)?;
+    waiting(&mut out, report)?;
+    if !report.rows.is_empty() {
+        out.blank()?;
+        table::write(&mut out, row_columns(report))?;
+    }
+    others(&mut out, report)?;
+    if !report.cgroups.is_empty() {
+        out.blank()?;
+        table::write(&mut out, cgroup_columns(&report.cgroups))?;
+        let hidden = report.cgroups_total - report.cgroups.len();
+        if hidden > 0 {
+            out.line(&Line::default().faint(&format!("  {} more", counted(hidden as u64, "cgroup"))))?;
+        }
+    }
+    closing(&mut out, report)
+}
+
+/// When, of what and for how long.
+fn heading(out: &mut Writer<'_, impl Write>, report: &HostReport, options: &TextOptions) -> io::Result<()> {
+    let time = Timestamp::try_from(report.time).map_err(io::Error::other)?;
+    let time = time.to_zoned(options.time_zone.clone());
+    let processes = match report.processes_total {
+        1 => "1 process".to_owned(),
+        more => format!("{} processes", count(more as u64)),
+    };
+    let last = if report.last { ", last report" } else { "" };
+    out.flow(
+        vec![
+            Line::of(&time.strftime("%Y-%m-%d %H:%M:%S").to_string()).plain(" "),
+            Line::default().strong(&bytes(report.machine.now.get(Figure::Total))),
+            Line::of("of memory,"),
+            Line::of(&processes).plain(","),
+            Line::of(&format!("watched for {},", duration(report.elapsed))),
+            Line::of(&format!("changes of the last {}{last}", duration(report.changed_over))),
+        ],
+        2,
+    )
+}
+
+/// What the grid calls the machine's figures; those of the second group only where there are any.
+const GRID: [(Figure, &str); 15] = [
+    (Figure::Available, "available"),
+    (Figure::Free, "free"),
+    (Figure::Anonymous, "anonymous"),
+    (Figure::Shared, "shared"),
+    (Figure::Cache, "page cache"),
+    (Figure::SlabReclaimable, "slab, reclaimable"),
+    (Figure::SlabUnreclaimable, "slab, unreclaimable"),
+    (Figure::PageTables, "page tables"),
+    (Figure::KernelStacks, "kernel stacks"),
+    (Figure::PerCpu, "per CPU"),
+    (Figure::Vmalloc, "vmalloc"),
+    (Figure::HugePages, "huge pages"),
+    (Figure::Other, "other"),
+    (Figure::Swap, "swap used"),
+    (Figure::Committed, "committed"),
+];
+
+/// The machine's figures, each with its change, in as many columns as fit.
+fn machine(out: &mut Writer<'_, impl Write>, report: &HostReport) -> io::Result<()> {
+    const CELL: usize = 46;
+    let machine = &report.machine;
+    let mut cells: Vec<Line> = GRID
+        .iter()
+        .map(|(figure, name)| {
+            let value = bytes(machine.now.get(*figure));
+            let change = match machine.change(*figure) {
+                0 => String::new(),
+                changed => change(changed),
+            };
+            let line = Line::of("  ").plain(name);
+            let line = line.pad_to(33 - Line::of(&value).columns().min(10)).strong(&value);
+            let indent = 45_usize.saturating_sub(Line::of(&change).columns());
+            line.pad_to(indent).faint(&change)
+        })
+        .collect();
+    if machine.now.get(Figure::Zswap) > 0 {
+        let value = bytes(machine.now.get(Figure::Zswap));
+        cells.push(Line::of("  compressed swap").pad_to(33 - value.len().min(10)).strong(&value));
+    }
+    let columns = (out.width().unwrap_or(CELL * 2) / CELL).clamp(1, 2);
+    let rows = cells.len().div_ceil(columns);
+    for row in 0..rows {
+        let mut line = Line::default();
+        for column in 0..columns {
+            if let Some(cell) = cells.get(column * rows + row) {
+                line = line.pad_to(column * CELL).join(cell.clone());
+            }
+        }
+        out.line(&line)?;
+    }
+    Ok(())
+}
+
+/// Limits of the machine, huge pages, pressure and kills, in a line each where there is something to say.
+fn waiting(out: &mut Writer<'_, impl Write>, report: &HostReport) -> io::Result<()> {
+    let machine = &report.machine;
+    let now = &machine.now;
+    let mut parts = Vec::new();
+    if now.get(Figure::SwapTotal) == 0 {
+        parts.push("no swap space".to_owned());
+    } else {
+        parts.push(format!("swap space {}", bytes(now.get(Figure::SwapTotal))));
+    }
+    parts.push(format!("commit limit {}", bytes(now.get(Figure::CommitLimit))));
+    let huge = [(Figure::AnonymousHuge, "anonymous"), (Figure::FileHuge, "of files")];
+    for (figure, name) in huge {
+        if now.get(figure) > 0 {
+            parts.push(format!("{} in transparent huge pages {name}", bytes(now.get(figure))));
+        }
+    }
+    if now.pool.pages > 0 {
+        let used = now.pool.pages.saturating_sub(now.pool.free);
+        parts.push(format!(
+            "{} of {} huge pages of {} used, {} reserved",
+            count(used),
+            count(now.pool.pages),
+            bytes(now.pool.page_bytes),
+            count(now.pool.reserved)
+        ));
+    }
+    list(out, "  ", parts)?;
+    list(out, "  ", pressure(report))
+}
+
+/// Waiting for memory, and processes killed for want of it.
+fn pressure(report: &HostReport) -> Vec<String> {
+    let machine = &report.machine;
+    let mut parts = Vec::new();
+    match (&machine.pressure, machine.stalled) {
+        (Some(pressure), Some((some, full))) => {
+            parts.push(format!("tasks waited for memory {some:.2}% of the time (all of them {full:.2}%)"));
+            parts.push(format!("{:.2}% in the last five minutes", pressure.some.avg300));
+        }
+        (Some(pressure), None) => {
+            parts.push(format!("tasks waited for memory {:.2}% of the last minute", pressure.some.avg60));
+        }
+        (None, _) => parts.push("the kernel does not measure memory pressure".into()),
+    }
+    match (machine.oom_kills, machine.oom_kills_new) {
+        (Some(0), _) => parts.push("no OOM kills since boot".into()),
+        (Some(all), Some(new)) if new > 0 => {
+            parts.push(format!("{} new, {} since boot", counted(new, "OOM kill"), count(all)));
+        }
+        (Some(all), _) => parts.push(format!("{} since boot", counted(all, "OOM kill"))),
+        (None, _) => {}
+    }
+    parts
+}
+
+fn list(out: &mut Writer<'_, impl Write>, indent: &str, parts: Vec<String>) -> io::Result<()> {
+    let mut lines: Vec<Line> = parts.iter().map(|part| Line::of(part)).collect();
+    if let Some(first) = lines.first_mut() {
+        *first = Line::of(indent).join(std::mem::take(first));
+    }
+    out.list(lines, 4)
+}
+
+/// A growth for a table: the slope and its error where there is one, else what can be said.
+fn growth(fit: Option<&Fit>) -> String {
+    match (verdict(fit, false), fit) {
+        (Verdict::Growing, Some(fit)) => format!("+{} ±{}", amount(fit.slope), amount(fit.error)),
+        (Verdict::Shrinking, Some(fit)) => format!("-{} ±{}", amount(fit.slope), amount(fit.error)),
+        (Verdict::Steady, _) => "steady".into(),
+        _ => "unclear".into(),
+    }
+}
+
+/// A rate without its unit of time, which the heading has.
+fn amount(per_second: f64) -> String {
+    let rate = rate(per_second);
+    rate.strip_suffix("/min").unwrap_or(&rate).to_owned()
+}
+
+/// The columns of the table of processes, or of groups.
+fn row_columns(report: &HostReport) -> Vec<Column> {
+    let rows = &report.rows;
+    let of = report.view.of.measure();
+    let cells = |cell: &dyn Fn(&Row) -> String| rows.iter().map(cell).collect::<Vec<_>>();
+    let size = |measure: Measure| {
+        cells(&|row| row.values.get(measure).map_or_else(|| "-".to_owned(), bytes))
+    };
+    let number = |measure: Measure| {
+        cells(&|row| row.values.get(measure).map_or_else(|| "-".to_owned(), count))
+    };
+    let any = |measure: Measure| rows.iter().any(|row| row.values.get(measure).is_some_and(|value| value > 0));
+    let mut columns = match report.by {
+        By::Process => vec![
+            Column::number("pid", 9, cells(&|row| row.process.map_or_else(String::new, |key| key.pid.to_string()))),
+            Column::name("name", 9, cells(&|row| row.name.clone())),
+            Column::name("where", 4, cells(&|row| {
+                row.place.as_ref().map_or_else(|| "-".to_owned(), |place| place.label())
+            })),
+            Column::name("user", 2, cells(&|row| row.user.clone().unwrap_or_else(|| "-".into()))),
+        ],
+        by => vec![
+            Column::name(heading_of(by), 9, cells(&|row| row.name.clone())),
+            Column::number("processes", 7, cells(&|row| count(row.processes as u64))),
+        ],
+    };
+    columns.push(Column::number("rss", 8, size(Measure::Rss)).strong());
+    if any(Measure::Pss) {
+        columns.push(Column::number("pss", 3, size(Measure::Pss)));
+    }
+    columns.push(Column::number("anon", 6, size(Measure::Anonymous)));
+    if any(Measure::Swap) {
+        columns.push(Column::number("swap", 7, size(Measure::Swap)));
+    }
+    columns.push(Column::number("virtual", 1, size(Measure::Virtual)));
+    columns.push(Column::number("threads", 3, number(Measure::Threads)));
+    if any(Measure::Fds) {
+        columns.push(Column::number("fds", 3, number(Measure::Fds)));
+    }
+    columns.push(Column::number("change", 5, cells(&|row| match (row.before, row.change(of)) {
+        (None, _) => "new".into(),
+        (_, None) => "-".into(),
+        (_, Some(changed)) => change(changed),
+    })));
+    columns.push(Column::number(format!("{}/min", of.name()), 8, cells(&|row| growth(row.fit(of)))));
+    columns
+}
+
+const fn heading_of(by: By) -> &'static str {
+    match by {
+        By::Process => "process",
+        By::Name => "name",
+        By::Container => "container",
+        By::User => "user",
+    }
+}
+
+/// The columns of the table of cgroups.
+fn cgroup_columns(rows: &[CgroupRow]) -> Vec<Column> {
+    let cells = |cell: &dyn Fn(&CgroupRow) -> String| rows.iter().map(cell).collect::<Vec<_>>();
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let mut columns = vec![
+        Column::name("cgroup", 9, cells(&|row| row.label.clone())),
+        Column::number("use", 5, cells(&|row| bytes(row.usage.current))),
+        Column::number("without cache", 7, cells(&|row| bytes(row.usage.kept))).strong(),
+        Column::number("limit", 8, cells(&|row| or_dash(row.bounds.max.map(bytes)))),
+        Column::number("full", 8, cells(&|row| {
+            or_dash(row.fullness().map(|share| format!("{:.0}%", share * 100.0)))
+        })),
+        Column::number("growth/min", 6, cells(&|row| growth(row.fit.as_ref()))),
+        Column::number("full in", 8, cells(&|row| or_dash(row.time_left().map(duration)))),
+    ];
+    if rows.iter().any(|row| row.pressure.is_some_and(|pressure| pressure.some.avg60 > 0.0)) {
+        columns.push(Column::number("waited", 3, cells(&|row| {
+            or_dash(row.pressure.map(|pressure| format!("{:.1}%", pressure.some.avg60)))
+        })));
+    }
+    if rows.iter().any(|row| row.bounds.oom_kills.is_some_and(|kills| kills > 0)) {
+        columns.push(Column::number("OOM kills", 4, cells(&|row| or_dash(row.bounds.oom_kills.map(count)))));
+    }
+    columns
+}
+
+/// What the table left out, and who came and went.
+fn others(out: &mut Writer<'_, impl Write>, report: &HostReport) -> io::Result<()> {
+    let hidden = report.rows_total - report.rows.len();
+    let mut parts = Vec::new();
+    if hidden > 0 {
+        let noun = match (report.by, hidden) {
+            (By::Process, 1) => "process",
+            (By::Process, _) => "processes",
+            (_, 1) => "group",
+            _ => "groups",
+        };
+        let rss = bytes(report.rest.rss);
+        parts.push(format!("{} more {noun} with {rss} resident", count(hidden as u64)));
+    }
+    parts.extend(turnover("new", &report.appeared));
+    parts.extend(turnover("ended", &report.vanished));
+    let lines = parts.iter().map(|part| Line::default().faint(part));
+    let mut lines: Vec<Line> = lines.collect();
+    if let Some(first) = lines.first_mut() {
+        *first = Line::of("  ").join(std::mem::take(first));
+    }
+    out.list(lines, 4)
+}
+
+fn turnover(what: &str, turnover: &Turnover) -> Option<String> {
+    let largest = turnover.largest.as_ref()?;
+    let size = bytes(largest.bytes);
+    Some(match turnover.processes {
+        1 => format!("1 {what}: {} ({}) with {size}", largest.pid, largest.name),
+        more => format!(
+            "{} {what} with {}, the largest {} ({}) with {size}",
+            count(more as u64),
+            bytes(turnover.bytes),
+            largest.pid,
+            largest.name
+        ),
+    })
+}
+
+/// What to run next, and what could not be seen.
+fn closing(out: &mut Writer<'_, impl Write>, report: &HostReport) -> io::Result<()> {
+    if !report.next.is_empty() {
+        out.blank()?;
+    }
+    for hint in &report.next {
+        let text = match hint.commands.is_empty() {
+            true => hint.text.clone(),
+            false => format!("{}: {}", hint.text, hint.commands.join(", ")),
+        };
+        out.sentence(Line::default(), &text, 2)?;
+    }
+    if !report.notes.is_empty() {
+        out.blank()?;
+    }
+    for note in &report.notes {
+        out.sentence(Line::default().faint("note:"), note, 2)?;
+    }
+    Ok(())
+}
