@@ -159,8 +159,10 @@ fn kind(row: &Row, slope: f64) -> Option<String> {
 
 /// A process that reserves address space and does not touch it, in the rows that are shown.
 fn reserver(report: &HostReport, has_command: &dyn Fn(&str) -> bool) -> Option<Hint> {
-    let is_grower = |row: &Row| report.growers.iter().any(|grower| grower.process == row.process);
-    let rows = report.rows.iter().filter(|row| row.process.is_some() && !is_grower(row));
+    let is_young = |row: &Row| row.age.is_some_and(|age| age < YOUNG);
+    let rows = report.rows.iter().filter(|row| {
+        row.process.is_some() && row.verdict(Measure::Total) == Verdict::Steady && !is_young(row)
+    });
     let reserves = |row: &Row| row.certain(Measure::Virtual) * 60.0;
     let row = rows.max_by(|one, other| reserves(one).total_cmp(&reserves(other)))?;
     if reserves(row) < RESERVES {

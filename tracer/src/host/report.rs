@@ -143,20 +143,25 @@ pub struct HostReport {
 }
 
 impl HostReport {
-    /// Leaves out the row that matters least, for a screen that is too low: of the cgroups, then of the table, then what stands at the end. Whether there
-    /// was something to leave out.
-    pub fn shorten(&mut self) -> bool {
-        const ROWS: usize = 5;
+    /// Leaves out what matters least, for a screen that is too low: cgroups, then rows of the table down to `least_rows`, then what
+    /// stands at the end. Whether there was something to leave out.
+    pub fn shorten(&mut self, least_rows: usize) -> bool {
         if self.cgroups.len() > 1 && self.cgroups.len() * 2 > self.rows.len() {
             self.cgroups.pop();
             return true;
         }
-        let row = if self.rows.len() > ROWS { self.rows.pop() } else { None };
-        if let Some(row) = row {
+        (self.rows.len() > least_rows && self.drop_row())
+            || self.notes.pop().is_some()
+            || self.cgroups.pop().is_some()
+            || (self.next.len() > 1 && self.next.pop().is_some())
+    }
+
+    fn drop_row(&mut self) -> bool {
+        let row = self.rows.pop();
+        if let Some(row) = &row {
             self.rest = self.rest.plus(&row.values);
-            return true;
         }
-        self.notes.pop().is_some() || self.cgroups.pop().is_some() || self.next.pop().is_some()
+        row.is_some()
     }
 }
 

@@ -75,10 +75,13 @@ impl Sampler {
         let meminfo = self.root.path("proc/meminfo");
         let meminfo = std::fs::read(&meminfo)
             .with_context(|| format!("cannot read {}; is /proc mounted?", meminfo.display()))?;
-        let pass = self
+        let mut pass = self
             .scanner
             .pass()
             .context("cannot list the processes in /proc")?;
+        // memlens keeps samples, so it grows at first; it is left out, as in its other commands.
+        let own = std::process::id();
+        pass.processes.retain(|sample| sample.key.pid != own);
         self.unseen.denied_in_pass = pass.denied;
         self.unseen.unreadable = pass.unreadable;
         let text = |path: &str| self.root.text(path);

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::advice::rate;
 use super::machine::Figure;
-use super::report::{By, CgroupRow, HostReport, Row, Turnover, verdict};
+use super::report::{By, CgroupRow, HostReport, MachineReport, Row, Turnover, verdict};
 use super::table::{self, Column};
 use super::trend::{Fit, Verdict};
 use super::values::Measure;
@@ -23,6 +23,8 @@ pub struct TextOptions {
     pub colour: bool,
     /// The time zone of the time in the first line.
     pub time_zone: TimeZone,
+    /// Only the figures of the machine that matter most, for a low screen.
+    pub brief: bool,
 }
 
 impl Default for TextOptions {
@@ -31,6 +33,7 @@ impl Default for TextOptions {
             width: None,
             colour: false,
             time_zone: TimeZone::system(),
+            brief: false,
         }
     }
 }
@@ -44,8 +47,11 @@ pub fn write(report: &HostReport, options: &TextOptions, out: &mut impl Write) -
     heading(&mut out, report, options)?;
     out.sentence(Line::default(), &report.outlook, 2)?;
     out.blank()?;
-    machine(&mut out, report)?;
-    waiting(&mut out, report)?;
+    machine(&mut out, report, options.brief)?;
+    if !options.brief {
+        list(&mut out, limits(report))?;
+    }
+    list(&mut out, pressure(report))?;
     if !report.rows.is_empty() {
         out.blank()?;
         table::write(&mut out, row_columns(report))?;
@@ -56,7 +62,9 @@ pub fn write(report: &HostReport, options: &TextOptions, out: &mut impl Write) -
         table::write(&mut out, cgroup_columns(&report.cgroups))?;
         let hidden = report.cgroups_total - report.cgroups.len();
         if hidden > 0 {
-            out.line(&Line::default().faint(&format!("  {} more", counted(hidden as u64, "cgroup"))))?;
+            let noun = if hidden == 1 { "cgroup" } else { "cgroups" };
+            let more = format!("  {} more {noun}", count(hidden as u64));
+            out.line(&Line::default().faint(&more))?;
         }
     }
     closing(&mut out, report)
@@ -84,7 +92,19 @@ fn heading(out: &mut Writer<'_, impl Write>, report: &HostReport, options: &Text
     )
 }
 
-/// What the grid calls the machine's figures; those of the second group only where there are any.
+/// Figures that a low screen shows.
+const BRIEF: [Figure; 8] = [
+    Figure::Available,
+    Figure::Free,
+    Figure::Anonymous,
+    Figure::Shared,
+    Figure::Cache,
+    Figure::SlabUnreclaimable,
+    Figure::Other,
+    Figure::Swap,
+];
+
+/// What the grid calls the machine's figures.
 const GRID: [(Figure, &str); 15] = [
     (Figure::Available, "available"),
     (Figure::Free, "free"),
@@ -92,7 +112,7 @@ const GRID: [(Figure, &str); 15] = [
     (Figure::Shared, "shared"),
     (Figure::Cache, "page cache"),
     (Figure::SlabReclaimable, "slab, reclaimable"),
-    (Figure::SlabUnreclaimable, "slab, unreclaimable"),
+    (Figure::SlabUnreclaimable, "slab, kept"),
     (Figure::PageTables, "page tables"),
     (Figure::KernelStacks, "kernel stacks"),
     (Figure::PerCpu, "per CPU"),
@@ -103,35 +123,48 @@ const GRID: [(Figure, &str); 15] = [
     (Figure::Committed, "committed"),
 ];
 
-/// The machine's figures, each with its change, in as many columns as fit.
-fn machine(out: &mut Writer<'_, impl Write>, report: &HostReport) -> io::Result<()> {
-    const CELL: usize = 46;
-    let machine = &report.machine;
-    let mut cells: Vec<Line> = GRID
-        .iter()
-        .map(|(figure, name)| {
-            let value = bytes(machine.now.get(*figure));
-            let change = match machine.change(*figure) {
-                0 => String::new(),
-                changed => change(changed),
-            };
-            let line = Line::of("  ").plain(name);
-            let line = line.pad_to(33 - Line::of(&value).columns().min(10)).strong(&value);
-            let indent = 45_usize.saturating_sub(Line::of(&change).columns());
-            line.pad_to(indent).faint(&change)
-        })
-        .collect();
-    if machine.now.get(Figure::Zswap) > 0 {
-        let value = bytes(machine.now.get(Figure::Zswap));
-        cells.push(Line::of("  compressed swap").pad_to(33 - value.len().min(10)).strong(&value));
+/// Columns of a figure in the grid, and with a gap between two of them.
+const CELL: usize = 40;
+const WIDE_CELL: usize = 46;
+
+/// One figure: its name, its value and what it changed by.
+fn cell(machine: &MachineReport, figure: Figure, name: &str) -> Line {
+    let value = bytes(machine.now.get(figure));
+    let line = Line::of("  ").plain(name).pad_to(29 - value.len().min(8)).strong(&value);
+    match machine.change(figure) {
+        0 => line,
+        changed => {
+            let change = change(changed);
+            line.pad_to(CELL - change.len().min(10)).faint(&change)
+        }
     }
-    let columns = (out.width().unwrap_or(CELL * 2) / CELL).clamp(1, 2);
+}
+
+/// The machine's figures, each with its change, in as many columns as fit.
+fn machine(out: &mut Writer<'_, impl Write>, report: &HostReport, brief: bool) -> io::Result<()> {
+    let machine = &report.machine;
+    let mut grid = GRID.to_vec();
+    if brief {
+        grid.retain(|(figure, _)| BRIEF.contains(figure));
+    } else if machine.now.get(Figure::Zswap) > 0 {
+        grid.push((Figure::Zswap, "compressed swap"));
+    }
+    let cells: Vec<Line> = grid
+        .iter()
+        .map(|(figure, name)| cell(machine, *figure, name))
+        .collect();
+    let width = out.width().unwrap_or(2 * WIDE_CELL);
+    let (columns, width) = match width {
+        width if width >= 2 * WIDE_CELL => (2, WIDE_CELL),
+        width if width >= 2 * CELL => (2, CELL),
+        _ => (1, CELL),
+    };
     let rows = cells.len().div_ceil(columns);
     for row in 0..rows {
         let mut line = Line::default();
         for column in 0..columns {
             if let Some(cell) = cells.get(column * rows + row) {
-                line = line.pad_to(column * CELL).join(cell.clone());
+                line = line.pad_to(column * width).join(cell.clone());
             }
         }
         out.line(&line)?;
@@ -139,35 +172,33 @@ fn machine(out: &mut Writer<'_, impl Write>, report: &HostReport) -> io::Result<
     Ok(())
 }
 
-/// Limits of the machine, huge pages, pressure and kills, in a line each where there is something to say.
-fn waiting(out: &mut Writer<'_, impl Write>, report: &HostReport) -> io::Result<()> {
-    let machine = &report.machine;
-    let now = &machine.now;
-    let mut parts = Vec::new();
-    if now.get(Figure::SwapTotal) == 0 {
-        parts.push("no swap space".to_owned());
-    } else {
-        parts.push(format!("swap space {}", bytes(now.get(Figure::SwapTotal))));
-    }
+/// Limits of the machine, and huge pages.
+fn limits(report: &HostReport) -> Vec<String> {
+    let now = &report.machine.now;
+    let mut parts = vec![match now.get(Figure::SwapTotal) {
+        0 => "no swap space".to_owned(),
+        size => format!("swap space {}", bytes(size)),
+    }];
     parts.push(format!("commit limit {}", bytes(now.get(Figure::CommitLimit))));
-    let huge = [(Figure::AnonymousHuge, "anonymous"), (Figure::FileHuge, "of files")];
-    for (figure, name) in huge {
-        if now.get(figure) > 0 {
-            parts.push(format!("{} in transparent huge pages {name}", bytes(now.get(figure))));
-        }
+    let (anonymous, file) = (now.get(Figure::AnonymousHuge), now.get(Figure::FileHuge));
+    if anonymous + file > 0 {
+        parts.push(format!(
+            "transparent huge pages: {} anonymous and {} of files",
+            bytes(anonymous),
+            bytes(file)
+        ));
     }
     if now.pool.pages > 0 {
         let used = now.pool.pages.saturating_sub(now.pool.free);
         parts.push(format!(
-            "{} of {} huge pages of {} used, {} reserved",
+            "{} of {} huge pages of {} used and {} reserved",
             count(used),
             count(now.pool.pages),
             bytes(now.pool.page_bytes),
             count(now.pool.reserved)
         ));
     }
-    list(out, "  ", parts)?;
-    list(out, "  ", pressure(report))
+    parts
 }
 
 /// Waiting for memory, and processes killed for want of it.
@@ -195,10 +226,11 @@ fn pressure(report: &HostReport) -> Vec<String> {
     parts
 }
 
-fn list(out: &mut Writer<'_, impl Write>, indent: &str, parts: Vec<String>) -> io::Result<()> {
+/// A list with commas, indented by two.
+fn list(out: &mut Writer<'_, impl Write>, parts: Vec<String>) -> io::Result<()> {
     let mut lines: Vec<Line> = parts.iter().map(|part| Line::of(part)).collect();
     if let Some(first) = lines.first_mut() {
-        *first = Line::of(indent).join(std::mem::take(first));
+        *first = Line::of("  ").join(std::mem::take(first));
     }
     out.list(lines, 4)
 }
@@ -318,12 +350,7 @@ fn others(out: &mut Writer<'_, impl Write>, report: &HostReport) -> io::Result<(
     }
     parts.extend(turnover("new", &report.appeared));
     parts.extend(turnover("ended", &report.vanished));
-    let lines = parts.iter().map(|part| Line::default().faint(part));
-    let mut lines: Vec<Line> = lines.collect();
-    if let Some(first) = lines.first_mut() {
-        *first = Line::of("  ").join(std::mem::take(first));
-    }
-    out.list(lines, 4)
+    list(out, parts)
 }
 
 fn turnover(what: &str, turnover: &Turnover) -> Option<String> {

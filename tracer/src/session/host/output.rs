@@ -139,9 +139,10 @@ impl<'a> Output<'a> {
             return Ok(());
         };
         let (width, height) = watch.screen.size();
-        let mut text = self.fitting(report, width, height.saturating_sub(2))?;
-        let lines = text.lines().count();
-        text += &"\n".repeat((height.saturating_sub(1)).saturating_sub(lines));
+        let text = self.fitting(report, width, height.saturating_sub(2))?;
+        let room = height.saturating_sub(1);
+        let mut text: String = text.lines().take(room).map(|line| format!("{line}\n")).collect();
+        text += &"\n".repeat(room.saturating_sub(text.lines().count()));
         let held = if watch.hold { "held   " } else { "" };
         let keys: String = format!("{held}{KEYS}").chars().take(width).collect();
         text += &match self.colour {
@@ -152,17 +153,26 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// The text with as many rows as fit the height.
+    /// The text with as many rows as fit the height; of a low screen the machine gets less.
     fn fitting(&self, report: &HostReport, width: usize, height: usize) -> Result<String> {
-        let mut report = report.clone();
-        loop {
-            let mut out = Vec::new();
-            text::write(&report, &self.text_options(Some(width)), &mut out)?;
-            let text = String::from_utf8_lossy(&out).into_owned();
-            if text.lines().count() <= height || !report.shorten() {
-                return Ok(text);
+        let mut text = String::new();
+        for (brief, least_rows) in [(false, 5), (true, 1)] {
+            let mut options = self.text_options(Some(width));
+            options.brief = brief;
+            let mut report = report.clone();
+            loop {
+                let mut out = Vec::new();
+                text::write(&report, &options, &mut out)?;
+                text = String::from_utf8_lossy(&out).into_owned();
+                if text.lines().count() <= height {
+                    return Ok(text);
+                }
+                if !report.shorten(least_rows) {
+                    break;
+                }
             }
         }
+        Ok(text)
     }
 
     fn text_options(&self, width: Option<usize>) -> text::TextOptions {
