@@ -160,6 +160,8 @@ pub fn bless() -> Result<()> {
                 "memlens",
                 "--test",
                 "report",
+                "--test",
+                "host",
                 "as_blessed",
             ])
             .env("MEMLENS_BLESS", "1")

@@ -123,7 +123,7 @@ fn noise_does_not_rank_before_a_leak() {
     assert_eq!(report.next[0].pid, Some(103));
     assert_eq!(
         report.next[0].text,
-        "PID 103 (leaky) grows 6.00 MiB/min, all anonymous"
+        "PID 103 (leaky) grows 6 MiB/min, all anonymous"
     );
     assert_eq!(report.next[0].commands, ["memlens explain 103", "memlens leaks -p 103"]);
 }
