@@ -1,8 +1,8 @@
 //! The dresses of `memlens host`, against golden files and against what must hold for any report.
 
-mod host_samples;
 #[path = "samples/golden.rs"]
 mod golden;
+mod host_samples;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -62,20 +62,40 @@ fn text_is_as_blessed() {
         .map(|(name, report)| golden(format!("{name}.txt"), text_of(report, &options())))
         .collect();
     for width in [50, 80, 120] {
-        let options = TextOptions { width: Some(width), ..options() };
+        let options = TextOptions {
+            width: Some(width),
+            ..options()
+        };
         let text = text_of(&sample("leaking"), &options);
         files.push(golden(format!("leaking_{width}.txt"), text));
     }
-    let brief = TextOptions { width: Some(80), brief: true, ..options() };
-    files.push(golden("leaking_brief.txt".into(), text_of(&sample("leaking"), &brief)));
-    let colour = TextOptions { colour: true, ..options() };
-    files.push(golden("leaking_colours.txt".into(), text_of(&sample("leaking"), &colour)));
+    let brief = TextOptions {
+        width: Some(80),
+        brief: true,
+        ..options()
+    };
+    files.push(golden(
+        "leaking_brief.txt".into(),
+        text_of(&sample("leaking"), &brief),
+    ));
+    let colour = TextOptions {
+        colour: true,
+        ..options()
+    };
+    files.push(golden(
+        "leaking_colours.txt".into(),
+        text_of(&sample("leaking"), &colour),
+    ));
     check_all(files);
 }
 
 #[test]
 fn json_is_as_blessed() {
-    check_all(all().iter().map(|(name, report)| golden(format!("{name}.json"), json_of(report))));
+    check_all(
+        all()
+            .iter()
+            .map(|(name, report)| golden(format!("{name}.json"), json_of(report))),
+    );
 }
 
 #[test]
@@ -89,7 +109,11 @@ fn every_golden_file_is_used() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden-host");
     let names: Vec<&str> = all().iter().map(|(name, _)| *name).collect();
     for entry in std::fs::read_dir(folder).expect("the golden folder") {
-        let file = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+        let file = entry
+            .expect("an entry")
+            .file_name()
+            .to_string_lossy()
+            .into_owned();
         let stem = file.split('.').next().expect("a name");
         let known = names.contains(&stem) || stem.starts_with("leaking_");
         assert!(known, "{file} belongs to no sample");
@@ -104,10 +128,17 @@ fn json_is_one_line_of_the_reports_numbers() {
         assert_eq!(line.lines().count(), 1, "{name}");
         let value: Value = serde_json::from_str(&line).expect("valid JSON");
         assert_eq!(value["schema"], json::SCHEMA);
-        assert_eq!(value["rows"].as_array().map(Vec::len), Some(report.rows.len()));
+        assert_eq!(
+            value["rows"].as_array().map(Vec::len),
+            Some(report.rows.len())
+        );
         let total = report.machine.now.get(Figure::Total);
         assert_eq!(value["machine"]["figures"]["total"]["value"], total);
-        for (row, wire) in report.rows.iter().zip(value["rows"].as_array().expect("rows")) {
+        for (row, wire) in report
+            .rows
+            .iter()
+            .zip(value["rows"].as_array().expect("rows"))
+        {
             assert_eq!(wire["figures"]["rss"]["value"], row.values.rss);
         }
     }
@@ -127,11 +158,17 @@ fn csv_has_a_line_for_each_figure() {
         .filter(|row| &row[2] == "process" && &row[3] == "4242" && &row[5] == "anonymous")
         .collect();
     assert_eq!(leak.len(), 2);
-    let api = report.rows.iter().find(|row| row.name == "api").expect("is shown");
+    let api = report
+        .rows
+        .iter()
+        .find(|row| row.name == "api")
+        .expect("is shown");
     assert_eq!(leak[0][6], api.values.anonymous.to_string());
     assert_eq!(&leak[0][10], "growing");
     let number = |cell: &str| cell.parse::<f64>().expect("a number");
-    assert!(number(&leak[0][8]) <= number(&leak[0][7]) && number(&leak[0][7]) <= number(&leak[0][9]));
+    assert!(
+        number(&leak[0][8]) <= number(&leak[0][7]) && number(&leak[0][7]) <= number(&leak[0][9])
+    );
     let machine = rows.iter().filter(|row| &row[2] == "machine").count();
     assert_eq!(machine, 2 * Figure::ALL.len());
 }
@@ -149,7 +186,9 @@ fn keys_of(value: &Value, path: &str, keys: &mut BTreeSet<String>) {
             }
         }
         Value::Array(items) => {
-            items.iter().for_each(|item| keys_of(item, &format!("{path}[]"), keys));
+            items
+                .iter()
+                .for_each(|item| keys_of(item, &format!("{path}[]"), keys));
         }
         _ => {}
     }
@@ -162,26 +201,40 @@ fn json_keys_are_those_documented() {
     let document = std::fs::read_to_string(document).expect("docs/host.md");
     let mut keys = BTreeSet::new();
     for name in ["leaking", "quiet"] {
-        keys_of(&serde_json::from_str(&json_of(&sample(name))).expect("valid JSON"), "", &mut keys);
+        keys_of(
+            &serde_json::from_str(&json_of(&sample(name))).expect("valid JSON"),
+            "",
+            &mut keys,
+        );
     }
     // Growth, figures and rows have one form wherever they stand.
     let keys: BTreeSet<String> = keys
         .into_iter()
         .filter(|key| !key.contains("growers[]"))
         .map(|key| {
-            let growth = key.find(".growth.").map(|at| format!("growth{}", &key[at + 7..]));
-            let figure = key.find(".*.").map(|at| format!("figure{}", &key[at + 2..]));
+            let growth = key
+                .find(".growth.")
+                .map(|at| format!("growth{}", &key[at + 7..]));
+            let figure = key
+                .find(".*.")
+                .map(|at| format!("figure{}", &key[at + 2..]));
             growth.or(figure).unwrap_or(key)
         })
         .filter(|key| !key.ends_with(".*"))
         .collect();
-    let (_, document) = document.split_once("\n## JSON\n").expect("the part on JSON");
+    let (_, document) = document
+        .split_once("\n## JSON\n")
+        .expect("the part on JSON");
     let cells = |mark: &str| -> BTreeSet<String> {
-        let cells = document.lines().filter_map(|line| line.strip_prefix(mark)?.split('`').next());
+        let cells = document
+            .lines()
+            .filter_map(|line| line.strip_prefix(mark)?.split('`').next());
         cells.map(str::to_owned).collect()
     };
     assert_eq!(cells("| `"), keys);
-    let names = Figure::ALL.map(Figure::name).into_iter()
+    let names = Figure::ALL
+        .map(Figure::name)
+        .into_iter()
         .chain(Holder::ALL.map(Holder::name))
         .chain(Measure::ALL.map(Measure::name));
     assert_eq!(cells("| figure `"), names.map(str::to_owned).collect());
@@ -209,7 +262,10 @@ fn a_report_can_be_shortened_to_its_core() {
         assert!(now <= lines, "grew from {lines} to {now}");
         lines = now;
     }
-    assert_eq!((report.rows.len(), report.cgroups.len(), report.notes.len()), (1, 0, 0));
+    assert_eq!(
+        (report.rows.len(), report.cgroups.len(), report.notes.len()),
+        (1, 0, 0)
+    );
     assert_eq!(report.rows[0].values.rss + report.rest.rss, rss);
     assert!(text_of(&report, &options()).contains("more processes with"));
 }

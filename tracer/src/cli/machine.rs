@@ -133,7 +133,10 @@ pub fn config(args: MachineArgs) -> Result<MachineConfig, ConfigError> {
         window,
         watch: args.watch,
         json: args.json,
-        csv: args.csv.map(|path| output_file("--csv", path)).transpose()?,
+        csv: args
+            .csv
+            .map(|path| output_file("--csv", path))
+            .transpose()?,
     })
 }
 
@@ -147,7 +150,10 @@ mod tests {
     use crate::cli::{Command, parse_from};
 
     fn parsed(line: &str) -> Result<MachineConfig, String> {
-        match parse_from(line.split_whitespace()).map_err(|error| error.to_string())?.command {
+        match parse_from(line.split_whitespace())
+            .map_err(|error| error.to_string())?
+            .command
+        {
             Command::Host(config) => Ok(config),
             other => panic!("not host: {other:?}"),
         }
@@ -195,12 +201,24 @@ mod tests {
     #[test]
     fn mistakes_are_told_in_one_line() {
         for (line, message) in [
-            ("host 0", "the interval is 0: give a time such as 5 (seconds) or 500ms"),
+            (
+                "host 0",
+                "the interval is 0: give a time such as 5 (seconds) or 500ms",
+            ),
             ("host 1 0", "the number of reports is 0: give 1 or more"),
-            ("host x", "invalid value 'x' for '[INTERVAL]': a number is expected, such as 500ms"),
+            (
+                "host x",
+                "invalid value 'x' for '[INTERVAL]': a number is expected, such as 500ms",
+            ),
             ("host --window 0", "--window is 0: give a time"),
-            ("host 10 --window 5", "--window 5.0s is shorter than the interval of 10.0s: make it longer"),
-            ("host --watch --json", "--watch and --json do not go together: leave out one of the two"),
+            (
+                "host 10 --window 5",
+                "--window 5.0s is shorter than the interval of 10.0s: make it longer",
+            ),
+            (
+                "host --watch --json",
+                "--watch and --json do not go together: leave out one of the two",
+            ),
             ("host --by pod", "invalid value 'pod' for '--by <WHAT>'"),
             ("host --of heap", "invalid value 'heap' for '--of <FIGURE>'"),
             ("host --csv -", "--csv - is no file"),

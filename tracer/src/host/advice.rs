@@ -55,7 +55,11 @@ pub fn outlook(report: &HostReport) -> String {
                 takers(report)
             )
         }
-        Verdict::Growing => format!("available memory grows by {} ({})", rate(available.slope), error()),
+        Verdict::Growing => format!(
+            "available memory grows by {} ({})",
+            rate(available.slope),
+            error()
+        ),
         Verdict::Steady => format!("available memory is steady (within {})", error()),
         Verdict::Unclear => format!(
             "available memory has no clear trend in {} ({} since the last report): watch for longer",
@@ -92,7 +96,11 @@ fn takers(report: &HostReport) -> String {
 
 /// What to look at next, most pressing first. `has_command` tells which commands of memlens there are.
 pub fn next(report: &HostReport, has_command: &dyn Fn(&str) -> bool) -> Vec<Hint> {
-    let mut hints: Vec<Hint> = report.growers.iter().map(|row| grower(row, has_command)).collect();
+    let mut hints: Vec<Hint> = report
+        .growers
+        .iter()
+        .map(|row| grower(row, has_command))
+        .collect();
     hints.extend(reserver(report, has_command));
     hints.extend(report.cgroups.iter().filter_map(cgroup));
     hints.extend(kernel(report, has_command));
@@ -106,7 +114,10 @@ fn grower(row: &Row, has_command: &dyn Fn(&str) -> bool) -> Hint {
     if let Some(kind) = kind(row, slope) {
         text += &format!(", {kind}");
     }
-    for (measure, noun) in [(Measure::Fds, "file descriptors"), (Measure::Threads, "threads")] {
+    for (measure, noun) in [
+        (Measure::Fds, "file descriptors"),
+        (Measure::Threads, "threads"),
+    ] {
         if row.verdict(measure) == Verdict::Growing
             && let Some(fit) = row.fit(measure)
             && per_minute(fit.slope) > 0
@@ -115,7 +126,10 @@ fn grower(row: &Row, has_command: &dyn Fn(&str) -> bool) -> Hint {
         }
     }
     if let Some(age) = row.age.filter(|age| *age < YOUNG) {
-        text += &format!(" (it runs for {} and may still be filling its caches)", duration(age));
+        text += &format!(
+            " (it runs for {} and may still be filling its caches)",
+            duration(age)
+        );
     }
     let pid = row.process.map(|key| key.pid);
     Hint {
@@ -145,13 +159,18 @@ fn kind(row: &Row, slope: f64) -> Option<String> {
         (share(&[Measure::File]), "mapped files"),
         (share(&[Measure::Shared]), "shared memory"),
     ];
-    let (largest, name) = kinds.into_iter().max_by(|one, other| one.0.total_cmp(&other.0))?;
+    let (largest, name) = kinds
+        .into_iter()
+        .max_by(|one, other| one.0.total_cmp(&other.0))?;
     if largest >= ALL {
         Some(format!("all {name}"))
     } else if largest >= MOST {
         Some(format!("mostly {name}"))
     } else if anonymous.is_finite() {
-        Some(format!("{:.0}% of it anonymous", (anonymous * 100.0).clamp(0.0, 100.0)))
+        Some(format!(
+            "{:.0}% of it anonymous",
+            (anonymous * 100.0).clamp(0.0, 100.0)
+        ))
     } else {
         None
     }

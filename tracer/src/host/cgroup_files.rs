@@ -94,7 +94,9 @@ pub fn limit(text: &str) -> Option<u64> {
 
 /// Processes killed, from the text of [`Version::events_file`].
 pub fn oom_kills(events: &str) -> Option<u64> {
-    let line = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    let line = events
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill "));
     line?.trim().parse().ok()
 }
 
@@ -128,8 +130,14 @@ mod tests {
 
     #[test]
     fn kills_are_counted_in_both_versions() {
-        assert_eq!(oom_kills("low 0\nhigh 3\nmax 9\noom 1\noom_kill 2\noom_group_kill 0\n"), Some(2));
-        assert_eq!(oom_kills("oom_kill_disable 0\nunder_oom 0\noom_kill 4\n"), Some(4));
+        assert_eq!(
+            oom_kills("low 0\nhigh 3\nmax 9\noom 1\noom_kill 2\noom_group_kill 0\n"),
+            Some(2)
+        );
+        assert_eq!(
+            oom_kills("oom_kill_disable 0\nunder_oom 0\noom_kill 4\n"),
+            Some(4)
+        );
         assert_eq!(oom_kills("oom_kill_disable 0\nunder_oom 0\n"), None);
     }
 

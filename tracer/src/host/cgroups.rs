@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cgroup_files::{self, Bounds, Usage, Version};
-use super::machine::Pressure;
+use super::pressure::Pressure;
 use super::root::Root;
 use crate::preflight::mounted;
 
@@ -154,7 +154,12 @@ fn collect(folder: &Path, path: &str, levels: usize, paths: &mut Vec<String>) {
         .collect();
     below.sort_unstable();
     for name in below {
-        collect(&folder.join(&name), &format!("{path}/{name}"), levels - 1, paths);
+        collect(
+            &folder.join(&name),
+            &format!("{path}/{name}"),
+            levels - 1,
+            paths,
+        );
     }
 }
 
@@ -193,7 +198,13 @@ mod tests {
             .iter()
             .map(|group| (group.path.as_str(), group.usage.kept, group.usage.swap))
             .collect();
-        assert_eq!(seen, [("/a.slice", 900, None), ("/a.slice/b.service", 400, Some(7))]);
+        assert_eq!(
+            seen,
+            [
+                ("/a.slice", 900, None),
+                ("/a.slice/b.service", 400, Some(7))
+            ]
+        );
         let bounds = Bounds {
             max: Some(4096),
             high: Some(2048),
@@ -201,7 +212,11 @@ mod tests {
         };
         assert_eq!(groups.bounds("/a.slice/b.service"), bounds);
         assert_eq!(groups.bounds("/a.slice"), Bounds::default());
-        assert!(groups.pressure("/a.slice/b.service").is_some_and(|p| p.some.avg10 == 1.0));
+        assert!(
+            groups
+                .pressure("/a.slice/b.service")
+                .is_some_and(|p| p.some.avg10 == 1.0)
+        );
         assert_eq!(groups.pressure("/a.slice"), None);
     }
 
@@ -219,12 +234,25 @@ mod tests {
             .with("sys/fs/cgroup/unified/cgroup.controllers", "\n")
             .with("sys/fs/cgroup/memory/memory.usage_in_bytes", "5000\n")
             .with("sys/fs/cgroup/memory/memory.stat", stat)
-            .with("sys/fs/cgroup/memory/docker/0123/memory.usage_in_bytes", "300\n")
+            .with(
+                "sys/fs/cgroup/memory/docker/0123/memory.usage_in_bytes",
+                "300\n",
+            )
             .with("sys/fs/cgroup/memory/docker/0123/memory.stat", stat)
-            .with("sys/fs/cgroup/memory/docker/0123/memory.limit_in_bytes", "1000\n")
-            .with("sys/fs/cgroup/memory/docker/0123/memory.oom_control", "under_oom 0\noom_kill 1\n");
+            .with(
+                "sys/fs/cgroup/memory/docker/0123/memory.limit_in_bytes",
+                "1000\n",
+            )
+            .with(
+                "sys/fs/cgroup/memory/docker/0123/memory.oom_control",
+                "under_oom 0\noom_kill 1\n",
+            );
         let groups = find(&tree);
-        let paths: Vec<String> = groups.sample().into_iter().map(|group| group.path).collect();
+        let paths: Vec<String> = groups
+            .sample()
+            .into_iter()
+            .map(|group| group.path)
+            .collect();
         assert_eq!(paths, ["/", "/docker/0123"]);
         let bounds = groups.bounds("/docker/0123");
         assert_eq!((bounds.max, bounds.oom_kills), (Some(1000), Some(1)));
@@ -233,7 +261,10 @@ mod tests {
     #[test]
     fn groups_come_and_go() {
         let tree = Tree::new()
-            .with("proc/self/mounts", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n")
+            .with(
+                "proc/self/mounts",
+                "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n",
+            )
             .with("sys/fs/cgroup/cgroup.controllers", "memory\n")
             .with("sys/fs/cgroup/old/memory.current", "1\n")
             .with("sys/fs/cgroup/old/memory.stat", STAT)
@@ -251,7 +282,11 @@ mod tests {
 
     #[test]
     fn without_a_controller_there_are_no_groups() {
-        for mounts in ["", "cgroup2 /nowhere cgroup2 rw 0 0\n", "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n"] {
+        for mounts in [
+            "",
+            "cgroup2 /nowhere cgroup2 rw 0 0\n",
+            "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n",
+        ] {
             let groups = find(&Tree::new().with("proc/self/mounts", mounts));
             assert!(!groups.are_there() && groups.sample().is_empty());
         }

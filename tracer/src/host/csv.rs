@@ -78,7 +78,9 @@ impl<W: Write> Csv<W> {
             self.out.write_record(HEADER)?;
             self.begun = true;
         }
-        let time = Timestamp::try_from(report.time).map_err(io::Error::other)?.to_string();
+        let time = Timestamp::try_from(report.time)
+            .map_err(io::Error::other)?
+            .to_string();
         let elapsed = format!("{:.3}", report.elapsed.as_secs_f64());
         let moment = Moment {
             time: &time,
@@ -87,15 +89,33 @@ impl<W: Write> Csv<W> {
         let machine = &report.machine;
         for figure in Figure::ALL {
             let (value, fit) = (machine.now.get(figure), machine.fit(figure));
-            self.line(&moment.of("machine", "", ""), figure.name(), value, fit, false)?;
+            self.line(
+                &moment.of("machine", "", ""),
+                figure.name(),
+                value,
+                fit,
+                false,
+            )?;
         }
         for row in &report.rows {
-            let id = row.process.map_or_else(String::new, |key| key.pid.to_string());
-            let scope = if row.process.is_some() { "process" } else { "group" };
+            let id = row
+                .process
+                .map_or_else(String::new, |key| key.pid.to_string());
+            let scope = if row.process.is_some() {
+                "process"
+            } else {
+                "group"
+            };
             for measure in Measure::ALL {
                 if let Some(value) = row.values.get(measure) {
                     let subject = moment.of(scope, &id, &row.name);
-                    self.line(&subject, measure.name(), value, row.fit(measure), measure.is_count())?;
+                    self.line(
+                        &subject,
+                        measure.name(),
+                        value,
+                        row.fit(measure),
+                        measure.is_count(),
+                    )?;
                 }
             }
         }
@@ -122,7 +142,8 @@ impl<W: Write> Csv<W> {
             true => format!("{:.2}", per_second * 60.0),
             false => String::new(),
         };
-        let of_fit = |rate_of: &dyn Fn(&Fit) -> f64| fit.map_or_else(String::new, |fit| rate(rate_of(fit)));
+        let of_fit =
+            |rate_of: &dyn Fn(&Fit) -> f64| fit.map_or_else(String::new, |fit| rate(rate_of(fit)));
         let value = value.to_string();
         let rates = [
             of_fit(&|fit| fit.slope),

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::machine::{Figure, Holder, HugePool, Pressure, Stall};
+use super::machine::{Figure, Holder, HugePool};
+use super::pressure::{Pressure, Stall};
 use super::report::{CgroupRow, Hint, HostReport, MachineReport, Row, Turnover, verdict};
 use super::trend::Fit;
 use super::values::Measure;
@@ -260,7 +261,9 @@ impl<'a> WireMachine<'a> {
             holders: Holders(machine),
             huge_pool: WirePool::of(&machine.now.pool),
             pressure: machine.pressure.as_ref().map(WirePressure::of),
-            stalled_percent: machine.stalled.map(|(some, full)| WireStalled { some, full }),
+            stalled_percent: machine
+                .stalled
+                .map(|(some, full)| WireStalled { some, full }),
             oom_kills: machine.oom_kills,
             oom_kills_new: machine.oom_kills_new,
         }

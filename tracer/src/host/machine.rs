@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use procfs::{FromBufRead, MemoryPressure, Meminfo};
+use procfs::{FromBufRead, Meminfo};
 
 /// One figure of the machine's memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -243,14 +243,21 @@ impl Machine {
             },
         };
         // Linux 4.20 and newer give the pools of all sizes together.
-        let pool = info.hugetlb.unwrap_or(machine.pool.pages.saturating_mul(machine.pool.page_bytes));
+        let pool = info
+            .hugetlb
+            .unwrap_or(machine.pool.pages.saturating_mul(machine.pool.page_bytes));
         for (figure, value) in [
             (Figure::Total, info.mem_total),
             (Figure::Available, available),
             (Figure::Free, info.mem_free),
             (Figure::Anonymous, anonymous),
             // Shared memory lives in the page cache, and cannot be given back as files can.
-            (Figure::Cache, info.cached.saturating_add(info.buffers).saturating_sub(shared)),
+            (
+                Figure::Cache,
+                info.cached
+                    .saturating_add(info.buffers)
+                    .saturating_sub(shared),
+            ),
             (Figure::Shared, shared),
             (Figure::SlabReclaimable, or_none(info.s_reclaimable)),
             (Figure::SlabUnreclaimable, or_none(info.s_unreclaim)),
@@ -276,7 +283,9 @@ impl Machine {
         ] {
             machine.figures[figure as usize] = value;
         }
-        let named = Figure::PARTS.iter().fold(0_u64, |sum, part| sum.saturating_add(machine.get(*part)));
+        let named = Figure::PARTS
+            .iter()
+            .fold(0_u64, |sum, part| sum.saturating_add(machine.get(*part)));
         machine.figures[Figure::Other as usize] = info.mem_total.saturating_sub(named);
         Ok(machine)
     }
@@ -288,58 +297,17 @@ impl Machine {
 
     /// What somebody has, in bytes.
     pub fn held_by(&self, holder: Holder) -> u64 {
-        holder.figures().iter().map(|figure| self.get(*figure)).sum()
+        holder
+            .figures()
+            .iter()
+            .map(|figure| self.get(*figure))
+            .sum()
     }
 }
 
 /// The crate's own errors go on with a backtrace.
 fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().to_owned()
-}
-
-/// How long tasks waited for memory (pressure stall information, Documentation/accounting/psi.rst).
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Pressure {
-    /// At least one task waited.
-    pub some: Stall,
-    /// All tasks waited that had something to do.
-    pub full: Stall,
-}
-
-/// Share of the time, over several windows.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Stall {
-    /// Percent of the last 10 seconds.
-    pub avg10: f32,
-    /// Percent of the last minute.
-    pub avg60: f32,
-    /// Percent of the last five minutes.
-    pub avg300: f32,
-    /// Microseconds since boot, or since the group was made.
-    pub total_us: u64,
-}
-
-impl Pressure {
-    /// Reads a text such as that of `/proc/pressure/memory`, or of `memory.pressure` of a cgroup.
-    pub fn parse(text: &[u8]) -> Option<Self> {
-        let pressure = MemoryPressure::from_buf_read(Cursor::new(text)).ok()?;
-        let stall = |record: &procfs::PressureRecord| Stall {
-            avg10: record.avg10,
-            avg60: record.avg60,
-            avg300: record.avg300,
-            total_us: record.total,
-        };
-        Some(Self {
-            some: stall(&pressure.some),
-            full: stall(&pressure.full),
-        })
-    }
-}
-
-/// Processes that the kernel killed for want of memory, since boot; from `/proc/vmstat` (Linux 4.13).
-pub fn oom_kills(vmstat: &str) -> Option<u64> {
-    let line = vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "));
-    line?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -361,7 +329,10 @@ mod tests {
         for text in [NEW, OLD] {
             let machine = Machine::parse(text).expect("recorded");
             assert_eq!(parts(&machine), machine.get(Figure::Total));
-            let held: u64 = Holder::ALL.iter().map(|holder| machine.held_by(*holder)).sum();
+            let held: u64 = Holder::ALL
+                .iter()
+                .map(|holder| machine.held_by(*holder))
+                .sum();
             assert_eq!(held + machine.get(Figure::Free), machine.get(Figure::Total));
         }
     }
@@ -395,27 +366,15 @@ mod tests {
 
     #[test]
     fn a_broken_text_is_refused_in_one_line() {
-        for broken in [&b""[..], b"MemTotal: many kB\n", b"MemTotal: 1 kB\nMemFree: 1 kB\n", b"\xff"] {
+        for broken in [
+            &b""[..],
+            b"MemTotal: many kB\n",
+            b"MemTotal: 1 kB\nMemFree: 1 kB\n",
+            b"\xff",
+        ] {
             let error = Machine::parse(broken).expect_err("is refused").to_string();
             assert_eq!(error.lines().count(), 1, "{error}");
         }
-    }
-
-    #[test]
-    fn pressure_and_oom_kills_are_read() {
-        let pressure = Pressure::parse(
-            b"some avg10=1.50 avg60=0.14 avg300=0.08 total=371338\nfull avg10=0.25 avg60=0.07 avg300=0.00 total=216726\n",
-        )
-        .expect("two lines");
-        assert_eq!((pressure.some.avg10, pressure.full.avg10), (1.5, 0.25));
-        assert_eq!(pressure.full.total_us, 216_726);
-        assert!(Pressure::parse(include_bytes!("samples/pressure.txt")).is_some());
-        for broken in [&b""[..], b"some avg10=x", b"some avg10=1.0 avg60=1.0 avg300=1.0 total=5\n"] {
-            assert_eq!(Pressure::parse(broken), None);
-        }
-        assert_eq!(oom_kills(include_str!("samples/vmstat.6.18.txt")), Some(0));
-        assert_eq!(oom_kills("oom_kill_x 5\noom_kill 12\n"), Some(12));
-        assert_eq!(oom_kills("pgfault 5\n"), None);
     }
 
     proptest! {
@@ -425,7 +384,6 @@ mod tests {
             text[at] = byte;
             let _ = Machine::parse(&text);
             let _ = Machine::parse(&text[..end]);
-            let _ = Pressure::parse(&text);
         }
     }
 }

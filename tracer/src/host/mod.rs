@@ -3,10 +3,13 @@
 mod advice;
 pub mod cgroup_files;
 pub mod cgroups;
+mod columns;
 pub mod csv;
 pub mod json;
 pub mod machine;
 pub mod observe;
+pub mod pressure;
+mod rank;
 pub mod report;
 pub mod root;
 pub mod sampler;

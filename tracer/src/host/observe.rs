@@ -1,14 +1,15 @@
 //! From passes to a report: who is there, how each moves, and which rows to show. Pure; what must still be read of the
 //! few rows that are shown comes through [`Details`].
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use super::advice;
 use super::cgroup_files::{Bounds, Usage};
 use super::cgroups::CgroupSample;
-use super::machine::{Figure, Holder, Machine, Pressure};
+use super::machine::{Figure, Holder, Machine};
+use super::pressure::Pressure;
+use super::rank::{Candidate, most_pressing, ranked, sum};
 use super::report::{
     By, CgroupRow, HostReport, MachineReport, Named, Of, Order, Row, Turnover, View,
 };
@@ -129,7 +130,8 @@ impl Observer {
     pub fn add(&mut self, snapshot: Snapshot) {
         self.now = Mark::of(&snapshot);
         if self.passes > 0 {
-            self.machine.push(snapshot.at, snapshot.machine, self.window);
+            self.machine
+                .push(snapshot.at, snapshot.machine, self.window);
         }
         self.passes += 1;
         self.add_groups(&snapshot);
@@ -206,7 +208,8 @@ impl Observer {
                 }
             }
         }
-        self.cgroups.retain(|_, series| series.last_at() >= snapshot.at);
+        self.cgroups
+            .retain(|_, series| series.last_at() >= snapshot.at);
     }
 
     /// The present state is what the next report compares with.
@@ -268,7 +271,10 @@ impl Observer {
             let some = share(now.some.total_us, before.some.total_us);
             (some, share(now.full.total_us, before.full.total_us))
         };
-        let pressures = now.pressure.zip(before.pressure).filter(|_| microseconds > 0.0);
+        let pressures = now
+            .pressure
+            .zip(before.pressure)
+            .filter(|_| microseconds > 0.0);
         let kills = now.oom_kills.zip(before.oom_kills);
         MachineReport {
             now: now.machine,
@@ -285,9 +291,14 @@ impl Observer {
     /// The rows to show, the sum of the others, and the number of all.
     fn process_rows(&self, view: View, details: &mut dyn Details) -> (Vec<Row>, Values, usize) {
         let all = self.processes.iter();
-        let ranked = ranked(view, all.map(|(key, one)| (*key, one.name.as_str(), &one.series)));
+        let ranked = ranked(
+            view,
+            all.map(|(key, one)| (*key, one.name.as_str(), &one.series)),
+        );
         let shown = view.top.unwrap_or(ranked.len()).min(ranked.len());
-        let rows = ranked[..shown].iter().filter_map(|one| self.process_row(one.id, details));
+        let rows = ranked[..shown]
+            .iter()
+            .filter_map(|one| self.process_row(one.id, details));
         (rows.collect(), sum(&ranked[shown..]), ranked.len())
     }
 
@@ -312,7 +323,10 @@ impl Observer {
     /// As [`Observer::process_rows`].
     fn group_rows(&self, view: View, details: &mut dyn Details) -> (Vec<Row>, Values, usize) {
         let all = self.groups.iter();
-        let ranked = ranked(view, all.map(|(name, group)| (name, name.as_str(), &group.series)));
+        let ranked = ranked(
+            view,
+            all.map(|(name, group)| (name, name.as_str(), &group.series)),
+        );
         let shown = view.top.unwrap_or(ranked.len()).min(ranked.len());
         let rows = ranked[..shown].iter().filter_map(|one| {
             let group = self.groups.get(one.id)?;
@@ -340,11 +354,18 @@ impl Observer {
             top: None,
         };
         let all = self.processes.iter();
-        let ranked = ranked(by_growth, all.map(|(key, one)| (*key, one.name.as_str(), &one.series)));
-        let least = ranked.first().map_or(0.0, |first| first.growth * WORTH_A_HINT);
+        let ranked = ranked(
+            by_growth,
+            all.map(|(key, one)| (*key, one.name.as_str(), &one.series)),
+        );
+        let least = ranked
+            .first()
+            .map_or(0.0, |first| first.growth * WORTH_A_HINT);
         let worth = |one: &&Candidate<'_, ProcessKey>| one.growth > 0.0 && one.growth >= least;
         let growers = ranked.iter().take(GROWERS).filter(worth);
-        growers.filter_map(|one| self.process_row(one.id, details)).collect()
+        growers
+            .filter_map(|one| self.process_row(one.id, details))
+            .collect()
     }
 
     fn appeared(&self) -> Turnover {
@@ -410,7 +431,11 @@ impl Turnover {
         self.processes += 1;
         self.bytes = self.bytes.saturating_add(process.bytes);
         let rank = |named: &Named| (named.bytes, std::cmp::Reverse(named.pid));
-        if self.largest.as_ref().is_none_or(|largest| rank(largest) < rank(&process)) {
+        if self
+            .largest
+            .as_ref()
+            .is_none_or(|largest| rank(largest) < rank(&process))
+        {
             self.largest = Some(process);
         }
     }
@@ -429,68 +454,6 @@ fn group_name(by: By, sample: &ProcessSample) -> Option<String> {
 fn fits(series: &Series<Values>) -> Vec<Option<Fit>> {
     let fit = |measure: &Measure| series.fit(|values| values.get(*measure));
     Measure::ALL.iter().map(fit).collect()
-}
-
-/// Something that may get a row.
-struct Candidate<'a, Id> {
-    id: Id,
-    name: &'a str,
-    values: Values,
-    /// Slope of the figure in question that is certain, in units per second; not below zero.
-    growth: f64,
-    size: u64,
-}
-
-/// Candidates in the order asked for; what is equal by name and number, so that nothing jumps about.
-fn ranked<'a, Id: Ord + Copy>(
-    view: View,
-    all: impl Iterator<Item = (Id, &'a str, &'a Series<Values>)>,
-) -> Vec<Candidate<'a, Id>> {
-    let measure = view.of.measure();
-    let candidate = |(id, name, series): (Id, &'a str, &'a Series<Values>)| {
-        let fit = match view.order {
-            Order::Growth => series.fit(|values| values.get(measure)),
-            Order::Size => None,
-        };
-        let values = series.last();
-        Candidate {
-            id,
-            name,
-            values,
-            growth: fit.map_or(0.0, |fit| fit.certain().max(0.0)),
-            size: values.get(measure).unwrap_or(0),
-        }
-    };
-    let mut ranked: Vec<_> = all.map(candidate).collect();
-    ranked.sort_by(|one, other| {
-        let growth = other.growth.total_cmp(&one.growth);
-        let size = || other.size.cmp(&one.size);
-        growth
-            .then_with(size)
-            .then_with(|| one.name.cmp(other.name))
-            .then_with(|| one.id.cmp(&other.id))
-    });
-    ranked
-}
-
-fn sum<Id>(candidates: &[Candidate<'_, Id>]) -> Values {
-    let values = candidates.iter().map(|one| one.values);
-    values.fold(Values::default(), |sum, one| sum.plus(&one))
-}
-
-/// What reaches its limit first, then what is nearest to it, then what grows, then what is largest.
-fn most_pressing(one: &CgroupRow, other: &CgroupRow) -> Ordering {
-    let left = |row: &CgroupRow| row.time_left().unwrap_or(Duration::MAX);
-    let growth = |row: &CgroupRow| row.fit.as_ref().map_or(0.0, |fit| fit.certain().max(0.0));
-    left(one)
-        .cmp(&left(other))
-        .then_with(|| {
-            let full = |row: &CgroupRow| row.fullness().unwrap_or(-1.0);
-            full(other).total_cmp(&full(one))
-        })
-        .then_with(|| growth(other).total_cmp(&growth(one)))
-        .then_with(|| other.usage.current.cmp(&one.usage.current))
-        .then_with(|| one.path.cmp(&other.path))
 }
 
 fn seconds(seconds: f64) -> Duration {

@@ -112,7 +112,11 @@ fn noise_does_not_rank_before_a_leak() {
     assert!((slope - (MIB / 10) as f64).abs() < 1.0, "{slope}");
     assert_eq!(report.rows[1].verdict(Measure::Total), Verdict::Steady);
     let verdict_of = |name: &str| {
-        let row = report.rows.iter().find(|row| row.name == name).expect("is shown");
+        let row = report
+            .rows
+            .iter()
+            .find(|row| row.name == name)
+            .expect("is shown");
         row.verdict(Measure::Total)
     };
     assert_eq!(verdict_of("noisy"), Verdict::Unclear);
@@ -125,22 +129,44 @@ fn noise_does_not_rank_before_a_leak() {
         report.next[0].text,
         "PID 103 (leaky) grows 6 MiB/min, all anonymous"
     );
-    assert_eq!(report.next[0].commands, ["memlens explain 103", "memlens leaks -p 103"]);
+    assert_eq!(
+        report.next[0].commands,
+        ["memlens explain 103", "memlens leaks -p 103"]
+    );
 }
 
 #[test]
 fn only_what_is_shown_is_read_in_detail() {
-    let observer = observed(By::Process, 3, |_| (1..=50).map(|pid| process(pid, "many", MIB)).collect());
+    let observer = observed(By::Process, 3, |_| {
+        (1..=50).map(|pid| process(pid, "many", MIB)).collect()
+    });
     let mut details = Stub::default();
-    let report = observer.report(View { top: Some(4), ..VIEW }, SystemTime::UNIX_EPOCH, &mut details);
-    assert_eq!((report.rows.len(), report.rows_total, details.asked), (4, 50, 4));
+    let report = observer.report(
+        View {
+            top: Some(4),
+            ..VIEW
+        },
+        SystemTime::UNIX_EPOCH,
+        &mut details,
+    );
+    assert_eq!(
+        (report.rows.len(), report.rows_total, details.asked),
+        (4, 50, 4)
+    );
     assert_eq!(report.rest.rss, 46 * MIB);
     let first = &report.rows[0];
     assert_eq!(first.process.map(|key| key.pid), Some(1));
-    assert_eq!((first.values.pss, first.values.fds), (Some(MIB / 2), Some(1)));
+    assert_eq!(
+        (first.values.pss, first.values.fds),
+        (Some(MIB / 2), Some(1))
+    );
     assert_eq!(first.user.as_deref(), Some("user0"));
     assert_eq!(first.age, Some(Duration::from_secs(993)));
-    let all = observer.report(View { top: None, ..VIEW }, SystemTime::UNIX_EPOCH, &mut details);
+    let all = observer.report(
+        View { top: None, ..VIEW },
+        SystemTime::UNIX_EPOCH,
+        &mut details,
+    );
     assert_eq!((all.rows.len(), all.rest), (50, Values::default()));
 }
 
@@ -152,7 +178,11 @@ fn sizes_rank_by_the_figure_asked_for() {
         vec![process(2, "resident", 500 * MIB), swapped]
     });
     let first = |of: Of| {
-        let view = View { order: Order::Size, of, top: Some(1) };
+        let view = View {
+            order: Order::Size,
+            of,
+            top: Some(1),
+        };
         names(&observer.report(view, SystemTime::UNIX_EPOCH, &mut Stub::default()))[0].to_owned()
     };
     assert_eq!(first(Of::Rss), "resident");
@@ -163,18 +193,48 @@ fn sizes_rank_by_the_figure_asked_for() {
 
 #[test]
 fn processes_come_and_go() {
-    let mut observer = observed(By::Process, 1, |_| vec![process(1, "old", MIB), process(2, "gone", 9 * MIB)]);
+    let mut observer = observed(By::Process, 1, |_| {
+        vec![process(1, "old", MIB), process(2, "gone", 9 * MIB)]
+    });
     observer.settle();
-    observer.add(snapshot(2, vec![process(1, "old", 3 * MIB), process(3, "brief", MIB)]));
-    observer.add(snapshot(3, vec![process(1, "old", 3 * MIB), process(4, "new", 5 * MIB)]));
+    observer.add(snapshot(
+        2,
+        vec![process(1, "old", 3 * MIB), process(3, "brief", MIB)],
+    ));
+    observer.add(snapshot(
+        3,
+        vec![process(1, "old", 3 * MIB), process(4, "new", 5 * MIB)],
+    ));
     let report = report(&observer);
-    let gone = Named { pid: 2, name: "gone".into(), bytes: 9 * MIB };
-    assert_eq!(report.vanished, Turnover { processes: 1, bytes: 9 * MIB, largest: Some(gone) });
-    assert_eq!(report.appeared.largest.as_ref().map(|named| named.pid), Some(4));
+    let gone = Named {
+        pid: 2,
+        name: "gone".into(),
+        bytes: 9 * MIB,
+    };
+    assert_eq!(
+        report.vanished,
+        Turnover {
+            processes: 1,
+            bytes: 9 * MIB,
+            largest: Some(gone)
+        }
+    );
+    assert_eq!(
+        report.appeared.largest.as_ref().map(|named| named.pid),
+        Some(4)
+    );
     assert_eq!(report.appeared.processes, 1);
-    let old = report.rows.iter().find(|row| row.name == "old").expect("is there");
+    let old = report
+        .rows
+        .iter()
+        .find(|row| row.name == "old")
+        .expect("is there");
     assert_eq!(old.change(Measure::Rss), Some(2 * MIB as i64));
-    let new = report.rows.iter().find(|row| row.name == "new").expect("is there");
+    let new = report
+        .rows
+        .iter()
+        .find(|row| row.name == "new")
+        .expect("is there");
     assert_eq!((new.before, new.change(Measure::Rss)), (None, None));
     observer.settle();
     let later = observer.report(VIEW, SystemTime::UNIX_EPOCH, &mut Stub::default());
@@ -194,7 +254,10 @@ fn a_pid_that_comes_again_has_no_history() {
     let report = report(&observer);
     assert_eq!(names(&report), ["second"]);
     assert_eq!(report.rows[0].fit(Measure::Total), None);
-    assert_eq!((report.appeared.processes, report.vanished.processes), (1, 1));
+    assert_eq!(
+        (report.appeared.processes, report.vanished.processes),
+        (1, 1)
+    );
 }
 
 #[test]
@@ -218,21 +281,43 @@ fn groups_are_sums_and_follow_who_is_in_them() {
     assert_eq!(worker.values.threads, 3);
     assert_eq!(worker.verdict(Measure::Rss), Verdict::Growing);
     assert_eq!(names(&report_by(By::User)), ["user1", "user2"]);
-    assert_eq!(names(&report_by(By::Container)), ["worker.service", "db.service"]);
+    assert_eq!(
+        names(&report_by(By::Container)),
+        ["worker.service", "db.service"]
+    );
     // What is to be run next is about processes, whatever the rows are.
     assert_eq!(by_name.next[0].pid, Some(101));
 }
 
 #[test]
 fn growth_is_reckoned_over_the_window() {
-    let at = |second: u32| vec![process(1, "warm", 100 * MIB + u64::from(second.min(20)) * 10 * MIB)];
-    let mut observer = Observer::new(By::Process, Some(Duration::from_secs(10)), snapshot(0, at(0)));
+    let at = |second: u32| {
+        vec![process(
+            1,
+            "warm",
+            100 * MIB + u64::from(second.min(20)) * 10 * MIB,
+        )]
+    };
+    let mut observer = Observer::new(
+        By::Process,
+        Some(Duration::from_secs(10)),
+        snapshot(0, at(0)),
+    );
     for second in 1..=40 {
         observer.add(snapshot(second, at(second)));
     }
-    assert_eq!(report(&observer).rows[0].verdict(Measure::Rss), Verdict::Steady);
+    assert_eq!(
+        report(&observer).rows[0].verdict(Measure::Rss),
+        Verdict::Steady
+    );
     let whole = observed(By::Process, 40, at);
-    assert!(report(&whole).rows[0].fit(Measure::Rss).expect("a fit").slope > MIB as f64);
+    assert!(
+        report(&whole).rows[0]
+            .fit(Measure::Rss)
+            .expect("a fit")
+            .slope
+            > MIB as f64
+    );
 }
 
 #[test]
@@ -289,7 +374,10 @@ fn pressure_and_kills_are_those_since_the_report_before() {
     observer.add(at(10, 2_000_000, 5));
     let machine = report(&observer).machine;
     assert_eq!(machine.stalled, Some((10.0, 5.0)));
-    assert_eq!((machine.oom_kills, machine.oom_kills_new), (Some(5), Some(2)));
+    assert_eq!(
+        (machine.oom_kills, machine.oom_kills_new),
+        (Some(5), Some(2))
+    );
     observer.settle();
     let machine = report(&observer).machine;
     assert_eq!((machine.stalled, machine.oom_kills_new), (None, Some(0)));
@@ -298,6 +386,9 @@ fn pressure_and_kills_are_those_since_the_report_before() {
 #[test]
 fn an_empty_machine_is_a_report_too() {
     let report = report(&Observer::new(By::Process, None, Snapshot::default()));
-    assert_eq!((report.rows.len(), report.processes_total, report.passes), (0, 0, 1));
+    assert_eq!(
+        (report.rows.len(), report.processes_total, report.passes),
+        (0, 0, 1)
+    );
     assert_eq!(report.outlook, "no trend yet: one pass so far");
 }

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use clap::ValueEnum;
 
 use super::cgroup_files::{Bounds, Usage};
-use super::machine::{Figure, Holder, Machine, Pressure};
+use super::machine::{Figure, Holder, Machine};
+use super::pressure::Pressure;
 use super::scan::ProcessKey;
 use super::trend::{Fit, Verdict};
 use super::values::{Measure, Values};
@@ -244,7 +245,10 @@ impl Row {
 
     /// Change of one figure since the previous report.
     pub fn change(&self, measure: Measure) -> Option<i64> {
-        Some(difference(self.values.get(measure)?, self.before?.get(measure)?))
+        Some(difference(
+            self.values.get(measure)?,
+            self.before?.get(measure)?,
+        ))
     }
 }
 
@@ -290,7 +294,10 @@ pub struct CgroupRow {
 impl CgroupRow {
     /// Time until what cannot be given back reaches the limit, if it certainly grows.
     pub fn time_left(&self) -> Option<Duration> {
-        time_to(self.bounds.max?.saturating_sub(self.usage.kept), self.fit.as_ref()?)
+        time_to(
+            self.bounds.max?.saturating_sub(self.usage.kept),
+            self.fit.as_ref()?,
+        )
     }
 
     /// Share of the limit that is in use and cannot be given back.
@@ -320,7 +327,9 @@ fn negligible(fit: &Fit, is_count: bool) -> f64 {
 
 /// What can be said of how something moves.
 pub fn verdict(fit: Option<&Fit>, is_count: bool) -> Verdict {
-    fit.map_or(Verdict::Unclear, |fit| fit.verdict(negligible(fit, is_count)))
+    fit.map_or(Verdict::Unclear, |fit| {
+        fit.verdict(negligible(fit, is_count))
+    })
 }
 
 /// Time until so many bytes more are taken, at a slope that is certain; a hundred years count as never.
@@ -343,7 +352,9 @@ mod tests {
     use super::*;
 
     fn line(slope: f64) -> Fit {
-        let points: Vec<(f64, f64)> = (0..10).map(|i| (f64::from(i), 1e6 + slope * f64::from(i))).collect();
+        let points: Vec<(f64, f64)> = (0..10)
+            .map(|i| (f64::from(i), 1e6 + slope * f64::from(i)))
+            .collect();
         Fit::through(&points).expect("a line")
     }
 

@@ -9,8 +9,9 @@ use anyhow::{Context, Result};
 
 use super::cgroup_files::Bounds;
 use super::cgroups::Cgroups;
-use super::machine::{Machine, Pressure, oom_kills};
+use super::machine::Machine;
 use super::observe::{Details, Snapshot};
+use super::pressure::{Pressure, oom_kills};
 use super::root::Root;
 use super::scan::{Extras, Scanner, is_denied};
 use crate::cli;
@@ -88,7 +89,8 @@ impl Sampler {
         let snapshot = Snapshot {
             at: start.duration_since(self.begun).as_secs_f64(),
             machine: Machine::parse(&meminfo)?,
-            pressure: text("proc/pressure/memory").and_then(|text| Pressure::parse(text.as_bytes())),
+            pressure: text("proc/pressure/memory")
+                .and_then(|text| Pressure::parse(text.as_bytes())),
             oom_kills: text("proc/vmstat").and_then(|text| oom_kills(&text)),
             processes: pass.processes,
             cgroups: self.cgroups.sample(),
@@ -139,7 +141,11 @@ impl Sampler {
             notes.push(format!(
                 "{} could not be read and {} left out",
                 processes(self.unseen.unreadable),
-                if self.unseen.unreadable == 1 { "is" } else { "are" }
+                if self.unseen.unreadable == 1 {
+                    "is"
+                } else {
+                    "are"
+                }
             ));
         }
         notes.extend(self.standing_notes());
@@ -152,7 +158,8 @@ impl Sampler {
         let mounts = self.root.text("proc/self/mounts").unwrap_or_default();
         if hides_processes(&mounts) && !nix::unistd::geteuid().is_root() {
             notes.push(
-                "/proc is mounted with hidepid: processes of other users are not seen; run as root".into(),
+                "/proc is mounted with hidepid: processes of other users are not seen; run as root"
+                    .into(),
             );
         }
         let namespace = std::fs::read_link(self.root.path("proc/self/ns/pid"));
@@ -162,8 +169,11 @@ impl Sampler {
                     .into(),
             );
         }
-        if mounted(&mounts).any(|(kind, path, _)| kind == "fuse.lxcfs" && path.ends_with("meminfo")) {
-            notes.push("the machine's figures are those of this container, as lxcfs shows them".into());
+        if mounted(&mounts).any(|(kind, path, _)| kind == "fuse.lxcfs" && path.ends_with("meminfo"))
+        {
+            notes.push(
+                "the machine's figures are those of this container, as lxcfs shows them".into(),
+            );
         }
         if !self.cgroups.are_there() {
             notes.push("no memory cgroups are mounted: limits of containers are not seen".into());

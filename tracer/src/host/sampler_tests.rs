@@ -11,7 +11,10 @@ fn tree() -> Tree {
         .with("proc/meminfo", MEMINFO)
         .with("proc/uptime", "1000.00 1900.00\n")
         .with("proc/7/status", SHELL)
-        .with("proc/7/stat", "7 (bash) S 1 7 7 0 -1 0 1 2 3 4 5 6 7 8 20 0 1 0 40000 4722688 897 0")
+        .with(
+            "proc/7/stat",
+            "7 (bash) S 1 7 7 0 -1 0 1 2 3 4 5 6 7 8 20 0 1 0 40000 4722688 897 0",
+        )
 }
 
 fn sampler(tree: &Tree) -> Sampler {
@@ -48,7 +51,10 @@ fn everything_that_the_kernel_tells_is_taken() {
 #[test]
 fn without_meminfo_there_is_no_snapshot() {
     let missing = sampler(&Tree::new()).snapshot().expect_err("nothing there");
-    assert!(format!("{missing:#}").contains("is /proc mounted?"), "{missing:#}");
+    assert!(
+        format!("{missing:#}").contains("is /proc mounted?"),
+        "{missing:#}"
+    );
     let broken = sampler(&Tree::new().with("proc/meminfo", "MemTotal: x kB\n")).snapshot();
     let text = format!("{:#}", broken.expect_err("makes no sense"));
     assert!(!text.contains('\n') && text.len() < 200, "{text}");
@@ -77,7 +83,10 @@ fn containers_are_noted() {
     symlink("pid:[4026532999]", tree.root().path("proc/self/ns/pid")).expect("is linked");
     let notes = sampler(&tree).notes();
     assert_eq!(notes.len(), 2, "{notes:?}");
-    assert!(notes[0].starts_with("memlens runs in a PID namespace"), "{notes:?}");
+    assert!(
+        notes[0].starts_with("memlens runs in a PID namespace"),
+        "{notes:?}"
+    );
     assert!(notes[1].contains("lxcfs"), "{notes:?}");
 }
 

@@ -135,7 +135,8 @@ impl Scanner {
             let joined = readers.into_iter().map(|reader| reader.join());
             joined.collect::<Result<Vec<_>, _>>()
         });
-        let read = read.map_err(|_| io::Error::other("a thread that reads processes has failed"))?;
+        let read =
+            read.map_err(|_| io::Error::other("a thread that reads processes has failed"))?;
         let mut pass = Pass::default();
         let mut known = HashMap::with_capacity(pids.len());
         for seen in read.into_iter().flatten() {
@@ -191,14 +192,19 @@ impl Scanner {
 
     fn read_all(&self, pids: &[u32]) -> Vec<Result<Seen, Missing>> {
         let mut buffer = Vec::with_capacity(4096);
-        pids.iter().map(|pid| self.read(*pid, &mut buffer)).collect()
+        pids.iter()
+            .map(|pid| self.read(*pid, &mut buffer))
+            .collect()
     }
 
     fn read(&self, pid: u32, buffer: &mut Vec<u8>) -> Result<Seen, Missing> {
         let status = self.status(pid, buffer)?;
         let fd = fs::metadata(self.path(pid, "fd")).ok();
         let inode = fd.as_ref().map_or(0, MetadataExt::ino);
-        let known = self.known.get(&pid).filter(|known| inode != 0 && known.inode == inode);
+        let known = self
+            .known
+            .get(&pid)
+            .filter(|known| inode != 0 && known.inode == inode);
         let start = match known {
             Some(known) => known.start,
             None => self.start(pid, buffer)?,

@@ -21,7 +21,9 @@ impl Tree {
 }
 
 fn pass(tree: &Tree) -> Pass {
-    Scanner::new(&tree.root(), Extras::default()).pass().expect("the list is there")
+    Scanner::new(&tree.root(), Extras::default())
+        .pass()
+        .expect("the list is there")
 }
 
 fn keys(pass: &Pass) -> Vec<(u32, u64)> {
@@ -67,7 +69,10 @@ fn what_vanishes_is_left_out_and_what_is_broken_is_counted() {
 #[test]
 fn a_process_whose_first_thread_has_exited_is_found() {
     let tree = Tree::new()
-        .with("proc/5/status", ZOMBIE.replace("Threads:\t1", "Threads:\t3"))
+        .with(
+            "proc/5/status",
+            ZOMBIE.replace("Threads:\t1", "Threads:\t3"),
+        )
         .with("proc/5/stat", stat(5, 50))
         .with("proc/5/task/5/status", ZOMBIE)
         .with("proc/5/task/6/status", SHELL);
@@ -103,7 +108,10 @@ fn extras_are_read_where_asked_for() {
     let samples = scanner.pass().expect("a pass").processes;
     assert_eq!(samples[0].values.pss, Some(647 << 10));
     assert_eq!(samples[0].place.as_deref(), Some("api.service"));
-    assert_eq!((samples[1].values.pss, samples[1].place.as_deref()), (None, None));
+    assert_eq!(
+        (samples[1].values.pss, samples[1].place.as_deref()),
+        (None, None)
+    );
     let tree = tree.with("proc/9/cgroup", "0::/system.slice/web.service\n");
     let place = |scanner: &mut Scanner| scanner.pass().expect("a pass").processes[0].place.clone();
     assert_eq!(place(&mut scanner).as_deref(), Some("api.service"));
@@ -120,14 +128,28 @@ fn without_a_list_there_is_no_pass() {
 
 #[test]
 fn this_machine_is_read_and_the_test_is_among_its_processes() {
-    let mut scanner = Scanner::new(&Root::machine(), Extras { pss: true, places: true });
+    let mut scanner = Scanner::new(
+        &Root::machine(),
+        Extras {
+            pss: true,
+            places: true,
+        },
+    );
     let own = std::process::id();
     let held = std::fs::File::open("/proc/self/status").expect("a descriptor");
     for _ in 0..2 {
         let pass = scanner.pass().expect("a pass");
-        let this = pass.processes.iter().find(|sample| sample.key.pid == own).expect("this test");
+        let this = pass
+            .processes
+            .iter()
+            .find(|sample| sample.key.pid == own)
+            .expect("this test");
         assert!(this.values.rss > 1 << 20 && this.values.virtual_size >= this.values.rss);
-        assert!(this.values.pss.is_some_and(|pss| pss > 0 && pss <= this.values.rss + (1 << 20)));
+        assert!(
+            this.values
+                .pss
+                .is_some_and(|pss| pss > 0 && pss <= this.values.rss + (1 << 20))
+        );
         assert!(this.values.threads >= 1 && this.place.is_some());
         if scanner.counts_fds() {
             let counted = scanner.fds(own).expect("own descriptors");

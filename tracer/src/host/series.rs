@@ -85,7 +85,15 @@ mod tests {
     fn a_window_forgets() {
         let mut series = Series::new(0.0, 1000_u64);
         for second in 1..=20_u32 {
-            series.push(f64::from(second), if second < 10 { 1000 } else { 100 * u64::from(second) }, 8.0);
+            series.push(
+                f64::from(second),
+                if second < 10 {
+                    1000
+                } else {
+                    100 * u64::from(second)
+                },
+                8.0,
+            );
         }
         let fit = series.fit(|value| Some(*value)).expect("a fit");
         assert_eq!(fit.samples, 9);

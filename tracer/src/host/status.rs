@@ -197,7 +197,13 @@ mod tests {
         assert_eq!(parse(ZOMBIE), none(false));
         let led_by_a_zombie = b"Name:\tx\nState:\tZ (zombie)\nUid:\t0\t0\t0\t0\nThreads:\t3\n";
         assert_eq!(parse(led_by_a_zombie), none(true));
-        for broken in [&b""[..], b"\n\n", b"Name:\tx", b"\xff\xfe", b"Uid:\t0\nThreads:\t1\n"] {
+        for broken in [
+            &b""[..],
+            b"\n\n",
+            b"Name:\tx",
+            b"\xff\xfe",
+            b"Uid:\t0\nThreads:\t1\n",
+        ] {
             assert_eq!(parse(broken), Parsed::Malformed, "{broken:?}");
         }
     }
@@ -217,7 +223,8 @@ mod tests {
     #[test]
     fn names_are_what_the_program_chose() {
         let named = |name: &str| {
-            let text = format!("Name:\t{name}\nUid:\t0\nThreads:\t1\nVmSize:\t1 kB\nVmRSS:\t1 kB\n");
+            let text =
+                format!("Name:\t{name}\nUid:\t0\nThreads:\t1\nVmSize:\t1 kB\nVmRSS:\t1 kB\n");
             process(text.as_bytes()).name
         };
         assert_eq!(named("(sd-pam)"), "(sd-pam)");
@@ -228,7 +235,9 @@ mod tests {
     #[test]
     fn the_start_time_is_behind_any_name() {
         let stat = |name: &str| {
-            format!("7 ({name}) S 1 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 123456 4722688 897 0 0")
+            format!(
+                "7 ({name}) S 1 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 123456 4722688 897 0 0"
+            )
         };
         for name in ["bash", "a) S 1 (b", "", "x y"] {
             assert_eq!(start_time(stat(name).as_bytes()), Some(123_456), "{name}");

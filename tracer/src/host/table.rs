@@ -84,11 +84,18 @@ pub fn write(out: &mut Writer<'_, impl Write>, mut columns: Vec<Column>) -> io::
             break;
         };
         // Of equals the one that is farthest to the right.
-        if let Some(index) = columns.iter().rposition(|column| column.importance == least) {
+        if let Some(index) = columns
+            .iter()
+            .rposition(|column| column.importance == least)
+        {
             columns.remove(index);
         }
     }
-    let rows = columns.iter().map(|column| column.cells.len()).max().unwrap_or(0);
+    let rows = columns
+        .iter()
+        .map(|column| column.cells.len())
+        .max()
+        .unwrap_or(0);
     out.line(&row(&columns, |column| (&column.heading, false)))?;
     for index in 0..rows {
         let line = row(&columns, |column| {

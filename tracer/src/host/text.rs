@@ -5,12 +5,9 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::advice::rate;
 use super::machine::Figure;
-use super::report::{By, CgroupRow, HostReport, MachineReport, Row, Turnover, verdict};
-use super::table::{self, Column};
-use super::trend::{Fit, Verdict};
-use super::values::Measure;
+use super::report::{By, HostReport, MachineReport, Turnover};
+use super::{columns, table};
 use crate::report::line::{Line, Writer};
 use crate::report::units::{bytes, change, count, counted, duration};
 
@@ -54,12 +51,12 @@ pub fn write(report: &HostReport, options: &TextOptions, out: &mut impl Write) -
     list(&mut out, pressure(report))?;
     if !report.rows.is_empty() {
         out.blank()?;
-        table::write(&mut out, row_columns(report))?;
+        table::write(&mut out, columns::of_rows(report))?;
     }
     others(&mut out, report)?;
     if !report.cgroups.is_empty() {
         out.blank()?;
-        table::write(&mut out, cgroup_columns(&report.cgroups))?;
+        table::write(&mut out, columns::of_cgroups(&report.cgroups))?;
         let hidden = report.cgroups_total - report.cgroups.len();
         if hidden > 0 {
             let noun = if hidden == 1 { "cgroup" } else { "cgroups" };
@@ -71,7 +68,11 @@ pub fn write(report: &HostReport, options: &TextOptions, out: &mut impl Write) -
 }
 
 /// When, of what and for how long.
-fn heading(out: &mut Writer<'_, impl Write>, report: &HostReport, options: &TextOptions) -> io::Result<()> {
+fn heading(
+    out: &mut Writer<'_, impl Write>,
+    report: &HostReport,
+    options: &TextOptions,
+) -> io::Result<()> {
     let time = Timestamp::try_from(report.time).map_err(io::Error::other)?;
     let time = time.to_zoned(options.time_zone.clone());
     let processes = match report.processes_total {
@@ -86,7 +87,10 @@ fn heading(out: &mut Writer<'_, impl Write>, report: &HostReport, options: &Text
             Line::of("of memory,"),
             Line::of(&processes).plain(","),
             Line::of(&format!("watched for {},", duration(report.elapsed))),
-            Line::of(&format!("changes of the last {}{last}", duration(report.changed_over))),
+            Line::of(&format!(
+                "changes of the last {}{last}",
+                duration(report.changed_over)
+            )),
         ],
         2,
     )
@@ -130,7 +134,10 @@ const WIDE_CELL: usize = 46;
 /// One figure: its name, its value and what it changed by.
 fn cell(machine: &MachineReport, figure: Figure, name: &str) -> Line {
     let value = bytes(machine.now.get(figure));
-    let line = Line::of("  ").plain(name).pad_to(29 - value.len().min(8)).strong(&value);
+    let line = Line::of("  ")
+        .plain(name)
+        .pad_to(29 - value.len().min(8))
+        .strong(&value);
     match machine.change(figure) {
         0 => line,
         changed => {
@@ -179,7 +186,10 @@ fn limits(report: &HostReport) -> Vec<String> {
         0 => "no swap space".to_owned(),
         size => format!("swap space {}", bytes(size)),
     }];
-    parts.push(format!("commit limit {}", bytes(now.get(Figure::CommitLimit))));
+    parts.push(format!(
+        "commit limit {}",
+        bytes(now.get(Figure::CommitLimit))
+    ));
     let (anonymous, file) = (now.get(Figure::AnonymousHuge), now.get(Figure::FileHuge));
     if anonymous + file > 0 {
         parts.push(format!(
@@ -207,18 +217,30 @@ fn pressure(report: &HostReport) -> Vec<String> {
     let mut parts = Vec::new();
     match (&machine.pressure, machine.stalled) {
         (Some(pressure), Some((some, full))) => {
-            parts.push(format!("tasks waited for memory {some:.2}% of the time (all of them {full:.2}%)"));
-            parts.push(format!("{:.2}% in the last five minutes", pressure.some.avg300));
+            parts.push(format!(
+                "tasks waited for memory {some:.2}% of the time (all of them {full:.2}%)"
+            ));
+            parts.push(format!(
+                "{:.2}% in the last five minutes",
+                pressure.some.avg300
+            ));
         }
         (Some(pressure), None) => {
-            parts.push(format!("tasks waited for memory {:.2}% of the last minute", pressure.some.avg60));
+            parts.push(format!(
+                "tasks waited for memory {:.2}% of the last minute",
+                pressure.some.avg60
+            ));
         }
         (None, _) => parts.push("the kernel does not measure memory pressure".into()),
     }
     match (machine.oom_kills, machine.oom_kills_new) {
         (Some(0), _) => parts.push("no OOM kills since boot".into()),
         (Some(all), Some(new)) if new > 0 => {
-            parts.push(format!("{} new, {} since boot", counted(new, "OOM kill"), count(all)));
+            parts.push(format!(
+                "{} new, {} since boot",
+                counted(new, "OOM kill"),
+                count(all)
+            ));
         }
         (Some(all), _) => parts.push(format!("{} since boot", counted(all, "OOM kill"))),
         (None, _) => {}
@@ -235,105 +257,6 @@ fn list(out: &mut Writer<'_, impl Write>, parts: Vec<String>) -> io::Result<()> 
     out.list(lines, 4)
 }
 
-/// A growth for a table: the slope and its error where there is one, else what can be said.
-fn growth(fit: Option<&Fit>) -> String {
-    match (verdict(fit, false), fit) {
-        (Verdict::Growing, Some(fit)) => format!("+{} ±{}", amount(fit.slope), amount(fit.error)),
-        (Verdict::Shrinking, Some(fit)) => format!("-{} ±{}", amount(fit.slope), amount(fit.error)),
-        (Verdict::Steady, _) => "steady".into(),
-        _ => "unclear".into(),
-    }
-}
-
-/// A rate without its unit of time, which the heading has.
-fn amount(per_second: f64) -> String {
-    let rate = rate(per_second);
-    rate.strip_suffix("/min").unwrap_or(&rate).to_owned()
-}
-
-/// The columns of the table of processes, or of groups.
-fn row_columns(report: &HostReport) -> Vec<Column> {
-    let rows = &report.rows;
-    let of = report.view.of.measure();
-    let cells = |cell: &dyn Fn(&Row) -> String| rows.iter().map(cell).collect::<Vec<_>>();
-    let size = |measure: Measure| {
-        cells(&|row| row.values.get(measure).map_or_else(|| "-".to_owned(), bytes))
-    };
-    let number = |measure: Measure| {
-        cells(&|row| row.values.get(measure).map_or_else(|| "-".to_owned(), count))
-    };
-    let any = |measure: Measure| rows.iter().any(|row| row.values.get(measure).is_some_and(|value| value > 0));
-    let mut columns = match report.by {
-        By::Process => vec![
-            Column::number("pid", 9, cells(&|row| row.process.map_or_else(String::new, |key| key.pid.to_string()))),
-            Column::name("name", 9, cells(&|row| row.name.clone())),
-            Column::name("where", 4, cells(&|row| {
-                row.place.as_ref().map_or_else(|| "-".to_owned(), |place| place.label())
-            })),
-            Column::name("user", 2, cells(&|row| row.user.clone().unwrap_or_else(|| "-".into()))),
-        ],
-        by => vec![
-            Column::name(heading_of(by), 9, cells(&|row| row.name.clone())),
-            Column::number("processes", 7, cells(&|row| count(row.processes as u64))),
-        ],
-    };
-    columns.push(Column::number("rss", 8, size(Measure::Rss)).strong());
-    if any(Measure::Pss) {
-        columns.push(Column::number("pss", 3, size(Measure::Pss)));
-    }
-    columns.push(Column::number("anon", 6, size(Measure::Anonymous)));
-    if any(Measure::Swap) {
-        columns.push(Column::number("swap", 7, size(Measure::Swap)));
-    }
-    columns.push(Column::number("virtual", 1, size(Measure::Virtual)));
-    columns.push(Column::number("threads", 3, number(Measure::Threads)));
-    if any(Measure::Fds) {
-        columns.push(Column::number("fds", 3, number(Measure::Fds)));
-    }
-    columns.push(Column::number("change", 5, cells(&|row| match (row.before, row.change(of)) {
-        (None, _) => "new".into(),
-        (_, None) => "-".into(),
-        (_, Some(changed)) => change(changed),
-    })));
-    columns.push(Column::number(format!("{}/min", of.name()), 8, cells(&|row| growth(row.fit(of)))));
-    columns
-}
-
-const fn heading_of(by: By) -> &'static str {
-    match by {
-        By::Process => "process",
-        By::Name => "name",
-        By::Container => "container",
-        By::User => "user",
-    }
-}
-
-/// The columns of the table of cgroups.
-fn cgroup_columns(rows: &[CgroupRow]) -> Vec<Column> {
-    let cells = |cell: &dyn Fn(&CgroupRow) -> String| rows.iter().map(cell).collect::<Vec<_>>();
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let mut columns = vec![
-        Column::name("cgroup", 9, cells(&|row| row.label.clone())),
-        Column::number("use", 5, cells(&|row| bytes(row.usage.current))),
-        Column::number("without cache", 7, cells(&|row| bytes(row.usage.kept))).strong(),
-        Column::number("limit", 8, cells(&|row| or_dash(row.bounds.max.map(bytes)))),
-        Column::number("full", 8, cells(&|row| {
-            or_dash(row.fullness().map(|share| format!("{:.0}%", share * 100.0)))
-        })),
-        Column::number("growth/min", 6, cells(&|row| growth(row.fit.as_ref()))),
-        Column::number("full in", 8, cells(&|row| or_dash(row.time_left().map(duration)))),
-    ];
-    if rows.iter().any(|row| row.pressure.is_some_and(|pressure| pressure.some.avg60 > 0.0)) {
-        columns.push(Column::number("waited", 3, cells(&|row| {
-            or_dash(row.pressure.map(|pressure| format!("{:.1}%", pressure.some.avg60)))
-        })));
-    }
-    if rows.iter().any(|row| row.bounds.oom_kills.is_some_and(|kills| kills > 0)) {
-        columns.push(Column::number("OOM kills", 4, cells(&|row| or_dash(row.bounds.oom_kills.map(count)))));
-    }
-    columns
-}
-
 /// What the table left out, and who came and went.
 fn others(out: &mut Writer<'_, impl Write>, report: &HostReport) -> io::Result<()> {
     let hidden = report.rows_total - report.rows.len();
@@ -346,7 +269,10 @@ fn others(out: &mut Writer<'_, impl Write>, report: &HostReport) -> io::Result<(
             _ => "groups",
         };
         let rss = bytes(report.rest.rss);
-        parts.push(format!("{} more {noun} with {rss} resident", count(hidden as u64)));
+        parts.push(format!(
+            "{} more {noun} with {rss} resident",
+            count(hidden as u64)
+        ));
     }
     parts.extend(turnover("new", &report.appeared));
     parts.extend(turnover("ended", &report.vanished));

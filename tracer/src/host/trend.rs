@@ -128,7 +128,9 @@ fn line(points: &[(f64, f64)]) -> Option<Fit> {
 /// The points with the largest change between two neighbours, in the direction of `sign`, taken out of all that follow.
 fn without_largest_jump(points: &[(f64, f64)], sign: f64) -> Vec<(f64, f64)> {
     let jumps = points.windows(2).map(|pair| sign * (pair[1].1 - pair[0].1));
-    let largest = jumps.enumerate().max_by(|one, other| one.1.total_cmp(&other.1));
+    let largest = jumps
+        .enumerate()
+        .max_by(|one, other| one.1.total_cmp(&other.1));
     let (at, jump) = largest.unwrap_or((0, 0.0));
     let lowered = |(index, point): (usize, &(f64, f64))| {
         let jump = if index > at { sign * jump } else { 0.0 };

@@ -130,14 +130,23 @@ fn the_true_slope_lies_in_the_interval() {
         let noisy = fit((0..15).map(|i| 3.0 * f64::from(i) + 4.0 * random.normal()));
         held += usize::from((noisy.slope - 3.0).abs() <= noisy.error);
     }
-    assert!((0.93..=0.995).contains(&(f64::from(held as u32) / 2_000.0)), "{held}");
+    assert!(
+        (0.93..=0.995).contains(&(f64::from(held as u32) / 2_000.0)),
+        "{held}"
+    );
 }
 
 #[test]
 fn students_table_is_followed_between_its_rows() {
     assert_eq!(student(1.0), 12.706);
     assert_eq!(student(10.0), 2.228);
-    for (freedom, t) in [(7.0, 2.365), (12.0, 2.179), (25.0, 2.060), (40.0, 2.021), (1e9, 1.960)] {
+    for (freedom, t) in [
+        (7.0, 2.365),
+        (12.0, 2.179),
+        (25.0, 2.060),
+        (40.0, 2.021),
+        (1e9, 1.960),
+    ] {
         assert!((student(freedom) - t).abs() < 0.004, "{freedom}");
     }
     assert!(student(1.5) < 12.706 && student(1.5) > 4.303);

@@ -97,7 +97,9 @@ impl Values {
             Measure::Rss => self.rss,
             Measure::Pss => return self.pss,
             Measure::Anonymous => self.anonymous,
-            Measure::File => self.rss.saturating_sub(self.anonymous.saturating_add(self.shared)),
+            Measure::File => self
+                .rss
+                .saturating_sub(self.anonymous.saturating_add(self.shared)),
             Measure::Shared => self.shared,
             Measure::Swap => self.swap,
             Measure::Virtual => self.virtual_size,

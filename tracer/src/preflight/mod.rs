@@ -9,8 +9,8 @@ mod tracefs;
 
 pub use capability::{Capability, missing_capabilities};
 pub use check::{Finding, State, check};
-pub use facts::{Facts, Limit, Lockdown};
 pub(crate) use facts::mounted;
+pub use facts::{Facts, Limit, Lockdown};
 pub use kernel::{
     Feature, Kernel, MINIMUM_KERNEL, features_named_in_btf, has_attach_cookie, has_bpf_loop,
     has_ringbuf, has_task_storage_in_tracing, has_uprobe_multi, has_uprobe_session,

@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use memlens::host::cgroup_files::{Bounds, Usage};
 use memlens::host::cgroups::CgroupSample;
-use memlens::host::machine::{Machine, Pressure, Stall};
+use memlens::host::machine::Machine;
 use memlens::host::observe::{Details, Observer, Snapshot};
+use memlens::host::pressure::{Pressure, Stall};
 use memlens::host::report::{By, HostReport, Of, Order, View};
 use memlens::host::scan::{ProcessKey, ProcessSample};
 use memlens::host::values::Values;
@@ -25,7 +26,17 @@ fn make() -> Vec<(&'static str, HostReport)> {
     vec![
         ("leaking", leaking(By::Process, VIEW)),
         ("by_container", leaking(By::Container, VIEW)),
-        ("by_swap", leaking(By::Process, View { order: Order::Size, of: Of::Swap, top: Some(3) })),
+        (
+            "by_swap",
+            leaking(
+                By::Process,
+                View {
+                    order: Order::Size,
+                    of: Of::Swap,
+                    top: Some(3),
+                },
+            ),
+        ),
         ("quiet", quiet()),
         ("nothing", nothing()),
     ]
@@ -55,7 +66,9 @@ impl Details for Made {
     }
     fn place(&mut self, pid: u32) -> Option<Place> {
         let path = match pid {
-            4242 => "0::/system.slice/docker-3f2a9c1b7d4e5f60718293a4b5c6d7e8f90123456789abcdef0123456789abcd.scope",
+            4242 => {
+                "0::/system.slice/docker-3f2a9c1b7d4e5f60718293a4b5c6d7e8f90123456789abcdef0123456789abcd.scope"
+            }
             1 => "0::/init.scope",
             2210 => return None,
             _ => "0::/system.slice/redis-server.service",
@@ -74,13 +87,25 @@ impl Details for Made {
     }
     fn bounds(&mut self, cgroup: &str) -> Bounds {
         match cgroup.contains("docker") {
-            true => Bounds { max: Some(512 * MIB), high: Some(500 * MIB), oom_kills: Some(2) },
+            true => Bounds {
+                max: Some(512 * MIB),
+                high: Some(500 * MIB),
+                oom_kills: Some(2),
+            },
             false => Bounds::default(),
         }
     }
     fn pressure(&mut self, cgroup: &str) -> Option<Pressure> {
-        let some = Stall { avg10: 4.5, avg60: 2.25, avg300: 0.5, total_us: 812_000 };
-        cgroup.contains("docker").then_some(Pressure { some, full: Stall::default() })
+        let some = Stall {
+            avg10: 4.5,
+            avg60: 2.25,
+            avg300: 0.5,
+            total_us: 812_000,
+        };
+        cgroup.contains("docker").then_some(Pressure {
+            some,
+            full: Stall::default(),
+        })
     }
     fn has_command(&self, name: &str) -> bool {
         ["explain", "leaks"].contains(&name)
@@ -114,7 +139,10 @@ fn machine(anonymous: u64, slab: u64) -> Machine {
 
 fn process(pid: u32, name: &str, uid: u32, place: &str, values: Values) -> ProcessSample {
     ProcessSample {
-        key: ProcessKey { pid, start: 100 * u64::from(pid % 800) },
+        key: ProcessKey {
+            pid,
+            start: 100 * u64::from(pid % 800),
+        },
         name: name.into(),
         uid,
         place: Some(place.into()),
@@ -149,8 +177,20 @@ fn leaking(by: By, view: View) -> HostReport {
             process(1, "systemd", 0, "init.scope", anonymous(6 * MIB)),
             process(4242, "api", 33, "docker:3f2a9c1b7d4e", leaky),
             process(812, "redis-server", 110, "redis-server.service", swapped),
-            process(2210, "java", 1000, "user-1000.slice", anonymous(2 * GIB + wobble)),
-            process(3001, "na\u{ef}ve \u{2603}\nname", 1000, "user-1000.slice", anonymous(MIB)),
+            process(
+                2210,
+                "java",
+                1000,
+                "user-1000.slice",
+                anonymous(2 * GIB + wobble),
+            ),
+            process(
+                3001,
+                "na\u{ef}ve \u{2603}\nname",
+                1000,
+                "user-1000.slice",
+                anonymous(MIB),
+            ),
             process(3002, "bash", 1000, "user-1000.slice", anonymous(MIB)),
             process(3003, "bash", 1000, "user-1000.slice", anonymous(MIB)),
         ];
@@ -195,14 +235,26 @@ fn leaking(by: By, view: View) -> HostReport {
 }
 
 fn pressure(step: u64) -> Pressure {
-    let stall = |total_us| Stall { avg10: 1.5, avg60: 0.75, avg300: 0.14, total_us };
-    Pressure { some: stall(900_000 + step * 7_500), full: stall(400_000 + step * 1_250) }
+    let stall = |total_us| Stall {
+        avg10: 1.5,
+        avg60: 0.75,
+        avg300: 0.14,
+        total_us,
+    };
+    Pressure {
+        some: stall(900_000 + step * 7_500),
+        full: stall(400_000 + step * 1_250),
+    }
 }
 
 fn group(path: &str, kept: u64, swap: Option<u64>) -> CgroupSample {
     CgroupSample {
         path: path.into(),
-        usage: Usage { current: kept + kept / 3, kept, swap },
+        usage: Usage {
+            current: kept + kept / 3,
+            kept,
+            swap,
+        },
     }
 }
 
@@ -211,7 +263,16 @@ fn quiet() -> HostReport {
     let at = |second: u32| Snapshot {
         at: f64::from(second),
         machine: machine(GIB, 100 * MIB),
-        processes: vec![process(1, "sh", 0, "/", Values { fds: None, ..anonymous(MIB) })],
+        processes: vec![process(
+            1,
+            "sh",
+            0,
+            "/",
+            Values {
+                fds: None,
+                ..anonymous(MIB)
+            },
+        )],
         ..Snapshot::default()
     };
     let mut observer = Observer::new(By::Process, None, at(0));

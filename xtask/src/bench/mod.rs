@@ -3,6 +3,7 @@
 mod attach;
 mod exact;
 mod finding;
+mod host;
 mod machine;
 mod memleak;
 mod page;
@@ -112,6 +113,11 @@ const BENCHES: &[Bench] = &[
         name: "report",
         about: "a report of 1,000,000 live blocks on 10,000 stacks: time and memory",
         run: report::speed,
+    },
+    Bench {
+        name: "host",
+        about: "one pass of memlens host over 2,000 processes",
+        run: host::pass,
     },
     Bench {
         name: "exact",

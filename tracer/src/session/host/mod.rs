@@ -107,7 +107,10 @@ impl Run<'_> {
                 continue;
             }
             reports += 1;
-            last |= self.config.count.is_some_and(|count| reports >= count.get());
+            last |= self
+                .config
+                .count
+                .is_some_and(|count| reports >= count.get());
             let report = self.report(last);
             let reader = output.report(&report)?;
             self.settle();
@@ -160,7 +163,8 @@ impl Run<'_> {
             Key::Of => self.view.of = self.view.of.next(),
             Key::Redraw => {}
         }
-        self.sampler.set_extras(extras(self.config.by, self.view.of));
+        self.sampler
+            .set_extras(extras(self.config.by, self.view.of));
     }
 }
 

@@ -141,7 +141,11 @@ impl<'a> Output<'a> {
         let (width, height) = watch.screen.size();
         let text = self.fitting(report, width, height.saturating_sub(2))?;
         let room = height.saturating_sub(1);
-        let mut text: String = text.lines().take(room).map(|line| format!("{line}\n")).collect();
+        let mut text: String = text
+            .lines()
+            .take(room)
+            .map(|line| format!("{line}\n"))
+            .collect();
         text += &"\n".repeat(room.saturating_sub(text.lines().count()));
         let held = if watch.hold { "held   " } else { "" };
         let keys: String = format!("{held}{KEYS}").chars().take(width).collect();
@@ -194,6 +198,7 @@ fn create(path: &PathBuf) -> Result<Csv<BufWriter<File>>, WriteFileError> {
 }
 
 fn terminal_width() -> Option<usize> {
-    let width = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
+    let width =
+        terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
     width.filter(|_| io::stdout().is_terminal())
 }

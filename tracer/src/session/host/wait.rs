@@ -42,7 +42,9 @@ pub struct Clock {
 impl Clock {
     /// A clock that signals may interrupt.
     pub fn new(interrupt: Interrupt) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
         Ok(Self {
             runtime: runtime.context("cannot set up timers")?,
             interrupt,
@@ -52,9 +54,9 @@ impl Clock {
     /// Waits until `due`, or until the user wants the end.
     pub fn wait(&mut self, due: Instant) -> Wake {
         let interrupt = &mut self.interrupt;
-        let waited = self.runtime.block_on(async {
-            tokio::time::timeout_at(due.into(), interrupt.wait()).await
-        });
+        let waited = self
+            .runtime
+            .block_on(async { tokio::time::timeout_at(due.into(), interrupt.wait()).await });
         match waited {
             Ok(()) => Wake::Interrupted,
             Err(_) => Wake::Due,
@@ -130,11 +132,17 @@ mod tests {
         let plain = |letter| key(KeyCode::Char(letter), KeyModifiers::NONE);
         assert_eq!(plain('q'), Some(Meant::End));
         assert_eq!(plain('c'), None);
-        assert_eq!(key(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Meant::End));
+        assert_eq!(
+            key(KeyCode::Char('c'), KeyModifiers::CONTROL),
+            Some(Meant::End)
+        );
         assert_eq!(plain('s'), Some(Meant::Key(Key::Order)));
         assert_eq!(plain('o'), Some(Meant::Key(Key::Of)));
         assert_eq!(plain(' '), Some(Meant::Hold));
-        assert_eq!(meaning(&Event::Resize(80, 24)), Some(Meant::Key(Key::Redraw)));
+        assert_eq!(
+            meaning(&Event::Resize(80, 24)),
+            Some(Meant::Key(Key::Redraw))
+        );
         assert_eq!(meaning(&Event::FocusGained), None);
     }
 
