@@ -73,9 +73,9 @@ fn growth_of(wire: &Value) -> Result<Growth> {
     })
 }
 
-/// The slope is the true one within 5 %, and the interval is around it.
+/// The slope is the true one within 10 %, also where the machine is busy and samples come late.
 fn is_about(growth: &Growth, rate: f64) -> Result<()> {
-    let near = (growth.slope - rate).abs() <= rate * 0.05;
+    let near = (growth.slope - rate).abs() <= rate * 0.1;
     let holds = growth.low <= growth.slope && growth.slope <= growth.high;
     ensure!(
         near && holds && growth.verdict == "growing",
@@ -130,7 +130,7 @@ fn kinds_of_memory_are_told_apart() -> Result<()> {
     let shared = growing(&["shared", "16"])?;
     let reserved = growing(&["reserved", "64"])?;
     let step = growing(&["step", "16"])?;
-    let report = last_report(&["4", "1"])?;
+    let report = last_report(&["7", "1"])?;
     is_about(&growth(&report, shared.pid(), "shared")?, 16.0 * MIB)?;
     ensure!(growth(&report, shared.pid(), "anonymous")?.verdict != "growing");
     is_about(&growth(&report, reserved.pid(), "virtual")?, 64.0 * MIB)?;
@@ -148,7 +148,8 @@ fn kinds_of_memory_are_told_apart() -> Result<()> {
 
 #[test]
 fn processes_that_come_and_go_are_counted() -> Result<()> {
-    let mut memlens = Memlens::start(["host", "1500ms", "3", "--json", "--top", "0"])?;
+    Program::new("grow_by_clock").build()?;
+    let mut memlens = Memlens::start(["host", "3", "3", "--json", "--top", "0"])?;
     let mut next = || -> Result<Value> {
         let line = memlens
             .line(Duration::from_secs(30))
@@ -237,15 +238,13 @@ fn groups_are_sums_of_their_processes() -> Result<()> {
 
 #[test]
 fn ctrl_c_gives_a_last_report_and_a_closed_pipe_ends_it() -> Result<()> {
-    let memlens = Memlens::start(["host", "60", "--json"])?;
-    std::thread::sleep(Duration::from_millis(1_000));
+    let mut memlens = Memlens::start(["host", "1", "--json"])?;
+    let first = memlens.line(Duration::from_secs(30));
+    ensure!(first.is_ok_and(|line| line.contains("\"last\":false")));
     let ended = memlens.interrupt()?;
     ensure!(ended.status.code() == Some(0), "{}", ended.status);
-    ensure!(
-        ended.output.len() == 1 && ended.output[0].contains("\"last\":true"),
-        "{:?}",
-        ended.output
-    );
+    let last = ended.output.last().context("no report")?;
+    ensure!(last.contains("\"last\":true"), "{last}");
     let program = paths::memlens()?;
     let script = format!(
         "{} host 200ms --json | head -n 1 | wc -l",

@@ -4,7 +4,7 @@
  *   anonymous  private memory, touched
  *   shared     shared memory, touched
  *   reserved   address space, never touched: no memory at all
- *   step       private memory as anonymous in 4 seconds, all at once after 1.5 seconds, and then nothing
+ *   step       private memory as anonymous in 4 seconds, all at once after 3 seconds, and then nothing
  * and FDS_PER_SECOND * t more file descriptors. Checks the clock fifty times a second, and ends by itself after a minute.
  */
 #include <fcntl.h>
@@ -42,7 +42,7 @@ int main(int argc, char **argv) {
     struct pollfd input = {STDIN_FILENO, POLLIN, 0};
     do {
         double passed = now() - start;
-        double due = step ? (passed < 1.5 ? 0 : 4 * rate) : passed * rate;
+        double due = step ? (passed < 3 ? 0 : 4 * rate) : passed * rate;
         size_t wanted = (size_t)due / page * page;
         if (wanted > taken) take(step ? "anonymous" : kind, wanted - taken);
         if (wanted > taken) taken = wanted;

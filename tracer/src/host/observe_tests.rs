@@ -392,3 +392,88 @@ fn an_empty_machine_is_a_report_too() {
     );
     assert_eq!(report.outlook, "no trend yet: one pass so far");
 }
+
+/// Address space that is not touched is no leak of memory, and has a hint of its own.
+#[test]
+fn reserved_address_space_is_hinted_at() {
+    let observer = observed(By::Process, 12, |second| {
+        let mut process = process(7, "vm-hungry", 50 * MIB);
+        process.values.virtual_size = u64::from(second) * 4 * MIB;
+        vec![process]
+    });
+    let report = report(&observer);
+    assert!(report.growers.is_empty());
+    assert_eq!(
+        report.next[0].text,
+        "PID 7 (vm-hungry) reserves 240 MiB/min of address space that it does not touch: it costs no memory yet"
+    );
+    assert_eq!(report.next[0].commands, ["memlens explain 7"]);
+}
+
+/// Anonymous memory that is swapped out while it grows is growth all the same, and anonymous.
+#[test]
+fn a_leak_that_is_swapped_out_still_grows() {
+    let observer = observed(By::Process, 12, |second| {
+        let mut process = process(7, "swapped", 50 * MIB);
+        process.values.swap = u64::from(second) * MIB;
+        vec![process]
+    });
+    assert_eq!(
+        report(&observer).next[0].text,
+        "PID 7 (swapped) grows 60 MiB/min, all anonymous"
+    );
+}
+
+fn outlook(available_kib: impl Fn(u32) -> u64, slab_kib: impl Fn(u32) -> u64) -> String {
+    let text = std::str::from_utf8(MEMINFO).expect("text");
+    let at = |second: u32| {
+        let changed: Vec<String> = text
+            .lines()
+            .map(|line| match line.split_once(':') {
+                Some(("MemAvailable", _)) => format!("MemAvailable: {} kB", available_kib(second)),
+                Some(("SUnreclaim", _)) => format!("SUnreclaim: {} kB", slab_kib(second)),
+                _ => line.to_owned(),
+            })
+            .collect();
+        Snapshot {
+            at: f64::from(second),
+            machine: Machine::parse(changed.join("\n").as_bytes())
+                .expect("as the kernel writes it"),
+            ..Snapshot::default()
+        }
+    };
+    let mut observer = Observer::new(By::Process, None, at(0));
+    (1..=12).for_each(|second| observer.add(at(second)));
+    report(&observer).outlook
+}
+
+#[test]
+fn the_sentence_says_whether_memory_is_shrinking_and_where_to() {
+    let constant = |_| 90_000;
+    assert_eq!(
+        outlook(
+            |second| 4_000_000 - 1024 * u64::from(second),
+            |second| 90_000 + 1024 * u64::from(second)
+        ),
+        "available memory shrinks by 60 MiB/min (±0 B/min): the kernel +60 MiB/min; it lasts 1h04m at this rate"
+    );
+    assert!(
+        outlook(|second| 4_000_000 - 1024 * u64::from(second), constant)
+            .contains("no part of it grows for certain")
+    );
+    assert_eq!(
+        outlook(|second| 4_000_000 + 1024 * u64::from(second), constant),
+        "available memory grows by 60 MiB/min (±0 B/min)"
+    );
+    assert_eq!(
+        outlook(|_| 4_000_000, constant),
+        "available memory is steady (within ±0 B/min)"
+    );
+    assert_eq!(
+        outlook(
+            |second| if second < 6 { 4_000_000 } else { 3_000_000 },
+            constant
+        ),
+        "available memory has no clear trend in 12.0s (-977 MiB since the last report): watch for longer"
+    );
+}

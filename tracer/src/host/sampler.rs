@@ -80,6 +80,8 @@ impl Sampler {
             .scanner
             .pass()
             .context("cannot list the processes in /proc")?;
+        // Processes were read between the two; on a busy machine that may take a while.
+        let middle = start.duration_since(self.begun) + start.elapsed() / 2;
         // memlens keeps samples, so it grows at first; it is left out, as in its other commands.
         let own = std::process::id();
         pass.processes.retain(|sample| sample.key.pid != own);
@@ -87,7 +89,7 @@ impl Sampler {
         self.unseen.unreadable = pass.unreadable;
         let text = |path: &str| self.root.text(path);
         let snapshot = Snapshot {
-            at: start.duration_since(self.begun).as_secs_f64(),
+            at: middle.as_secs_f64(),
             machine: Machine::parse(&meminfo)?,
             pressure: text("proc/pressure/memory")
                 .and_then(|text| Pressure::parse(text.as_bytes())),
