@@ -49,5 +49,6 @@ int main(int argc, char **argv) {
         for (; fds < (int)(passed * fd_rate); fds++)
             if (open("/dev/null", O_RDONLY) < 0) victim_fail("open");
     } while (poll(&input, 1, 20) == 0);
+    victim_wait();
     return 0;
 }

@@ -4,10 +4,12 @@
 //! there. The textbook error of a slope would call a single step, or a random walk, a growth. So the number of
 //! samples is first cut to that of independent ones, by the residuals' correlation with their neighbours:
 //! n (1 - r) / (1 + r) (Santer et al. 2000, doi:10.1029/1999JD901105, section 3). The interval is Student's, with
-//! the degrees of freedom that this leaves. And growth must survive without its largest jump.
+//! the degrees of freedom that this leaves. And a good part of the slope must be left without its largest jump.
 
 /// Fewest samples that tell a direction.
 pub const FEWEST: usize = 5;
+/// Part of the slope that must be left without the largest jump. Of five samples on a line two fifths are.
+const LEFT_WITHOUT_JUMP: f64 = 0.2;
 
 /// A straight line through samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,7 +23,7 @@ pub struct Fit {
     pub mean: f64,
     /// Number of samples.
     pub samples: usize,
-    /// Slope that is certain also without the largest jump between two samples.
+    /// The slope without the largest jump between two samples.
     without_jump: f64,
 }
 
@@ -53,23 +55,24 @@ impl Verdict {
 impl Fit {
     /// The line through points (seconds, units), in the order of time; `None` below two points or without any time between them.
     pub fn through(points: &[(f64, f64)]) -> Option<Self> {
-        let mut fit = line(points)?;
-        if fit.certain() != 0.0 {
-            let rest = line(&without_largest_jump(points, fit.slope.signum()))?;
-            fit.without_jump = rest.certain();
-        }
-        Some(fit)
+        let fit = line(points)?;
+        let rest = line(&without_largest_jump(points, fit.slope.signum()))?;
+        Some(Self {
+            without_jump: rest.slope,
+            ..fit
+        })
     }
 
     /// The slope that it has at least, as far as 95 % go: the end of the interval that is nearer to zero; zero where
     /// the interval holds it, and where all that there is was one jump. What certainly grows has more than zero.
     pub fn certain(&self) -> f64 {
-        if self.samples < FEWEST || !self.error.is_finite() {
+        let is_one_jump = self.without_jump / self.slope < LEFT_WITHOUT_JUMP;
+        if self.samples < FEWEST || !self.error.is_finite() || self.slope == 0.0 || is_one_jump {
             0.0
         } else if self.slope > 0.0 {
-            (self.slope - self.error).min(self.without_jump).max(0.0)
+            (self.slope - self.error).max(0.0)
         } else {
-            (self.slope + self.error).max(self.without_jump).min(0.0)
+            (self.slope + self.error).min(0.0)
         }
     }
 
@@ -125,16 +128,20 @@ fn line(points: &[(f64, f64)]) -> Option<Fit> {
     })
 }
 
-/// The points with the largest change between two neighbours, in the direction of `sign`, taken out of all that follow.
+/// The points with the largest change, in the direction of `sign`, taken out of all that follow. A sample may fall into the
+/// middle of a jump, so two changes that follow each other are one.
 fn without_largest_jump(points: &[(f64, f64)], sign: f64) -> Vec<(f64, f64)> {
-    let jumps = points.windows(2).map(|pair| sign * (pair[1].1 - pair[0].1));
+    let jumps = points
+        .windows(3)
+        .map(|three| sign * (three[2].1 - three[0].1));
     let largest = jumps
         .enumerate()
         .max_by(|one, other| one.1.total_cmp(&other.1));
     let (at, jump) = largest.unwrap_or((0, 0.0));
-    let lowered = |(index, point): (usize, &(f64, f64))| {
-        let jump = if index > at { sign * jump } else { 0.0 };
-        (point.0, point.1 - jump)
+    let lowered = |(index, point): (usize, &(f64, f64))| match index {
+        index if index <= at => *point,
+        index if index == at + 1 => (point.0, points[at].1),
+        _ => (point.0, point.1 - sign * jump),
     };
     points.iter().enumerate().map(lowered).collect()
 }

@@ -46,6 +46,18 @@ fn a_line_is_found_exactly() {
     assert_eq!(down.verdict(0.0), Verdict::Shrinking);
 }
 
+/// A line with a little noise is found from six samples on: the default interval has eleven.
+#[test]
+fn a_short_noisy_line_is_found() {
+    for samples in [6, 8, 11] {
+        let share = share_growing(1_000, |random| {
+            let point = |i| 64e6 * f64::from(i) + 1e6 * random.normal();
+            (0..samples).map(point).collect()
+        });
+        assert!(share > 0.99, "{samples} samples: {share}");
+    }
+}
+
 #[test]
 fn nothing_that_stays_grows() {
     let flat = fit([5e9; 11]);
@@ -71,6 +83,10 @@ fn a_single_step_is_not_called_growth() {
         for at in 1..samples {
             let step = fit((0..samples).map(|i| if i < at { 0.0 } else { 5e7 }));
             assert_eq!(step.certain(), 0.0, "step at {at} of {samples}: {step:?}");
+            // A sample may fall into the middle of it.
+            let halfway = |i: i32| if i == at { 2e7 } else { 5e7 };
+            let ramp = fit((0..samples).map(|i| if i < at { 0.0 } else { halfway(i) }));
+            assert_eq!(ramp.certain(), 0.0, "ramp at {at} of {samples}: {ramp:?}");
         }
     }
 }

@@ -24,10 +24,13 @@ impl Screen {
         Ok(screen)
     }
 
-    /// Columns and lines; those of the oldest terminals where it does not tell.
+    /// Columns and lines; those of the oldest terminals where it does not tell, or says that it has none.
     pub fn size(&self) -> (usize, usize) {
-        let (columns, lines) = size().unwrap_or((80, 24));
-        (usize::from(columns.max(1)), usize::from(lines.max(1)))
+        let told = size()
+            .ok()
+            .filter(|(columns, lines)| *columns > 0 && *lines > 0);
+        let (columns, lines) = told.unwrap_or((80, 24));
+        (usize::from(columns), usize::from(lines))
     }
 
     /// Shows a text in place of what was there. Lines beyond the height are not shown; nothing flickers.
