@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -165,7 +164,7 @@ impl Sampler {
             );
         }
         let namespace = std::fs::read_link(self.root.path("proc/self/ns/pid"));
-        if namespace.is_ok_and(|link| link != PathBuf::from(INITIAL_PID_NAMESPACE)) {
+        if namespace.is_ok_and(|link| link.as_os_str() != INITIAL_PID_NAMESPACE) {
             notes.push(
                 "memlens runs in a PID namespace: only its processes are seen, the machine's figures are those of the host"
                     .into(),
