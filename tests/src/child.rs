@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::patience::patient;
+
 /// How often a wait looks again.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -87,6 +89,7 @@ impl Owned {
 
     /// Waits until it ends, for so long at most.
     pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let limit = patient(limit);
         let start = Instant::now();
         loop {
             if let Some(status) = self.ended()? {
@@ -135,6 +138,7 @@ pub fn until<T>(
     limit: Duration,
     mut look: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
+    let limit = patient(limit);
     let start = Instant::now();
     loop {
         if let Some(found) = look()? {

@@ -4,14 +4,20 @@
 //! is shown when a test fails.
 
 pub mod cases;
+pub mod cgroup;
 pub mod child;
+pub mod code;
+pub mod container;
 pub mod elf32;
+pub mod foreign;
 pub mod gdb;
+pub mod host;
 pub mod lines;
 pub mod load;
 pub mod memlens;
 pub mod need;
 pub mod paths;
+pub mod patience;
 pub mod program;
 pub mod report;
 pub mod trace;

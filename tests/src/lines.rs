@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::patience::patient;
+
 /// What is kept of one stream in the record shown when a test fails.
 const SHOWN: usize = 12_000;
 
@@ -58,7 +60,7 @@ impl Lines {
     /// The next line, if one comes within the limit.
     pub fn next(&self, limit: Duration) -> Result<String, NoLine> {
         self.received
-            .recv_timeout(limit)
+            .recv_timeout(patient(limit))
             .map_err(|error| match error {
                 RecvTimeoutError::Timeout => NoLine::TimedOut,
                 RecvTimeoutError::Disconnected => NoLine::Ended,

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::child::{Owned, until};
 use crate::need;
+use crate::patience::patient;
 
 /// How long a server may take to answer.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -93,8 +94,8 @@ pub fn nginx(folder: &Path, port: u16) -> Result<Owned> {
 pub fn http_load(port: u16, requests: u32) -> Result<()> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     for number in 0..requests {
-        let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
-        stream.set_read_timeout(Some(LIMIT))?;
+        let mut stream = TcpStream::connect_timeout(&address, patient(LIMIT))?;
+        stream.set_read_timeout(Some(patient(LIMIT)))?;
         // Every other page is compressed, every tenth is not there.
         let page = if number % 10 == 9 { "none" } else { "" };
         let encoding = if number % 2 == 0 { "gzip" } else { "identity" };

@@ -124,6 +124,11 @@ impl Memlens {
         }
     }
 
+    /// Lines of standard error so far.
+    pub fn errors(&self) -> Vec<String> {
+        self.errors.all()
+    }
+
     /// The next line of standard output.
     pub fn line(&mut self, limit: Duration) -> Result<String, NoLine> {
         self.output.next(limit)

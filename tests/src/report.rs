@@ -6,6 +6,8 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::host::{Host, ProcessHost};
+
 /// Counters that do not mean that the totals are wrong.
 const HARMLESS: [&str; 2] = ["unknown_frees", "untraced_children"];
 /// Counters that every report must have.
@@ -89,6 +91,8 @@ pub struct Process {
     /// Its totals.
     #[serde(flatten)]
     pub totals: Totals,
+    /// What a trace of the whole host tells of it.
+    pub host: Option<ProcessHost>,
 }
 
 /// A row of a call stack.
@@ -96,6 +100,9 @@ pub struct Process {
 pub struct Stack {
     /// Whose.
     pub pid: u32,
+    /// Who else has it, where stacks are summed over processes.
+    #[serde(default)]
+    pub also_pids: Vec<u32>,
     /// Its totals.
     #[serde(flatten)]
     pub totals: Totals,
@@ -165,6 +172,21 @@ pub struct Block {
     pub age_ms: f64,
 }
 
+/// What the unwind tables take.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Tables {
+    /// Files with a table.
+    pub files: u64,
+    /// Bytes of the tables.
+    pub bytes: u64,
+    /// Bytes that there are.
+    pub room_bytes: u64,
+    /// Mapped files without room.
+    pub left_out: u64,
+    /// Tables that made room.
+    pub departed: u64,
+}
+
 /// One report.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Report {
@@ -194,8 +216,12 @@ pub struct Report {
     pub stacks: Vec<Stack>,
     /// Stacks that ended early, by process, reason and file.
     pub cut: Vec<Cut>,
+    /// The unwind tables.
+    pub unwind: Option<Tables>,
     /// How a traced command ended.
     pub command_exit: Option<Value>,
+    /// What only a trace of the whole host tells.
+    pub host: Option<Host>,
 }
 
 impl Report {

@@ -149,8 +149,8 @@ pub enum Place {
 
 /// A probe's cookie: the function's number in the user side's table, its convention and the place.
 ///
-/// Layout, from bit 0: place 2, class 2, size 3, count 3, old 3, out 3, frees_on_failure 1, ret_sites 1; function
-/// from bit 32.
+/// Layout, from bit 0: place 2, class 2, size 3, count 3, old 3, out 3, frees_on_failure 1, ret_sites 1,
+/// leaf 1; function from bit 32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cookie {
     /// Index of the function in the user side's table of attached functions.
@@ -162,6 +162,8 @@ pub struct Cookie {
     /// The function's end is seen at its `ret` instructions, because a return probe would break the
     /// unwinding of exceptions through it.
     pub ret_sites: bool,
+    /// The function never calls another one that is probed, so a call that is not to be recorded needs no attention.
+    pub leaf: bool,
 }
 
 impl Cookie {
@@ -176,6 +178,7 @@ impl Cookie {
             | Arg::pack(call.out) << 13
             | (call.frees_on_failure as u64) << 16
             | (self.ret_sites as u64) << 17
+            | (self.leaf as u64) << 18
             | (self.function as u64) << 32
     }
 
@@ -205,6 +208,7 @@ impl Cookie {
             call,
             place,
             ret_sites: (bits >> 17) & 1 == 1,
+            leaf: (bits >> 18) & 1 == 1,
         }
     }
 }
@@ -232,10 +236,10 @@ mod tests {
             place in prop_oneof![Just(Place::Entry), Just(Place::Return), Just(Place::Ret)],
             class in prop_oneof![Just(Class::Alloc), Just(Class::Realloc), Just(Class::Free)],
             size in args(), count in args(), old in args(), out in args(),
-            frees_on_failure: bool, ret_sites: bool,
+            frees_on_failure: bool, ret_sites: bool, leaf: bool,
         ) {
             let call = Call { class, size, count, old, out, frees_on_failure };
-            let cookie = Cookie { function, call, place, ret_sites };
+            let cookie = Cookie { function, call, place, ret_sites, leaf };
             prop_assert_eq!(Cookie::unpack(cookie.pack()), cookie);
         }
     }

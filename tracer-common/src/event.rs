@@ -36,9 +36,11 @@ pub enum LifecycleKind {
     Exit = 2,
     /// It is about to unmap a library; `owner` has the new code number instead of the image number.
     Unload = 3,
+    /// It made its first traced call, and is traced from then on.
+    Admitted = 4,
 }
 
-/// A traced process changed its program or ended.
+/// A traced process changed its program, ended or is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct LifecycleEvent {
@@ -50,6 +52,39 @@ pub struct LifecycleEvent {
     pub slot: u32,
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub time_ns: u64,
+    /// Its name, of an `exec` the new one; padded with zeros (`TASK_COMM_LEN`, include/linux/sched.h).
+    pub comm: [u8; 16],
+    /// User id that it runs as.
+    pub uid: u32,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
+}
+
+impl LifecycleEvent {
+    /// Its name, up to the padding.
+    pub fn name(&self) -> &[u8] {
+        let end = self.comm.iter().position(|byte| *byte == 0);
+        &self.comm[..end.unwrap_or(self.comm.len())]
+    }
+}
+
+/// Code that a process has mapped from a file, with the file as the kernel knows it: on overlayfs and btrfs `stat` and
+/// `/proc/PID/maps` tell another device or inode than the one that probes are placed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct CodeArea {
+    /// First address.
+    pub start: u64,
+    /// First address after it.
+    pub end: u64,
+    /// Offset in the file, in bytes.
+    pub offset: u64,
+    /// Inode number of `vma->vm_file`.
+    pub inode: u64,
+    /// Device number of that inode's filesystem in the kernel's own coding (see `unwind::FileKey`).
+    pub device: u32,
+    /// Thread-group id.
+    pub tgid: u32,
 }
 
 /// A record from the kernel has the wrong length or an unknown kind.
@@ -63,6 +98,7 @@ impl LifecycleKind {
             1 => Some(Self::Exec),
             2 => Some(Self::Exit),
             3 => Some(Self::Unload),
+            4 => Some(Self::Admitted),
             _ => None,
         }
     }
@@ -117,12 +153,34 @@ impl TryFrom<&[u8]> for LifecycleEvent {
             kind: word(bytes, 8),
             slot: word(bytes, 12),
             time_ns: double_word(bytes, 16),
+            comm: core::array::from_fn(|at| bytes[24 + at]),
+            uid: word(bytes, 40),
+            reserved: word(bytes, 44),
+        })
+    }
+}
+
+impl TryFrom<&[u8]> for CodeArea {
+    type Error = Malformed;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Malformed> {
+        if bytes.len() != size_of::<Self>() {
+            return Err(Malformed);
+        }
+        Ok(Self {
+            start: double_word(bytes, 0),
+            end: double_word(bytes, 8),
+            offset: double_word(bytes, 16),
+            inode: double_word(bytes, 24),
+            device: word(bytes, 32),
+            tgid: word(bytes, 36),
         })
     }
 }
 
 const _: () = assert!(size_of::<CallEvent>() == 56);
-const _: () = assert!(size_of::<LifecycleEvent>() == 24);
+const _: () = assert!(size_of::<CodeArea>() == 40);
+const _: () = assert!(size_of::<LifecycleEvent>() == 48);
 
 #[cfg(test)]
 mod tests {
@@ -132,7 +190,8 @@ mod tests {
     #[test]
     fn malformed_records_are_refused() {
         assert_eq!(CallEvent::try_from(&[0u8; 55][..]), Err(Malformed));
-        assert_eq!(LifecycleEvent::try_from(&[0u8; 24][..]), Err(Malformed));
+        assert_eq!(CodeArea::try_from(&[0u8; 48][..]), Err(Malformed));
+        assert_eq!(LifecycleEvent::try_from(&[0u8; 48][..]), Err(Malformed));
         assert_eq!(LifecycleEvent::try_from(&[0u8; 8][..]), Err(Malformed));
     }
 
@@ -148,11 +207,20 @@ mod tests {
             (0x1122_3344_5566_7788, 77, 0)
         );
 
-        let mut bytes = [0u8; 24];
+        let mut bytes = [0u8; 48];
+        bytes[24..28].copy_from_slice(b"perl");
+        bytes[40..44].copy_from_slice(&33u32.to_ne_bytes());
         bytes[0..4].copy_from_slice(&5u32.to_ne_bytes());
         bytes[4..8].copy_from_slice(&6u32.to_ne_bytes());
         bytes[8..12].copy_from_slice(&2u32.to_ne_bytes());
         let event = LifecycleEvent::try_from(&bytes[..]).expect("kind and length are right");
         assert_eq!(event.owner, Owner { tgid: 5, image: 6 });
+        assert_eq!((event.name(), event.uid), (&b"perl"[..], 33));
+
+        let mut bytes = [0u8; 40];
+        bytes[24..32].copy_from_slice(&9u64.to_ne_bytes());
+        bytes[36..40].copy_from_slice(&7u32.to_ne_bytes());
+        let area = CodeArea::try_from(&bytes[..]).expect("the length is right");
+        assert_eq!((area.inode, area.tgid, area.device), (9, 7, 0));
     }
 }

@@ -3,12 +3,11 @@
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use tracer_common::key::{AllocKey, LiveBlock};
 use tracer_common::loss::Loss;
-use tracer_common::sampling;
 
-use crate::globals;
 use crate::loss;
 use crate::maps::{LIVE, TOTALS};
 use crate::memory::atomic_add;
+use crate::sample;
 
 const EEXIST: i32 = -17;
 const E2BIG: i32 = -7;
@@ -65,27 +64,42 @@ fn not_tracked(block: &LiveBlock, error: i32) {
     loss::add(bytes, block.size);
 }
 
+/// Adds a new block to its row's totals.
 #[inline(always)]
 fn count_alloc(block: &LiveBlock) {
-    let (bytes, count) = sampling::weight(block.size, globals::sample_bytes());
-    if let Some(totals) = TOTALS.get_ptr_mut(block.stack) {
-        // SAFETY: aligned fields of a map element that was checked for null.
-        unsafe {
-            atomic_add(&raw mut (*totals).alloc_bytes, bytes);
-            atomic_add(&raw mut (*totals).alloc_count, count);
-        }
-    }
+    count_block(block.size, block.stack, block.function, 0);
 }
 
-/// Adds a released block to its row's totals. The weight is the one of its allocation: it depends on the size alone.
+/// Adds a released block to its row's totals. The weight is the one of its allocation: it depends on the block alone.
 #[inline(always)]
 pub fn count_free(block: &LiveBlock) {
-    let (bytes, count) = sampling::weight(block.size, globals::sample_bytes());
-    if let Some(totals) = TOTALS.get_ptr_mut(block.stack) {
-        // SAFETY: as in `count_alloc`.
-        unsafe {
+    count_block(block.size, block.stack, block.function, 1);
+}
+
+/// Adds a block to one side of its row's totals: the allocated ones (0) or the released ones (1). Checked by the verifier
+/// apart from its callers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn count_block(size: u64, row: u32, function: u32, released: u32) -> u64 {
+    let block = LiveBlock {
+        size,
+        time_ns: 0,
+        stack: row,
+        function,
+    };
+    let (bytes, count) = sample::weight(&block);
+    let Some(totals) = TOTALS.get_ptr_mut(row) else {
+        return 0;
+    };
+    // SAFETY: aligned fields of a map element that was checked for null.
+    unsafe {
+        if released == 0 {
+            atomic_add(&raw mut (*totals).alloc_bytes, bytes);
+            atomic_add(&raw mut (*totals).alloc_count, count);
+        } else {
             atomic_add(&raw mut (*totals).free_bytes, bytes);
             atomic_add(&raw mut (*totals).free_count, count);
         }
     }
+    0
 }

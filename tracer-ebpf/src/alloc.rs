@@ -4,15 +4,13 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::pt_regs;
-use aya_ebpf::helpers::bpf_get_prandom_u32;
-use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_func_ip, bpf_ktime_get_ns};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use tracer_common::call::{Arg, Call, Cookie};
 use tracer_common::config::Process;
 use tracer_common::key::{AllocKey, LiveBlock};
 use tracer_common::loss::Loss;
 use tracer_common::pairing::{Nesting, Pending, nesting};
-use tracer_common::sampling;
 use tracer_common::stack::Registers;
 
 use crate::account;
@@ -21,6 +19,7 @@ use crate::globals;
 use crate::loss;
 use crate::memory::read_user;
 use crate::process;
+use crate::sample;
 use crate::stack;
 use crate::thread::{self, Thread};
 
@@ -80,26 +79,10 @@ fn requested(regs: *const pt_regs, call: &Call) -> Option<u64> {
 
 /// Whether a block of this size is to be tracked: filters, then the sample.
 #[inline(always)]
-fn wanted(thread: *mut Thread, size: u64) -> bool {
-    if size < globals::min_size() || size > globals::max_size() {
-        return false;
-    }
-    let interval = globals::sample_bytes();
-    if interval == 0 {
-        return true;
-    }
-    // SAFETY: only this thread writes its state.
-    unsafe {
-        if (*thread).budget == 0 {
-            (*thread).budget = sampling::next_distance(bpf_get_prandom_u32(), interval);
-        }
-        if (*thread).budget > size {
-            (*thread).budget -= size;
-            return false;
-        }
-        (*thread).budget = sampling::next_distance(bpf_get_prandom_u32(), interval);
-    }
-    true
+fn wanted(thread: *mut Thread, size: u64, interval: u64, step: u32) -> bool {
+    size >= globals::min_size()
+        && size <= globals::max_size()
+        && sample::is_sampled(thread, size, interval, step)
 }
 
 /// Clears the way for a new outermost call; `false` if the new call happens inside the open one.
@@ -131,12 +114,19 @@ fn begin(thread: *mut Thread, process: *mut Process, sp: u64) -> bool {
 
 /// Notes the call, so that its return can be told.
 #[inline(always)]
-fn open(thread: *mut Thread, regs: *const pt_regs, cookie: &Cookie, size: u64) {
-    let mut flags = 0;
+fn open(
+    thread: *mut Thread,
+    process: *mut Process,
+    regs: *const pt_regs,
+    cookie: &Cookie,
+    size: u64,
+) {
+    let (interval, step) = sample::interval(process);
+    let mut flags = step << Pending::STEP_SHIFT;
     if cookie.call.frees_on_failure {
         flags |= Pending::FREES_ON_FAILURE;
     }
-    if wanted(thread, size) {
+    if wanted(thread, size, interval, step) {
         flags |= Pending::RECORD;
     }
     // SAFETY: only this thread writes its state; the registers are the running program's.
@@ -156,20 +146,36 @@ fn open(thread: *mut Thread, regs: *const pt_regs, cookie: &Cookie, size: u64) {
     }
 }
 
-/// A function that returns a new block was entered.
+/// A function that returns a new block was entered; whether its return must be seen.
 #[inline(always)]
-pub fn enter(ctx: &ProbeContext) {
+pub fn enter(ctx: &ProbeContext) -> bool {
     let Some((thread, process)) = thread::current() else {
-        return;
+        return false;
     };
     let cookie = cookie(ctx);
     let Some(size) = requested(ctx.regs, &cookie.call) else {
-        return;
+        return false;
     };
     // SAFETY: the registers of the running program.
-    if begin(thread, process, unsafe { (*ctx.regs).rsp }) {
-        open(thread, ctx.regs, &cookie, size);
+    if !begin(thread, process, unsafe { (*ctx.regs).rsp }) {
+        return false;
     }
+    open(thread, process, ctx.regs, &cookie, size);
+    // SAFETY: only this thread writes its state, which was checked for null.
+    let pending = unsafe { &mut (*thread).pending };
+    if cookie.leaf && !pending.has(Pending::RECORD) {
+        pending.sp = 0;
+        return false;
+    }
+    true
+}
+
+/// Whether the program runs at the instruction that is probed, not at a return: a session's program runs at both.
+#[inline(always)]
+pub fn is_entry(ctx: &ProbeContext) -> bool {
+    // SAFETY: the context that the kernel gave. At an entry the helper tells the instruction pointer, at a return what that
+    // was at the entry (kernel/trace/bpf_trace.c, bpf_uprobe_multi_entry_ip).
+    unsafe { bpf_get_func_ip(ctx.as_ptr()) == (*ctx.regs).rip }
 }
 
 /// A function that replaces a block was entered. The old block leaves the live map now, since its address
@@ -187,7 +193,7 @@ pub fn enter_realloc(ctx: &ProbeContext) {
     if !begin(thread, process, unsafe { (*ctx.regs).rsp }) {
         return;
     }
-    open(thread, ctx.regs, &cookie, size);
+    open(thread, process, ctx.regs, &cookie, size);
     // SAFETY: as above; only this thread writes its state.
     unsafe {
         let old_addr = argument(ctx.regs, cookie.call.old);
@@ -280,6 +286,7 @@ fn leave(thread: *mut Thread, ending: &Ending) {
     let Some(process) = thread::process_of(thread) else {
         return;
     };
+    thread::count_hit(thread, process);
     // SAFETY: only this thread writes its state; both pointers were checked for null.
     let (pending, owner) = unsafe { (&mut (*thread).pending, (*process).owner) };
     let Ending {
@@ -327,7 +334,7 @@ fn leave(thread: *mut Thread, ending: &Ending) {
             size,
             time_ns,
             stack: row,
-            function,
+            function: LiveBlock::function_and_step(function, pending.step()),
         },
     );
 }

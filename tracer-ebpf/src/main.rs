@@ -9,13 +9,16 @@ mod alloc;
 mod emit;
 mod free;
 mod globals;
+mod kernel_stack;
 mod loss;
 mod maps;
 mod memory;
 mod process;
+mod sample;
 mod stack;
 mod thread;
 mod unwind;
+mod vmas;
 
 use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
@@ -23,13 +26,26 @@ use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 /// A function that returns a new block was entered.
 #[uprobe]
 fn alloc_enter(ctx: ProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
     alloc::enter(&ctx);
+    0
+}
+
+/// A function that returns a new block was entered, or has returned; 1 at the entry if the return need not be seen.
+#[uprobe]
+fn alloc_session(ctx: ProbeContext) -> u32 {
+    if alloc::is_entry(&ctx) {
+        return !alloc::enter(&ctx) as u32;
+    }
+    // SAFETY: user space has put `alloc_return` there, which takes the same context.
+    unsafe { maps::SESSION_RETURN.tail_call(&ctx, 0) };
     0
 }
 
 /// A function that replaces a block by another was entered.
 #[uprobe]
 fn realloc_enter(ctx: ProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
     alloc::enter_realloc(&ctx);
     0
 }
@@ -37,6 +53,7 @@ fn realloc_enter(ctx: ProbeContext) -> u32 {
 /// Either of them returned; seen by the kernel's return trampoline.
 #[uretprobe]
 fn alloc_return(ctx: RetProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
     alloc::leave_by_trampoline(&ctx);
     0
 }
@@ -44,6 +61,7 @@ fn alloc_return(ctx: RetProbeContext) -> u32 {
 /// Either of them is about to execute its `ret`.
 #[uprobe]
 fn alloc_ret(ctx: ProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
     alloc::leave_by_ret(&ctx);
     0
 }
@@ -51,6 +69,7 @@ fn alloc_ret(ctx: ProbeContext) -> u32 {
 /// A function that releases a block was entered.
 #[uprobe]
 fn free_enter(ctx: ProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
     free::enter(&ctx);
     0
 }
@@ -58,6 +77,7 @@ fn free_enter(ctx: ProbeContext) -> u32 {
 /// The dynamic loader tells that the set of libraries changes.
 #[uprobe]
 fn library_change(ctx: ProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
     process::library_change(&ctx);
     0
 }
@@ -92,6 +112,15 @@ fn process_exit(_ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 fn process_fork(ctx: RawTracePointContext) -> i32 {
     process::fork(&ctx);
+    0
+}
+
+/// Tells the code that every process has mapped. Read once, before a trace of the whole host.
+#[unsafe(link_section = "iter/task_vma")]
+#[unsafe(no_mangle)]
+fn code_areas(ctx: *const vmas::Context) -> i32 {
+    // SAFETY: the context that the kernel gave.
+    unsafe { vmas::write(ctx) };
     0
 }
 

@@ -9,16 +9,17 @@ use tracer_common::config::Process;
 use tracer_common::key::{Owner, StackKey};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
+use tracer_common::rows;
 use tracer_common::stack::{
     End, Memory, Registers, StackMeta, hash_end, hash_frame, step_by_frame_pointer,
 };
 
-use tracer_common::unwind::{Position, Range, unwind};
+use tracer_common::unwind::{Position, Range, Rule, Tables, step_plain, step_rare};
 
 use crate::globals;
 use crate::loss;
-use crate::maps::{FRAMES, STACK_ROWS, STACKS, STATE};
-use crate::memory::{fetch_add, read_user};
+use crate::maps::{FRAMES, FREE_ROWS, STACK_ROWS, STACKS, STATE};
+use crate::memory::{read_user, replace_if};
 use crate::process;
 use crate::unwind::KernelTables;
 
@@ -41,6 +42,8 @@ pub struct Walk {
     trampoline: u64,
     frames: u32,
     end: u32,
+    /// What [`read_word`] has read.
+    word: u64,
     /// Where the frames are to be stored.
     store_at: u32,
     position: Position,
@@ -66,26 +69,75 @@ impl Memory for StackWindow {
                 let offset = read_volatile(&raw const offset);
                 return Some((*walk).window[(offset >> 3) as usize & (WINDOW - 1)]);
             }
-            let base = addr.wrapping_sub(8);
-            let mut len = PAGE - (base & (PAGE - 1));
-            if len > (WINDOW * 8) as u64 {
-                len = (WINDOW * 8) as u64;
+            if fill_window(walk, addr) == 0 {
+                return None;
             }
-            // Volatile, so that the verifier sees the bound at the call.
-            let len = read_volatile(&raw const len) & (2 * PAGE - 1);
-            let window = (&raw mut (*walk).window).cast::<c_void>();
-            if len > 8
-                && len <= (WINDOW * 8) as u64
-                && bpf_probe_read_user(window, len as u32, base as *const c_void) == 0
-            {
-                (*walk).window_base = base;
-                (*walk).window_len = len & !7;
-                return Some((*walk).window[1]);
-            }
-            // What the window held may be overwritten.
-            (*walk).window_len = 0;
+            Some((*walk).window[1])
         }
-        read_user(addr)
+    }
+}
+
+/// The same by calls, one for each word: more to do, less to verify.
+struct SingleWords(*mut Walk);
+
+impl Memory for SingleWords {
+    #[inline(always)]
+    fn read(&mut self, addr: u64) -> Option<u64> {
+        let walk = self.0;
+        // SAFETY: as in `StackWindow`.
+        unsafe { (read_word(walk, addr) != 0).then(|| (*walk).word) }
+    }
+}
+
+/// Reads one word of the stack into `Walk::word`; 0 if it cannot be read.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn read_word(walk: *mut Walk, addr: u64) -> u64 {
+    if walk.is_null() {
+        return 0;
+    }
+    let Some(word) = StackWindow(walk).read(addr) else {
+        return 0;
+    };
+    // SAFETY: as in `StackWindow`.
+    unsafe { (*walk).word = word };
+    1
+}
+
+/// Reads a part of the stack in which `addr` is the second word; 1 if that word could be read, 0 if not.
+///
+/// Called by the walk only, and checked by the verifier apart from it.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn fill_window(walk: *mut Walk, addr: u64) -> u64 {
+    if walk.is_null() {
+        return 0;
+    }
+    // SAFETY: the walk is the scratch area of the current thread, as above.
+    unsafe {
+        let base = addr.wrapping_sub(8);
+        let mut len = PAGE - (base & (PAGE - 1));
+        if len > (WINDOW * 8) as u64 {
+            len = (WINDOW * 8) as u64;
+        }
+        // Volatile, so that the verifier sees the bound at the call.
+        let len = read_volatile(&raw const len) & (2 * PAGE - 1);
+        let window = (&raw mut (*walk).window).cast::<c_void>();
+        if len > 8
+            && len <= (WINDOW * 8) as u64
+            && bpf_probe_read_user(window, len as u32, base as *const c_void) == 0
+        {
+            (*walk).window_base = base;
+            (*walk).window_len = len & !7;
+            return 1;
+        }
+        // What the window held may be overwritten.
+        (*walk).window_len = 0;
+        let Some(word) = read_user(addr) else {
+            return 0;
+        };
+        (*walk).window[1] = word;
+        1
     }
 }
 
@@ -115,25 +167,57 @@ unsafe extern "C" fn walk_frame(_turn: u32, context: *mut LoopContext) -> i64 {
         (*walk).addresses[(count & 127) as usize] = registers.ip;
         (*walk).frames = count + 1;
         (*walk).hash = hash_frame((*walk).hash, registers.ip);
-        let mut position = (*walk).position;
         let memory = &mut StackWindow(walk);
         let stepped = if globals::unwind() == 0 {
             step_by_frame_pointer(&mut registers, memory)
         } else {
-            let tables = &mut KernelTables {
+            let mut position = (*walk).position;
+            let rule = KernelTables {
                 mappings: (*walk).mappings,
                 generation: (*walk).generation,
-            };
-            unwind(&mut registers, &mut position, tables, memory)
+            }
+            .rule(position.lookup_address(registers.ip));
+            if !rule.is_plain() {
+                (*walk).registers.ip = registers.ip;
+                let ended = walk_rare_frame(walk, rule.0);
+                // Volatile, or the compiler drops the mask by which the verifier sees that it is 0 or 1.
+                return read_volatile(&raw const ended) as i64 & 1;
+            }
+            let stepped = step_plain(&mut registers, &mut position, rule, memory);
+            if stepped.is_ok() {
+                (*walk).position = position;
+            }
+            stepped
         };
         if let Err(end) = stepped {
             (*walk).end = end as u32;
             return 1;
         }
         (*walk).registers = registers;
-        (*walk).position = position;
         0
     }
+}
+
+/// The step over a frame whose rule is not plain; 1 if the walk ends there. Checked by the verifier apart from the rest.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn walk_rare_frame(walk: *mut Walk, rule: u32) -> u64 {
+    if walk.is_null() {
+        return 1;
+    }
+    // SAFETY: the walk is the scratch area of the current thread.
+    unsafe {
+        let mut registers = (*walk).registers;
+        let mut position = (*walk).position;
+        let memory = &mut SingleWords(walk);
+        if let Err(end) = step_rare(&mut registers, &mut position, Rule(rule), memory) {
+            (*walk).end = end as u32;
+            return 1;
+        }
+        (*walk).registers = registers;
+        (*walk).position = position;
+    }
+    0
 }
 
 /// Stores one frame a turn.
@@ -166,12 +250,14 @@ pub unsafe fn capture(
 ) -> u32 {
     let mut context = LoopContext { walk };
     // SAFETY: as the caller promises; the callback and its context live as long as the call.
-    let hash = unsafe {
+    let (owner, key) = unsafe {
         (*walk).registers = innermost;
         // It stands behind the call of the allocator.
         (*walk).position = Position::CALL;
+        // In this order: user space writes them the other way round, so that no rule of old mappings is remembered as one
+        // of new ones.
+        (*walk).generation = read_volatile(&raw const (*process).generation);
         (*walk).mappings = read_volatile(&raw const (*process).mappings);
-        (*walk).generation = (*process).generation;
         (*walk).trampoline = process::trampoline(process);
         (*walk).hash = 0;
         (*walk).window_len = 0;
@@ -183,65 +269,123 @@ pub unsafe fn capture(
             (&raw mut context).cast(),
             0,
         );
-        hash_end((*walk).hash, End::from_raw((*walk).end))
+        let owner = (*process).owner;
+        let key = StackKey {
+            hash: hash_end((*walk).hash, End::from_raw((*walk).end)),
+            tgid: owner.tgid,
+            code: (*process).code,
+        };
+        (owner, key)
     };
-    // SAFETY: as above; the process was checked for null.
-    let (owner, code) = unsafe { ((*process).owner, (*process).code) };
-    let key = StackKey {
-        hash,
-        tgid: owner.tgid,
-        code,
-    };
-    // SAFETY: a copy of a u32; nothing is removed from this map.
+    // SAFETY: a copy of a u32; what is removed is of programs that are over.
     if let Some(row) = unsafe { STACK_ROWS.get(key).copied() } {
         return row;
     }
-    // SAFETY: as the caller promises.
-    unsafe { store(&mut context, &key, owner) }.unwrap_or_else(|| {
-        loss::count(Loss::StackTableFull);
-        slot // the process's own row
-    })
+    match store(walk, key.hash, key.code, owner.tgid, owner.image) {
+        rows::NO_ROW => {
+            loss::count(Loss::StackTableFull);
+            slot // the process's own row
+        }
+        row => row,
+    }
 }
 
-/// Gives a new stack a row and writes its frames; `None` if the tables are full.
-#[inline(always)]
-unsafe fn store(context: &mut LoopContext, key: &StackKey, owner: Owner) -> Option<u32> {
-    let state = STATE.get_ptr_mut(0)?;
-    let walk = context.walk;
-    // SAFETY: map elements that were checked for null, and the current thread's scratch area.
+/// A row that is being looked for.
+#[repr(C)]
+struct Search {
+    /// Class of the ring to look into next.
+    class: u32,
+    /// The row, or `NO_ROW`.
+    row: u32,
+}
+
+/// Most attempts to take a row: more than there are rings, as other threads may be faster.
+const ATTEMPTS: u32 = 64;
+
+/// Takes a free row out of its ring, or goes on to the next class; 1 ends the loop.
+unsafe extern "C" fn take_row(_turn: u32, search: *mut Search) -> i64 {
+    // SAFETY: the context given to bpf_loop below.
+    let search = unsafe { &mut *search };
+    let class = search.class;
+    let Some(state) = STATE.get_ptr_mut(0) else {
+        return 1;
+    };
+    if class >= rows::CLASSES {
+        return 1;
+    }
+    // SAFETY: a map element that was checked for null; the index is masked.
+    unsafe {
+        let ring = &raw mut (*state).free_rows[(class & (rows::CLASSES - 1)) as usize];
+        let taken = read_volatile(&raw const (*ring).taken);
+        if taken == read_volatile(&raw const (*ring).put) {
+            search.class = class + 1;
+            return 0;
+        }
+        let Some(row) = FREE_ROWS.get_ptr(rows::ring_index(class & (rows::CLASSES - 1), taken))
+        else {
+            return 1;
+        };
+        // The entry is not written again before it counts as taken.
+        let row = read_volatile(row) as u32;
+        if !replace_if(&raw mut (*ring).taken, taken, taken.wrapping_add(1)) {
+            return 0;
+        }
+        search.row = row;
+    }
+    1
+}
+
+/// Gives a new stack a row and writes its frames; `NO_ROW` if the tables are full. Checked by the verifier apart from the
+/// walk.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn store(walk: *mut Walk, hash: u64, code: u32, tgid: u32, image: u32) -> u32 {
+    if walk.is_null() {
+        return rows::NO_ROW;
+    }
+    let mut context = LoopContext { walk };
+    // SAFETY: map elements that were checked for null, and the current thread's scratch area; the callbacks and their
+    // contexts live as long as the calls.
     unsafe {
         let frames = (*walk).frames;
-        if read_volatile(&raw const (*state).next_stack) >= globals::max_stacks()
-            || read_volatile(&raw const (*state).next_frame).wrapping_add(frames)
-                >= globals::max_frames()
-        {
-            return None;
-        }
-        let row = fetch_add(&raw mut (*state).next_stack, 1).wrapping_add(limits::MAX_PROCESSES);
-        let first_frame = fetch_add(&raw mut (*state).next_frame, frames);
-        let meta = STACKS.get_ptr_mut(row)?;
+        let mut search = Search {
+            class: rows::class_for(frames),
+            row: rows::NO_ROW,
+        };
+        bpf_loop(
+            ATTEMPTS,
+            take_row as *mut c_void,
+            (&raw mut search).cast(),
+            0,
+        );
+        let row = search.row;
+        let Some(meta) = STACKS.get_ptr_mut(row) else {
+            return rows::NO_ROW;
+        };
+        let first_frame = rows::first_frame(row, search.class);
         (*walk).store_at = first_frame;
         bpf_loop(
             limits::MAX_DEPTH,
             store_frame as *mut c_void,
-            (&raw mut *context).cast(),
+            (&raw mut context).cast(),
             0,
         );
         *meta = StackMeta {
-            owner,
-            code: key.code,
+            owner: Owner { tgid, image },
+            code,
             first_frame,
             frames,
             end: (*walk).end,
             reserved: 0,
             state: StackMeta::EMPTY,
         };
+        let key = StackKey { hash, tgid, code };
         if STACK_ROWS.insert(key, row, BPF_NOEXIST as u64).is_ok() {
             write_volatile(&raw mut (*meta).state, StackMeta::READY);
-            return Some(row);
+            return row;
         }
-        // Another thread stored the same stack first, or the map is full.
+        // Another thread stored the same stack first, or there is no memory.
         write_volatile(&raw mut (*meta).state, StackMeta::ABANDONED);
-        STACK_ROWS.get(key).copied()
+        STACK_ROWS.get(key).copied().unwrap_or(rows::NO_ROW)
     }
 }

@@ -1,16 +1,18 @@
 //! The unwind tables in their maps, with the rules found before in front of them.
 
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use core::ptr::{read_volatile, write_volatile};
 
-use aya_ebpf::helpers::generated::{bpf_find_vma, bpf_get_current_task_btf};
+use aya_ebpf::helpers::generated::{bpf_find_vma, bpf_get_current_task_btf, bpf_loop};
 
 use tracer_common::limits::RULE_CACHE_BITS;
 use tracer_common::unwind::{
-    CacheEntry, CacheKey, FileKey, Mapping, Range, Rule, Source, Tables, find_rule, rule_in,
+    Bisection, CacheEntry, CacheKey, FileKey, MAPPING_STEPS, Mapping, ROW_STEPS, Range, Rule,
+    Source, Tables, find_mapping, row_address, rule_in,
 };
 
-use crate::globals;
+use crate::globals::offset;
 use crate::maps::{FILES, MAPPINGS, RULE_CACHE, UNWIND_BUCKETS, UNWIND_ROWS};
 use crate::memory::{read_kernel_u32, read_kernel_u64};
 
@@ -40,6 +42,40 @@ impl Source for Arrays {
     fn row(&mut self, index: u32) -> Option<u64> {
         UNWIND_ROWS.get(index).copied()
     }
+
+    #[inline(always)]
+    fn bisect_mappings(&mut self, search: &mut Bisection) {
+        bisect(search, MAPPING_STEPS, narrow_mappings);
+    }
+
+    #[inline(always)]
+    fn bisect_rows(&mut self, search: &mut Bisection) {
+        bisect(search, ROW_STEPS, narrow_rows);
+    }
+}
+
+/// A step of a search; 1 ends the loop.
+type Narrow = unsafe extern "C" fn(u32, *mut Bisection) -> i64;
+
+/// Runs a search as a loop of the kernel, so that the verifier looks at one step and not at all.
+#[inline(always)]
+fn bisect(search: &mut Bisection, steps: u32, narrow: Narrow) {
+    // SAFETY: the callback and its context live as long as the call.
+    unsafe { bpf_loop(steps, narrow as *mut c_void, (&raw mut *search).cast(), 0) };
+}
+
+unsafe extern "C" fn narrow_mappings(_turn: u32, search: *mut Bisection) -> i64 {
+    // SAFETY: the context given to bpf_loop above.
+    let search = unsafe { &mut *search };
+    let goes_on = search.step(|index| Some(MAPPINGS.get(index)?.start));
+    if goes_on { 0 } else { 1 }
+}
+
+unsafe extern "C" fn narrow_rows(_turn: u32, search: *mut Bisection) -> i64 {
+    // SAFETY: the context given to bpf_loop above.
+    let search = unsafe { &mut *search };
+    let goes_on = search.step(|index| Some(row_address(*UNWIND_ROWS.get(index)?) as u64));
+    if goes_on { 0 } else { 1 }
 }
 
 impl Tables for KernelTables {
@@ -59,10 +95,11 @@ impl Tables for KernelTables {
             if let Some(rule) = known.rule(key) {
                 return rule;
             }
-            let mut rule = find_rule(&mut Arrays, self.mappings, lookup_address);
-            if rule.0 == Rule::NO_MAPPING.0 {
-                rule = rule_of_new_mapping(lookup_address);
-            }
+            let rule = Rule(search_rule(
+                lookup_address,
+                self.mappings.first,
+                self.mappings.count,
+            ));
             if let Some(found) = CacheEntry::new(key, rule) {
                 write_volatile(&raw mut (*entry).key, found.key);
                 write_volatile(&raw mut (*entry).value, found.value);
@@ -70,6 +107,18 @@ impl Tables for KernelTables {
             rule
         }
     }
+}
+
+/// The rule for an address by the tables. Called for what the cache does not have, and checked by the verifier apart
+/// from the walk.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn search_rule(address: u64, first: u32, count: u32) -> u32 {
+    let published = find_mapping(&mut Arrays, Range { first, count }, address);
+    let Some(mapping) = published.or_else(|| new_mapping(address)) else {
+        return Rule::NO_MAPPING.0;
+    };
+    rule_in(&mut Arrays, &mapping, address).0
 }
 
 /// What the look-up of a memory area is to find out.
@@ -85,42 +134,41 @@ struct Area {
 
 /// Reads the area that holds the address; called with the address space locked.
 unsafe extern "C" fn read_area(_task: *mut c_void, vma: *mut c_void, area: *mut Area) -> i64 {
-    let offsets = globals::offsets();
     let field = |offset: u32| read_kernel_u64(vma as u64 + offset as u64);
-    let file = field(offsets.vma_file);
+    let file = field(offset::vma_file());
     if file == 0 {
         return 0;
     }
-    let inode = read_kernel_u64(file + offsets.file_inode as u64);
-    let superblock = read_kernel_u64(inode + offsets.inode_superblock as u64);
+    let inode = read_kernel_u64(file + offset::file_inode() as u64);
+    let superblock = read_kernel_u64(inode + offset::inode_superblock() as u64);
     // SAFETY: the area given to bpf_find_vma below.
     unsafe {
-        (*area).start = field(offsets.vma_start);
-        (*area).end = field(offsets.vma_end);
-        (*area).offset = field(offsets.vma_pgoff) << 12;
-        (*area).inode = read_kernel_u64(inode + offsets.inode_number as u64);
-        (*area).device = read_kernel_u32(superblock + offsets.superblock_device as u64);
+        (*area).start = field(offset::vma_start());
+        (*area).end = field(offset::vma_end());
+        (*area).offset = field(offset::vma_pgoff()) << 12;
+        (*area).inode = read_kernel_u64(inode + offset::inode_number() as u64);
+        (*area).device = read_kernel_u32(superblock + offset::superblock_device() as u64);
     }
     0
 }
 
-/// The rule for code that was mapped after user space looked: a library just loaded, a program just begun. The kernel
+/// A mapping that is newer than what user space has published: a library just loaded, a program just begun. The kernel
 /// tells which file is there; if that file's table is stored, the walk goes on.
 ///
 /// It costs some 250 ns, once for each call site until user space has published the mapping.
 #[inline(always)]
-fn rule_of_new_mapping(address: u64) -> Rule {
-    if globals::offsets().superblock_device == 0 {
-        return Rule::NO_MAPPING;
+fn new_mapping(address: u64) -> Option<Mapping> {
+    if offset::superblock_device() == 0 {
+        return None;
     }
-    let mut area = Area {
-        start: 0,
-        end: 0,
-        offset: 0,
-        inode: 0,
-        device: 0,
-        reserved: 0,
-    };
+    let mut area = MaybeUninit::<[u64; size_of::<Area>() / 8]>::uninit();
+    let words = area.as_mut_ptr().cast::<u64>();
+    for index in 0..size_of::<Area>() / 8 {
+        // SAFETY: within the area; volatile, or it becomes a call of memset, whose loop the verifier follows byte by byte.
+        unsafe { write_volatile(words.add(index), 0) };
+    }
+    // SAFETY: integers, all zero.
+    let area = unsafe { &mut *area.as_mut_ptr().cast::<Area>() };
     // SAFETY: the callback and its argument live as long as the call. It fails where another thread is changing the
     // address space.
     let status = unsafe {
@@ -128,25 +176,19 @@ fn rule_of_new_mapping(address: u64) -> Rule {
             bpf_get_current_task_btf(),
             address,
             read_area as *mut c_void,
-            (&raw mut area).cast(),
+            (&raw mut *area).cast(),
             0,
         )
     };
     if status != 0 || area.inode == 0 || address < area.start || address >= area.end {
-        return Rule::NO_MAPPING;
+        return None;
     }
     let key = FileKey {
         inode: area.inode,
         device: area.device,
         reserved: 0,
     };
-    // SAFETY: a copy; files are not removed.
-    let Some(table) = (unsafe { FILES.get(key).copied() }) else {
-        return Rule::NO_MAPPING;
-    };
-    rule_in(
-        &mut Arrays,
-        &table.mapping(area.start, area.end, area.offset),
-        address,
-    )
+    // SAFETY: a copy.
+    let table = unsafe { FILES.get(key).copied() }?;
+    Some(table.mapping(area.start, area.end, area.offset))
 }

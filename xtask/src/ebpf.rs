@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{bpf_object, run, rust_src, rustc_wrapper, tools};
+use crate::{bpf_object, run, rust_src, rustc_wrapper, tools, verified};
 
 /// The committed object, as seen from the checkout.
 const OBJECT: &str = "tracer/src/bpf/memlens.bpf.o";
@@ -21,7 +21,8 @@ pub struct Args {
     /// Change nothing: fail unless a build from scratch gives the committed bytes
     #[arg(long)]
     check: bool,
-    /// Print the size and the instructions of each program
+    /// Print the size and the instructions of each program; as root also what the verifier walks through, which must be
+    /// within the bounds of tracer-ebpf/verified.txt
     #[arg(long)]
     stats: bool,
 }
@@ -53,6 +54,11 @@ pub fn run(args: &Args) -> Result<()> {
     }
     if args.stats {
         print!("{}", bpf_object::stats(&bytes)?);
+        if nix::unistd::geteuid().is_root() {
+            print!("{}", verified::compare(&root)?);
+        } else {
+            eprintln!("xtask: the verifier's own counts need root: run it as root to compare them");
+        }
     }
     Ok(())
 }

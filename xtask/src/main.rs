@@ -2,6 +2,7 @@
 
 mod bench;
 mod bpf_object;
+mod debian;
 mod ebpf;
 mod lint;
 mod packages;
@@ -11,6 +12,8 @@ mod rustc_wrapper;
 mod tally;
 mod test;
 mod tools;
+mod verified;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -32,6 +35,8 @@ enum Task {
     Test(test::Args),
     /// Rewrite the golden reports
     Bless,
+    /// Run the root tests on other kernels, in emulated machines
+    Vm(vm::Args),
     /// Check formatting and clippy
     Lint(lint::Args),
     /// Measure what tracing costs
@@ -52,6 +57,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
     match task {
         Task::Ebpf(args) => ebpf::run(&args)?,
         Task::Test(args) => return test::run(&args),
+        Task::Vm(args) => return vm::run(&args),
         Task::Bless => test::bless()?,
         Task::Lint(args) => lint::run(&args)?,
         Task::Bench(args) => bench::run(&args)?,

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::run;
 
 /// A package under the names that releases give it, and what the tests do with it.
-struct Need {
+pub struct Need {
     names: &'static [&'static str],
     why: &'static str,
 }
@@ -23,7 +23,7 @@ const fn need(names: &'static [&'static str], why: &'static str) -> Need {
 }
 
 /// Everything that the tests need beyond Rust.
-const NEEDS: &[Need] = &[
+pub const TESTS: &[Need] = &[
     need(&["gcc"], "compiles the C victims"),
     need(
         &["g++"],
@@ -56,23 +56,43 @@ const NEEDS: &[Need] = &[
         &["nodejs"],
         "real program under load: compiled code without unwind tables",
     ),
+    need(
+        &["golang-go"],
+        "victims that bring an allocator of their own, with and without C",
+    ),
+    need(
+        &["default-jdk-headless", "openjdk-17-jdk-headless"],
+        "a victim with a heap of its own and native memory beside it",
+    ),
     need(&["gdb"], "the stacks that memlens' must equal"),
     need(&["binutils"], "damages a library's unwind tables"),
 ];
+
+/// What the kernel matrix needs besides.
+pub const MACHINES: &[Need] = &[
+    need(&["qemu-system-x86"], "emulates a machine for each kernel"),
+    need(&["xz-utils"], "unpacks kernel modules"),
+];
+
+/// Came with QEMU until Debian 12.
+pub const VIRTIOFSD: &[Need] = &[need(
+    &["virtiofsd"],
+    "gives emulated machines the files of this one",
+)];
 
 /// The file by which package scripts ask whether they may start a service.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs what is missing; without apt, names it and goes on: the tests that miss it fail by themselves.
-pub fn install_missing() -> Result<()> {
+pub fn install_missing(needs: &'static [Need]) -> Result<()> {
     if !run::in_path("apt-get") || !run::in_path("dpkg-query") {
         eprintln!(
             "xtask: no apt here; the root tests need the likes of: {}",
-            all_names()
+            all_names(needs)
         );
         return Ok(());
     }
-    let missing = missing(&installed()?);
+    let missing = missing(needs, &installed()?);
     if missing.is_empty() {
         return Ok(());
     }
@@ -98,8 +118,8 @@ pub fn install_missing() -> Result<()> {
     Ok(())
 }
 
-fn all_names() -> String {
-    NEEDS
+fn all_names(needs: &[Need]) -> String {
+    needs
         .iter()
         .map(|need| need.names[0])
         .collect::<Vec<_>>()
@@ -125,8 +145,8 @@ fn installed_in(table: &str) -> BTreeSet<String> {
         .collect()
 }
 
-fn missing(installed: &BTreeSet<String>) -> Vec<&'static Need> {
-    NEEDS
+fn missing(needs: &'static [Need], installed: &BTreeSet<String>) -> Vec<&'static Need> {
+    needs
         .iter()
         .filter(|need| !need.names.iter().any(|name| installed.contains(*name)))
         .collect()
@@ -207,12 +227,12 @@ mod tests {
     #[test]
     fn any_name_of_a_package_will_do() {
         let mut have: BTreeSet<String> =
-            NEEDS.iter().map(|need| need.names[0].to_owned()).collect();
-        assert!(missing(&have).is_empty());
+            TESTS.iter().map(|need| need.names[0].to_owned()).collect();
+        assert!(missing(TESTS, &have).is_empty());
         have.remove("libtcmalloc-minimal4");
-        assert_eq!(missing(&have).len(), 1);
+        assert_eq!(missing(TESTS, &have).len(), 1);
         have.insert("libtcmalloc-minimal4t64".to_owned());
-        assert!(missing(&have).is_empty());
+        assert!(missing(TESTS, &have).is_empty());
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut complete = true;
     // Before the unit tests: some of those compile victims too.
     if is_root && args.part != Part::Unit {
-        packages::install_missing()?;
+        packages::install_missing(packages::TESTS)?;
     }
     if args.part != Part::Root {
         sum.add(unit(filter)?);
@@ -121,6 +121,21 @@ pub fn release_program() -> Result<PathBuf> {
             .current_dir(run::workspace_root()?),
     )?;
     Ok(run::target_dir()?.join("release/memlens"))
+}
+
+/// Builds the binary of the root tests and returns its path.
+pub fn root_test_binary() -> Result<PathBuf> {
+    let messages = run::output(
+        run::cargo()
+            .args(["test", "--no-run", "--locked", "-p", "memlens-tests"])
+            .args(["--test", "root", "--message-format", "json"])
+            .current_dir(run::workspace_root()?),
+    )?;
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .context("cargo built no binary of the root tests")
 }
 
 /// Runs a `cargo test` command, shows its output as it comes and adds up the results.

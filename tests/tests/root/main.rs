@@ -1,12 +1,15 @@
 //! End-to-end tests that load BPF programs: root only, one at a time (`cargo xtask test`).
 
 mod accounting;
+mod admission;
 mod allocators;
 mod events;
 mod faults;
 mod filters;
+mod host;
 mod lifecycle;
 mod losses;
+mod methods;
 mod outputs;
 mod programs;
 mod refusals;

@@ -2,6 +2,8 @@
 
 mod busy;
 mod cases;
+mod damage;
+mod room;
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -131,6 +131,12 @@ impl Rule {
         self.0 & 15
     }
 
+    /// Whether the CFA is a register plus an offset, as in nearly all code.
+    #[inline(always)]
+    pub const fn is_plain(self) -> bool {
+        self.kind_number() == Kind::Rsp as u32 || self.kind_number() == Kind::Rbp as u32
+    }
+
     /// The rule's shape; a number that has none is unsupported.
     pub const fn kind(self) -> Kind {
         match self.kind_number() {

@@ -73,11 +73,92 @@ pub fn step(
     rule: Rule,
     memory: &mut impl Memory,
 ) -> Result<(), End> {
+    if rule.is_plain() {
+        step_plain(registers, position, rule, memory)
+    } else {
+        step_rare(registers, position, rule, memory)
+    }
+}
+
+/// The step by a rule that [is plain](Rule::is_plain), as nearly all are.
+#[inline(always)]
+pub fn step_plain(
+    registers: &mut Registers,
+    position: &mut Position,
+    rule: Rule,
+    memory: &mut impl Memory,
+) -> Result<(), End> {
+    let base = if rule.kind_number() == Kind::Rbp as u32 {
+        registers.bp
+    } else {
+        registers.sp
+    };
+    let cfa = base.wrapping_add(rule.cfa_offset());
+    let caller = Caller {
+        sp: cfa,
+        ip_at: cfa.wrapping_sub(8),
+        bp_at: saved_bp(cfa, rule),
+    };
+    if caller.sp <= registers.sp {
+        return Err(End::BadStackPointer);
+    }
+    let found = read_caller(registers, &caller, memory)?;
+    if !is_code_address(found.ip) {
+        return Err(if found.ip == 0 {
+            End::Complete
+        } else {
+            End::BadReturnAddress
+        });
+    }
+    *registers = found;
+    *position = Position::CALL;
+    Ok(())
+}
+
+/// The step by any other rule.
+#[inline(always)]
+pub fn step_rare(
+    registers: &mut Registers,
+    position: &mut Position,
+    rule: Rule,
+    memory: &mut impl Memory,
+) -> Result<(), End> {
     let caller = locate(registers, *position, rule, memory)?;
     let is_signal = rule.kind_number() == Kind::Signal as u32;
     let is_guess = rule.kind_number() == Kind::NoFde as u32;
-    let grows = caller.sp > registers.sp || is_signal;
-    if !grows || caller.sp & 7 != 0 || caller.sp >= USER_END {
+    if caller.sp <= registers.sp && !is_signal {
+        return Err(End::BadStackPointer);
+    }
+    let found = read_caller(registers, &caller, memory)?;
+    if !is_code_address(found.ip) {
+        // An interrupted call through a null pointer is no outermost frame, nor is a zero found by a register that
+        // happens to hold some address in the stack.
+        let is_trusted = !is_guess || position.0 == Position::CALL_BY_FRAME_POINTER.0;
+        return Err(if found.ip == 0 && !is_signal && is_trusted {
+            End::Complete
+        } else {
+            End::BadReturnAddress
+        });
+    }
+    *registers = found;
+    *position = if is_signal {
+        Position::INSTRUCTION
+    } else if is_guess {
+        Position::CALL_BY_FRAME_POINTER
+    } else {
+        Position::CALL
+    };
+    Ok(())
+}
+
+/// Reads the caller's registers; the instruction pointer may be anything.
+#[inline(always)]
+fn read_caller(
+    registers: &Registers,
+    caller: &Caller,
+    memory: &mut impl Memory,
+) -> Result<Registers, End> {
+    if caller.sp & 7 != 0 || caller.sp >= USER_END {
         return Err(End::BadStackPointer);
     }
     // The lower address first: a reader that fetches upwards then has both at once.
@@ -91,29 +172,20 @@ pub fn step(
     let Some(ip) = memory.read(caller.ip_at) else {
         return Err(End::Unreadable);
     };
-    if !is_code_address(ip) {
-        // An interrupted call through a null pointer is no outermost frame, nor is a zero found by a register that
-        // happens to hold some address in the stack.
-        let is_trusted = !is_guess || position.0 == Position::CALL_BY_FRAME_POINTER.0;
-        return Err(if ip == 0 && !is_signal && is_trusted {
-            End::Complete
-        } else {
-            End::BadReturnAddress
-        });
-    }
-    *registers = Registers {
+    Ok(Registers {
         ip,
         sp: caller.sp,
         bp,
-    };
-    *position = if is_signal {
-        Position::INSTRUCTION
-    } else if is_guess {
-        Position::CALL_BY_FRAME_POINTER
-    } else {
-        Position::CALL
-    };
-    Ok(())
+    })
+}
+
+/// Where a rule says that the caller's `rbp` is; 0 if it is unchanged.
+#[inline(always)]
+const fn saved_bp(cfa: u64, rule: Rule) -> u64 {
+    match rule.rbp_below() {
+        0 => 0,
+        below => cfa.wrapping_sub(below),
+    }
 }
 
 /// Offsets in `struct rt_sigframe` from the stack pointer that the handler's return leaves
@@ -122,6 +194,7 @@ const SIGNAL_BP: u64 = 120;
 const SIGNAL_SP: u64 = 160;
 const SIGNAL_IP: u64 = 168;
 
+/// Where the caller is, by a rule that is not plain.
 #[inline(always)]
 fn locate(
     registers: &Registers,
@@ -143,11 +216,7 @@ fn locate(
             bp_at: bp,
         });
     }
-    let cfa = if kind == Kind::Rsp as u32 {
-        sp.wrapping_add(rule.cfa_offset())
-    } else if kind == Kind::Rbp as u32 {
-        bp.wrapping_add(rule.cfa_offset())
-    } else if kind == Kind::Plt as u32 {
+    let cfa = if kind == Kind::Plt as u32 {
         let pushed = (registers.ip & 15 >= rule.plt_threshold()) as u64;
         sp.wrapping_add(8 + pushed * 8)
     } else {
@@ -175,10 +244,8 @@ fn locate(
     }
     let bp_at = if kind == Kind::DerefRbp as u32 {
         bp
-    } else if rule.rbp_below() != 0 {
-        cfa.wrapping_sub(rule.rbp_below())
     } else {
-        0
+        saved_bp(cfa, rule)
     };
     Ok(Caller {
         sp: cfa,

@@ -158,6 +158,26 @@ pub trait Source {
     fn bucket(&mut self, index: u32) -> Option<u64>;
     /// Row at an index.
     fn row(&mut self, index: u32) -> Option<u64>;
+
+    /// Runs a search among the mappings by their first addresses.
+    #[inline(always)]
+    fn bisect_mappings(&mut self, search: &mut Bisection) {
+        for _ in 0..MAPPING_STEPS {
+            if !search.step(|index| Some(self.mapping(index)?.start)) {
+                return;
+            }
+        }
+    }
+
+    /// Runs a search among rows by their addresses.
+    #[inline(always)]
+    fn bisect_rows(&mut self, search: &mut Bisection) {
+        for _ in 0..ROW_STEPS {
+            if !search.step(|index| Some(row_address(self.row(index)?) as u64)) {
+                return;
+            }
+        }
+    }
 }
 
 /// A process's part of the mappings.
@@ -198,23 +218,53 @@ pub fn rule_in(source: &mut impl Source, mapping: &Mapping, address: u64) -> Rul
     )
 }
 
-#[inline(always)]
-fn find_mapping(source: &mut impl Source, mappings: Range, address: u64) -> Option<Mapping> {
-    // First mapping that begins behind the address; the one before it may hold the address.
-    let (mut low, mut count) = (mappings.first, mappings.count);
-    for _ in 0..MAPPING_STEPS {
-        if count == 0 {
-            break;
+/// A search by halving in a sorted part of an array, one element a step: for the first element behind a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Bisection {
+    /// What is sought, as the elements' keys.
+    pub key: u64,
+    /// First element that may be the one.
+    pub low: u32,
+    /// How many may be.
+    pub count: u32,
+}
+
+impl Bisection {
+    /// Halves what is left; `false` if there was nothing. `key_of` tells an element's key; where there is none the search
+    /// ends at index 0, before which there is nothing.
+    #[inline(always)]
+    pub fn step(&mut self, key_of: impl FnOnce(u32) -> Option<u64>) -> bool {
+        if self.count == 0 {
+            return false;
         }
-        let half = count >> 1;
-        let middle = low.wrapping_add(half);
-        if source.mapping(middle)?.start <= address {
-            low = middle.wrapping_add(1);
-            count = count - half - 1;
+        let half = self.count >> 1;
+        let middle = self.low.wrapping_add(half);
+        let Some(key) = key_of(middle) else {
+            (self.low, self.count) = (0, 0);
+            return false;
+        };
+        if key <= self.key {
+            self.low = middle.wrapping_add(1);
+            self.count = self.count.wrapping_sub(half).wrapping_sub(1);
         } else {
-            count = half;
+            self.count = half;
         }
+        true
     }
+}
+
+/// The mapping that holds an address.
+#[inline(always)]
+pub fn find_mapping(source: &mut impl Source, mappings: Range, address: u64) -> Option<Mapping> {
+    // First mapping that begins behind the address; the one before it may hold the address.
+    let mut search = Bisection {
+        key: address,
+        low: mappings.first,
+        count: mappings.count,
+    };
+    source.bisect_mappings(&mut search);
+    let low = search.low;
     if low == mappings.first {
         return None;
     }
@@ -231,22 +281,14 @@ fn find_row(source: &mut impl Source, bucket: u32, relative: u32) -> Rule {
     let Some(bucket) = source.bucket(bucket) else {
         return Rule::NO_TABLE;
     };
-    let (mut low, mut high) = (bucket_first(bucket), bucket_row_end(bucket));
-    for _ in 0..ROW_STEPS {
-        if low >= high {
-            break;
-        }
-        let middle = low + ((high - low) >> 1);
-        let Some(row) = source.row(middle) else {
-            return Rule::NO_TABLE;
-        };
-        if row_address(row) <= relative {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    match source.row(low.wrapping_sub(1)) {
+    let first = bucket_first(bucket);
+    let mut search = Bisection {
+        key: relative as u64,
+        low: first,
+        count: bucket_row_end(bucket).saturating_sub(first),
+    };
+    source.bisect_rows(&mut search);
+    match source.row(search.low.wrapping_sub(1)) {
         Some(row) if row_address(row) <= relative => row_rule(row),
         _ => Rule::NO_TABLE,
     }
@@ -263,12 +305,13 @@ pub struct CacheKey {
 }
 
 impl CacheKey {
-    /// Key of an address in a process; `generation` changes with the process's mappings, its low 16 bits count.
+    /// Key of an address in a process; `generation` changes with the process's mappings. Its low 16 bits are part of the
+    /// key, the others of the hash: on a busy host 65,536 changes take minutes, and entries may stay for longer.
     #[inline(always)]
     pub const fn new(address: u64, generation: u32) -> Self {
         let key = (address & ((1 << 48) - 1)) | (generation as u64) << 48;
         // Finalizer of SplitMix64 (Steele, Lea, Flood, 2014), without its first shift.
-        let mut hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut hash = (key ^ (generation as u64 >> 16) << 20).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         hash = (hash ^ hash >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         Self {
             key,

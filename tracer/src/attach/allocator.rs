@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     functions::{Lookup, lookup},
+    plan::PlannedFunction,
     symbols::ObjectSymbols,
 };
 
@@ -22,6 +23,16 @@ pub enum AllocatorKind {
     Mimalloc,
     /// None that is known, or none at all.
     Unknown,
+}
+
+/// Whether a function never calls another one that is probed: what every call comes down to in these allocators, in all
+/// their versions so far. Others may call one another, as glibc's `memalign` calls its `malloc`.
+pub fn is_leaf(kind: AllocatorKind, function: &PlannedFunction) -> bool {
+    use AllocatorKind::{Glibc, Jemalloc, Musl, Tcmalloc};
+    const MALLOC: [&str; 4] = ["malloc", "je_malloc", "_rjem_malloc", "tc_malloc"];
+    let mut names = std::iter::once(&function.name).chain(&function.aliases);
+    matches!(kind, Glibc | Jemalloc | Musl | Tcmalloc)
+        && names.any(|name| MALLOC.contains(&name.as_str()))
 }
 
 /// The prefixes under which the object defines `malloc` and something that releases: `free` or, in a static program that

@@ -11,15 +11,47 @@ use aya::programs::uprobe::{UProbeAttachPoint, UProbeScope};
 use aya_obj::Object;
 
 use super::load::{LoadError, OBJECT, c_path, map_fd, verifier_log_wanted};
-use super::sys;
+use super::sys::{self, LinkKind};
 
 /// How probes are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// One link for all places of a file (kernel 6.6; its PID filter counts all threads from 6.10 on).
     UprobeMulti,
+    /// The same, but entry and return of an allocation are one *session* (kernel 6.13): the return of a call that is not
+    /// sampled costs nothing. In a trace that records every call it is as the former.
+    UprobeSession,
     /// One perf event for each place; each takes about 100 ms to close.
     PerfEvents,
+}
+
+impl Method {
+    /// The method for a trace that samples, or does not.
+    pub(super) fn for_trace(self, is_sampled: bool) -> Self {
+        match self {
+            Self::UprobeSession if !is_sampled => Self::UprobeMulti,
+            other => other,
+        }
+    }
+}
+
+/// Whose calls a probe sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Those of one process, by its ID.
+    Process(u32),
+    /// Those of every process that runs the file's code, now or later.
+    Everyone,
+}
+
+impl Scope {
+    /// The process, or 0 for all, as the kernel wants it.
+    const fn pid(self) -> u32 {
+        match self {
+            Self::Process(pid) => pid,
+            Self::Everyone => 0,
+        }
+    }
 }
 
 /// The program behind a probe.
@@ -31,6 +63,8 @@ pub enum ProbeProgram {
     AllocReturn,
     /// `ret` instructions of functions that may throw.
     AllocRet,
+    /// Entries and returns of functions that return a new block, as one.
+    AllocSession,
     /// Entries of functions that return a new block.
     AllocEnter,
     /// Entries of functions that replace a block.
@@ -45,10 +79,11 @@ pub enum ProbeProgram {
 
 impl ProbeProgram {
     /// All programs, in the order in which they are attached.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::FreeEnter,
         Self::AllocReturn,
         Self::AllocRet,
+        Self::AllocSession,
         Self::AllocEnter,
         Self::ReallocEnter,
         Self::LibraryChange,
@@ -61,11 +96,19 @@ impl ProbeProgram {
             Self::FreeEnter => "free_enter",
             Self::AllocReturn => "alloc_return",
             Self::AllocRet => "alloc_ret",
+            Self::AllocSession => "alloc_session",
             Self::AllocEnter => "alloc_enter",
             Self::ReallocEnter => "realloc_enter",
             Self::LibraryChange => "library_change",
             Self::FloorEnter => "floor_enter",
             Self::FloorReturn => "floor_return",
+        }
+    }
+
+    const fn link_kind(self) -> LinkKind {
+        match self {
+            Self::AllocSession => LinkKind::Session,
+            _ => LinkKind::Multi,
         }
     }
 
@@ -128,9 +171,11 @@ impl Links {
             links: Vec::new(),
         };
         match method {
-            Method::UprobeMulti => links.programs = load_multi(ebpf)?,
+            Method::UprobeMulti | Method::UprobeSession => {
+                links.programs = load_multi(ebpf, method)?;
+            }
             Method::PerfEvents => {
-                for program in ProbeProgram::ALL {
+                for program in programs_for(method) {
                     perf_program(ebpf, program)?.load().map_err(|error| {
                         LoadError::Refused(format!("{}: {error}", program.name()))
                     })?;
@@ -140,16 +185,20 @@ impl Links {
         Ok(links)
     }
 
-    /// Places probes on one file for one process, releases first.
+    /// Places probes on one file, releases first.
     pub fn attach(
         &mut self,
         ebpf: &mut Ebpf,
-        pid: u32,
+        scope: Scope,
         path: &Path,
         probes: &[Probe],
     ) -> Result<Attached, ProbeError> {
+        let probes = match self.method {
+            Method::UprobeSession => sessions(probes),
+            _ => probes.to_vec(),
+        };
         let mut attached = Attached::default();
-        for program in ProbeProgram::ALL {
+        for program in programs_for(self.method) {
             let places: Vec<Probe> = probes
                 .iter()
                 .copied()
@@ -169,16 +218,16 @@ impl Links {
                 cause,
             };
             match self.method {
-                Method::UprobeMulti => {
+                Method::UprobeMulti | Method::UprobeSession => {
                     let link = self
-                        .attach_multi(pid, path, program, &places)
+                        .attach_multi(scope, path, program, &places)
                         .map_err(|error| failed(error.to_string()))?;
                     self.links.push((program, link));
                     attached.links += 1;
                 }
                 Method::PerfEvents => {
                     for place in &places {
-                        attach_perf(ebpf, pid, path, place).map_err(&failed)?;
+                        attach_perf(ebpf, scope, path, place).map_err(&failed)?;
                         attached.links += 1;
                     }
                 }
@@ -190,7 +239,7 @@ impl Links {
 
     fn attach_multi(
         &self,
-        pid: u32,
+        scope: Scope,
         path: &Path,
         program: ProbeProgram,
         places: &[Probe],
@@ -200,12 +249,13 @@ impl Links {
         let offsets: Vec<u64> = places.iter().map(|probe| probe.offset).collect();
         let cookies: Vec<u64> = places.iter().map(|probe| probe.cookie).collect();
         sys::link_uprobe_multi(
+            program.link_kind(),
             fd.as_fd(),
             &c_path(path)?,
             &offsets,
             &cookies,
             program.at_return(),
-            pid,
+            scope.pid(),
         )
     }
 
@@ -217,15 +267,44 @@ impl Links {
     }
 }
 
+/// The programs that a method uses, in the order in which they are attached.
+fn programs_for(method: Method) -> impl Iterator<Item = ProbeProgram> {
+    let has_sessions = method == Method::UprobeSession;
+    let wanted =
+        move |program: &ProbeProgram| has_sessions || *program != ProbeProgram::AllocSession;
+    ProbeProgram::ALL.into_iter().filter(wanted)
+}
+
+/// Makes one session of the entry and the return of an allocation; other probes stay as they are.
+fn sessions(probes: &[Probe]) -> Vec<Probe> {
+    let has = |program: ProbeProgram, offset: u64| {
+        probes
+            .iter()
+            .any(|probe| probe.program == program && probe.offset == offset)
+    };
+    let is_session = |offset: u64| {
+        has(ProbeProgram::AllocEnter, offset) && has(ProbeProgram::AllocReturn, offset)
+    };
+    let mut joined = probes.to_vec();
+    joined.retain(|probe| probe.program != ProbeProgram::AllocReturn || !is_session(probe.offset));
+    for probe in &mut joined {
+        if probe.program == ProbeProgram::AllocEnter && is_session(probe.offset) {
+            probe.program = ProbeProgram::AllocSession;
+        }
+    }
+    joined
+}
+
 fn perf_program(ebpf: &mut Ebpf, program: ProbeProgram) -> Result<&mut UProbe, LoadError> {
     ebpf.program_mut(program.name())
         .and_then(|found| found.try_into().ok())
         .ok_or_else(|| LoadError::Refused(format!("the object has no program {}", program.name())))
 }
 
-fn attach_perf(ebpf: &mut Ebpf, pid: u32, path: &Path, place: &Probe) -> Result<(), String> {
+fn attach_perf(ebpf: &mut Ebpf, scope: Scope, path: &Path, place: &Probe) -> Result<(), String> {
     let program = perf_program(ebpf, place.program).map_err(|error| error.to_string())?;
-    let scope = NonZeroU32::new(pid).map_or(UProbeScope::AllProcesses, UProbeScope::OneProcess);
+    let scope =
+        NonZeroU32::new(scope.pid()).map_or(UProbeScope::AllProcesses, UProbeScope::OneProcess);
     let point = UProbeAttachPoint {
         location: place.offset.into(),
         cookie: Some(place.cookie),
@@ -238,7 +317,7 @@ fn attach_perf(ebpf: &mut Ebpf, pid: u32, path: &Path, place: &Probe) -> Result<
 
 /// Loads the probe programs a second time, as uprobe_multi programs over the maps that aya has made: aya 0.14 cannot
 /// set their attach type.
-fn load_multi(ebpf: &Ebpf) -> Result<Vec<(ProbeProgram, OwnedFd)>, LoadError> {
+fn load_multi(ebpf: &Ebpf, method: Method) -> Result<Vec<(ProbeProgram, OwnedFd)>, LoadError> {
     let refused = |error: &dyn std::error::Error| LoadError::Refused(error.to_string());
     let mut object = Object::parse(OBJECT).map_err(|error| refused(&error))?;
     let features = aya::features()
@@ -277,41 +356,49 @@ fn load_multi(ebpf: &Ebpf) -> Result<Vec<(ProbeProgram, OwnedFd)>, LoadError> {
         .map_err(|error| refused(&error))?;
     object.sanitize_functions(aya::features());
 
-    ProbeProgram::ALL
-        .into_iter()
-        .map(|program| {
-            let name = program.name();
-            let gone = || LoadError::Refused(format!("the object has no program {name}"));
-            let found = object.programs.get(name).ok_or_else(gone)?;
-            let function = object
-                .functions
-                .get(&found.function_key())
-                .ok_or_else(gone)?;
-            let records = function.func_info.func_info_bytes();
-            let functions = sys::FunctionInfo {
-                btf: btf.as_fd(),
-                record_size: function.func_info_rec_size as u32,
-                records: &records,
-            };
-            let fd = sys::load_uprobe_multi(
-                name,
-                &found.license,
-                &function.instructions,
-                &functions,
-                verifier_log_wanted(),
-            )
-            .map_err(|error| LoadError::Refused(format!("{name}: {error}")))?;
-            Ok((program, fd))
-        })
+    let load = |program: ProbeProgram, kind: LinkKind| {
+        let name = program.name();
+        let gone = || LoadError::Refused(format!("the object has no program {name}"));
+        let found = object.programs.get(name).ok_or_else(gone)?;
+        let function = object
+            .functions
+            .get(&found.function_key())
+            .ok_or_else(gone)?;
+        let records = function.func_info.func_info_bytes();
+        let functions = sys::FunctionInfo {
+            btf: btf.as_fd(),
+            record_size: function.func_info_rec_size as u32,
+            records: &records,
+        };
+        sys::load_uprobe_multi(
+            kind,
+            name,
+            &found.license,
+            &function.instructions,
+            &functions,
+            verifier_log_wanted(),
+        )
+        .map_err(|error| LoadError::Refused(format!("{name}: {error}")))
+    };
+    if method == Method::UprobeSession {
+        // A program runs on in one of its own kind only.
+        let at_return = load(ProbeProgram::AllocReturn, LinkKind::Session)?;
+        sys::put_first(map_fd(ebpf, "SESSION_RETURN")?, at_return.as_fd())
+            .map_err(|error| LoadError::Refused(format!("SESSION_RETURN: {error}")))?;
+    }
+    programs_for(method)
+        .map(|program| Ok((program, load(program, program.link_kind())?)))
         .collect()
 }
 
 /// The object's maps.
-const MAPS: [&str; 18] = [
+const MAPS: [&str; 21] = [
     "LIVE",
     "PROCESS_SLOTS",
     "PROCESSES",
+    "FREE_PROCESSES",
     "STACK_ROWS",
+    "FREE_ROWS",
     "TOTALS",
     "STACKS",
     "FRAMES",
@@ -325,6 +412,7 @@ const MAPS: [&str; 18] = [
     "THREADS",
     "CALLS",
     "LIFECYCLE",
+    "SESSION_RETURN",
     ".rodata",
 ];
 
@@ -332,5 +420,81 @@ impl std::ops::AddAssign for Attached {
     fn add_assign(&mut self, other: Self) {
         self.probes += other.probes;
         self.links += other.links;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without a tail call a preemptive kernel gives a probe program a stack that threads share, and crashes
+    /// (tracer-ebpf/src/kernel_stack.rs). The floor programs have nothing on their stacks.
+    #[test]
+    fn every_probe_program_keeps_the_kernel_stack() {
+        const CALL: u8 = 0x85;
+        const TAIL_CALL: i32 = 12;
+        let object = Object::parse(OBJECT).expect("the committed object is whole");
+        for program in ProbeProgram::ALL {
+            let found = &object.programs[program.name()];
+            let code = &object.functions[&found.function_key()].instructions;
+            let has_tail_call = code.iter().any(|instruction| {
+                instruction.code == CALL
+                    && instruction.src_reg() == 0
+                    && instruction.imm == TAIL_CALL
+            });
+            let is_floor = matches!(
+                program,
+                ProbeProgram::FloorEnter | ProbeProgram::FloorReturn
+            );
+            assert_eq!(has_tail_call, !is_floor, "{}", program.name());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entry_and_return_of_an_allocation_become_one_session() {
+        use ProbeProgram::{
+            AllocEnter, AllocRet, AllocReturn, AllocSession, FreeEnter, ReallocEnter,
+        };
+        let probe = |program, offset, cookie| Probe {
+            program,
+            offset,
+            cookie,
+        };
+        let probes = [
+            probe(AllocEnter, 16, 1),
+            probe(AllocReturn, 16, 2),
+            probe(ReallocEnter, 32, 3),
+            probe(AllocReturn, 32, 4),
+            probe(AllocEnter, 48, 5),
+            probe(AllocRet, 60, 6),
+            probe(FreeEnter, 64, 7),
+        ];
+        let joined = [
+            probe(AllocSession, 16, 1),
+            probe(ReallocEnter, 32, 3),
+            probe(AllocReturn, 32, 4),
+            probe(AllocEnter, 48, 5),
+            probe(AllocRet, 60, 6),
+            probe(FreeEnter, 64, 7),
+        ];
+        assert_eq!(sessions(&probes), joined);
+    }
+
+    #[test]
+    fn only_sampling_traces_use_sessions() {
+        use Method::{PerfEvents, UprobeMulti, UprobeSession};
+        assert_eq!(UprobeSession.for_trace(true), UprobeSession);
+        assert_eq!(UprobeSession.for_trace(false), UprobeMulti);
+        assert_eq!(
+            [UprobeMulti, PerfEvents].map(|method| method.for_trace(true)),
+            [UprobeMulti, PerfEvents]
+        );
+        assert!(programs_for(UprobeMulti).all(|program| program != ProbeProgram::AllocSession));
+        assert_eq!(programs_for(UprobeSession).count(), ProbeProgram::ALL.len());
     }
 }

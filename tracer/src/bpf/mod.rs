@@ -1,17 +1,22 @@
 //! The one door to the kernel: programs and maps in, plain values out. Nothing else uses aya.
 
+mod areas;
 mod btf;
+mod calibrate;
+mod grace;
 mod links;
 mod live;
 mod load;
 mod mappings;
 mod offsets;
+mod processes;
+mod rows;
 mod sys;
 mod tables;
 mod view;
 
-pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram};
+pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram, Scope};
 pub use live::LiveScan;
 pub use load::{Events, LoadError, Settings, TableSize, Tracer};
 pub use mappings::{Mapped, MappedCode, MappingEvent, MappingEvents};
-pub use tables::{TableFull, UnwindTables};
+pub use tables::{MappingsFull, TableFull, TablePlace, TableRoom, UnwindTables};

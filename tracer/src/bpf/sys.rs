@@ -4,7 +4,9 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use aya_obj::generated::{bpf_attach_type, bpf_cmd, bpf_insn, bpf_prog_info, bpf_prog_type};
+use aya_obj::generated::{
+    bpf_attach_type, bpf_cmd, bpf_insn, bpf_map_type, bpf_prog_info, bpf_prog_type,
+};
 
 /// One `bpf(2)` call.
 ///
@@ -91,9 +93,31 @@ pub struct FunctionInfo<'a> {
 /// Room for the verifier's log.
 const LOG_SIZE: usize = 4 << 20;
 
-/// Loads a probe program that is to be attached through a uprobe_multi link. The error carries the verifier's log
+/// `BPF_TRACE_UPROBE_SESSION` (Linux 6.13).
+const UPROBE_SESSION: u32 = 57;
+
+/// What kind of link a probe program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// One program at entries, or at returns.
+    Multi,
+    /// One program at an entry and at the return that belongs to it.
+    Session,
+}
+
+impl LinkKind {
+    const fn attach_type(self) -> u32 {
+        match self {
+            Self::Multi => bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32,
+            Self::Session => UPROBE_SESSION,
+        }
+    }
+}
+
+/// Loads a probe program that is to be attached through a link to several places. The error carries the verifier's log
 /// if `with_log`.
 pub fn load_uprobe_multi(
+    kind: LinkKind,
     name: &str,
     license: &CStr,
     instructions: &[bpf_insn],
@@ -114,7 +138,7 @@ pub fn load_uprobe_multi(
         log_level: u32::from(with_log),
         log_size: log.len() as u32,
         log_buf: if with_log { log.as_mut_ptr() as u64 } else { 0 },
-        expected_attach_type: bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32,
+        expected_attach_type: kind.attach_type(),
         prog_btf_fd: functions.btf.as_raw_fd() as u32,
         func_info_rec_size: functions.record_size,
         func_info: functions.records.as_ptr() as u64,
@@ -180,10 +204,11 @@ struct LinkCreateUprobeMulti {
 /// `BPF_F_UPROBE_MULTI_RETURN`.
 const MULTI_RETURN: u32 = 1;
 
-/// Attaches a program to several places of one file, for one process.
+/// Attaches a program to several places of one file, for one process or, with `pid` 0, for all.
 ///
 /// `offsets` are file offsets; `cookies` has one entry for each of them.
 pub fn link_uprobe_multi(
+    kind: LinkKind,
     program: BorrowedFd<'_>,
     path: &CStr,
     offsets: &[u64],
@@ -194,7 +219,7 @@ pub fn link_uprobe_multi(
     assert_eq!(offsets.len(), cookies.len(), "one cookie for each offset");
     let mut attr = LinkCreateUprobeMulti {
         prog_fd: program.as_raw_fd() as u32,
-        attach_type: bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32,
+        attach_type: kind.attach_type(),
         path: path.as_ptr() as u64,
         offsets: offsets.as_ptr() as u64,
         cookies: cookies.as_ptr() as u64,
@@ -220,6 +245,60 @@ struct MapBatch {
     map_fd: u32,
     elem_flags: u64,
     flags: u64,
+}
+
+/// Attributes of `BPF_MAP_CREATE` (include/uapi/linux/bpf.h), as far as they are used.
+#[repr(C)]
+#[derive(Default)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+}
+
+/// Makes an array of one element; `inner` is what a map of maps is to hold.
+pub fn create_array(
+    kind: bpf_map_type,
+    value_size: u32,
+    inner: Option<BorrowedFd<'_>>,
+) -> io::Result<OwnedFd> {
+    let mut attr = MapCreate {
+        map_type: kind as u32,
+        key_size: 4,
+        value_size,
+        max_entries: 1,
+        inner_map_fd: inner.map_or(0, |map| map.as_raw_fd() as u32),
+        ..MapCreate::default()
+    };
+    // SAFETY: the attributes of this command, which holds no pointers.
+    Ok(owned(unsafe { bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr) }?))
+}
+
+/// Attributes of `BPF_MAP_UPDATE_ELEM` (include/uapi/linux/bpf.h).
+#[repr(C)]
+#[derive(Default)]
+struct MapElement {
+    map_fd: u32,
+    reserved: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Puts a map or a program into the first place of an array of such.
+pub fn put_first(array: BorrowedFd<'_>, held: BorrowedFd<'_>) -> io::Result<()> {
+    let (key, value) = (0u32, held.as_raw_fd());
+    let mut attr = MapElement {
+        map_fd: array.as_raw_fd() as u32,
+        key: &raw const key as u64,
+        value: &raw const value as u64,
+        ..MapElement::default()
+    };
+    // SAFETY: the attributes of this command; key and value have the 4 bytes of such an array, and outlive the call.
+    unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
 }
 
 /// Where a batched walk through a hash map stands.
@@ -307,4 +386,6 @@ pub unsafe fn delete_batch<K>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<()>
 
 const _: () = assert!(size_of::<ProgLoad>() == 112);
 const _: () = assert!(size_of::<LinkCreateUprobeMulti>() == 64);
+const _: () = assert!(size_of::<MapElement>() == 32);
 const _: () = assert!(size_of::<MapBatch>() == 56);
+const _: () = assert!(size_of::<MapElement>() == 32);

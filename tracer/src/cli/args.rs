@@ -7,12 +7,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::help;
+use super::host::HostArgs;
 use super::machine::MachineArgs;
-use super::values::{
-    BareUnit, CpuBudget, ValueError, parse_cpu_budget, parse_pid, parse_prefix, parse_size,
-    parse_time,
-};
-use crate::report::Grouping;
+use super::values::{BareUnit, ValueError, parse_pid, parse_prefix, parse_size, parse_time};
 
 /// Most frames that a stack keeps; also the default.
 pub const MAX_STACK_DEPTH: u32 = 127;
@@ -53,7 +50,7 @@ pub enum Subcommands {
     /// released, with bytes, blocks, growth and age. Ctrl-C ends the trace with a last report; a second one leaves
     /// at once.
     #[command(after_help = help::LEAKS_EXAMPLES)]
-    Leaks(LeaksArgs),
+    Leaks(Box<LeaksArgs>),
     /// Print every allocator call: one line each.
     ///
     /// A line has TIME (seconds since boot, CLOCK_MONOTONIC), PID, TID, FUNCTION, SIZE (bytes asked for; "-" for a
@@ -154,58 +151,6 @@ pub struct TargetArgs {
     pub command: Vec<OsString>,
 }
 
-/// The whole host, or a part of it.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Whole host")]
-pub struct HostArgs {
-    /// Every process of this host, in all containers, also those that start during the trace.
-    ///
-    /// A table of processes comes first, then the stacks that hold most over all of them. memlens itself is left out.
-    ///
-    /// Example: memlens leaks --all
-    #[arg(long)]
-    pub all: bool,
-    /// Every process of this cgroup and those below it, also those that start during the trace.
-    ///
-    /// A path as in /proc/PID/cgroup, or the folder under /sys/fs/cgroup. Containers, services and logins are cgroups.
-    ///
-    /// Example: --cgroup /system.slice/nginx.service
-    #[arg(long, value_name = "PATH")]
-    pub cgroup: Option<String>,
-    /// Every process of this user, by name or number, also those that start during the trace.
-    ///
-    /// The real user, as the host sees it. With --cgroup both must fit.
-    ///
-    /// Example: --user www-data
-    #[arg(long, value_name = "USER")]
-    pub user: Option<String>,
-    /// Leave out a process, by name or PID, or a cgroup, by a path with a slash; may be given more than once.
-    ///
-    /// Example: --all --exclude java --exclude /user.slice
-    #[arg(long, value_name = "NAME|PID|CGROUP")]
-    pub exclude: Vec<String>,
-    /// What the report has rows for [default: process].
-    ///
-    /// With container, what runs outside of containers is grouped by systemd unit or cgroup. With stack, a stack that several processes have in common is shown once.
-    ///
-    /// Example: --all --by container
-    #[arg(long, value_enum, value_name = "WHAT", hide_possible_values = false)]
-    pub by: Option<Grouping>,
-    /// Also show the top N stacks of each process in the table.
-    ///
-    /// Example: --all --top 5 --per-process 3
-    #[arg(long, value_name = "N")]
-    pub per_process: Option<usize>,
-    /// Most that the probes may cost, in percent of the machine; off sets no limit [default: 5].
-    ///
-    /// The cost is estimated from how often probes are hit. Above it memlens samples the processes that allocate most, ever more
-    /// coarsely, and at last takes the probes off a process; the report says each step.
-    ///
-    /// Example: --cpu-budget 1
-    #[arg(long, value_name = "PERCENT", value_parser = parse_cpu_budget)]
-    pub cpu_budget: Option<CpuBudget>,
-}
-
 /// How often to report.
 #[derive(Clone, Debug, Args)]
 pub struct IntervalArgs {
@@ -277,7 +222,7 @@ pub struct OutputArgs {
     /// Example: --svg heap.svg
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub svg: Option<PathBuf>,
-    /// Show this many stacks; 0 shows all.
+    /// Show this many stacks, and of a whole host this many processes; 0 shows all.
     #[arg(short = 'T', long, value_name = "N", default_value_t = 10)]
     pub top: usize,
     /// Leave out file names and line numbers.
@@ -455,106 +400,5 @@ fn parse_age(text: &str) -> Result<Duration, ValueError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    fn leaks(words: &[&str]) -> LeaksArgs {
-        let words = ["memlens", "leaks"].iter().chain(words);
-        match Cli::try_parse_from(words).expect("is accepted").command {
-            Subcommands::Leaks(args) => args,
-            other => panic!("not leaks: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_definition_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn pids_come_with_commas_and_repeated() {
-        let args = leaks(&["-p", "1,2", "--pid", "3", "2", "7"]);
-        assert_eq!(args.target.processes.pid, [1, 2, 3]);
-        assert_eq!(args.interval.interval, Duration::from_secs(2));
-        assert_eq!(args.interval.count, Some(7));
-    }
-
-    #[test]
-    fn a_command_keeps_its_own_options_and_the_positionals_stay_ours() {
-        let args = leaks(&["500ms", "3", "--", "./prog", "-p", "9", "--", "--json"]);
-        assert_eq!(args.interval.interval, Duration::from_millis(500));
-        assert_eq!(args.interval.count, Some(3));
-        assert_eq!(args.target.command, ["./prog", "-p", "9", "--", "--json"]);
-        assert!(!args.output.json);
-        assert!(args.target.processes.pid.is_empty());
-    }
-
-    #[test]
-    fn every_option_of_bcc_memleak_has_its_word() {
-        let args = leaks(&[
-            "-p",
-            "1",
-            "-T",
-            "3",
-            "--sort",
-            "age",
-            "-o",
-            "250",
-            "-z",
-            "16",
-            "-Z",
-            "64KiB",
-            "-a",
-            "-O",
-            "/lib/x.so",
-            "-S",
-            "je_",
-            "--stack-depth",
-            "20",
-            "-v",
-            "--color",
-            "never",
-        ]);
-        assert_eq!((args.output.top, args.sort), (3, Sort::Age));
-        assert_eq!(args.older, Some(Duration::from_millis(250)));
-        assert_eq!(
-            (args.sizes.min_size, args.sizes.max_size),
-            (Some(16), Some(65_536))
-        );
-        assert!(args.show_allocs);
-        assert_eq!(args.allocator.object, Some(PathBuf::from("/lib/x.so")));
-        assert_eq!(args.allocator.symbols_prefix.as_deref(), Some("je_"));
-        assert_eq!(args.stack_depth, 20);
-    }
-
-    #[test]
-    fn arguments_of_a_command_need_not_be_unicode() {
-        use std::os::unix::ffi::OsStringExt;
-        let odd = OsString::from_vec(vec![b'x', 0xff]);
-        let words = ["memlens", "trace", "--", "prog"].map(OsString::from);
-        let cli = Cli::try_parse_from(words.into_iter().chain([odd.clone()])).expect("is accepted");
-        match cli.command {
-            Subcommands::Trace(args) => assert_eq!(args.target.command[1], odd),
-            other => panic!("not trace: {other:?}"),
-        }
-    }
-
-    /// Every argument of every subcommand has a help, and no help line leaves a 100-column terminal.
-    #[test]
-    fn help_is_complete_and_narrow() {
-        let mut command = Cli::command().term_width(100);
-        command.build();
-        for sub in command.get_subcommands_mut() {
-            for arg in sub.get_arguments() {
-                assert!(arg.get_help().is_some(), "{} has no help", arg.get_id());
-            }
-            for line in sub.render_long_help().to_string().lines() {
-                assert!(line.chars().count() <= 100, "{line}");
-            }
-        }
-        for line in command.render_long_help().to_string().lines() {
-            assert!(line.chars().count() <= 100, "{line}");
-        }
-    }
-}
+#[path = "args_tests.rs"]
+mod tests;

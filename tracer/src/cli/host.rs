@@ -1,11 +1,68 @@
-//! The words about the whole host become a scope and settings.
+//! The words about the whole host, and the scope and settings that they become.
 
-use super::args::{HostArgs, TargetArgs};
-use super::config::{ConfigError, HostConfig, Target, at_most_one, one_target};
+use clap::Args;
+
+use super::args::TargetArgs;
+use super::config::{HostConfig, Target, at_most_one, one_target};
+use super::error::ConfigError;
+use super::values::{CpuBudget, parse_cpu_budget};
 use crate::process::scope::{Exclude, Scope, User, cgroup_path};
+use crate::report::Grouping;
 
 /// Most that probes may cost unless told otherwise, in percent of the machine's CPUs.
 const CPU_BUDGET_PERCENT: f64 = 5.0;
+
+/// The whole host, or a part of it.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Whole host")]
+pub struct HostArgs {
+    /// Every process of this host, in all containers, also those that start during the trace.
+    ///
+    /// A table of processes comes first, then the stacks that hold most over all of them. memlens itself is left out.
+    ///
+    /// Example: memlens leaks --all
+    #[arg(long)]
+    pub all: bool,
+    /// Every process of this cgroup and those below it, also those that start during the trace.
+    ///
+    /// A path as in /proc/PID/cgroup, or the folder under /sys/fs/cgroup. Containers, services and logins are cgroups.
+    ///
+    /// Example: --cgroup /system.slice/nginx.service
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<String>,
+    /// Every process of this user, by name or number, also those that start during the trace.
+    ///
+    /// The real user, as the host sees it. With --cgroup both must fit.
+    ///
+    /// Example: --user www-data
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Leave out a process, by name or PID, or a cgroup, by a path with a slash; may be given more than once.
+    ///
+    /// Example: --all --exclude java --exclude /user.slice
+    #[arg(long, value_name = "NAME|PID|CGROUP")]
+    pub exclude: Vec<String>,
+    /// What the report has rows for [default: process].
+    ///
+    /// With container, what runs outside of containers is grouped by systemd unit or cgroup. With stack, a stack that several processes have in common is shown once.
+    ///
+    /// Example: --all --by container
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub by: Option<Grouping>,
+    /// Also show the top N stacks of each of the first processes.
+    ///
+    /// Example: --all --top 5 --per-process 3
+    #[arg(long, value_name = "N")]
+    pub per_process: Option<usize>,
+    /// Most that the probes may cost, in percent of the machine; off sets no limit [default: 5].
+    ///
+    /// The cost is estimated from how often probes are hit. Above it memlens samples the processes that allocate most, ever more
+    /// coarsely, and at last takes the probes off a process; the report says each step.
+    ///
+    /// Example: --cpu-budget 1
+    #[arg(long, value_name = "PERCENT", value_parser = parse_cpu_budget)]
+    pub cpu_budget: Option<CpuBudget>,
+}
 
 /// The target of `memlens leaks`, and the settings that only a trace of the whole host has.
 pub fn target(

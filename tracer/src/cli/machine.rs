@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
-use super::config::{ConfigError, not_zero, output_file};
+use super::config::{not_zero, output_file};
+use super::error::ConfigError;
 use super::values::{BareUnit, ValueError, parse_time};
 use crate::host::report::{By, Of, Order, View};
 

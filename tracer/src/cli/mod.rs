@@ -4,6 +4,7 @@
 
 mod args;
 mod config;
+mod error;
 mod help;
 mod host;
 mod machine;
@@ -17,9 +18,10 @@ use thiserror::Error;
 
 pub use args::{Color, MAX_STACK_DEPTH, Sort, Unwind};
 pub use config::{
-    Allocator, Command, ConfigError, DemoConfig, DoctorConfig, HostConfig, Invocation, LeaksConfig,
+    Allocator, Command, DemoConfig, DoctorConfig, HostConfig, Invocation, LeaksConfig,
     MAX_MAX_LIVE, Output, SizeRange, Target, TraceConfig,
 };
+pub use error::ConfigError;
 pub use machine::MachineConfig;
 pub use values::{BareUnit, ValueError, parse_size, parse_time};
 

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tracer_common::key::{AllocKey, COUNT_ONE, LiveBlock, Owner, StackTotals};
-use tracer_common::sampling;
 
 pub use rows::{Order, Row, Which, merge, select};
 
@@ -43,12 +42,12 @@ pub struct BlockSums {
 impl BlockSums {
     /// Adds a block that is `age` old.
     fn add(&mut self, addr: u64, block: &LiveBlock, age: Duration, filter: &Filter) {
-        let (bytes, count) = sampling::weight(block.size, filter.sample_bytes.unwrap_or(0));
+        let (bytes, count) = block.weight(filter.sample_bytes.unwrap_or(0));
         self.bytes += bytes;
         self.count += count;
         self.samples += 1;
         self.oldest = self.oldest.max(age);
-        if filter.sample_bytes.is_some() {
+        if count > COUNT_ONE {
             // Horvitz-Thompson: a block sampled with probability p adds (size / p)^2 (1 - p).
             let p = COUNT_ONE as f64 / count.max(1) as f64;
             self.variance += (bytes as f64).powi(2) * (1.0 - p);
@@ -172,8 +171,8 @@ impl Totals {
 /// What a trace remembers between two reports.
 #[derive(Debug, Default)]
 pub struct Heap {
-    /// Live bytes of each row at the previous report.
-    previous: Option<HashMap<u32, u64>>,
+    /// Live bytes of each row at the previous report, and whose it was: rows are used again.
+    previous: Option<HashMap<(u32, Owner), u64>>,
     /// Live bytes of each owner at the previous report.
     previous_owners: HashMap<Owner, u64>,
     /// Block sums of programs that are gone, taken when their blocks were still in the map.
@@ -214,17 +213,19 @@ impl Heap {
                 .as_ref()
                 .map(|blocks| blocks.get(row).cloned().unwrap_or_default());
             let row = self.row(*row, *owner, totals, sums, filter);
-            live_by_row.insert(row.row, row.live_bytes);
+            live_by_row.insert((row.row, row.owner), row.live_bytes);
             figures.rows.push(row);
         }
+        let mut live_by_owner = HashMap::with_capacity(figures.owners.len());
         for (owner, (totals, growth)) in &mut figures.owners {
             let live = totals.live_bytes();
             if self.previous.is_some() {
                 let before = self.previous_owners.get(owner).copied().unwrap_or(0);
                 *growth = Some(live.cast_signed().wrapping_sub(before.cast_signed()));
             }
-            self.previous_owners.insert(*owner, live);
+            live_by_owner.insert(*owner, live);
         }
+        self.previous_owners = live_by_owner;
         figures.sampling = filter
             .sample_bytes
             .map(|interval| sampling_of(&figures.rows, interval));
@@ -271,7 +272,7 @@ impl Heap {
             _ => (totals.live_bytes(), totals.live_count()),
         };
         let growth = self.previous.as_ref().map(|previous| {
-            let before = previous.get(&row).copied().unwrap_or(0);
+            let before = previous.get(&(row, owner)).copied().unwrap_or(0);
             live_bytes.cast_signed().wrapping_sub(before.cast_signed())
         });
         Row {

@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::capability::{Capability, list, missing_capabilities};
 use super::facts::{Facts, Limit, Lockdown};
 use super::kernel::{
-    MINIMUM_KERNEL, has_uprobe_multi, has_uprobe_session, missing_features, needs_memlock_raised,
-    uprobe_multi_pid_filter_counts_threads,
+    MINIMUM_KERNEL, OLDEST_TESTED_KERNEL, has_uprobe_multi, has_uprobe_session, is_tested,
+    missing_features, needs_memlock_raised, uprobe_multi_pid_filter_counts_threads,
 };
 use super::refuse::{features, privilege_remedy, verb};
 
@@ -106,11 +106,19 @@ fn kernel(facts: &Facts) -> Finding {
     let missing = missing_features(&facts.kernel);
     let (major, minor) = MINIMUM_KERNEL;
     let needed = format!("{major}.{minor} or newer");
+    let finding = Finding::ok("kernel", &facts.kernel.release, &needed);
+    if missing.is_empty() {
+        let (major, minor) = OLDEST_TESTED_KERNEL;
+        let remedy = format!(
+            "it has all that is needed, but memlens is tested on {major}.{minor} and newer only"
+        );
+        return finding.warn_if(!is_tested(&facts.kernel), remedy);
+    }
     let remedy = format!(
         "this kernel lacks {}: boot a kernel {needed}",
         features(&missing)
     );
-    Finding::ok("kernel", &facts.kernel.release, needed).missing_if(!missing.is_empty(), remedy)
+    finding.missing_if(true, remedy)
 }
 
 fn kernel_types(facts: &Facts) -> Finding {

@@ -21,7 +21,7 @@ fn an_able_machine_has_no_trouble() {
 #[test]
 fn a_table_of_machines() {
     type Change = fn(&mut Facts);
-    let table: [(Change, &[&str]); 19] = [
+    let table: [(Change, &[&str]); 20] = [
         (|m| m.arch = "aarch64".into(), &["Missing architecture"]),
         (
             |m| m.kernel = Kernel::from_release("5.10.0"),
@@ -29,6 +29,10 @@ fn a_table_of_machines() {
         ),
         (
             |m| m.kernel = Kernel::from_release("5.17.0"),
+            &["Warn kernel", "Warn probe links"],
+        ),
+        (
+            |m| m.kernel = Kernel::from_release("6.1.0"),
             &["Warn probe links"],
         ),
         (

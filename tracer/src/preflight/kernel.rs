@@ -102,6 +102,10 @@ impl Feature {
 /// Oldest mainline kernel that memlens runs on: `bpf_loop`, which walks stacks of any depth, came with 5.17.
 pub const MINIMUM_KERNEL: (u32, u32) = Feature::BpfLoop.since();
 
+/// Oldest kernel that the tests run on (`cargo xtask vm`): older ones down to [`MINIMUM_KERNEL`] have all that is needed,
+/// as far as their version and type information tell.
+pub const OLDEST_TESTED_KERNEL: (u32, u32) = (6, 1);
+
 impl Kernel {
     /// A kernel known by its release alone, such as `6.1.0-18-amd64`. What cannot be read counts as 0.
     pub fn from_release(release: &str) -> Self {
@@ -128,6 +132,11 @@ impl fmt::Display for Kernel {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.release)
     }
+}
+
+/// Whether the tests run on kernels as old as this one.
+pub fn is_tested(kernel: &Kernel) -> bool {
+    (kernel.version.0, kernel.version.1) >= OLDEST_TESTED_KERNEL
 }
 
 /// Whether programs can send records through a ring buffer.

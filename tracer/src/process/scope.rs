@@ -1,5 +1,6 @@
 //! Which of the host's processes a trace is about: a cgroup, a user, and what is left out.
 
+use std::fmt;
 use std::path::Path;
 
 use super::targets::has_name;
@@ -64,18 +65,22 @@ impl Scope {
         self.cgroup.is_none() && self.user.is_none() && self.exclude.is_empty()
     }
 
-    /// Which processes these are, in words: "the whole host", "cgroup /system.slice, user root".
+    /// Which processes these are, in words: "the whole host", "cgroup /system.slice, user root, without java".
     pub fn words(&self) -> String {
         let cgroup = self.cgroup.as_ref().map(|path| format!("cgroup {path}"));
         let user = self.user.as_ref().map(|user| match user {
             User::Id(id) => format!("user {id}"),
             User::Name(name) => format!("user {name}"),
         });
-        let parts: Vec<String> = [cgroup, user].into_iter().flatten().collect();
-        match parts.is_empty() {
-            true => "the whole host".to_owned(),
-            false => parts.join(", "),
+        let mut parts: Vec<String> = [cgroup, user].into_iter().flatten().collect();
+        if parts.is_empty() {
+            parts.push("the whole host".to_owned());
         }
+        if !self.exclude.is_empty() {
+            let left_out: Vec<String> = self.exclude.iter().map(Exclude::to_string).collect();
+            parts.push(format!("without {}", left_out.join(" and ")));
+        }
+        parts.join(", ")
     }
 
     /// The scope with the user looked up and the cgroup found.
@@ -187,6 +192,16 @@ impl User {
     }
 }
 
+impl fmt::Display for Exclude {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pid(pid) => write!(f, "process {pid}"),
+            Self::Name(name) => f.write_str(name),
+            Self::Cgroup(path) => f.write_str(path),
+        }
+    }
+}
+
 impl Exclude {
     /// Reads `NAME`, `PID` or `CGROUP`: what has a slash is a cgroup, what is a number is a PID. `None` where there is
     /// nothing, or a path that is none.
@@ -277,6 +292,18 @@ mod tests {
                 .filter()
                 .expect("nothing to look up")
                 .matches(&candidate("a", 1, 0))
+        );
+        let part = Scope {
+            cgroup: Some("/system.slice".to_owned()),
+            user: Some(User::Id(33)),
+            exclude: ["java", "812"]
+                .iter()
+                .filter_map(|text| Exclude::parse(text))
+                .collect(),
+        };
+        assert_eq!(
+            part.words(),
+            "cgroup /system.slice, user 33, without java and process 812"
         );
         let filter = |cgroup: Option<&str>, uid, exclude: &str| Filter {
             cgroup: cgroup.map(str::to_owned),

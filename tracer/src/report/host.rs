@@ -48,6 +48,14 @@ pub struct Host {
     pub own_rss_bytes: Option<u64>,
 }
 
+impl Host {
+    /// Whether what happened at this elapsed time of the trace is to be told in `report`: it is new, or the report is
+    /// the last.
+    pub(super) fn is_due(&self, at: Duration, last: bool) -> bool {
+        last || self.previous.is_zero() || at > self.previous
+    }
+}
+
 /// What a whole-host trace knows of one process besides its memory totals.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProcessHost {
@@ -62,7 +70,7 @@ pub struct ProcessHost {
     /// Whether it started during the trace, so that no block of it was missed.
     pub started_in_trace: bool,
     /// Growth of its live bytes, per minute, over the last minute or, if that is shorter, since it was first seen;
-    /// `None` in its first second.
+    /// `None` in its first second. [`Rates`](super::Rates) reckons it.
     pub growth_per_minute: Option<i64>,
     /// Allocations per second since the previous report; `None` in its first second.
     pub allocs_per_second: Option<f64>,
@@ -87,7 +95,7 @@ pub struct ProcessStacks {
     pub stacks_live_bytes: u64,
 }
 
-/// Processes that ended during the trace.
+/// Processes that ended during the trace; [`EndedTally`](super::EndedTally) gathers them.
 #[derive(Clone, Debug, Default)]
 pub struct Ended {
     /// Those that lived long or held much, each, in the order of their ends.
@@ -184,6 +192,9 @@ pub enum GuardAction {
     },
     /// Take its probes off.
     ProbesOff,
+    /// Take its probes off at its start, since those of an earlier process of the same program were taken off: the
+    /// step's figures are that one's.
+    ProbesOffAsBefore,
 }
 
 /// An allocator file that came up during the trace, and for how long its calls may have been missed.

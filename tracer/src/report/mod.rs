@@ -2,22 +2,30 @@
 
 mod cut;
 pub(crate) mod elide;
+mod ended;
 pub mod file;
 mod filter;
 pub mod folded;
 mod frames;
+mod group;
+mod guard;
 mod host;
+mod host_text;
 pub mod json;
+mod json_host;
 pub(crate) mod line;
 pub mod loss;
 mod names;
 mod plumbing;
+mod rates;
+mod stacks;
 pub mod svg;
 mod table;
+mod tables;
 pub mod text;
 pub mod units;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::time::{Duration, SystemTime};
 
@@ -26,11 +34,15 @@ use jiff::Timestamp;
 use crate::symbolize::Frame;
 
 pub use cut::{CutRow, CutTally};
+pub use ended::EndedTally;
 pub use filter::BlockFilter;
+pub use group::{GroupRow, by_stack, groups};
 pub use host::{
     Ended, EndedName, EndedProcess, Grouping, Guard, GuardAction, GuardStep, Host, LateFile,
     ProcessHost, ProcessStacks,
 };
+pub use rates::Rates;
+pub use tables::TableUse;
 
 /// What a trace knows at one moment.
 #[derive(Clone, Debug)]
@@ -59,6 +71,8 @@ pub struct Report {
     pub stacks_live_bytes: u64,
     /// Stacks with live memory that ended early, shown or not, the most bytes first.
     pub cut: Vec<CutRow>,
+    /// The unwind tables; `None` where stacks are walked without any.
+    pub unwind: Option<TableUse>,
     /// The exit of the traced command, where the trace started it.
     pub command_exit: Option<CommandExit>,
     /// What only a trace of the whole host tells; `None` in others.
@@ -66,11 +80,16 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether the totals are exact: nothing was lost that could change them.
+    /// Whether the totals are exact: nothing was lost that could change them, and every process was followed to its end.
     pub fn complete(&self) -> bool {
-        !tracer_common::loss::Loss::ALL.iter().any(|loss| {
-            loss.spoils_totals() && self.loss.get(loss.name()).is_some_and(|count| *count > 0)
-        })
+        let cut_off = |host: &Host| {
+            let mut actions = host.guard.steps.iter().map(|step| step.action);
+            actions.any(GuardAction::ends_tracing)
+        };
+        !self.host.as_ref().is_some_and(cut_off)
+            && !tracer_common::loss::Loss::ALL.iter().any(|loss| {
+                loss.spoils_totals() && self.loss.get(loss.name()).is_some_and(|count| *count > 0)
+            })
     }
 
     /// Live bytes of all processes.
@@ -89,6 +108,18 @@ impl Report {
         rows()
             .find(|row| row.state != ProcessState::Replaced)
             .or_else(|| rows().next())
+    }
+
+    /// The same for all PIDs at once, for who asks once for each of many stacks.
+    fn by_pid(&self) -> HashMap<u32, &ProcessRow> {
+        let mut rows: HashMap<u32, &ProcessRow> = HashMap::with_capacity(self.processes.len());
+        for row in &self.processes {
+            let known = rows.entry(row.pid).or_insert(row);
+            if known.state == ProcessState::Replaced && row.state != ProcessState::Replaced {
+                *known = row;
+            }
+        }
+        rows
     }
 }
 

@@ -70,6 +70,8 @@ fn programs(method: Method) -> Finding {
         trace_calls: false,
         unwind: Some(TableSize::default()),
         method,
+        admit: false,
+        adaptive: false,
     };
     let sampled = Settings {
         sample_bytes: Some(1 << 19),
@@ -79,8 +81,13 @@ fn programs(method: Method) -> Finding {
         trace_calls: true,
         ..plain
     };
+    let whole_host = Settings {
+        admit: true,
+        adaptive: true,
+        ..sampled
+    };
     let mut most: BTreeMap<String, u32> = BTreeMap::new();
-    for settings in [plain, sampled, calls] {
+    for settings in [plain, sampled, calls, whole_host] {
         match Tracer::load(&settings) {
             Ok(tracer) => {
                 for (name, verified) in tracer.verified_instructions() {

@@ -29,13 +29,17 @@ pub struct Ready {
     pub summary: String,
 }
 
-/// How probes are attached on this kernel. `MEMLENS_ATTACH=perf` forces the older way, for tests.
+/// How probes are attached on this kernel. `MEMLENS_ATTACH=multi` forces the way of kernels without sessions, `perf` that of
+/// older ones, for tests.
 pub fn method(facts: &Facts) -> Method {
-    let forced = std::env::var_os("MEMLENS_ATTACH").is_some_and(|value| value == "perf");
-    if !forced && preflight::uprobe_multi_pid_filter_counts_threads(&facts.kernel) {
+    let forced = std::env::var_os("MEMLENS_ATTACH");
+    let forced = forced.as_deref().and_then(std::ffi::OsStr::to_str);
+    if forced == Some("perf") || !preflight::uprobe_multi_pid_filter_counts_threads(&facts.kernel) {
+        Method::PerfEvents
+    } else if forced == Some("multi") || !preflight::has_uprobe_session(&facts.kernel) {
         Method::UprobeMulti
     } else {
-        Method::PerfEvents
+        Method::UprobeSession
     }
 }
 
@@ -94,7 +98,7 @@ pub fn begin(
         return Err(failure);
     }
     if let Some(unwinder) = unwinder {
-        unwinder.store(tracer);
+        unwinder.collect(tracer);
         for image in &images {
             unwinder.publish(tracer, image.owner.tgid);
         }

@@ -50,6 +50,27 @@ impl Image {
     }
 }
 
+/// A program that begins to be traced, as the kernel side tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its owner id.
+    pub owner: Owner,
+    /// Its name.
+    pub comm: String,
+    /// User id that it runs as.
+    pub uid: u32,
+}
+
+impl From<&LifecycleEvent> for Program {
+    fn from(event: &LifecycleEvent) -> Self {
+        Self {
+            owner: event.owner,
+            comm: String::from_utf8_lossy(event.name()).into_owned(),
+            uid: event.uid,
+        }
+    }
+}
+
 /// Something happened to a traced process. In order of time, a program's life is: `Load`, `Map` for its executable,
 /// `Exec`, `Map` for its libraries, `Exit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,12 +81,18 @@ pub enum Change {
     Map(u32, Mapping),
     /// It may have mapped code.
     Look(u32),
-    /// It has replaced its program; the new one's owner id.
-    Exec(Owner),
+    /// It has replaced its program by this one.
+    Exec(Program),
     /// It is about to unmap a library; the new code number in place of the image number.
     Unload(Owner),
     /// It has ended.
     Exit(u32),
+    /// It has made its first traced call in a trace of the whole host; with its row in the process table.
+    Admitted(Program, u32),
+    /// A process of a trace of the whole host has ended.
+    Ended(Owner),
+    /// Records were lost: any process may have mapped anything.
+    Lost,
 }
 
 impl Change {
@@ -84,9 +111,17 @@ impl Change {
                     .map_or_else(|| "anonymous".into(), |path| path.to_string_lossy())
             ),
             Self::Look(pid) => format!("process {pid} may have mapped code"),
-            Self::Exec(owner) => format!("process {} has called exec", owner.tgid),
+            Self::Exec(new) => format!("process {} has called exec: {}", new.owner.tgid, new.comm),
             Self::Unload(code) => format!("process {} unmaps a library", code.tgid),
             Self::Exit(pid) => format!("process {pid} has exited"),
+            Self::Admitted(new, _) => {
+                format!(
+                    "process {} is traced from now on: {}",
+                    new.owner.tgid, new.comm
+                )
+            }
+            Self::Ended(owner) => format!("process {} has exited", owner.tgid),
+            Self::Lost => "records of mappings were lost".to_owned(),
         }
     }
 }
@@ -96,6 +131,8 @@ pub struct Watcher {
     lifecycle: AsyncFd<Events<LifecycleEvent>>,
     mappings: Vec<AsyncFd<MappingEvents>>,
     exits: HashMap<u32, AsyncFd<OwnedFd>>,
+    /// Whether all processes are watched, or only those that were added.
+    everyone: bool,
 }
 
 impl Watcher {
@@ -107,6 +144,15 @@ impl Watcher {
             lifecycle: readable(lifecycle)?,
             mappings,
             exits: HashMap::new(),
+            everyone: false,
+        })
+    }
+
+    /// Starts to watch all processes on the host: their ends are told by the kernel side, not by descriptors.
+    pub fn of_everyone(lifecycle: Events<LifecycleEvent>) -> io::Result<Self> {
+        Ok(Self {
+            everyone: true,
+            ..Self::new(lifecycle)?
         })
     }
 
@@ -152,26 +198,36 @@ impl Watcher {
         while let Some(event) = self.lifecycle.get_mut().take_next() {
             match LifecycleKind::from_raw(event.kind) {
                 Some(LifecycleKind::Exec) => {
-                    changes.push((event.time_ns, Change::Exec(event.owner)))
+                    changes.push((event.time_ns, Change::Exec(Program::from(&event))))
                 }
                 Some(LifecycleKind::Unload) => {
                     changes.push((event.time_ns, Change::Unload(event.owner)))
+                }
+                Some(LifecycleKind::Admitted) => changes.push((
+                    event.time_ns,
+                    Change::Admitted(Program::from(&event), event.slot),
+                )),
+                Some(LifecycleKind::Exit) if self.everyone => {
+                    changes.push((event.time_ns, Change::Ended(event.owner)))
                 }
                 // Told by the process's descriptor.
                 Some(LifecycleKind::Exit) | None => {}
             }
         }
+        let (everyone, exits) = (self.everyone, &self.exits);
+        let watched = |pid: &u32| everyone || exits.contains_key(pid);
         for ring in &mut self.mappings {
             for event in ring.get_mut().drain() {
                 match event.what {
-                    Mapped::Code(code) if self.exits.contains_key(&code.pid) => {
+                    Mapped::Code(code) if watched(&code.pid) => {
                         changes.push((event.time_ns, Change::Map(code.pid, mapping(code))));
                     }
-                    Mapped::Exec { pid, comm } if self.exits.contains_key(&pid) => {
+                    Mapped::Exec { pid, comm } if watched(&pid) => {
                         changes.push((event.time_ns, Change::Load(pid, comm)));
                     }
+                    Mapped::Lost if everyone => changes.push((u64::MAX, Change::Lost)),
                     Mapped::Lost => {
-                        changes.extend(self.exits.keys().map(|pid| (u64::MAX, Change::Look(*pid))))
+                        changes.extend(exits.keys().map(|pid| (u64::MAX, Change::Look(*pid))))
                     }
                     _ => {}
                 }

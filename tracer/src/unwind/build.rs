@@ -1,13 +1,12 @@
 //! Building a file's table from its `.eh_frame`.
 
-use gimli::{
-    BaseAddresses, CieOrFde, CommonInformationEntry, EhFrame, FrameDescriptionEntry, LittleEndian,
-    UnwindContext, UnwindSection,
-};
+use std::fmt::Display;
+
 use tracer_common::unwind::{BUCKET_BYTES, Kind, Rule, bucket, row, row_address, row_rule};
 
 use super::elf::{self, Elf, Segment};
-use super::rules::{Slice, translate};
+use super::entries::{Fde, Offsets, Reader, search_table};
+use super::rules::translate;
 use super::table::{Damage, Reason, Stats, Table, TableError};
 
 /// Gaps between entries up to this length are padding, and take the rule of the code before them.
@@ -23,13 +22,8 @@ const MAX_SPAN: u64 = 1 << 30;
 /// [`TableError`] if there is nothing to build from. Damage to single entries is told in [`Stats::damage`].
 pub fn build(image: &[u8]) -> Result<Table, TableError> {
     let elf = elf::parse(image)?;
-    let base = elf.code.first().map_or(0, |(segment, _)| segment.address);
-    let end = elf.code.iter().map(|(segment, _)| segment.end()).max();
-    let span = end.unwrap_or(base).saturating_sub(base);
-    if span > MAX_SPAN {
-        return Err(TableError::TooLarge { span });
-    }
-    let mut functions = Functions::new(base, span as u32);
+    let (base, span) = span(&elf)?;
+    let mut functions = Functions::new(base, span);
     functions.read(&elf);
     if functions.stats.entries == 0 {
         return Err(match functions.stats.damage {
@@ -47,11 +41,22 @@ pub fn build(image: &[u8]) -> Result<Table, TableError> {
     measure(&mut stats, &rows, &elf.code, base);
     Ok(Table {
         base,
-        buckets: buckets(&rows, span as u32),
+        buckets: buckets(&rows, span),
         rows,
         segments: elf.code.iter().map(|(segment, _)| *segment).collect(),
         stats,
     })
+}
+
+/// SVMA of the first executable byte, and how many bytes on the last one ends.
+pub(super) fn span(elf: &Elf<'_>) -> Result<(u64, u32), TableError> {
+    let base = elf.code.first().map_or(0, |(segment, _)| segment.address);
+    let end = elf.code.iter().map(|(segment, _)| segment.end()).max();
+    let span = end.unwrap_or(base).saturating_sub(base);
+    if span > MAX_SPAN {
+        return Err(TableError::TooLarge { span });
+    }
+    Ok((base, span as u32))
 }
 
 /// One function's rows: from `start` to `end` (relative to the base), `rows` of the list.
@@ -69,11 +74,10 @@ struct Functions {
     span: u32,
     list: Vec<Function>,
     rows: Vec<u64>,
+    /// Any code without an entry may have lost it.
+    lost_everywhere: bool,
     stats: Stats,
 }
-
-type Cie<'a> = CommonInformationEntry<Slice<'a>>;
-type Fde<'a> = FrameDescriptionEntry<Slice<'a>>;
 
 impl Functions {
     fn new(base: u64, span: u32) -> Self {
@@ -82,51 +86,94 @@ impl Functions {
             span,
             list: Vec::new(),
             rows: Vec::new(),
+            lost_everywhere: false,
             stats: Stats::default(),
         }
     }
 
-    /// Reads all entries. A bad entry is left out; if even its length is bad, nothing can be read behind it.
+    /// Reads all entries; bad ones are left out.
     fn read(&mut self, elf: &Elf<'_>) {
-        let section = EhFrame::new(elf.frame.bytes, LittleEndian);
-        let bases = BaseAddresses::default().set_eh_frame(elf.frame.address);
-        let mut context = UnwindContext::new();
-        // Entries of one object file share theirs.
-        let mut last: Option<(usize, Cie<'_>)> = None;
-        let mut entries = section.entries(&bases);
-        let mut offset = 0;
-        loop {
-            let partial = match entries.next() {
-                Ok(None) => return,
-                Ok(Some(CieOrFde::Cie(cie))) => {
-                    offset = cie.offset() + cie.entry_len();
-                    continue;
+        let mut reader = Reader::new(elf);
+        // Entries of which not even the range is known.
+        let mut lost = Vec::new();
+        let mut lost_from = usize::MAX;
+        for offset in Offsets::new(elf.frame.bytes) {
+            match offset {
+                Err(offset) => {
+                    lost_from = offset;
+                    self.damaged(elf, offset, &"its length reaches beyond the end");
                 }
-                Ok(Some(CieOrFde::Fde(partial))) => partial,
-                Err(error) => return self.damaged(elf.frame.offset, offset, error),
-            };
-            let entry = partial.offset();
-            offset = entry + partial.entry_len();
-            let fde = partial.parse(|section, bases, at| match &last {
-                Some((known, cie)) if *known == at.0 => Ok(cie.clone()),
-                _ => {
-                    let cie = section.cie_from_offset(bases, at)?;
-                    last = Some((at.0, cie.clone()));
-                    Ok(cie)
-                }
-            });
-            let added = fde.and_then(|fde| self.add(&fde, &section, &bases, &mut context));
-            if let Err(error) = added {
-                self.damaged(elf.frame.offset, entry, error);
+                Ok(offset) => match reader.entry(offset) {
+                    Ok(entry) => self.add(elf, &entry, &mut reader),
+                    Err(error) => {
+                        lost.push(offset);
+                        self.damaged(elf, offset, &error);
+                    }
+                },
             }
+        }
+        if !lost.is_empty() || lost_from < usize::MAX {
+            let is_found = self.find_lost(elf, &mut reader, &lost, lost_from);
+            self.lost_everywhere = !is_found;
         }
     }
 
-    fn damaged(&mut self, section_offset: u64, entry: usize, error: gimli::Error) {
+    /// Looks up in the search table where the code of lost entries is: those in `lost`, and all from `lost_from` on. False
+    /// if it does not tell.
+    fn find_lost(
+        &mut self,
+        elf: &Elf<'_>,
+        reader: &mut Reader<'_>,
+        lost: &[usize],
+        lost_from: usize,
+    ) -> bool {
+        let Some(table) = search_table(elf) else {
+            return false;
+        };
+        let is_lost = |offset: usize| offset >= lost_from || lost.binary_search(&offset).is_ok();
+        // Where it is wrong about what is known, it may be about the rest.
+        let mut is_right = |(start, offset): &(u64, usize)| {
+            let entry = reader.entry(*offset);
+            is_lost(*offset) || entry.is_ok_and(|entry| entry.initial_address() == *start)
+        };
+        if !table.iter().all(&mut is_right) {
+            return false;
+        }
+        let mut found = 0;
+        for (index, (start, offset)) in table.iter().enumerate() {
+            if !is_lost(*offset) {
+                continue;
+            }
+            found += usize::from(*offset < lost_from);
+            match reader.entry(*offset) {
+                Ok(entry) if entry.initial_address() == *start => self.add(elf, &entry, reader),
+                result => {
+                    if let (true, Err(error)) = (*offset > lost_from, result) {
+                        self.damaged(elf, *offset, &error);
+                    }
+                    let next = table.get(index + 1).map_or(u64::MAX, |(start, _)| *start);
+                    self.lose(self.relative(*start), self.relative(next));
+                }
+            }
+        }
+        found == lost.len()
+    }
+
+    /// Code whose entry is lost: stacks end there.
+    fn lose(&mut self, start: u32, end: u32) {
+        if start < end {
+            let first_row = self.rows.len();
+            self.rows.push(row(start, Rule::NO_TABLE));
+            self.close(start, end, first_row);
+        }
+    }
+
+    fn damaged(&mut self, elf: &Elf<'_>, entry: usize, error: &dyn Display) {
         let damage = self.stats.damage.get_or_insert_with(|| Damage {
             entries: 0,
-            offset: section_offset.saturating_add(entry as u64),
+            offset: elf.frame.offset.saturating_add(entry as u64),
             error: error.to_string(),
+            lost_bytes: 0,
         });
         damage.entries += 1;
     }
@@ -137,13 +184,8 @@ impl Functions {
         relative.min(u64::from(self.span)) as u32
     }
 
-    fn add<'a>(
-        &mut self,
-        fde: &Fde<'a>,
-        section: &EhFrame<Slice<'a>>,
-        bases: &BaseAddresses,
-        context: &mut UnwindContext<usize>,
-    ) -> gimli::Result<()> {
+    /// Adds one entry's rows; if it is bad, those before the fault.
+    fn add<'a>(&mut self, elf: &Elf<'_>, fde: &Fde<'a>, reader: &mut Reader<'a>) {
         self.stats.entries += 1;
         let (start, end) = (
             self.relative(fde.initial_address()),
@@ -151,16 +193,22 @@ impl Functions {
         );
         if start >= end {
             // A function that the linker removed.
-            return Ok(());
+            return;
         }
         let first_row = self.rows.len();
         if fde.is_signal_trampoline() {
             self.rows.push(row(start, Rule::SIGNAL));
             self.close(start, end, first_row);
-            return Ok(());
+            return;
         }
         // Code behind the last good row of a bad entry.
         let mut rest = start;
+        let Reader {
+            section,
+            bases,
+            context,
+            ..
+        } = reader;
         let read = fde.rows(section, bases, context).and_then(|mut table| {
             while let Some(line) = table.next_row()? {
                 let (from, to) = (
@@ -179,11 +227,11 @@ impl Functions {
             }
             Ok(())
         });
-        if read.is_err() {
+        if let Err(error) = read {
             self.rows.push(row(rest, Rule::NO_TABLE));
+            self.damaged(elf, fde.offset(), &error);
         }
         self.close(start, end, first_row);
-        read
     }
 
     /// Ends a function whose rows have been added, with a row at its very start.
@@ -250,10 +298,10 @@ impl Functions {
 
     /// All rows in order, without repetitions. Where functions overlap, the one that begins first counts.
     fn merge(&self, elf: &Elf<'_>) -> Vec<u64> {
-        // In a damaged file, code without an entry may have lost it.
-        let gap = match self.stats.damage {
-            None => Rule::NO_FDE,
-            Some(_) => Rule::NO_TABLE,
+        // Where it is not known whose entries are lost, any code without one may have lost it.
+        let gap = match self.lost_everywhere {
+            false => Rule::NO_FDE,
+            true => Rule::NO_TABLE,
         };
         let holes = elf.code.windows(2).map(|pair| {
             let end = |(segment, _): &(Segment, _)| self.relative(segment.end());
@@ -331,7 +379,7 @@ fn buckets(rows: &[u64], span: u32) -> Vec<u64> {
 
 /// Counts the bytes of the segments by what is known of them.
 fn measure(stats: &mut Stats, rows: &[u64], code: &[(Segment, &[u8])], base: u64) {
-    let mut row = 0;
+    let (mut row, mut lost_bytes) = (0, 0);
     for (segment, bytes) in code {
         let first = segment.address - base;
         let end = first + bytes.len() as u64;
@@ -346,7 +394,8 @@ fn measure(stats: &mut Stats, rows: &[u64], code: &[(Segment, &[u8])], base: u64
             let length = next.min(end).saturating_sub(from);
             match row_rule(*line).kind() {
                 Kind::NoFde => stats.bare_bytes += length,
-                Kind::Unsupported | Kind::NoTable => {}
+                Kind::NoTable => lost_bytes += length,
+                Kind::Unsupported => {}
                 _ => stats.covered_bytes += length,
             }
             if next >= end {
@@ -354,6 +403,9 @@ fn measure(stats: &mut Stats, rows: &[u64], code: &[(Segment, &[u8])], base: u64
             }
             row += 1;
         }
+    }
+    if let Some(damage) = &mut stats.damage {
+        damage.lost_bytes = lost_bytes;
     }
 }
 

@@ -32,6 +32,15 @@ pub(super) struct Elf<'a> {
     /// By SVMA, each with its bytes.
     pub code: Vec<(Segment, &'a [u8])>,
     pub frame: EhFrame<'a>,
+    /// `.eh_frame_hdr`.
+    pub header: Option<HeaderSection<'a>>,
+}
+
+/// The table by which the C++ runtime searches the call frame information.
+pub(super) struct HeaderSection<'a> {
+    pub bytes: &'a [u8],
+    /// SVMA of the first byte.
+    pub address: u64,
 }
 
 /// The call frame information.
@@ -70,7 +79,24 @@ pub(super) fn parse(image: &[u8]) -> Result<Elf<'_>, TableError> {
         Some(frame) => frame,
         None => by_program_header(image, programs)?,
     };
-    Ok(Elf { code, frame })
+    let header = header_section(image, programs);
+    Ok(Elf {
+        code,
+        frame,
+        header,
+    })
+}
+
+fn header_section<'a>(
+    image: &'a [u8],
+    programs: &[ProgramHeader64<LittleEndian>],
+) -> Option<HeaderSection<'a>> {
+    let mut programs = programs.iter();
+    let program = programs.find(|program| program.p_type(ENDIAN) == PT_GNU_EH_FRAME)?;
+    Some(HeaderSection {
+        bytes: slice(image, program.p_offset(ENDIAN), program.p_filesz(ENDIAN))?,
+        address: program.p_vaddr(ENDIAN),
+    })
 }
 
 fn executable<'a>(

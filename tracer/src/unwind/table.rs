@@ -68,6 +68,16 @@ pub struct Damage {
     pub offset: u64,
     /// What is wrong with it.
     pub error: String,
+    /// Bytes of code where stacks are cut for it.
+    pub lost_bytes: u64,
+}
+
+impl Damage {
+    /// Whether a good part of the code is lost, one byte in a hundred or more: a function or two of a large library are seldom
+    /// met, and where they are, the cut stacks say so.
+    pub const fn is_wide(&self, code_bytes: u64) -> bool {
+        self.lost_bytes.saturating_mul(100) >= code_bytes
+    }
 }
 
 impl std::fmt::Display for Damage {
@@ -76,6 +86,7 @@ impl std::fmt::Display for Damage {
             entries,
             offset,
             error,
+            ..
         } = self;
         let noun = if *entries == 1 { "entry" } else { "entries" };
         write!(

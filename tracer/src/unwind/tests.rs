@@ -10,7 +10,7 @@ use super::*;
 use crate::process::maps;
 
 /// Call frame information of every shape, each function 32 bytes long and followed by no gap but where one is meant.
-const SHAPES: &str = r#"
+pub(super) const SHAPES: &str = r#"
   .text
 f0: .cfi_startproc                                   # 0x00: push %rbp; mov %rsp, %rbp; ...; leave; ret
   .byte 0x55

@@ -2,6 +2,7 @@
 
 pub mod any;
 pub mod golden;
+pub mod host;
 pub mod xml;
 
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use memlens::report::{
     BlockFilter, BlockRow, CommandExit, CutRow, ProcessRow, ProcessState, Report, Sampling,
-    StackRow,
+    StackRow, TableUse,
 };
 use memlens::symbolize::Frame;
 
@@ -30,6 +31,12 @@ pub fn all() -> Vec<(&'static str, Report)> {
         ("no_process", no_process()),
         ("plumbing", plumbing()),
         ("everything", everything()),
+        ("host", host::processes()),
+        ("host_containers", host::containers()),
+        ("host_users", host::users()),
+        ("host_stacks", host::stacks()),
+        ("host_last", host::last()),
+        ("host_quiet", host::quiet()),
     ]
 }
 
@@ -55,6 +62,7 @@ fn base(processes: Vec<ProcessRow>, stacks: Vec<StackRow>) -> Report {
         stacks_live_bytes: stacks.iter().map(|stack| stack.live_bytes).sum(),
         stacks,
         cut: Vec::new(),
+        unwind: None,
         command_exit: None,
         host: None,
     }
@@ -437,6 +445,13 @@ fn everything() -> Report {
     report.stacks[0].truncated = Some("deeper than 127 frames".into());
     report.stacks[0].frames[0].missing = Some("no symbols".into());
     report.last = true;
+    report.unwind = Some(TableUse {
+        files: 64,
+        bytes: 9_567_136,
+        room_bytes: 22_279_998,
+        left_out: 2,
+        departed: 7,
+    });
     report.command_exit = Some(CommandExit::Code(0));
     report
 }

@@ -8,6 +8,7 @@ mod machine;
 mod memleak;
 mod page;
 mod pair;
+mod passes;
 mod report;
 mod samples;
 mod table;
@@ -110,14 +111,24 @@ const BENCHES: &[Bench] = &[
         run: attach::latency,
     },
     Bench {
+        name: "host",
+        about: "the whole host, 500 idle processes: start, stop, memory and CPU of memlens",
+        run: host::idle,
+    },
+    Bench {
+        name: "loads",
+        about: "redis-server and python at full speed on a traced host against untraced",
+        run: host::loads,
+    },
+    Bench {
         name: "report",
         about: "a report of 1,000,000 live blocks on 10,000 stacks: time and memory",
         run: report::speed,
     },
     Bench {
-        name: "host",
+        name: "host-pass",
         about: "one pass of memlens host over 2,000 processes",
-        run: host::pass,
+        run: passes::pass,
     },
     Bench {
         name: "exact",

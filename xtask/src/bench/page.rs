@@ -31,9 +31,13 @@ const METHOD: &str = "\
   programs take of the CPUs is left out: where the two ratios differ, the machine was not quiet.
 * `attach`: a program that has loaded twenty libraries of a thousand functions each and allocates ten thousand times a second. Attaching is timed
   from memlens's start to its line \"memlens: tracing\", detaching from SIGINT to memlens's exit, with the last report.
+* `host`: 480 processes on the C library's allocator and 20 that have preloaded a copy of jemalloc each, all of them asleep. memlens traces all of
+  the machine with a report every five seconds. Its CPU time is that of thirty seconds after its first report, reports included.
+* `loads`: redis-server under `redis-benchmark -t set` with 20 connections, and a Python loop that makes and frees one block of malloc's for each number.
+  With memlens, its default budget and four seconds for the guard, and without, in turn; the best rate of each counts.
 * `report`: a program that leaks a hundred blocks from each of ten thousand stacks. The first report after that is left out, as it looks the symbols up. Memory is
   memlens's peak RSS; the tables in the kernel are not in it (32 MiB, and 96 bytes for each live block).
-* `host`: two thousand processes that sleep; `memlens host` tells in its JSON report what its last pass took: processes, machine and cgroups. By default, with
+* `host-pass`: two thousand processes that sleep; `memlens host` tells in its JSON report what its last pass took: processes, machine and cgroups. By default, with
   the cgroup of each process read again (`--by container`), and with the PSS of each (`--of pss`).
 * `exact`: malloc, calloc, realloc, posix_memalign and free, mixed at random on eight threads. The program knows what it keeps at the end, and the
   report must say the same, with all loss counters at zero.

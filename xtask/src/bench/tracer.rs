@@ -20,6 +20,8 @@ use nix::{
 const TRACING: &str = "memlens: tracing";
 /// Seconds between reports: longer than any measurement.
 pub const NO_REPORT: &str = "3600";
+/// Unit of the times in /proc/PID/stat (USER_HZ, the same on every x86-64 kernel).
+const TICKS_PER_SECOND: f64 = 100.0;
 /// How long memlens may take for what a benchmark waits for.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -58,9 +60,19 @@ pub struct Ended {
 impl Tracer {
     /// Traces a process's leaks; returns once the probes are on.
     pub fn leaks(memlens: &Path, pid: u32, mode: Mode) -> Result<Self> {
+        Self::start(memlens, &["-p", &pid.to_string()], mode)
+    }
+
+    /// Traces the whole host; returns once the probes are on.
+    pub fn everything(memlens: &Path, mode: Mode) -> Result<Self> {
+        Self::start(memlens, &["--all"], mode)
+    }
+
+    fn start(memlens: &Path, target: &[&str], mode: Mode) -> Result<Self> {
         let mut command = Command::new(memlens);
         command
-            .args(["leaks", "-v", "-p", &pid.to_string()])
+            .args(["leaks", "-v"])
+            .args(target)
             .arg(mode.interval.unwrap_or(NO_REPORT))
             .args(mode.flags)
             .stdin(Stdio::null())
@@ -133,6 +145,14 @@ impl Tracer {
         peak_megabytes(&status).with_context(|| format!("{path} has no VmHWM"))
     }
 
+    /// CPU time that memlens has used, in seconds.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let ticks = cpu_ticks(&stat).with_context(|| format!("{path} has no CPU times"))?;
+        Ok(ticks as f64 / TICKS_PER_SECOND)
+    }
+
     /// Ends the trace as Ctrl-C does and waits until the probes are gone.
     pub fn end(mut self) -> Result<Ended> {
         let pid = i32::try_from(self.child.id()).context("memlens has an impossible PID")?;
@@ -164,6 +184,14 @@ pub fn took(line: &str, name: &str) -> Option<f64> {
     let rest = line.strip_prefix("memlens: ")?.strip_prefix(name)?;
     let rest = rest.strip_prefix(" took ")?;
     rest.split_once(" ms")?.0.parse().ok()
+}
+
+/// User and system time, fields 14 and 15; the name before them may hold anything.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
 }
 
 /// Megabytes (10^6 bytes) of the line VmHWM, which has KiB.
@@ -203,6 +231,13 @@ mod tests {
         let status = "VmPeak:\t  900 kB\nVmHWM:\t  100000 kB\n";
         assert_eq!(peak_megabytes(status), Some(102.4));
         assert_eq!(peak_megabytes("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn both_cpu_times() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 2 3 4 500 60 7 8 20 0 1 0";
+        assert_eq!(cpu_ticks(stat), Some(560));
+        assert_eq!(cpu_ticks("7 (a"), None);
     }
 
     #[test]

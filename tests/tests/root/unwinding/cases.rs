@@ -1,18 +1,17 @@
-//! Stacks through code that comes late, is damaged, has no tables, or is not called but interrupted.
+//! Stacks through code that comes late, has no tables, or is not called but interrupted.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use memlens_tests::child::Owned;
 use memlens_tests::report::{Report, Stack};
 use memlens_tests::{Live, Memlens, Program, Victim, need, trace};
 
 use super::{DEPTH, reaches_the_start};
 
 /// A stack is whole: these functions directly above each other, out to the start, without a mark.
-fn check_whole(stack: &Stack, names: &[&str]) -> Result<()> {
+pub(super) fn check_whole(stack: &Stack, names: &[&str]) -> Result<()> {
     let first = physical(stack);
     ensure!(!stack.is_truncated(), "cut, {}: {first:?}", stack.truncated);
     ensure!(first.starts_with(names), "{first:?}, not {names:?}");
@@ -21,7 +20,7 @@ fn check_whole(stack: &Stack, names: &[&str]) -> Result<()> {
 }
 
 /// A stack is whole, or it is marked and right as far as it goes.
-fn check_whole_or_marked(stack: &Stack, names: &[&str]) -> Result<()> {
+pub(super) fn check_whole_or_marked(stack: &Stack, names: &[&str]) -> Result<()> {
     if !stack.is_truncated() {
         return check_whole(stack, names);
     }
@@ -43,7 +42,7 @@ fn physical(stack: &Stack) -> Vec<&str> {
         .collect()
 }
 
-fn only(report: &Report) -> Result<&Stack> {
+pub(super) fn only(report: &Report) -> Result<&Stack> {
     ensure!(
         report.stacks.len() == 1,
         "{} stacks, not one",
@@ -52,13 +51,13 @@ fn only(report: &Report) -> Result<&Stack> {
     report.stacks.first().context("no stack")
 }
 
-fn library(name: &str, size: u32) -> Program {
+pub(super) fn library(name: &str, size: u32) -> Program {
     Program::library("dlopen_library")
         .flag(format!("-DNAME={name}"))
         .flag(format!("-DSIZE={size}"))
 }
 
-fn text(path: &Path) -> Result<&str> {
+pub(super) fn text(path: &Path) -> Result<&str> {
     path.to_str().context("a path in UTF-8")
 }
 
@@ -307,76 +306,6 @@ fn code_without_tables_and_frame_pointers() -> Result<()> {
             ensure!(reaches_the_start(stack), "{names:?}");
         }
     }
-    Ok(())
-}
-
-/// Overwrites bytes of a section.
-type Damage = fn(&mut [u8]);
-
-/// A library whose unwind tables are damaged: a note names it, its stacks are whole or marked, and every byte is counted.
-#[test]
-fn damaged_tables() -> Result<()> {
-    let whole = library("leak_plugin", 50).build()?;
-    let folder = tempfile::tempdir()?;
-    let damages: [(&str, Damage); 3] = [
-        ("all", |bytes| bytes.fill(0xff)),
-        ("second_half", |bytes| {
-            let half = bytes.len() / 2;
-            bytes[half..].fill(0xa5);
-        }),
-        ("lengths", |bytes| {
-            bytes[..4].copy_from_slice(&0xffff_fff0_u32.to_le_bytes());
-        }),
-    ];
-    for (what, damage) in damages {
-        let path = damaged(&whole, folder.path(), what, damage)?;
-        let command = Program::new("plugin").command(&["early", text(&path)?, "leak_plugin"])?;
-        let traced = trace(command, &[])?;
-        traced
-            .report
-            .check_exact(traced.pid, Live::new(1_000, 20))?;
-        traced
-            .report
-            .check_function("leak_plugin", Live::new(1_000, 20))?;
-        let stack = only(&traced.report)?;
-        check_whole_or_marked(stack, &["leak_plugin", "call_plugin", "main"]).context(what)?;
-        let name = format!("damaged_{what}");
-        ensure!(
-            traced.report.notes.iter().any(|note| note.contains(&name)),
-            "no note names the library ({what}): {:?}",
-            traced.report.notes
-        );
-        ensure!(traced.status.success(), "the program was hurt");
-    }
-    Ok(())
-}
-
-/// A copy of a library with other bytes in its `.eh_frame`.
-fn damaged(library: &Path, folder: &Path, what: &str, damage: Damage) -> Result<PathBuf> {
-    let section = folder.join("eh_frame");
-    let copy = folder.join(format!("damaged_{what}.so"));
-    objcopy(&[
-        "-O",
-        "binary",
-        "-j",
-        ".eh_frame",
-        text(library)?,
-        text(&section)?,
-    ])?;
-    let mut bytes = std::fs::read(&section)?;
-    ensure!(bytes.len() > 64, "{} has no .eh_frame", library.display());
-    damage(&mut bytes);
-    std::fs::write(&section, bytes)?;
-    let update = format!(".eh_frame={}", section.display());
-    objcopy(&["--update-section", &update, text(library)?, text(&copy)?])?;
-    Ok(copy)
-}
-
-fn objcopy(arguments: &[&str]) -> Result<()> {
-    let mut command = Command::new(need::program("objcopy")?);
-    command.args(arguments).stdin(Stdio::null());
-    let status = Owned::start(&mut command)?.wait(Duration::from_secs(30))?;
-    ensure!(status.success(), "{command:?}: {status}");
     Ok(())
 }
 

@@ -1,0 +1,203 @@
+//! Many processes: short-lived ones, more of them than there are rows, PIDs that come again.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use memlens_tests::child::until;
+use memlens_tests::{Live, Memlens, Program, Victim, load};
+
+use super::{LEAK, Stage, everything, leak_each};
+
+/// Starts so many processes a second, each of which leaks 30,000 bytes and ends; the victim that starts them.
+fn spawner(name: &str, count: u32, rate: u32) -> Result<Victim> {
+    let child = leak_each(name).build()?.to_string_lossy().into_owned();
+    let (count, rate) = (count.to_string(), rate.to_string());
+    Victim::start(Program::new("spawner").command(&[&count, &rate, &child, "malloc"])?)
+}
+
+/// More than two thousand a minute: each exact, all in one sum.
+#[test]
+fn short_lived_processes() -> Result<()> {
+    let stage = Stage::enter()?;
+    const COUNT: u64 = 500;
+    let mut spawner = spawner("host-brief", COUNT as u32, 40)?;
+    let mut beside = Victim::start(leak_each("host-beside").command(&["malloc"])?)?;
+    let memlens = stage.trace(&[])?;
+    spawner.run()?;
+    beside.run()?;
+    let report = memlens.stop()?;
+    report
+        .host()?
+        .ended_name("host-brief")?
+        .check(COUNT, Live::new(30_000 * COUNT, COUNT))?;
+    report.check_process(spawner.pid(), Live::new(300 * COUNT, COUNT))?;
+    report.check_process(beside.pid(), LEAK)?;
+    assert_eq!(report.lost("lifecycle_full"), 0);
+    Ok(())
+}
+
+/// As many as a shell script starts, one after the other without a pause, each over within milliseconds.
+#[test]
+fn processes_in_a_row_without_a_pause() -> Result<()> {
+    let stage = Stage::enter()?;
+    const COUNT: u64 = 1_000;
+    let mut spawner = spawner("host-rush", COUNT as u32, 0)?;
+    let memlens = stage.trace(&[])?;
+    spawner.run()?;
+    let report = memlens.stop()?;
+    report
+        .host()?
+        .ended_name("host-rush")?
+        .check(COUNT, Live::new(30_000 * COUNT, COUNT))
+}
+
+/// More processes, one after the other, than the process table has rows: rows are used again, and none is lost.
+#[test]
+fn more_processes_than_rows() -> Result<()> {
+    let stage = Stage::enter()?;
+    const COUNT: u64 = 10_000;
+    let program = Program::new("crowd").named("host-crowd");
+    let mut victim = Victim::start(program.command(&[&COUNT.to_string()])?)?;
+    let memlens = stage.trace(&[])?;
+    victim.run()?;
+    // The table is as good as new.
+    let mut late = Victim::start(leak_each("host-late").command(&["malloc"])?)?;
+    late.run()?;
+    let report = memlens.stop()?;
+    assert_eq!(report.lost("process_table_full"), 0);
+    assert_eq!(report.lost("stack_table_full"), 0);
+    assert_eq!(report.lost("lifecycle_full"), 0);
+    report.check_process(victim.pid(), Live::new(500, 1))?;
+    report.check_process(late.pid(), LEAK)?;
+    report
+        .host()?
+        .ended_name("host-crowd")?
+        .check(COUNT, Live::new(100 * COUNT, COUNT))
+}
+
+/// memlens gets no CPU while thousands come and go, so that events are lost: that is said, what can be known is right, and what comes
+/// afterwards is exact.
+#[test]
+fn events_that_are_lost() -> Result<()> {
+    let stage = Stage::enter()?;
+    const COUNT: u64 = 10_000;
+    let program = Program::new("crowd").named("host-lost");
+    let mut victim = Victim::start(program.command(&[&COUNT.to_string()])?)?;
+    let mut stays = Victim::start(leak_each("host-stays").command(&["malloc"])?)?;
+    let mut goes = Victim::start(leak_each("host-goes").command(&["malloc"])?)?;
+    let mut memlens = stage.trace(&[])?;
+    goes.go_to("done")?;
+    memlens.signal(libc::SIGSTOP)?;
+    victim.run()?;
+    goes.signal(libc::SIGKILL)?;
+    goes.wait()?;
+    stays.go_to("done")?;
+    memlens.signal(libc::SIGCONT)?;
+    std::thread::sleep(Duration::from_secs(2));
+    let mut late = Victim::start(leak_each("host-after").command(&["malloc", "2"])?)?;
+    late.run()?;
+    let report = memlens.stop()?;
+    ensure!(
+        report.lost("lifecycle_full") + report.lost("process_table_full") > 0,
+        "nothing was lost: {:?}",
+        report.loss
+    );
+    ensure!(!report.complete, "the report says that it is complete");
+    ensure!(
+        !report.has_row(goes.pid()),
+        "a process that was killed has a row"
+    );
+    report.check_process(stays.pid(), LEAK)?;
+    report
+        .check_process(late.pid(), Live::new(60_000, 2))
+        .map(|_| ())
+}
+
+/// A PID that comes again, twice, is another process each time.
+#[test]
+fn pid_reuse() -> Result<()> {
+    let stage = Stage::enter()?;
+    let memlens = stage.trace(&[])?;
+    let mut first = Victim::start(leak_each("host-pid1").command(&["malloc"])?)?;
+    first.go_to("done")?;
+    let pid = first.pid();
+    first.exit()?;
+    let mut second = start_as(pid, &leak_each("host-pid2"), &["malloc", "2"])?;
+    second.go_to("done")?;
+    assert_eq!(second.pid(), pid);
+    second.exit()?;
+    let mut third = start_as(pid, &leak_each("host-pid3"), &["malloc", "3"])?;
+    third.run()?;
+    let report = memlens.stop()?;
+    let row = report.check_process(pid, Live::new(90_000, 3))?;
+    assert_eq!(row.comm, "host-pid3");
+    report.host()?.ended_name("host-pid1")?.check(1, LEAK)?;
+    report
+        .host()?
+        .ended_name("host-pid2")?
+        .check(1, Live::new(60_000, 2))
+}
+
+/// Starts a victim under a given PID; another process may take it for a moment.
+fn start_as(pid: u32, program: &Program, args: &[&str]) -> Result<Victim> {
+    let helper = Program::new("spawn_as").build()?;
+    let program = program.build()?;
+    until("the PID is free", Duration::from_secs(5), || {
+        let mut command = Command::new(&helper);
+        command.arg(pid.to_string()).arg(&program).args(args);
+        Ok(Victim::start(command).ok())
+    })
+}
+
+/// Processes start and end all the time while memlens looks at all that there are.
+#[test]
+fn processes_that_vanish_while_they_are_looked_at() -> Result<()> {
+    let mut victim = Victim::start(leak_each("host-calm").command(&["malloc"])?)?;
+    let mut forks = Victim::start(Program::new("crowd").command(&["1000000"])?)?;
+    forks.go()?;
+    let mut execs = spawner("host-churn", 1_000_000, 0)?;
+    execs.go()?;
+    for _ in 0..4 {
+        let memlens = everything(&[])?;
+        std::thread::sleep(Duration::from_millis(100));
+        let report = memlens.stop()?;
+        ensure!(!report.processes.is_empty(), "no process has a row");
+    }
+    let memlens = everything(&[])?;
+    victim.run()?;
+    let report = memlens.stop()?;
+    report.check_process(victim.pid(), LEAK)?;
+    for churning in [&mut forks, &mut execs] {
+        ensure!(churning.is_running()?, "a program was hurt");
+    }
+    Ok(())
+}
+
+/// A server that forks workers, under load: each worker has its row, and all balance.
+#[test]
+fn nginx_and_its_workers() -> Result<()> {
+    let stage = Stage::enter()?;
+    let folder = tempfile::tempdir()?;
+    let port = load::free_port()?;
+    let memlens: Memlens = stage.trace(&[])?;
+    let mut master = load::nginx(folder.path(), port)?;
+    let worker = *load::children(master.pid())?
+        .first()
+        .context("nginx has no worker")?;
+    load::http_load(port, 500)?;
+    let report = memlens.stop()?;
+    for pid in [master.pid(), worker] {
+        let row = report.process(pid)?;
+        row.totals.check_balance("nginx")?;
+        assert_eq!(row.comm, "nginx");
+        ensure!(row.host()?.started_in_trace, "{row:?}");
+        report.check_process(pid, row.totals.live())?;
+    }
+    ensure!(
+        report.process(worker)?.totals.alloc_count > 1_000,
+        "the worker's row is empty"
+    );
+    ensure!(master.ended()?.is_none(), "nginx ended");
+    load::http_load(port, 20)
+}

@@ -1,0 +1,227 @@
+//! The overhead guard: a program that allocates all the time is neither brought down nor lied about.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use memlens_tests::child::Owned;
+use memlens_tests::code::{self, BREAKPOINT};
+use memlens_tests::lines::Lines;
+use memlens_tests::{Memlens, Program, Victim, need};
+
+use super::{LEAK, leak_each};
+
+/// Every number is a block of malloc's, made and freed; each line is of a million of them.
+const PYTHON: &str = "\
+import sys, time
+sys.stdout.write('ready\\n'); sys.stdout.flush()
+for line in sys.stdin:
+    began = time.perf_counter()
+    total = sum(range(1000000, 2000000))
+    took = time.perf_counter() - began
+    print(total, took, flush=True)
+";
+/// What each line must say.
+const SUM: &str = "1499999500000";
+
+/// Python on malloc, which it calls more than five million times a second.
+struct Python {
+    child: Owned,
+    lines: Lines,
+}
+
+impl Python {
+    fn start() -> Result<Self> {
+        let mut command = Command::new("/usr/bin/python3");
+        command
+            .args(["-c", PYTHON])
+            .env("PYTHONMALLOC", "malloc")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = Owned::start(&mut command)?;
+        let output = child.handle().stdout.take().context("no output")?;
+        let lines = Lines::of(output);
+        let ready = lines.next(Duration::from_secs(20));
+        ensure!(ready.as_deref() == Ok("ready"), "{ready:?}");
+        Ok(Self { child, lines })
+    }
+
+    /// Seconds for a million blocks, the best of so many; each sum is right.
+    fn best(&mut self, rounds: u32) -> Result<f64> {
+        let mut best = f64::INFINITY;
+        for _ in 0..rounds {
+            let input = self.child.handle().stdin.as_mut().context("no input")?;
+            writeln!(input, "go")?;
+            let line = self
+                .lines
+                .next(Duration::from_secs(60))
+                .map_err(|why| anyhow::anyhow!("python said nothing: {why:?}"))?;
+            let (sum, took) = line.split_once(' ').context("two numbers")?;
+            ensure!(sum == SUM, "python reckons {sum} under tracing");
+            best = best.min(took.parse()?);
+        }
+        Ok(best)
+    }
+}
+
+/// With the default budget its probes are taken off, which is said; it runs at full speed then, and others are traced on.
+#[test]
+fn a_program_that_allocates_all_the_time() -> Result<()> {
+    need::root()?;
+    let mut python = Python::start()?;
+    let pid = python.child.pid();
+    let untraced = python.best(5)?;
+    ensure!(
+        untraced < 0.2,
+        "{untraced} s for a million blocks: that is no five million a second"
+    );
+    let mut beside = Victim::start(leak_each("host-guarded").command(&["malloc"])?)?;
+    let memlens = Memlens::leaks_of(&["--all"], &[])?;
+    ensure!(
+        !code::changed(pid)?.is_empty(),
+        "there is no probe in python"
+    );
+    // A few seconds' work: the guard has long acted by its end.
+    python.best(10)?;
+    let guarded = python.best(5)?;
+    ensure!(
+        guarded < untraced / 0.7,
+        "{guarded} s for a million blocks, untraced {untraced} s"
+    );
+    assert_eq!(code::changed(pid)?, [], "its probes are still there");
+    ensure!(
+        code::changed(beside.pid())?
+            .iter()
+            .any(|changed| changed.byte == BREAKPOINT),
+        "another process has lost its probes as well"
+    );
+    beside.run()?;
+    let ended = memlens.interrupt()?;
+    let report = ended.last_report()?;
+    let host = report.host()?;
+    assert_eq!(host.guard.budget_percent, Some(5.0));
+    let step = host
+        .steps_of(pid)
+        .last()
+        .with_context(|| format!("no step for python: {:?}", host.guard.steps))?;
+    assert_eq!(step.action, "probes_off");
+    ensure!(
+        ended
+            .errors
+            .iter()
+            .any(|line| line.contains(&step.sentence)),
+        "not on standard error: {}",
+        step.sentence
+    );
+    let row = report.process(pid)?;
+    ensure!(row.host()?.probes_off_ms.is_some(), "{row:?}");
+    report.check_process(beside.pid(), LEAK)?;
+    python.best(1)?;
+    assert_eq!(code::changed(beside.pid())?, []);
+    assert_eq!(code::changed(pid)?, []);
+    drop(python.child.handle().stdin.take());
+    ensure!(
+        python.child.wait(Duration::from_secs(20))?.success(),
+        "python was hurt"
+    );
+    Ok(())
+}
+
+/// The next process of such a program begins without probes.
+#[test]
+fn the_next_one_of_such_a_program() -> Result<()> {
+    let program = Program::new("alloc_loop").named("host-greedy");
+    let mut first = Victim::start(program.command(&["-s", "3"])?)?;
+    let memlens = Memlens::leaks_of(&["--all"], &[])?;
+    first.go_to("rate")?;
+    let mut second = Victim::start(program.command(&["-s", "1"])?)?;
+    let before: f64 = second.go_to("rate")?.parse()?;
+    let report = memlens.stop()?;
+    let after: f64 = second.go_to("rate")?.parse()?;
+    ensure!(
+        before > after * 0.5,
+        "{before} pairs/s during the trace, {after} after it"
+    );
+    ensure!(
+        report
+            .host()?
+            .steps_of(first.pid())
+            .any(|step| step.action == "probes_off"),
+        "{:?}",
+        report.host()?.guard.steps
+    );
+    ensure!(
+        first.exit()?.success() && second.exit()?.success(),
+        "a program was hurt"
+    );
+    Ok(())
+}
+
+/// A load somewhat above the budget is sampled, and what the report says is unbiased: within four standard errors of the truth.
+#[test]
+fn a_moderate_load_is_sampled() -> Result<()> {
+    /// In percent of the machine.
+    const BUDGET: f64 = 4.0;
+    const SECONDS: f64 = 8.0;
+    let memlens = Memlens::leaks_of(&["--all"], &["--cpu-budget", &BUDGET.to_string()])?;
+    let hit_ns = calibrated(&memlens)?;
+    let cpus = std::thread::available_parallelism()?.get() as f64;
+    // Followed in full, a pair of calls is three hits at 1.44 times an empty one's cost: 1.2 budgets in all, of which a sample needs
+    // no more than three quarters.
+    let pairs = 1.2 * BUDGET / 100.0 * cpus / (3.0 * 1.44 * hit_ns * 1e-9);
+    let program = Program::new("paced").named("host-paced");
+    let (rate, seconds) = (pairs.to_string(), SECONDS.to_string());
+    let mut victim = Victim::start(program.command(&[&rate, &seconds])?)?;
+    let said = victim.go_to("done")?;
+    let said: Vec<f64> = said
+        .split_whitespace()
+        .map(str::parse)
+        .collect::<Result<_, _>>()?;
+    let [bytes, blocks, made] = said[..] else {
+        anyhow::bail!("three numbers, not {said:?}");
+    };
+    let report = memlens.stop()?;
+    let pid = victim.pid();
+    let steps: Vec<_> = report.host()?.steps_of(pid).collect();
+    ensure!(
+        !steps.is_empty() && steps.iter().all(|step| step.action == "sample"),
+        "steps: {steps:?}"
+    );
+    let row = report.process(pid)?;
+    row.totals.check_balance("the sampled process")?;
+    ensure!(row.host()?.sample_bytes.is_some(), "{row:?}");
+    let error = report
+        .sampling
+        .as_ref()
+        .and_then(|sampling| sampling["standard_error_bytes"].as_f64())
+        .context("the report gives no standard error")?;
+    let live = row.totals.live_bytes as f64;
+    ensure!(
+        (live - bytes).abs() < 4.0 * error && error < bytes * 0.1,
+        "{live} bytes live, {bytes} in truth, standard error {error}"
+    );
+    // Blocks have no error of their own in the report; they are of one size in the mean.
+    for (name, told, truth) in [
+        ("live blocks", row.totals.live_count as f64, blocks),
+        ("blocks made", row.totals.alloc_count as f64, made),
+    ] {
+        ensure!(
+            (told - truth).abs() < truth * (8.0 * error / bytes).max(0.02),
+            "{told} {name}, {truth} in truth, standard error {error} bytes of {bytes}"
+        );
+    }
+    Ok(())
+}
+
+/// What memlens says that a hit costs here, in nanoseconds.
+fn calibrated(memlens: &Memlens) -> Result<f64> {
+    memlens
+        .errors()
+        .iter()
+        .find_map(|line| {
+            let rest = line.split_once("a probe hit costs ")?.1;
+            rest.split_once(" ns")?.0.parse().ok()
+        })
+        .context("memlens does not say what a hit costs")
+}

@@ -1,0 +1,68 @@
+//! `memlens leaks --all` and its parts: every process on the host, whoever started it and when.
+//!
+//! Where a trace is of the whole host, other processes are in it and do what they like: what is checked is what holds for the test's own.
+
+mod containers;
+mod crowds;
+mod faults;
+mod guard;
+mod processes;
+mod scope;
+mod views;
+
+use anyhow::Result;
+use memlens_tests::cgroup::{Cgroup, Joined};
+use memlens_tests::{Live, Memlens, Program, need};
+
+/// What most victims here leak.
+const LEAK: Live = Live::new(30_000, 1);
+
+/// The cgroup that a test runs in, with all that it starts. A trace of it goes the way of a trace of the whole host, and is not at the mercy
+/// of what else runs there.
+struct Stage {
+    // In the order in which they are to be dropped.
+    _joined: Joined,
+    cgroup: Cgroup,
+}
+
+impl Stage {
+    /// Moves the test into a cgroup of its own. Make it first, so that it is dropped last.
+    fn enter() -> Result<Self> {
+        need::root()?;
+        let cgroup = Cgroup::new()?;
+        Ok(Self {
+            _joined: cgroup.join()?,
+            cgroup,
+        })
+    }
+
+    /// Traces all that runs and will run in it.
+    fn trace(&self, more: &[&str]) -> Result<Memlens> {
+        traced(&["--cgroup", self.cgroup.path()], more)
+    }
+
+    /// The same but for what these words leave out.
+    fn trace_without(&self, words: &[&str]) -> Result<Memlens> {
+        let mut scope = vec!["--cgroup", self.cgroup.path()];
+        scope.extend(words);
+        traced(&scope, &[])
+    }
+}
+
+/// Traces the whole host.
+fn everything(more: &[&str]) -> Result<Memlens> {
+    traced(&["--all"], more)
+}
+
+/// Traces the whole host or a part of it. Without a budget: the guard looks at the whole machine, and what else runs there is none of the
+/// test's.
+fn traced(scope: &[&str], more: &[&str]) -> Result<Memlens> {
+    let mut more = more.to_vec();
+    more.extend(["--cpu-budget", "off"]);
+    Memlens::leaks_of(scope, &more)
+}
+
+/// `leak_each` under a process name of its own, so that no other test's is taken for it.
+fn leak_each(name: &str) -> Program {
+    Program::new("leak_each").named(name)
+}

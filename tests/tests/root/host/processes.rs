@@ -1,0 +1,320 @@
+//! Each kind of process among all others: there before the trace, started during it, on any allocator, in any language.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use memlens_tests::child::Owned;
+use memlens_tests::{Live, Memlens, Program, Victim, code, elf32, foreign, need};
+
+use super::{LEAK, Stage, everything, leak_each};
+
+/// glibc, musl and others, shared and static: with all of them there before the trace, all are exact.
+#[test]
+fn those_that_ran_before() -> Result<()> {
+    let mut victims = Vec::new();
+    for program in kinds() {
+        victims.push(Victim::start(program.command(&["calloc", "2"])?)?);
+    }
+    for library in ["libjemalloc.so.2", "libtcmalloc_minimal.so.4"] {
+        let mut command = leak_each("host-preload").command(&["malloc", "2"])?;
+        command.env("LD_PRELOAD", need::library(library)?);
+        victims.push(Victim::start(command)?);
+    }
+    let memlens = everything(&[])?;
+    for victim in &mut victims {
+        victim.run()?;
+    }
+    let report = memlens.stop()?;
+    assert_eq!(report.host()?.scope, "the whole host");
+    for victim in &victims {
+        let row = report.check_process(victim.pid(), Live::new(60_000, 2))?;
+        assert_eq!(row.state, "running");
+        ensure!(!row.host()?.started_in_trace, "{row:?}");
+        ensure!(row.host()?.rss_bytes > Some(100_000), "{row:?}");
+        ensure!(
+            row.host()?.uid == 0 && row.host()?.user == "root",
+            "{row:?}"
+        );
+    }
+    Ok(())
+}
+
+/// `leak_each` in every way that it can be linked.
+fn kinds() -> [Program; 4] {
+    [
+        leak_each("host-glibc"),
+        leak_each("host-static").statically(),
+        leak_each("host-musl").musl(),
+        leak_each("host-musl-st").musl().statically(),
+    ]
+}
+
+/// A program on a C library that is traced already is exact from its first instruction to its last.
+#[test]
+fn one_that_starts_and_ends_during_the_trace() -> Result<()> {
+    let stage = Stage::enter()?;
+    let program = Program::new("from_start").named("host-first");
+    let memlens = stage.trace(&[])?;
+    for _ in 0..3 {
+        let mut command = program.command(&[])?;
+        command.env("VICTIM_FREE_RUN", "1");
+        Owned::start(&mut command)?.wait(std::time::Duration::from_secs(10))?;
+    }
+    let report = memlens.stop()?;
+    // Constructor and destructor.
+    report
+        .host()?
+        .ended_name("host-first")?
+        .check(3, Live::new(3 * 5_555, 3 * 2))
+}
+
+/// Programs that bring their allocator with them, and which nobody ran before: traced within 200 ms of their start, and said so.
+#[test]
+fn allocators_that_come_with_a_new_process() -> Result<()> {
+    let stage = Stage::enter()?;
+    let memlens = stage.trace(&[])?;
+    let soon = |name| Program::new("leak_soon").named(name);
+    let programs = [
+        soon("soon-static").statically(),
+        soon("soon-musl").musl(),
+        soon("soon-musl-st").musl().statically(),
+    ];
+    let mut victims = Vec::new();
+    for program in &programs {
+        // A copy is a file that nobody has mapped; the C library of musl may be known.
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("soon");
+        std::fs::copy(program.build()?, &path)?;
+        let mut victim = Victim::start(Command::new(&path))?;
+        victim.expect("done")?;
+        victims.push((victim, folder));
+    }
+    let report = memlens.stop()?;
+    for (victim, _) in &victims {
+        let row = report.check_process(victim.pid(), LEAK)?;
+        ensure!(row.host()?.started_in_trace, "{row:?}");
+        report.check_function_of(victim.pid(), "leak_late", LEAK)?;
+    }
+    for (victim, folder) in [&victims[0], &victims[2]] {
+        let late = &report.host()?.late_files;
+        let file = folder.path().join("soon");
+        ensure!(
+            late.iter()
+                .any(|late| late.pid == victim.pid() && late.path == file.to_string_lossy()),
+            "{} is not said to have come late: {late:?}",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
+/// A library with an allocator that a traced program opens.
+#[test]
+fn an_allocator_that_is_opened() -> Result<()> {
+    let stage = Stage::enter()?;
+    let folder = tempfile::tempdir()?;
+    let library = folder.path().join("libown.so");
+    std::fs::copy(need::library("libjemalloc.so.2")?, &library)?;
+    let library = library.to_string_lossy().into_owned();
+    let program = Program::new("dlopen_allocator").named("host-dlopen");
+    let mut victim = Victim::start(program.command(&[&library, "malloc", "free"])?)?;
+    let memlens = stage.trace(&[])?;
+    victim.go_to("loaded")?;
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    victim.go_to("done")?;
+    let report = memlens.stop()?;
+    report.check_function_of(victim.pid(), "use", Live::new(42_000, 60))?;
+    let late = &report.host()?.late_files;
+    ensure!(
+        late.iter().any(|late| late.path == library),
+        "{library} is not said to have come late: {late:?}"
+    );
+    Ok(())
+}
+
+/// A child of fork has a row of its own, and what its parent gave it is neither's twice.
+#[test]
+fn a_forked_child() -> Result<()> {
+    let stage = Stage::enter()?;
+    let program = Program::new("fork_both_free").named("host-fork");
+    let mut victim = Victim::start(program.command(&["keep"])?)?;
+    let memlens = stage.trace(&[])?;
+    victim.run()?;
+    let report = memlens.stop()?;
+    report.check_process(victim.pid(), Live::new(55_500, 500))?;
+    report
+        .host()?
+        .ended_name("host-fork")?
+        .check(1, Live::new(777, 1))?;
+    assert_eq!(report.lost("untraced_children"), 0);
+    Ok(())
+}
+
+/// Between vfork and exec a child allocates in its parent's memory, and is counted there; afterwards it is a process of its own.
+#[test]
+fn vforked_children() -> Result<()> {
+    let stage = Stage::enter()?;
+    let child = leak_each("host-vchild")
+        .build()?
+        .to_string_lossy()
+        .into_owned();
+    let program = Program::new("spawner").named("host-vfork");
+    let mut victim = Victim::start(program.command(&["20", "0", &child, "malloc"])?)?;
+    let memlens = stage.trace(&[])?;
+    victim.run()?;
+    let report = memlens.stop()?;
+    report.check_process(victim.pid(), Live::new(20 * 300, 20))?;
+    report.check_function_of(victim.pid(), "leak_guest", Live::new(20 * 300, 20))?;
+    report
+        .host()?
+        .ended_name("host-vchild")?
+        .check(20, Live::new(20 * 30_000, 20))
+}
+
+/// A program that is replaced by exec is over, and the next one begins with nothing.
+#[test]
+fn exec_replaces_a_program() -> Result<()> {
+    let stage = Stage::enter()?;
+    let mut victim = Victim::start(Program::new("exec_self").named("host-exec").command(&[])?)?;
+    let memlens = stage.trace(&[])?;
+    victim.go_to("ready")?;
+    victim.go_to("done")?;
+    let report = memlens.stop()?;
+    report.check_process(victim.pid(), Live::new(8_000, 1))?;
+    report
+        .host()?
+        .ended_name("host-exec")?
+        .check(1, Live::new(5_000, 1))
+}
+
+/// The main thread has ended and another works on: all that /proc/PID itself shows is empty.
+#[test]
+fn a_process_without_its_main_thread() -> Result<()> {
+    let stage = Stage::enter()?;
+    let program = Program::new("leader_gone").named("host-leader");
+    let mut victim = Victim::start(program.command(&[])?)?;
+    let memlens = stage.trace(&[])?;
+    victim.run()?;
+    let report = memlens.stop()?;
+    report.check_process(victim.pid(), LEAK)?;
+    report.check_function_of(victim.pid(), "leak_alone", LEAK)
+}
+
+/// 32-bit programs before and during the trace: they go on, and so does the trace.
+#[test]
+fn a_32_bit_process_among_the_others() -> Result<()> {
+    let stage = Stage::enter()?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("tiny32");
+    elf32::write(&path)?;
+    let mut before = Owned::start(&mut Command::new(&path))?;
+    let mut victim = Victim::start(leak_each("host-beside32").command(&["malloc"])?)?;
+    let memlens = stage.trace(&[])?;
+    let mut during = Owned::start(&mut Command::new(&path))?;
+    victim.run()?;
+    let report = memlens.stop()?;
+    report.check_process(victim.pid(), LEAK)?;
+    for small in [&mut before, &mut during] {
+        ensure!(small.ended()?.is_none(), "{} ended", small.what());
+        ensure!(!report.has_row(small.pid()), "a 32-bit process has a row");
+    }
+    Ok(())
+}
+
+/// Go has an allocator of its own, and its stacks move: nothing is placed in it.
+#[test]
+fn go_is_left_alone() -> Result<()> {
+    let stage = Stage::enter()?;
+    let program = foreign::go(false)?;
+    let mut before = Victim::start(Command::new(&program))?;
+    let memlens = stage.trace(&[])?;
+    let mut during = Victim::start(Command::new(&program))?;
+    for victim in [&mut before, &mut during] {
+        assert_eq!(victim.go_to("done")?, "499500 0");
+        assert_eq!(code::changed(victim.pid())?, []);
+    }
+    let report = memlens.stop()?;
+    for victim in [before, during] {
+        ensure!(!report.has_row(victim.pid()), "Go has a row");
+        ensure!(victim.exit()?.success(), "Go was hurt");
+    }
+    Ok(())
+}
+
+/// What Go takes from C's malloc is seen, and Go goes on.
+#[test]
+fn go_with_c() -> Result<()> {
+    let stage = Stage::enter()?;
+    let program = foreign::go(true)?;
+    let mut before = Victim::start(Command::new(&program))?;
+    let memlens = stage.trace(&[])?;
+    let mut during = Victim::start(Command::new(&program))?;
+    for victim in [&mut before, &mut during] {
+        assert_eq!(victim.go_to("done")?, "499500 3");
+    }
+    let report = memlens.stop()?;
+    for victim in [before, during] {
+        let ours = report
+            .stacks_of(victim.pid())
+            .filter(|stack| stack.totals.live() == Live::new(30_000, 3))
+            .count();
+        ensure!(
+            ours == 1,
+            "{ours} stacks of PID {} hold 30,000 bytes",
+            victim.pid()
+        );
+        ensure!(victim.exit()?.success(), "Go was hurt");
+    }
+    Ok(())
+}
+
+/// Java's heap is none of malloc's; its direct buffers are.
+#[test]
+fn java_outside_of_its_heap() -> Result<()> {
+    let stage = Stage::enter()?;
+    let mut victim = Victim::start(foreign::java()?)?;
+    let memlens = stage.trace(&[])?;
+    victim.go_to("done")?;
+    let report = memlens.stop()?;
+    let buffers = Live::new(40_000_000, 40);
+    let stack = report
+        .stacks_of(victim.pid())
+        .find(|stack| stack.totals.live() == buffers)
+        .with_context(|| {
+            let all = report
+                .stacks_of(victim.pid())
+                .map(|stack| stack.totals.live());
+            format!("no stack holds the buffers: {:?}", all.collect::<Vec<_>>())
+        })?;
+    ensure!(
+        stack.frames.iter().any(|frame| frame
+            .module
+            .as_deref()
+            .is_some_and(|module| module.ends_with("libjvm.so"))),
+        "the stack does not come through libjvm.so: {:?}",
+        stack.names()
+    );
+    let held = report.process(victim.pid())?.totals.live_bytes;
+    ensure!(held < 60_000_000, "{held} bytes: the Java heap is in them");
+    ensure!(victim.exit()?.success(), "Java was hurt");
+    Ok(())
+}
+
+/// memlens is no part of its report; another memlens is.
+#[test]
+fn memlens_itself() -> Result<()> {
+    let other = everything(&[])?;
+    let mut victim = Victim::start(leak_each("host-two").command(&["malloc"])?)?;
+    let memlens: Memlens = everything(&[])?;
+    let own = memlens.pid();
+    victim.run()?;
+    let report = memlens.stop()?;
+    ensure!(!report.has_row(own), "memlens is in its own report");
+    ensure!(report.has_row(other.pid()), "the other memlens has no row");
+    report.check_process(victim.pid(), LEAK)?;
+    let theirs = other.stop()?;
+    // The second one started and ended during the first one's trace.
+    let seen = theirs.host()?.ended_name("memlens")?;
+    ensure!(seen.alloc_count > 1_000, "{seen:?}");
+    theirs.check_process(victim.pid(), LEAK).map(|_| ())
+}
