@@ -73,7 +73,15 @@ impl Cgroup {
 
     /// A cgroup with this path below the test's own, in a hierarchy.
     pub fn within(root: &Path, path: &str) -> Result<Self> {
-        let own = own_path(root)?;
+        Self::make(root, &own_path(root)?, path)
+    }
+
+    /// A cgroup with this path below this one.
+    pub fn below(&self, path: &str) -> Result<Self> {
+        Self::make(&self.root, &self.path, path)
+    }
+
+    fn make(root: &Path, own: &str, path: &str) -> Result<Self> {
         let mut folder = root.join(own.trim_start_matches('/'));
         let mut cgroup = Self {
             root: root.to_owned(),

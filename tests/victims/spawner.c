@@ -1,5 +1,5 @@
 /* spawner COUNT PER_SECOND PROGRAM [ARG...]: at "go" starts COUNT processes one after the other, so many a second, by vfork and
- * execv, and waits for each (at once if PER_SECOND is 0). Between vfork and execv the child takes 300 bytes from leak_guest, in the
+ * execvee, and waits for each (at once if PER_SECOND is 0). Between vfork and execve the child takes 300 bytes from leak_guest, in the
  * parent's memory.
  *
  * Expected: 300 * COUNT bytes, COUNT blocks in the parent, all from leak_guest; what PROGRAM holds is its own.
@@ -7,6 +7,9 @@
 #include <sys/wait.h>
 #include <time.h>
 #include "victim.h"
+
+/* The programs run without a test that talks to them. */
+static char *const freely[] = {"VICTIM_FREE_RUN=1", NULL};
 
 OPAQUE static void leak_guest(void) { victim_check(malloc(opaque(300)), "malloc"); }
 
@@ -22,8 +25,6 @@ int main(int argc, char **argv) {
     double rate = atof(argv[2]);
     victim_ready();
     double start = now();
-    /* The programs run freely. */
-    setenv("VICTIM_FREE_RUN", "1", 1);
     for (int i = 0; i < count; i++) {
         double ahead = rate > 0 ? start + i / rate - now() : 0;
         if (ahead > 0) usleep((useconds_t)(ahead * 1e6));
@@ -31,13 +32,12 @@ int main(int argc, char **argv) {
         if (child < 0) victim_fail("vfork");
         if (child == 0) {
             leak_guest();
-            execv(argv[3], argv + 3);
+            execve(argv[3], argv + 3, freely);
             _exit(127);
         }
         int status = -1;
         if (waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) == 127) victim_fail("a program failed");
     }
-    unsetenv("VICTIM_FREE_RUN");
     victim_done();
     return 0;
 }

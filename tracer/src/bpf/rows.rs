@@ -201,6 +201,7 @@ impl StackRows {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::os::fd::AsFd;
 
     use nix::sys::memfd::{MFdFlags, memfd_create};

@@ -89,10 +89,10 @@ fn events_that_are_lost() -> Result<()> {
     let mut memlens = stage.trace(&[])?;
     goes.go_to("done")?;
     memlens.signal(libc::SIGSTOP)?;
+    stays.go_to("done")?;
     victim.run()?;
     goes.signal(libc::SIGKILL)?;
     goes.wait()?;
-    stays.go_to("done")?;
     memlens.signal(libc::SIGCONT)?;
     std::thread::sleep(Duration::from_secs(2));
     let mut late = Victim::start(leak_each("host-after").command(&["malloc", "2"])?)?;

@@ -16,7 +16,7 @@ const NOBODY: u32 = 65_534;
 fn exclusions() -> Result<()> {
     let stage = Stage::enter()?;
     let cgroup = Cgroup::new()?;
-    let below = Cgroup::at(&format!("{}/below", cgroup.path()))?;
+    let below = cgroup.below("/below")?;
     let mut by_name = Victim::start(leak_each("host-not-me").command(&["malloc"])?)?;
     let mut by_pid = Victim::start(leak_each("host-nor-me").command(&["malloc"])?)?;
     let mut by_cgroup = Victim::start(below.enter(leak_each("host-in").command(&["malloc"])?)?)?;
@@ -120,12 +120,11 @@ fn a_cgroup_that_fills_later() -> Result<()> {
             &format!("/memlens-test-later-{}", std::process::id()),
         )?;
         let memlens = traced(&["--cgroup", cgroup.path()], &[])?;
-        let command = cgroup.enter(
+        let mut command = cgroup.enter(
             Program::new("from_start")
                 .named("host-later")
                 .command(&[])?,
         )?;
-        let mut command = command;
         command.env("VICTIM_FREE_RUN", "1");
         let status = memlens_tests::child::Owned::start(&mut command)?
             .wait(std::time::Duration::from_secs(10))?;

@@ -19,7 +19,7 @@ impl Scene {
     fn new() -> Result<Self> {
         let outer = Cgroup::new()?;
         let id = container_id();
-        let inner = Cgroup::at(&format!("{}/docker-{id}.scope", outer.path()))?;
+        let inner = outer.below(&format!("/docker-{id}.scope"))?;
         let mut victims = Vec::new();
         for cgroup in [&inner, &inner, &outer] {
             let command = leak_each("host-view").command(&["malloc"])?;
