@@ -8,7 +8,7 @@ fn help_names_every_command() -> Result<()> {
     let ended = Memlens::run(["--help"])?;
     ensure!(ended.status.code() == Some(0), "{}", ended.status);
     let text = ended.output.join("\n");
-    for command in ["leaks", "trace", "doctor", "demo"] {
+    for command in ["leaks", "trace", "doctor", "demo", "host"] {
         ensure!(text.contains(command), "no {command} in:\n{text}");
     }
     ensure!(ended.errors.is_empty(), "{:?}", ended.errors);
@@ -115,6 +115,15 @@ fn mistakes_are_told_in_one_line() -> Result<()> {
         (&["trace", "--all"], "--all"),
         (&["trace"], "-p"),
         (&["doctor", "--probes"], "-p"),
+        (&["host", "0"], "0"),
+        (&["host", "soon"], "soon"),
+        (&["host", "1", "0"], "0"),
+        (&["host", "--by", "pod"], "pod"),
+        (&["host", "--of", "heap"], "heap"),
+        (&["host", "--watch", "--json"], "--json"),
+        (&["host", "10", "--window", "1"], "--window"),
+        (&["host", "--csv", "-"], "--csv"),
+        (&["host", "-p", "1"], "-p"),
     ];
     let mut wrong = Vec::new();
     for (args, word) in mistakes {

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod doctor;
 pub mod guard;
 pub mod heap;
+pub mod host;
 pub mod preflight;
 pub mod process;
 pub mod report;

@@ -175,6 +175,8 @@ pub fn bless() -> Result<()> {
                 "memlens",
                 "--test",
                 "report",
+                "--test",
+                "host",
                 "as_blessed",
             ])
             .env("MEMLENS_BLESS", "1")

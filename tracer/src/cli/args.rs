@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::help;
 use super::host::HostArgs;
+use super::machine::MachineArgs;
 use super::values::{BareUnit, ValueError, parse_pid, parse_prefix, parse_size, parse_time};
 
 /// Most frames that a stack keeps; also the default.
@@ -57,6 +58,13 @@ pub enum Subcommands {
     /// standard output. Events that came faster than they were read are counted and said at the end.
     #[command(after_help = help::TRACE_EXAMPLES)]
     Trace(TraceArgs),
+    /// Show the machine's memory and who grows on it; needs no BPF and no root.
+    ///
+    /// Every INTERVAL: the machine's figures with their change, whether available memory is shrinking and where to, the processes
+    /// that grow most and hold most, the cgroups nearest to their limits, and what to run next. Growth is a slope
+    /// with its 95 % interval, so that noise does not rank first.
+    #[command(after_help = help::HOST_EXAMPLES)]
+    Host(MachineArgs),
     /// Check what works on this machine, and say how to mend the rest.
     ///
     /// Looks at the kernel, its types (BTF), tracefs, privileges, lockdown, limits and the BPF compiler; with a

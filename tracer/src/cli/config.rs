@@ -11,6 +11,7 @@ use super::args::{
 };
 use super::error::ConfigError;
 use super::host;
+use super::machine::{self, MachineConfig};
 use crate::process::scope::Scope;
 use crate::report::Grouping;
 
@@ -39,6 +40,8 @@ pub enum Command {
     Doctor(DoctorConfig),
     /// Trace the built-in program.
     Demo(DemoConfig),
+    /// Watch the machine and who grows on it.
+    Host(MachineConfig),
 }
 
 /// What to trace.
@@ -195,6 +198,7 @@ impl TryFrom<Cli> for Invocation {
             Subcommands::Trace(args) => Command::Trace(trace(args)?),
             Subcommands::Doctor(args) => Command::Doctor(doctor(args)?),
             Subcommands::Demo(args) => Command::Demo(demo(args)?),
+            Subcommands::Host(args) => Command::Host(machine::config(args)?),
         };
         Ok(Self {
             command,
@@ -328,7 +332,7 @@ fn interval(args: &IntervalArgs) -> Result<(Duration, Option<NonZeroU64>), Confi
     Ok((interval, count))
 }
 
-fn not_zero(what: &'static str, time: Duration) -> Result<Duration, ConfigError> {
+pub(super) fn not_zero(what: &'static str, time: Duration) -> Result<Duration, ConfigError> {
     if time.is_zero() {
         let remedy = "give a time such as 5 (seconds) or 500ms";
         return Err(ConfigError::Zero { what, remedy });
@@ -379,7 +383,7 @@ fn output(args: OutputArgs) -> Result<Output, ConfigError> {
     })
 }
 
-fn output_file(option: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+pub(super) fn output_file(option: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
     if path == Path::new("-") {
         return Err(ConfigError::DashAsFile(option));
     }

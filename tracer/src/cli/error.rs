@@ -1,8 +1,11 @@
 //! Words that contradict each other, each refusal in one sentence.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use thiserror::Error;
+
+use crate::report::units::duration;
 
 /// A combination of words that means nothing, with what to write in its place.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -73,6 +76,17 @@ pub enum ConfigError {
     /// A dash as a file name.
     #[error("{0} - is no file: standard output carries the report, so name a file")]
     DashAsFile(&'static str),
+    /// Two options of which only one can be.
+    #[error("{0} and {1} do not go together: leave out one of the two")]
+    Apart(&'static str, &'static str),
+    /// Growth over less time than a report covers.
+    #[error("--window {} is shorter than the interval of {}: make it longer", duration(*.window), duration(*.interval))]
+    ShortWindow {
+        /// Time that growth is reckoned over.
+        window: Duration,
+        /// Time between reports.
+        interval: Duration,
+    },
     /// What belongs to a process, without one.
     #[error("{0} needs a process: give -p PID or -n NAME")]
     NeedsTarget(&'static str),

@@ -10,6 +10,7 @@ Examples:
                                      start a command, trace it from its first instruction
   memlens leaks -p 4242 -o 1m --fail-over 10MiB 60 1
                                      exit 1 if over 10 MiB are older than a minute
+  memlens host                       is memory shrinking, who grows, what to run next
   memlens trace -p 4242              every allocation and release, one line each
   memlens doctor                     what works on this machine, and how to mend the rest
   memlens demo                       a built-in leaky program, traced for ten seconds
@@ -46,3 +47,14 @@ Examples:
   memlens doctor --probes -p 4242  also: every probe site, and whether it is fast
   memlens doctor --unwind -p 4242  also: how stacks are walked through each mapped file
 Exit code 2 when something that memlens needs is missing.";
+
+/// What `memlens host --help` ends with.
+pub const HOST_EXAMPLES: &str = "\
+Examples:
+  memlens host                       a report every 5 seconds until Ctrl-C
+  memlens host --watch               the same in place, on a terminal
+  memlens host 1m 1                  one report after a minute: slow growth shows
+  memlens host --by container        one row for each container, service or cgroup
+  memlens host --sort size --of swap who is swapped out most
+  memlens host 10 360 --csv hour.csv an hour of figures for a plot
+Without root the PSS of other users' processes is not shown; everything else is.";

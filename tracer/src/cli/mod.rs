@@ -7,12 +7,13 @@ mod config;
 mod error;
 mod help;
 mod host;
+mod machine;
 mod values;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use thiserror::Error;
 
 pub use args::{Color, MAX_STACK_DEPTH, Sort, Unwind};
@@ -21,6 +22,7 @@ pub use config::{
     MAX_MAX_LIVE, Output, SizeRange, Target, TraceConfig,
 };
 pub use error::ConfigError;
+pub use machine::MachineConfig;
 pub use values::{BareUnit, ValueError, parse_size, parse_time};
 
 /// Exit code of a run that did what it was asked to.
@@ -127,6 +129,11 @@ fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
+/// Whether memlens has a subcommand of that name, so that a hint never points to one that is not there.
+pub fn has_command(name: &str) -> bool {
+    args::Cli::command().find_subcommand(name).is_some()
+}
+
 /// The command line as a shell would take it again, for remedies such as "run as root: sudo ...".
 pub fn command_line(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
     let quoted: Vec<String> = words
@@ -219,6 +226,12 @@ mod tests {
         assert!(!Color::Auto.resolve(true, true));
         assert!(Color::Always.resolve(false, true));
         assert!(!Color::Never.resolve(true, false));
+    }
+
+    #[test]
+    fn commands_are_known_by_name() {
+        assert!(has_command("leaks") && has_command("host"));
+        assert!(!has_command("leeks") && !has_command(""));
     }
 
     #[test]

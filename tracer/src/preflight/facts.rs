@@ -211,7 +211,7 @@ fn parse_memlock(limits: &str) -> Option<Limit> {
 }
 
 /// Mounted file systems as (type, mount point, options). A space in a path is `\040` (proc_pid_mounts(5)).
-fn mounted(mounts: &str) -> impl Iterator<Item = (&str, PathBuf, &str)> {
+pub(crate) fn mounted(mounts: &str) -> impl Iterator<Item = (&str, PathBuf, &str)> {
     mounts.lines().filter_map(|line| {
         let mut words = line.split_whitespace().skip(1);
         let path = words.next()?.replace("\\040", " ");

@@ -9,6 +9,7 @@ mod tracefs;
 
 pub use capability::{Capability, missing_capabilities};
 pub use check::{Finding, State, check};
+pub(crate) use facts::mounted;
 pub use facts::{Facts, Limit, Lockdown};
 pub use kernel::{
     Feature, Kernel, MINIMUM_KERNEL, features_named_in_btf, has_attach_cookie, has_bpf_loop,

@@ -1,7 +1,7 @@
 //! One report as one plain value, and its several dresses: text, JSON, folded stacks and SVG.
 
 mod cut;
-mod elide;
+pub(crate) mod elide;
 mod ended;
 pub mod file;
 mod filter;
@@ -13,7 +13,7 @@ mod host;
 mod host_text;
 pub mod json;
 mod json_host;
-mod line;
+pub(crate) mod line;
 pub mod loss;
 mod names;
 mod plumbing;

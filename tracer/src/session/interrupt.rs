@@ -37,6 +37,15 @@ impl Interrupt {
         Ok(Self(receiver))
     }
 
+    /// One that nobody asks for.
+    #[cfg(test)]
+    pub fn never() -> Self {
+        let (sender, receiver) = watch::channel(false);
+        // Without a sender the wait would end.
+        std::mem::forget(sender);
+        Self(receiver)
+    }
+
     /// Whether it was asked for.
     pub fn is_set(&self) -> bool {
         *self.0.borrow()

@@ -6,6 +6,7 @@ pub mod demo;
 mod diagnose;
 mod error;
 mod floor;
+mod host;
 mod interrupt;
 mod leaks;
 mod output;
@@ -30,6 +31,7 @@ pub fn run(invocation: Invocation) -> u8 {
         Command::Trace(config) => trace::run(&invocation, config),
         Command::Doctor(config) => diagnose::run(&invocation, config),
         Command::Demo(config) => demo::run(&invocation, config),
+        Command::Host(config) => host::run(&invocation, config),
     };
     outcome.unwrap_or_else(|failure| {
         eprintln!("memlens: {}", error::one_line(&failure));

@@ -8,6 +8,7 @@ mod machine;
 mod memleak;
 mod page;
 mod pair;
+mod passes;
 mod report;
 mod samples;
 mod table;
@@ -123,6 +124,11 @@ const BENCHES: &[Bench] = &[
         name: "report",
         about: "a report of 1,000,000 live blocks on 10,000 stacks: time and memory",
         run: report::speed,
+    },
+    Bench {
+        name: "host-pass",
+        about: "one pass of memlens host over 2,000 processes",
+        run: passes::pass,
     },
     Bench {
         name: "exact",
