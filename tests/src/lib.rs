@@ -6,6 +6,7 @@
 pub mod cases;
 pub mod child;
 pub mod elf32;
+pub mod explain;
 pub mod gdb;
 pub mod lines;
 pub mod load;

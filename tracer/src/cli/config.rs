@@ -11,6 +11,7 @@ use super::args::{
     AllocatorArgs, Cli, Color, DemoArgs, DoctorArgs, IntervalArgs, LeaksArgs, MAX_STACK_DEPTH,
     OutputArgs, ProcessArgs, SizeArgs, Sort, Subcommands, TargetArgs, TraceArgs, Unwind,
 };
+use super::explain::ExplainConfig;
 
 /// Most blocks that can be followed: the kernel rounds a map up to a power of two that must fit 32 bits.
 pub const MAX_MAX_LIVE: u32 = 1 << 30;
@@ -33,6 +34,8 @@ pub enum Command {
     Leaks(Box<LeaksConfig>),
     /// Print every event.
     Trace(TraceConfig),
+    /// Explain one process.
+    Explain(ExplainConfig),
     /// Check the machine.
     Doctor(DoctorConfig),
     /// Trace the built-in program.
@@ -230,6 +233,7 @@ impl TryFrom<Cli> for Invocation {
         let command = match cli.command {
             Subcommands::Leaks(args) => Command::Leaks(Box::new(leaks(args)?)),
             Subcommands::Trace(args) => Command::Trace(trace(args)?),
+            Subcommands::Explain(args) => Command::Explain(args.into()),
             Subcommands::Doctor(args) => Command::Doctor(doctor(args)?),
             Subcommands::Demo(args) => Command::Demo(demo(args)?),
         };

@@ -10,6 +10,7 @@ Examples:
   memlens leaks -p 4242 -o 1m --fail-over 10MiB 60 1
                                      exit 1 if over 10 MiB are older than a minute
   memlens trace -p 4242              every allocation and release, one line each
+  memlens explain 4242               where its memory is: kernel, allocator, runtime
   memlens doctor                     what works on this machine, and how to mend the rest
   memlens demo                       a built-in leaky program, traced for ten seconds
 

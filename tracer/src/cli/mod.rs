@@ -4,6 +4,7 @@
 
 mod args;
 mod config;
+mod explain;
 mod help;
 mod values;
 
@@ -18,6 +19,7 @@ pub use config::{
     Allocator, Command, ConfigError, DemoConfig, DoctorConfig, Invocation, LeaksConfig,
     MAX_MAX_LIVE, Output, SizeRange, Target, TraceConfig,
 };
+pub use explain::ExplainConfig;
 pub use values::{BareUnit, ValueError, parse_size, parse_time};
 
 /// Exit code of a run that did what it was asked to.

@@ -8,7 +8,9 @@ pub mod error;
 pub mod files;
 pub mod info;
 pub mod maps;
+pub mod smaps;
 pub mod startup;
+pub mod status;
 pub mod targets;
 
 pub use error::ProcessError;

@@ -7,7 +7,7 @@ mod filter;
 pub mod folded;
 mod frames;
 pub mod json;
-mod line;
+pub(crate) mod line;
 pub mod loss;
 mod names;
 mod plumbing;
