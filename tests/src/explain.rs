@@ -29,7 +29,11 @@ pub fn explain_with<S: AsRef<OsStr>>(pid: u32, more: &[S]) -> Result<Explained> 
         ended.errors
     );
     let value: Value = serde_json::from_str(&ended.output[0]).context("explain printed no JSON")?;
-    ensure!(value["schema"] == "memlens.explain/1", "schema {}", value["schema"]);
+    ensure!(
+        value["schema"] == "memlens.explain/1",
+        "schema {}",
+        value["schema"]
+    );
     Ok(Explained(value))
 }
 
@@ -58,7 +62,10 @@ impl Explained {
     pub fn arenas(&self, field: &str) -> Result<u64> {
         let arenas = self.glibc()?["heap"]["arenas"].as_array();
         let arenas = arenas.with_context(|| format!("glibc's heap was not read: {}", self.0))?;
-        Ok(arenas.iter().filter_map(|arena| arena[field].as_u64()).sum())
+        Ok(arenas
+            .iter()
+            .filter_map(|arena| arena[field].as_u64())
+            .sum())
     }
 
     /// What is said of glibc.
@@ -68,7 +75,10 @@ impl Explained {
 
     /// What is said of an allocator.
     pub fn allocator(&self, name: &str) -> Result<&Value> {
-        let found = self.list("/allocators").into_iter().find(|one| one["name"] == name);
+        let found = self
+            .list("/allocators")
+            .into_iter()
+            .find(|one| one["name"] == name);
         found.with_context(|| format!("no {name} in {}", self.0["allocators"]))
     }
 

@@ -22,14 +22,22 @@ fn row(kind: Kind, name: Option<&str>, virtual_size: u64, resident: u64, mapping
         virtual_size,
         resident,
         proportional: resident,
-        anonymous: if kind <= Kind::LibraryData { resident } else { 0 },
+        anonymous: if kind <= Kind::LibraryData {
+            resident
+        } else {
+            0
+        },
         swapped: 0,
         huge: 0,
     }
 }
 
 /// An explanation whose total is the sum of its rows; the sentences are made as for a real one.
-fn explanation(ledger: Vec<Row>, allocators: Vec<Allocator>, runtimes: Vec<Runtime>) -> Explanation {
+fn explanation(
+    ledger: Vec<Row>,
+    allocators: Vec<Allocator>,
+    runtimes: Vec<Runtime>,
+) -> Explanation {
     let sum = |value: fn(&Row) -> u64| ledger.iter().map(value).sum::<u64>();
     let mut explanation = Explanation {
         time: 1_795_000_000.25,
@@ -122,7 +130,10 @@ fn server() -> Explanation {
         resident: 512 << 10,
     });
     server.unaccounted = -8192;
-    server.notes.push("this note is long enough to need a second line in a narrow terminal, and says nothing".to_owned());
+    server.notes.push(
+        "this note is long enough to need a second line in a narrow terminal, and says nothing"
+            .to_owned(),
+    );
     server
 }
 
@@ -176,7 +187,11 @@ fn grown() -> (Explanation, diff::Change) {
     (after, change)
 }
 
-fn dressed(explanation: &Explanation, change: Option<&diff::Change>, width: Option<usize>) -> String {
+fn dressed(
+    explanation: &Explanation,
+    change: Option<&diff::Change>,
+    width: Option<usize>,
+) -> String {
     let options = TextOptions {
         width,
         colour: false,
@@ -203,7 +218,10 @@ fn explanations_are_what_they_were() {
             let text = dressed(explanation, change, width);
             if let Some(width) = width {
                 let widest = text.lines().map(|line| line.chars().count()).max();
-                assert!(widest <= Some(width), "{name}: a line of {widest:?} columns");
+                assert!(
+                    widest <= Some(width),
+                    "{name}: a line of {widest:?} columns"
+                );
             }
             files.push((format!("explain_{name}{suffix}.txt"), text));
         }
@@ -235,22 +253,43 @@ fn two_processes_are_not_compared() {
     let mut after = server();
     after.process.start_ticks += 1;
     let error = diff::compare(Path::new("x.json"), &before, &after).expect_err("another one");
-    assert!(error.to_string().starts_with("x.json is about api-server (4242)"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("x.json is about api-server (4242)"),
+        "{error}"
+    );
 }
 
 /// Sentences come and go with the figures that they rest on.
 #[test]
 fn sentences_rest_on_figures() {
     let says = |explanation: &Explanation, words: &str| {
-        explanation.findings.iter().any(|finding| finding.contains(words))
+        explanation
+            .findings
+            .iter()
+            .any(|finding| finding.contains(words))
     };
     let server = server();
-    assert!(says(&server, "fragmentation, not a leak; malloc_trim(0) would give back at least 550 MiB"));
-    assert!(says(&server, "reserved but not touched: it costs nothing (512 MiB of it"));
+    assert!(says(
+        &server,
+        "fragmentation, not a leak; malloc_trim(0) would give back at least 550 MiB"
+    ));
+    assert!(says(
+        &server,
+        "reserved but not touched: it costs nothing (512 MiB of it"
+    ));
     assert!(says(&server, "40 MiB is swapped out"));
     let native = managed(150 * MIB, 45 * MIB);
     assert!(says(&native, "most is on the native side"));
     let own = managed(10 * MIB, 60 * MIB);
-    assert!(!says(&own, "most is on the native side") && says(&own, "60 MiB (60.0%) is V8's own heap"));
-    assert!(coarse().findings.iter().all(|finding| !finding.contains("touched")));
+    assert!(
+        !says(&own, "most is on the native side") && says(&own, "60 MiB (60.0%) is V8's own heap")
+    );
+    assert!(
+        coarse()
+            .findings
+            .iter()
+            .all(|finding| !finding.contains("touched"))
+    );
 }

@@ -38,12 +38,19 @@ fn ten_million_chunks_in_two_seconds() -> Result<()> {
         near(free, after[1], 0.02).context("free")?;
         near(explained.arenas("blocks")?, 9_020_000, 0.01).context("blocks")?;
         let mapped = explained.glibc()?["heap"]["mapped"]["bytes"].as_u64();
-        ensure!(mapped == Some(after[2]), "mapped {mapped:?}, not {}", after[2]);
+        ensure!(
+            mapped == Some(after[2]),
+            "mapped {mapped:?}, not {}",
+            after[2]
+        );
         ensure!(explained.ledger("glibc_mapped", "virtual_size") == after[2]);
         ensure!(explained.arenas("unknown")? * 100 < seen, "much is unknown");
         explained.check_ledger(victim.pid())?;
     }
-    ensure!(quickest <= Duration::from_secs(2), "the quickest of four took {quickest:?}");
+    ensure!(
+        quickest <= Duration::from_secs(2),
+        "the quickest of four took {quickest:?}"
+    );
     ensure!(victim.is_running()?, "the victim ended");
     Ok(())
 }
@@ -70,7 +77,11 @@ fn what_is_reserved_and_not_touched() -> Result<()> {
     let before = explain(victim.pid())?.number("/totals/virtual_size")?;
     victim.go_to("reserved")?;
     let reserved = explain(victim.pid())?;
-    near(reserved.number("/totals/virtual_size")? - before, SIZE, 0.01)?;
+    near(
+        reserved.number("/totals/virtual_size")? - before,
+        SIZE,
+        0.01,
+    )?;
     near(reserved.ledger("glibc_mapped", "virtual_size"), SIZE, 0.001)?;
     ensure!(reserved.ledger("glibc_mapped", "resident") < 64 << 10);
     reserved.says(&["100 MiB", "reserved but not touched", "costs nothing"])?;
@@ -88,21 +99,38 @@ fn a_fragmented_heap_is_no_leak() -> Result<()> {
     let told = numbers(&victim.go_to("fragmented")?)?;
     let explained = explain(victim.pid())?;
     near(explained.arenas("free")?, told[1], 0.01).context("free")?;
-    ensure!(told[1] > 990_000_000, "the victim freed only {} bytes", told[1]);
-    explained.says(&["the allocator holds", "freed: fragmentation, not a leak", "malloc_trim"])?;
+    ensure!(
+        told[1] > 990_000_000,
+        "the victim freed only {} bytes",
+        told[1]
+    );
+    explained.says(&[
+        "the allocator holds",
+        "freed: fragmentation, not a leak",
+        "malloc_trim",
+    ])?;
     let trimmed = numbers(&victim.go_to("trimmed")?)?;
     let returned = (trimmed[0] - trimmed[1]) * 4096;
     near(explained.arenas("trimmable")?, returned, 0.01).context("what trim gives back")?;
     let after = explain(victim.pid())?;
-    ensure!(after.arenas("trimmable")? < returned / 100, "there is nothing left to trim");
-    ensure!(after.says(&["fragmentation"]).is_err(), "what was given back is not held");
+    ensure!(
+        after.arenas("trimmable")? < returned / 100,
+        "there is nothing left to trim"
+    );
+    ensure!(
+        after.says(&["fragmentation"]).is_err(),
+        "what was given back is not held"
+    );
     Ok(())
 }
 
 /// No symbols at all: the arena is found by its shape.
 #[test]
 fn a_static_program_without_symbols() -> Result<()> {
-    let program = Program::new("fragmented").statically().flag("-s").named("stripped");
+    let program = Program::new("fragmented")
+        .statically()
+        .flag("-s")
+        .named("stripped");
     let mut victim = Victim::start(program.command(&["20000"])?)?;
     let told = numbers(&victim.go_to("fragmented")?)?;
     let explained = explain(victim.pid())?;
@@ -123,28 +151,41 @@ fn a_static_program() -> Result<()> {
 fn thread_stacks_are_counted() -> Result<()> {
     let victim = Victim::start(Program::new("stacks_of").command(&["40"])?)?;
     let explained = explain(victim.pid())?;
-    ensure!(explained.number("/stacks/count")? == 40, "{}", explained.0["stacks"]);
+    ensure!(
+        explained.number("/stacks/count")? == 40,
+        "{}",
+        explained.0["stacks"]
+    );
     ensure!(explained.number("/stacks/virtual_size")? == 40 << 20);
     let touched = explained.number("/stacks/resident")?;
     ensure!((40 << 16..40 << 17).contains(&touched), "{touched} touched");
     explained.check_ledger(victim.pid())
 }
 
-/// Overwritten headers: few are passed over, many end the walk with a sentence. The victim goes on.
+/// Overwritten headers: few are passed over, many are told in a sentence. The victim goes on.
 #[test]
 fn a_corrupted_heap() -> Result<()> {
     let mut victim = Victim::start(Program::new("corrupted").command(&["5000"])?)?;
     let explained = explain(victim.pid())?;
     let (unknown, system) = (explained.arenas("unknown")?, explained.arenas("system")?);
-    ensure!(unknown > 0 && unknown < system / 100, "{unknown} of {system} unknown");
+    ensure!(
+        unknown > 0 && unknown < system / 100,
+        "{unknown} of {system} unknown"
+    );
     ensure!(victim.is_running()?, "the victim ended");
     let mut victim = Victim::start(Program::new("corrupted").command(&["3"])?)?;
     let start = Instant::now();
     let explained = explain(victim.pid())?;
-    ensure!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
-    ensure!(explained.arenas("unknown")? > 1 << 20, "almost nothing is known");
-    let trouble = &explained.glibc()?["heap"]["arenas"][0]["trouble"];
-    ensure!(trouble.as_str().is_some_and(|text| text.contains("chunk")), "{trouble}");
+    ensure!(
+        start.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+    ensure!(
+        explained.arenas("unknown")? > 1 << 20,
+        "almost nothing is known"
+    );
+    explained.says(&["glibc's heap does not add up", "make no sense"])?;
     ensure!(victim.is_running()?, "the victim ended");
     Ok(())
 }
@@ -163,15 +204,23 @@ fn other_allocators_say_why_not() -> Result<()> {
         victim.go_to("reserved")?;
         victim.go_to("touched")?;
         let explained = explain(victim.pid())?;
-        let why = explained.allocator(name)?["unreadable"].as_str().unwrap_or_default();
-        ensure!(why.contains("not readable, because") && why.contains(ask), "{name}: {why}");
-        let own = explained.ledger("allocator", "resident") + explained.ledger("brk_heap", "resident");
+        let why = explained.allocator(name)?["unreadable"]
+            .as_str()
+            .unwrap_or_default();
+        ensure!(
+            why.contains("not readable, because") && why.contains(ask),
+            "{name}: {why}"
+        );
+        let own =
+            explained.ledger("allocator", "resident") + explained.ledger("brk_heap", "resident");
         ensure!(own >= 100 << 20, "{name}: {own} bytes are its own");
         explained.check_ledger(victim.pid())?;
     }
     let victim = Victim::start(Program::new("reserve").musl().command(&[])?)?;
     let explained = explain(victim.pid())?;
-    let why = explained.allocator("musl")?["unreadable"].as_str().unwrap_or_default();
+    let why = explained.allocator("musl")?["unreadable"]
+        .as_str()
+        .unwrap_or_default();
     ensure!(why.contains("not readable, because"), "{why}");
     Ok(())
 }
@@ -206,7 +255,14 @@ fn the_text_is_readable() -> Result<()> {
     let ended = memlens_tests::Memlens::run(["explain", &victim.pid().to_string()])?;
     ensure!(ended.status.code() == Some(0), "{}", ended.status);
     let text = ended.output.join("\n");
-    for part in ["fragmented (", "resident ", "brk heap", "in use", "trim gives", "=> the allocator holds"] {
+    for part in [
+        "fragmented (",
+        "resident ",
+        "brk heap",
+        "in use",
+        "trim gives",
+        "=> the allocator holds",
+    ] {
         ensure!(text.contains(part), "no {part:?} in:\n{text}");
     }
     Ok(())

@@ -1,7 +1,10 @@
 //! `memlens explain` of real programs: the ledger adds up, and where memory is native it says so.
 
 #[path = "../root/unwinding/busy.rs"]
-#[expect(dead_code, reason = "made for the tests of stacks, which use all of it")]
+#[expect(
+    dead_code,
+    reason = "made for the tests of stacks, which use all of it"
+)]
 mod busy;
 
 use std::io::{BufRead, BufReader, Write};
@@ -60,7 +63,10 @@ impl Steps {
         second.check_ledger(self.child.pid())?;
         let native = second.0["change"]["native"].as_i64().context("no change")?;
         let by = by.cast_signed();
-        ensure!((by..by + by / 10).contains(&native), "native memory grew by {native}, not {by}");
+        ensure!(
+            (by..by + by / 10).contains(&native),
+            "native memory grew by {native}, not {by}"
+        );
         second.says_at("/change/findings", &["native side", "memlens leaks -p"])?;
         Ok(second)
     }
@@ -108,18 +114,28 @@ fn java_with_direct_buffers() -> Result<()> {
         .status()?;
     ensure!(compiler.success(), "javac: {compiler}");
     let mut command = Command::new(need::program("java")?);
-    command.args(["-XX:+UseSerialGC", "-Xmx64m", "-cp"]).arg(folder.path()).arg("Direct");
+    command
+        .args(["-XX:+UseSerialGC", "-Xmx64m", "-cp"])
+        .arg(folder.path())
+        .arg("Direct");
     let explained = Steps::start(command)?.grows_natively(100_000_000)?;
     let heap = explained.number("/runtimes/0/heap_resident")?;
-    ensure!((1 << 20..=64 << 20).contains(&heap), "the Java heap is {heap}");
+    ensure!(
+        (1 << 20..=64 << 20).contains(&heap),
+        "the Java heap is {heap}"
+    );
     // What the JVM publishes itself: its heap is committed within what was found of it.
-    let figures = explained.0["runtimes"][0]["figures"].as_array().context("no figures")?;
-    let figure = |name: &str| {
-        figures.iter().find(|figure| figure["name"] == name)?["bytes"].as_u64()
-    };
+    let figures = explained.0["runtimes"][0]["figures"]
+        .as_array()
+        .context("no figures")?;
+    let figure =
+        |name: &str| figures.iter().find(|figure| figure["name"] == name)?["bytes"].as_u64();
     let used = figure("heap used").context("no heap used")?;
     let reserved = explained.ledger("runtime_heap", "virtual_size");
-    ensure!(used <= heap + (1 << 20) && heap <= reserved, "{used} {heap} {reserved}");
+    ensure!(
+        used <= heap + (1 << 20) && heap <= reserved,
+        "{used} {heap} {reserved}"
+    );
     Ok(())
 }
 
@@ -142,7 +158,10 @@ fn python_with_a_leaking_extension() -> Result<()> {
     let objects = explained.number("/runtimes/0/objects")?;
     let heap = explained.number("/runtimes/0/heap_resident")?;
     // 300,000 strings of some 80 bytes, and what CPython itself has.
-    ensure!((20 << 20..60 << 20).contains(&objects), "{objects} bytes of objects");
+    ensure!(
+        (20 << 20..60 << 20).contains(&objects),
+        "{objects} bytes of objects"
+    );
     ensure!(objects <= heap, "{objects} bytes of objects in {heap}");
     explained.says(&["CPython's own heap", "native"])
 }
@@ -185,7 +204,13 @@ fn postgres() -> Result<()> {
     let mut postgres = Busy::postgres()?;
     let explained = explain(postgres.pid())?;
     explained.check_ledger(postgres.pid())?;
-    ensure!(explained.ledger("shared", "virtual_size") > 16 << 20, "no shared memory");
-    ensure!(explained.arenas("in_use")? > 100_000, "a backend has a heap");
+    ensure!(
+        explained.ledger("shared", "virtual_size") > 16 << 20,
+        "no shared memory"
+    );
+    ensure!(
+        explained.arenas("in_use")? > 100_000,
+        "a backend has a heap"
+    );
     postgres.check()
 }

@@ -38,8 +38,12 @@ fn a_kernel_thread() -> Result<()> {
         let status = std::fs::read_to_string(path.join("status")).ok()?;
         status.contains("Kthread:\t1").then_some(pid)
     });
-    let pid = pid.context("no kernel thread can be seen: run the tests in the initial PID namespace")?;
-    refused(&[&pid.to_string()], &["thread of the kernel", "no memory of its own"])
+    let pid =
+        pid.context("no kernel thread can be seen: run the tests in the initial PID namespace")?;
+    refused(
+        &[&pid.to_string()],
+        &["thread of the kernel", "no memory of its own"],
+    )
 }
 
 #[test]
@@ -51,7 +55,10 @@ fn a_zombie() -> Result<()> {
         Ok(stat.contains(") Z ").then_some(()))
     })?;
     let parent = std::process::id().to_string();
-    refused(&[&pid.to_string()], &["has exited", "holds no memory", &parent])?;
+    refused(
+        &[&pid.to_string()],
+        &["has exited", "holds no memory", &parent],
+    )?;
     child.wait()?;
     Ok(())
 }
@@ -102,14 +109,21 @@ fn without_permission() -> Result<()> {
         .stdin(Stdio::null())
         .output()?;
     let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.code() == Some(0), "{}: {errors}", output.status);
+    ensure!(
+        output.status.code() == Some(0),
+        "{}: {errors}",
+        output.status
+    );
     let value: Value = serde_json::from_slice(&output.stdout)?;
     let rows = value["ledger"].as_array().context("no ledger")?;
     let sum: u64 = rows.iter().filter_map(|row| row["resident"].as_u64()).sum();
     let resident = value["totals"]["resident"].as_u64().context("no total")?;
     ensure!(sum == resident && resident > 0, "{sum} of {resident}");
     let note = value["notes"][0].as_str().unwrap_or_default();
-    ensure!(note.contains("run as root") && note.contains("CAP_SYS_PTRACE"), "{note}");
+    ensure!(
+        note.contains("run as root") && note.contains("CAP_SYS_PTRACE"),
+        "{note}"
+    );
     ensure!(value["allocators"] == serde_json::json!([]));
     Ok(())
 }
@@ -125,7 +139,10 @@ fn nothing_to_compare_with() -> Result<()> {
     };
     let victim = Victim::start(Program::new("reserve").command(&[])?)?;
     let pid = victim.pid().to_string();
-    refused(&["--diff", "/no/such/file", &pid], &["/no/such/file", "cannot read"])?;
+    refused(
+        &["--diff", "/no/such/file", &pid],
+        &["/no/such/file", "cannot read"],
+    )?;
     let text = file("text", "not JSON")?;
     refused(&["--diff", &text, &pid], &[&text, "is not what"])?;
     let leaks = file("leaks", r#"{"schema":"memlens.leaks/1"}"#)?;
@@ -134,9 +151,16 @@ fn nothing_to_compare_with() -> Result<()> {
     refused(&["--diff", &short, &pid], &["missing field"])?;
     let other = explain(std::process::id())?;
     let other = file("other", &other.0.to_string())?;
-    refused(&["--diff", &other, &pid], &["is not the process that has PID", &pid])?;
+    refused(
+        &["--diff", &other, &pid],
+        &["is not the process that has PID", &pid],
+    )?;
     let same = file("same", &explain(victim.pid())?.0.to_string())?;
     let explained = explain_with(victim.pid(), &["--diff", &same])?;
-    ensure!(explained.0["change"]["resident"].is_i64(), "{}", explained.0["change"]);
+    ensure!(
+        explained.0["change"]["resident"].is_i64(),
+        "{}",
+        explained.0["change"]
+    );
     Ok(())
 }

@@ -114,10 +114,14 @@ pub fn compare(
             pid: is.pid,
         });
     }
-    let heap = |explanation: &Explanation| sum_heap(explanation, |row| row.kind == Kind::RuntimeHeap);
+    let heap =
+        |explanation: &Explanation| sum_heap(explanation, |row| row.kind == Kind::RuntimeHeap);
     let of_heap = |value: fn(&super::value::HeapArena) -> u64| {
         let of = |explanation: &Explanation| {
-            let heap = explanation.allocators.iter().find_map(|allocator| allocator.heap.as_ref());
+            let heap = explanation
+                .allocators
+                .iter()
+                .find_map(|allocator| allocator.heap.as_ref());
             heap.map(|heap| value(&heap.sum()))
         };
         Some(less(of(after)?, of(before)?))
@@ -160,7 +164,9 @@ fn rows(before: &[Row], after: &[Row]) -> Vec<RowChange> {
             }
         })
         .collect();
-    let gone = before.iter().filter(|was| !after.iter().any(|row| same(was, row)));
+    let gone = before
+        .iter()
+        .filter(|was| !after.iter().any(|row| same(was, row)));
     changes.extend(gone.map(|was| RowChange {
         kind: was.kind,
         name: was.name.clone(),

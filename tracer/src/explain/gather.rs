@@ -4,18 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::glibc::{self, HeapTally};
 use super::kind::Kind;
 use super::ledger::{self, Context, Label};
-use super::memory::{Memory, PAGE, ProcessMemory, ReadError};
+use super::memory::{Memory, ProcessMemory, ReadError};
 use super::runtime::{RuntimeKind, by_file};
-use super::value::{
-    Allocator, Explanation, Heap, HeapArena, MappedBlocks, ProcessFacts, Row, Runtime, Stacks, Totals,
-};
-use super::{allocators, managed, stacks, words};
+use super::value::{Allocator, Explanation, ProcessFacts, Row, Runtime, Stacks, Totals};
+use super::{allocators, managed, native, stacks, words};
 use crate::attach::allocator::AllocatorKind;
 use crate::process::info::{self, Machine, ProcessInfo, State};
-use crate::process::maps::{FileId, Mapping, MappingName};
+use crate::process::maps::{FileId, Mapping};
 use crate::process::smaps::{self, Region};
 use crate::process::{ProcessError, maps, status};
 
@@ -105,9 +102,8 @@ pub fn explain(
             totals.proportional = Some(rollup.proportional);
             totals.swapped = rollup.swapped;
             totals.huge = Some(rollup.huge);
-            look_inside(&mut explanation, &info, &regions, survey).map_err(|_| {
-                ExplainError::Exited { pid }
-            })?;
+            look_inside(&mut explanation, &info, &regions, survey)
+                .map_err(|_| ExplainError::Exited { pid })?;
         }
         Err(ProcessError::Denied { .. }) => coarse(&mut explanation),
         // The rollup of a process without memory is an error of its own: it is exiting.
@@ -212,15 +208,22 @@ fn look_inside(
         Ok(memory) => memory,
         Err(ReadError::Gone) => return Err(ReadError::Gone),
         Err(error) => {
-            explanation.notes.push(format!("heaps and runtimes were not looked at: {error}"));
+            explanation
+                .notes
+                .push(format!("heaps and runtimes were not looked at: {error}"));
             explanation.ledger = ledger::rows(regions, &context, |_, _| None);
             return Ok(());
         }
     };
-    let mappings: Vec<Mapping> = regions.iter().map(|region| region.mapping.clone()).collect();
+    let mappings: Vec<Mapping> = regions
+        .iter()
+        .map(|region| region.mapping.clone())
+        .collect();
     let found = survey(pid);
     if info.machine == Some(Machine::ThirtyTwoBit) {
-        explanation.notes.push("a 32-bit process: its heap is not walked".to_owned());
+        explanation
+            .notes
+            .push("a 32-bit process: its heap is not walked".to_owned());
     }
     let kinds = runtime_kinds(&mappings);
     let mut labels = managed::look(explanation, &mut memory, info, &mappings, &kinds)?;
@@ -231,18 +234,36 @@ fn look_inside(
         context.allocator = Some(format!("{}, by elimination", allocators::name(*only)));
     }
     for allocator in &found {
-        let read = read_allocator(&mut memory, allocator, regions, &mut labels)?;
+        let read = native::read_allocator(&mut memory, allocator, regions, &mut labels)?;
         explanation.allocators.push(read);
     }
+    if context.allocator.is_some() {
+        // The libc is mapped all the same, but its own allocator was never set up.
+        let is_idle = |allocator: &Allocator| {
+            allocator.name == "glibc"
+                && allocator
+                    .heap
+                    .as_ref()
+                    .is_none_or(|heap| heap.sum().system == 0)
+        };
+        explanation
+            .allocators
+            .retain(|allocator| !is_idle(allocator));
+    }
     if found.is_empty() && info.machine == Some(Machine::X86_64) {
-        let glibc = by_layout(&mut memory, info, regions, &mut labels)?;
+        let glibc = native::by_layout(&mut memory, info, regions, &mut labels)?;
         if glibc.is_none() {
             let note = "no allocator was found among the files that it has mapped";
             explanation.notes.push(note.to_owned());
         }
         explanation.allocators.extend(glibc);
     }
-    labels.extend(mapped_block_labels(&mut memory, &found, &mappings, &labels)?);
+    labels.extend(native::mapped_block_labels(
+        &mut memory,
+        &found,
+        &mappings,
+        &labels,
+    )?);
     context.labels = ledger::tidy(labels);
     let resident = |start, end| memory.resident(start, end).ok();
     explanation.ledger = ledger::rows(regions, &context, resident);
@@ -267,7 +288,10 @@ fn program_of(pid: u32, regions: &[Region]) -> Option<FileId> {
 /// The runtimes whose files are mapped; Go shows by where its heap lies.
 fn runtime_kinds(mappings: &[Mapping]) -> BTreeSet<RuntimeKind> {
     let files = maps::executable_files(mappings);
-    let mut kinds: BTreeSet<_> = files.iter().filter_map(|file| by_file(&file.path)).collect();
+    let mut kinds: BTreeSet<_> = files
+        .iter()
+        .filter_map(|file| by_file(&file.path))
+        .collect();
     if managed::is_go(mappings) {
         kinds.insert(RuntimeKind::Go);
     }
@@ -310,141 +334,13 @@ fn stack_sum(ledger: &[Row]) -> Option<Stacks> {
     let mut rows = ledger.iter().filter(|row| row.kind == Kind::ThreadStacks);
     let first = rows.next()?;
     let more: Vec<&Row> = rows.collect();
-    let sum = |value: fn(&Row) -> u64| value(first) + more.iter().map(|row| value(row)).sum::<u64>();
+    let sum =
+        |value: fn(&Row) -> u64| value(first) + more.iter().map(|row| value(row)).sum::<u64>();
     Some(Stacks {
         count: sum(|row| row.mappings),
         virtual_size: sum(|row| row.virtual_size),
         resident: sum(|row| row.resident),
     })
-}
-
-/// A program without symbols may have glibc linked in: its arena shows by its shape.
-fn by_layout(
-    memory: &mut ProcessMemory,
-    info: &ProcessInfo,
-    regions: &[Region],
-    labels: &mut Vec<Label>,
-) -> Result<Option<Allocator>, ReadError> {
-    let Some(file) = info.exe.clone() else {
-        return Ok(None);
-    };
-    let guess = FoundAllocator {
-        kind: AllocatorKind::Glibc,
-        file,
-    };
-    let allocator = read_allocator(memory, &guess, regions, labels)?;
-    Ok(allocator.heap.is_some().then_some(allocator))
-}
-
-/// Reads what can be read of an allocator, and labels the memory that it is found to own.
-fn read_allocator(
-    memory: &mut ProcessMemory,
-    found: &FoundAllocator,
-    regions: &[Region],
-    labels: &mut Vec<Label>,
-) -> Result<Allocator, ReadError> {
-    let mut allocator = Allocator {
-        name: allocators::name(found.kind).to_owned(),
-        file: found.file.display().to_string(),
-        heap: None,
-        unreadable: None,
-    };
-    if found.kind != AllocatorKind::Glibc {
-        allocator.unreadable = Some(allocators::unreadable(found.kind).to_owned());
-        return Ok(allocator);
-    }
-    match glibc::read(memory, &data_of(&found.file, regions)) {
-        Ok(heap) => {
-            let pieces = heap.arenas.iter().flat_map(|arena| &arena.pieces);
-            let pieces = pieces.map(|(start, end)| Label::new(*start, *end, Kind::GlibcArenas));
-            let is_brk = |label: &Label| {
-                let on_heap = |region: &Region| {
-                    region.mapping.start == label.start && is_named(&region.mapping, "[heap]")
-                };
-                regions.iter().any(on_heap)
-            };
-            labels.extend(pieces.filter(|label| !is_brk(label)));
-            allocator.heap = Some(value_of(&heap));
-        }
-        Err(glibc::arena::NotFound::Read(error)) if error.is_final() => return Err(error),
-        Err(why) => allocator.unreadable = Some(format!("not readable: {why}")),
-    }
-    Ok(allocator)
-}
-
-fn is_named(mapping: &Mapping, name: &str) -> bool {
-    matches!(&mapping.name, MappingName::Special(own) if own == name)
-}
-
-/// Writable data of a file: what is mapped from it, and the anonymous memory just behind that.
-fn data_of(file: &Path, regions: &[Region]) -> Vec<(u64, u64)> {
-    let mut data = Vec::new();
-    let mut end = 0;
-    for mapping in regions.iter().map(|region| &region.mapping) {
-        let of_file = mapping.label() == Some(file);
-        let behind = mapping.start == end && mapping.name == MappingName::Anonymous;
-        if mapping.write && (of_file || behind) {
-            data.push((mapping.start, mapping.end));
-        }
-        if mapping.write && of_file || behind {
-            end = mapping.end;
-        }
-    }
-    data
-}
-
-fn value_of(heap: &HeapTally) -> Heap {
-    let arenas = heap.arenas.iter().map(|arena| HeapArena {
-        main: arena.main,
-        threads: arena.threads,
-        pieces: arena.pieces.len() as u64,
-        system: arena.system,
-        in_use: arena.in_use(),
-        blocks: arena.tally.used_chunks.saturating_sub(arena.fast.chunks + arena.cached.chunks),
-        thread_cached: arena.cached.bytes,
-        fast: arena.fast.bytes,
-        free: arena.tally.free,
-        top: arena.tally.top,
-        overhead: arena.tally.fences,
-        unknown: arena.not_walked(),
-        free_untouched: arena.tally.free_untouched,
-        trimmable: arena.tally.trimmable,
-        largest_free: arena.tally.largest.iter().copied().filter(|size| *size > 0).collect(),
-        trouble: arena.trouble.map(|trouble| trouble.to_string()),
-    });
-    Heap {
-        arenas: arenas.collect(),
-        mapped: heap.params.map(|params| MappedBlocks {
-            blocks: params.mapped_blocks,
-            bytes: params.mapped_bytes,
-        }),
-        thread_caches: heap.caches,
-        lists_cut: heap.arenas.iter().any(|arena| arena.fast.cut),
-    }
-}
-
-/// Blocks of glibc with mappings of their own, in anonymous memory that nothing else claims.
-fn mapped_block_labels(
-    memory: &mut ProcessMemory,
-    found: &[FoundAllocator],
-    mappings: &[Mapping],
-    labels: &[Label],
-) -> Result<Vec<Label>, ReadError> {
-    if !found.iter().any(|allocator| allocator.kind == AllocatorKind::Glibc) {
-        return Ok(Vec::new());
-    }
-    let mut blocks = Vec::new();
-    for mapping in mappings.iter().filter(|mapping| managed::is_plain_anonymous(mapping)) {
-        let inside = labels.iter().filter(|label| mapping.contains(label.start));
-        // Blocks begin where the mapping does, or behind something that the kernel joined to them.
-        let starts = inside.map(|label| label.end).chain([mapping.start]);
-        for start in starts.filter(|start| *start < mapping.end && start.is_multiple_of(PAGE)) {
-            let found = glibc::mapped_blocks(memory, start, mapping.end)?;
-            let found = found.into_iter();
-            blocks.extend(found.map(|(start, end)| Label::new(start, end, Kind::GlibcMapped)));
-        }
-    }
-    Ok(blocks)
 }
 
 /// A runtime of which nothing is known yet.

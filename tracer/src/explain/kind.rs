@@ -91,7 +91,12 @@ impl Kind {
     pub const fn is_native(self) -> bool {
         matches!(
             self,
-            Self::BrkHeap | Self::GlibcArenas | Self::GlibcMapped | Self::Allocator | Self::Named | Self::Anonymous
+            Self::BrkHeap
+                | Self::GlibcArenas
+                | Self::GlibcMapped
+                | Self::Allocator
+                | Self::Named
+                | Self::Anonymous
         )
     }
 }

@@ -92,7 +92,9 @@ pub fn rows(
             row.add(&piece);
         }
     }
-    rows.into_iter().map(|((kind, name), piece)| piece.row(kind, name)).collect()
+    rows.into_iter()
+        .map(|((kind, name), piece)| piece.row(kind, name))
+        .collect()
 }
 
 /// Part of a mapping, or a sum of parts.
@@ -154,7 +156,10 @@ fn split(
     let mut at = mapping.start;
     let labels = &context.labels;
     let first = labels.partition_point(|label| label.end <= mapping.start);
-    for label in labels[first..].iter().take_while(|label| label.start < mapping.end) {
+    for label in labels[first..]
+        .iter()
+        .take_while(|label| label.start < mapping.end)
+    {
         if at < label.start {
             pieces.push((at, label.start, rest.0, rest.1.clone()));
             at = label.start;
@@ -384,8 +389,14 @@ c0000-c1000 r-xp 00000000 00:00 0 [vdso]\nRss: 4 kB\n";
             ..Context::default()
         };
         let rows = rows(&sample(), &context, |_, _| None);
-        let own = rows.iter().find(|row| row.kind == Kind::Allocator).expect("a row");
-        assert_eq!((own.resident, own.words()), (60 << 10, "jemalloc".to_owned()));
+        let own = rows
+            .iter()
+            .find(|row| row.kind == Kind::Allocator)
+            .expect("a row");
+        assert_eq!(
+            (own.resident, own.words()),
+            (60 << 10, "jemalloc".to_owned())
+        );
         assert!(rows.iter().all(|row| row.kind != Kind::Anonymous));
     }
 

@@ -47,7 +47,9 @@ pub fn is_go(mappings: &[Mapping]) -> bool {
     let begins = |mapping: &Mapping| {
         matches!(&mapping.name, MappingName::Special(_)) || mapping.start == GO_HEAP.start
     };
-    mappings.iter().any(|mapping| is_go_heap(mapping) && begins(mapping))
+    mappings
+        .iter()
+        .any(|mapping| is_go_heap(mapping) && begins(mapping))
 }
 
 /// Whether a mapping is where Go puts its heap.
@@ -168,7 +170,12 @@ fn counters(info: &ProcessInfo) -> Option<Counters> {
     let name = info.ns_pid.to_string();
     let folders = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
     folders
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("hsperfdata_"))
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("hsperfdata_")
+        })
         .find_map(|entry| {
             let file = File::open(entry.path().join(&name)).ok()?;
             let mut bytes = Vec::new();
@@ -185,7 +192,10 @@ fn publish(runtime: &mut Runtime, counters: &Counters) {
     let figures = [
         ("heap committed", counters.heap("capacity")),
         ("heap used", counters.heap("used")),
-        ("metaspace committed", counters.number("sun.gc.metaspace.capacity")),
+        (
+            "metaspace committed",
+            counters.number("sun.gc.metaspace.capacity"),
+        ),
         ("metaspace used", counters.number("sun.gc.metaspace.used")),
         (
             "class space used",
@@ -217,7 +227,9 @@ fn java_heap(
     };
     let constant = |address: u64, length: usize| {
         let mapping = mappings.iter().find(|mapping| mapping.contains(address))?;
-        let offset = mapping.file_offset(address).filter(|_| mapping.file == jvm.id)?;
+        let offset = mapping
+            .file_offset(address)
+            .filter(|_| mapping.file == jvm.id)?;
         let offset = usize::try_from(offset).ok()?;
         image.get(offset..offset.checked_add(length)?)
     };
@@ -236,7 +248,10 @@ fn exported(image: &[u8], jvm: &MappedFile) -> Option<[u64; 6]> {
             addresses[index] = symbol.address().wrapping_add(bias);
         }
     }
-    addresses.iter().all(|address| *address != 0).then_some(addresses)
+    addresses
+        .iter()
+        .all(|address| *address != 0)
+        .then_some(addresses)
 }
 
 /// Address in the process less address in the file, by the executable segment.
@@ -247,7 +262,10 @@ fn bias(file: &object::read::elf::ElfFile64, jvm: &MappedFile) -> Option<u64> {
         (offset - offset % 4096..offset + size).contains(&jvm.offset)
             && matches!(segment.permissions(), permissions if permissions.executable())
     })?;
-    let stated = segment.address().wrapping_add(jvm.offset).wrapping_sub(segment.file_range().0);
+    let stated = segment
+        .address()
+        .wrapping_add(jvm.offset)
+        .wrapping_sub(segment.file_range().0);
     Some(jvm.range.start.wrapping_sub(stated))
 }
 

@@ -113,7 +113,8 @@ pub trait Memory {
         let end = end - end % PAGE;
         let mut resident = 0;
         while page < end {
-            let count = usize::try_from((end - page) / PAGE).map_or(BATCH, |pages| pages.min(BATCH));
+            let count =
+                usize::try_from((end - page) / PAGE).map_or(BATCH, |pages| pages.min(BATCH));
             let pages = self.pages(page, count)?;
             let present = pages.iter().filter(|page| **page == Page::Present).count();
             resident += present as u64 * PAGE;

@@ -13,6 +13,7 @@ pub mod kind;
 pub mod ledger;
 pub mod managed;
 pub mod memory;
+mod native;
 pub mod runtime;
 pub mod stacks;
 mod table;

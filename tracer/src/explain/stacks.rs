@@ -82,7 +82,11 @@ mod tests {
         let mut memory = ProcessMemory::open(pid).expect("own memory");
         let mappings = maps::read(pid).expect("own maps");
         let stacks = find(&mut memory, &mappings, &[]).expect("readable");
-        assert!(stacks.iter().any(|stack| (stack.0..stack.1).contains(&local)));
+        assert!(
+            stacks
+                .iter()
+                .any(|stack| (stack.0..stack.1).contains(&local))
+        );
         drop(done_out);
         thread.join().expect("join");
     }

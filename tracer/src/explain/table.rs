@@ -64,11 +64,7 @@ impl Table {
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn write(
-        mut self,
-        out: &mut Writer<'_, impl Write>,
-        least: &[&str],
-    ) -> io::Result<()> {
+    pub fn write(mut self, out: &mut Writer<'_, impl Write>, least: &[&str]) -> io::Result<()> {
         let limit = out.width().unwrap_or(usize::MAX);
         for heading in least {
             if self.widths().iter().map(|width| width + 2).sum::<usize>() <= limit {
@@ -96,7 +92,11 @@ fn line(cells: &[String], widths: &[usize], strong: bool) -> Line {
         if index > 0 {
             line = line.pad_to(start + width - own);
         }
-        line = if strong { line.strong(cell) } else { line.plain(cell) };
+        line = if strong {
+            line.strong(cell)
+        } else {
+            line.plain(cell)
+        };
         if index + 1 < cells.len() {
             line = line.pad_to(start + width);
         }

@@ -54,7 +54,9 @@ pub fn write(
         out.blank()?;
         write_runtime(runtime, &mut out)?;
     }
-    let changed = changes.map(|changes| &changes.findings[..]).unwrap_or_default();
+    let changed = changes
+        .map(|changes| &changes.findings[..])
+        .unwrap_or_default();
     let findings: Vec<&String> = changed.iter().chain(&explanation.findings).collect();
     if !findings.is_empty() {
         out.blank()?;
@@ -75,8 +77,14 @@ fn head(
 ) -> io::Result<()> {
     let time = Timestamp::from_millisecond((explanation.time * 1e3) as i64).unwrap_or_default();
     let zone = options.zone.clone().unwrap_or_else(TimeZone::system);
-    let time = time.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S").to_string();
-    out.line(&Line::of(&format!("{time}  {}", words::subject(explanation))))?;
+    let time = time
+        .to_zoned(zone)
+        .strftime("%Y-%m-%d %H:%M:%S")
+        .to_string();
+    out.line(&Line::of(&format!(
+        "{time}  {}",
+        words::subject(explanation)
+    )))?;
     let totals = &explanation.totals;
     let mut parts = vec![
         Line::of("resident ").strong(&bytes(totals.resident)),
@@ -101,11 +109,20 @@ fn ledger(
     out: &mut Writer<'_, impl Write>,
 ) -> io::Result<()> {
     let mut table = Table::new(&[
-        "where", "resident", "change", "virtual", "anonymous", "swapped", "huge", "mappings",
+        "where",
+        "resident",
+        "change",
+        "virtual",
+        "anonymous",
+        "swapped",
+        "huge",
+        "mappings",
     ]);
     let changed = |kind, name: &Option<String>| {
         let rows = changes.map(|changes| &changes.rows[..]).unwrap_or_default();
-        let row = rows.iter().find(|row| row.kind == kind && row.name == *name);
+        let row = rows
+            .iter()
+            .find(|row| row.kind == kind && row.name == *name);
         row.map_or_else(|| "0 B".to_owned(), |row| change(row.resident))
     };
     let mut rows: Vec<_> = explanation.ledger.iter().collect();
@@ -123,7 +140,10 @@ fn ledger(
         ]);
     }
     if explanation.unaccounted != 0 {
-        let mut cells = vec!["changed while it was read".to_owned(), change(explanation.unaccounted)];
+        let mut cells = vec![
+            "changed while it was read".to_owned(),
+            change(explanation.unaccounted),
+        ];
         cells.resize(8, String::new());
         table.row(cells);
     }
@@ -150,7 +170,10 @@ fn ledger(
     for (heading, empty) in [("swapped", "0 B"), ("huge", "0 B")] {
         table.drop_if_all(heading, empty);
     }
-    table.write(out, &["mappings", "huge", "anonymous", "swapped", "virtual"])
+    table.write(
+        out,
+        &["mappings", "huge", "anonymous", "swapped", "virtual"],
+    )
 }
 
 fn write_allocator(
@@ -158,7 +181,9 @@ fn write_allocator(
     options: &TextOptions,
     out: &mut Writer<'_, impl Write>,
 ) -> io::Result<()> {
-    let title = Line::default().strong(&allocator.name).faint(&format!("  {}", allocator.file));
+    let title = Line::default()
+        .strong(&allocator.name)
+        .faint(&format!("  {}", allocator.file));
     out.line(&title)?;
     if let Some(why) = &allocator.unreadable {
         out.sentence(Line::of(" "), why, 2)?;
@@ -175,19 +200,39 @@ fn write_heap(
     out: &mut Writer<'_, impl Write>,
 ) -> io::Result<()> {
     let mut table = Table::new(&[
-        "arena", "in use", "blocks", "thread caches", "fast bins", "bins", "top", "unknown", "from kernel",
-        "trim gives", "threads",
+        "arena",
+        "in use",
+        "blocks",
+        "thread caches",
+        "fast bins",
+        "bins",
+        "top",
+        "unknown",
+        "from kernel",
+        "trim gives",
+        "threads",
     ]);
     let mut order: Vec<(usize, &HeapArena)> = heap.arenas.iter().enumerate().collect();
     order.sort_by_key(|(index, arena)| (!arena.main, std::cmp::Reverse(arena.system), *index));
-    let shown = if options.all_arenas { order.len() } else { MOST_ARENAS };
+    let shown = if options.all_arenas {
+        order.len()
+    } else {
+        MOST_ARENAS
+    };
     for (index, arena) in order.iter().take(shown) {
-        let name = if arena.main { "main".to_owned() } else { format!("#{index}") };
+        let name = if arena.main {
+            "main".to_owned()
+        } else {
+            format!("#{index}")
+        };
         table.row(cells(name, arena));
     }
     if let Some(more) = order.len().checked_sub(shown).filter(|more| *more > 0) {
         let rest = Heap {
-            arenas: order[shown..].iter().map(|(_, arena)| (*arena).clone()).collect(),
+            arenas: order[shown..]
+                .iter()
+                .map(|(_, arena)| (*arena).clone())
+                .collect(),
             mapped: None,
             thread_caches: 0,
             lists_cut: false,
@@ -200,7 +245,17 @@ fn write_heap(
     for heading in ["thread caches", "fast bins", "unknown"] {
         table.drop_if_all(heading, "0 B");
     }
-    table.write(out, &["threads", "thread caches", "fast bins", "from kernel", "blocks", "trim gives"])?;
+    table.write(
+        out,
+        &[
+            "threads",
+            "thread caches",
+            "fast bins",
+            "from kernel",
+            "blocks",
+            "trim gives",
+        ],
+    )?;
     if let Some(mapped) = heap.mapped.filter(|mapped| mapped.blocks > 0) {
         let text = format!(
             "{} in mappings of their own: {}",
@@ -215,17 +270,26 @@ fn write_heap(
     largest.truncate(5);
     if !largest.is_empty() {
         let sizes: Vec<String> = largest.into_iter().map(bytes).collect();
-        out.sentence(Line::of(" "), &format!("largest free: {}", sizes.join(", ")), 2)?;
+        out.sentence(
+            Line::of(" "),
+            &format!("largest free: {}", sizes.join(", ")),
+            2,
+        )?;
     }
     if heap.lists_cut {
-        let text = "fast bins were not followed to their ends: more is free than it says, and less in use";
+        let text =
+            "fast bins were not followed to their ends: more is free than it says, and less in use";
         out.sentence(Line::of(" "), text, 2)?;
     }
     for arena in heap.arenas.iter().filter(|arena| arena.trouble.is_some()) {
         let what = arena.trouble.as_deref().unwrap_or_default();
         let text = format!(
             "the walk through {} ended early, {} were not seen: {what}",
-            if arena.main { "the main arena" } else { "an arena" },
+            if arena.main {
+                "the main arena"
+            } else {
+                "an arena"
+            },
             bytes(arena.unknown)
         );
         out.sentence(Line::of(" "), &text, 2)?;
@@ -258,7 +322,12 @@ fn write_runtime(runtime: &Runtime, out: &mut Writer<'_, impl Write>) -> io::Res
     if let Some(objects) = runtime.objects {
         parts.push(format!("objects {}", bytes(objects)));
     }
-    parts.extend(runtime.figures.iter().map(|figure| format!("{} {}", figure.name, bytes(figure.bytes))));
+    parts.extend(
+        runtime
+            .figures
+            .iter()
+            .map(|figure| format!("{} {}", figure.name, bytes(figure.bytes))),
+    );
     if !parts.is_empty() {
         out.sentence(Line::of(" "), &parts.join(", "), 2)?;
     }

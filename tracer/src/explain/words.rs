@@ -13,11 +13,17 @@ pub fn findings(explanation: &Explanation) -> Vec<String> {
     sentences.extend(untouched(&explanation.ledger));
     for allocator in &explanation.allocators {
         if let Some(heap) = &allocator.heap {
+            sentences.extend(does_not_add_up(heap));
             sentences.extend(held_back(heap));
             sentences.extend(in_use(heap, explanation));
         }
     }
-    sentences.extend(explanation.runtimes.iter().filter_map(|runtime| native_side(explanation, runtime)));
+    sentences.extend(
+        explanation
+            .runtimes
+            .iter()
+            .filter_map(|runtime| native_side(explanation, runtime)),
+    );
     sentences.extend(swapped(explanation));
     sentences.extend(files(explanation));
     sentences
@@ -59,6 +65,19 @@ fn untouched(ledger: &[Row]) -> Option<String> {
     })
 }
 
+/// Much of the heap makes no sense.
+fn does_not_add_up(heap: &Heap) -> Option<String> {
+    let sum = heap.sum();
+    (sum.unknown > sum.system / 100 && sum.unknown >= 64 << 10).then(|| {
+        format!(
+            "glibc's heap does not add up: {} of {} make no sense or were not reached; it is damaged, in pieces that \
+             cannot be found, or changing too fast",
+            bytes(sum.unknown),
+            bytes(sum.system)
+        )
+    })
+}
+
 /// Memory that the program has freed and the allocator keeps.
 fn held_back(heap: &Heap) -> Option<String> {
     let sum = heap.sum();
@@ -68,7 +87,10 @@ fn held_back(heap: &Heap) -> Option<String> {
         return None;
     }
     let return_back = if sum.trimmable >= NOTABLE.min(held / 10) {
-        format!("malloc_trim(0) would give back at least {}", bytes(sum.trimmable))
+        format!(
+            "malloc_trim(0) would give back at least {}",
+            bytes(sum.trimmable)
+        )
     } else {
         format!(
             "malloc_trim(0) could give back {}, since blocks in use are spread over all pages",
@@ -102,7 +124,11 @@ fn in_use(heap: &Heap, explanation: &Explanation) -> Option<String> {
 
 /// Resident memory of a runtime's process that is not its heap.
 pub fn native(explanation: &Explanation) -> u64 {
-    sum(&explanation.ledger, |row| row.kind.is_native(), |row| row.resident)
+    sum(
+        &explanation.ledger,
+        |row| row.kind.is_native(),
+        |row| row.resident,
+    )
 }
 
 fn native_side(explanation: &Explanation, runtime: &Runtime) -> Option<String> {
@@ -119,7 +145,10 @@ fn native_side(explanation: &Explanation, runtime: &Runtime) -> Option<String> {
         share(native, resident)
     );
     if native >= heap && native >= NOTABLE && native >= resident / 4 {
-        let trace = format!("trace it with `memlens leaks -p {}`", explanation.process.pid);
+        let trace = format!(
+            "trace it with `memlens leaks -p {}`",
+            explanation.process.pid
+        );
         return Some(format!("{parts}: most is on the native side; {trace}"));
     }
     Some(parts)

@@ -169,6 +169,9 @@ Rss:                   4 kB\n";
             .sum();
         let rollup = read_rollup(pid).expect("own rollup").resident;
         // Other tests of this process allocate meanwhile.
-        assert!(sum > 0 && sum.abs_diff(rollup) < rollup / 2, "{sum} {rollup}");
+        assert!(
+            sum > 0 && sum.abs_diff(rollup) < rollup / 2,
+            "{sum} {rollup}"
+        );
     }
 }

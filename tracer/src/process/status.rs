@@ -54,7 +54,10 @@ mod tests {
     #[test]
     fn the_parts_are_the_whole() {
         let own = memory(std::process::id()).expect("own status");
-        assert!(own.resident > 0 && own.virtual_size >= own.resident, "{own:?}");
+        assert!(
+            own.resident > 0 && own.virtual_size >= own.resident,
+            "{own:?}"
+        );
         assert_eq!(own.anonymous + own.file + own.shared, own.resident);
         assert!(matches!(memory(u32::MAX), Err(ProcessError::Gone { .. })));
     }

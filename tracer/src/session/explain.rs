@@ -23,7 +23,12 @@ pub fn run(invocation: &Invocation, config: &ExplainConfig) -> Result<u8> {
     let written = if config.json {
         json::write(&explanation, change.as_ref(), &mut out)
     } else {
-        text::write(&explanation, change.as_ref(), &options(invocation), &mut out)
+        text::write(
+            &explanation,
+            change.as_ref(),
+            &options(invocation),
+            &mut out,
+        )
     };
     reader(written.and_then(|()| out.flush()))?;
     Ok(EXIT_DONE)

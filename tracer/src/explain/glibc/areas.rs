@@ -15,8 +15,14 @@ impl Areas {
     /// Those of a process's mappings, which are in order of address.
     pub fn of(mappings: &[Mapping]) -> Self {
         let mut areas = Self::default();
-        for mapping in mappings.iter().filter(|mapping| mapping.write && !mapping.shared) {
-            let joined = areas.ranges.last_mut().filter(|last| last.1 == mapping.start);
+        for mapping in mappings
+            .iter()
+            .filter(|mapping| mapping.write && !mapping.shared)
+        {
+            let joined = areas
+                .ranges
+                .last_mut()
+                .filter(|last| last.1 == mapping.start);
             match joined {
                 Some(last) => last.1 = mapping.end,
                 None => areas.ranges.push((mapping.start, mapping.end)),

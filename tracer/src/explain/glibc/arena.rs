@@ -225,11 +225,7 @@ fn follow<M: Memory>(
 }
 
 /// The layout of an arena that begins at an address: where its bins are.
-fn layout_of<M: Memory>(
-    memory: &mut M,
-    address: u64,
-    areas: &Areas,
-) -> Result<Layout, NotFound> {
+fn layout_of<M: Memory>(memory: &mut M, address: u64, areas: &Areas) -> Result<Layout, NotFound> {
     if !areas.contains(address) {
         return Err(NotFound::NoPattern);
     }
@@ -251,7 +247,9 @@ fn layout_of<M: Memory>(
 
 /// Whether an arena's numbers can be true.
 fn is_plausible(arena: &Arena, areas: &Areas) -> bool {
-    arena.top.is_none_or(|top| top.is_multiple_of(16) && areas.contains(top))
+    arena
+        .top
+        .is_none_or(|top| top.is_multiple_of(16) && areas.contains(top))
         && arena.system.is_multiple_of(4096)
         && arena.threads < 1 << 22
 }

@@ -80,7 +80,13 @@ mod tests {
     #[test]
     fn a_header_is_sane_or_not() {
         assert!(Header(0x21).is_sane(0x20));
-        for (header, room) in [(0x21, 0x1f), (0x11, 0x100), (0x29, 0x100), (0x23, 0x100), (1, 9)] {
+        for (header, room) in [
+            (0x21, 0x1f),
+            (0x11, 0x100),
+            (0x29, 0x100),
+            (0x23, 0x100),
+            (1, 9),
+        ] {
             assert!(!Header(header).is_sane(room), "{header:#x} {room:#x}");
         }
     }

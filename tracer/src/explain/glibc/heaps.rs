@@ -26,11 +26,7 @@ pub struct Heap {
 ///
 /// # Errors
 /// [`Trouble`] where their records contradict each other.
-pub fn of<M: Memory>(
-    memory: &mut M,
-    layout: Layout,
-    arena: &Arena,
-) -> Result<Vec<Heap>, Trouble> {
+pub fn of<M: Memory>(memory: &mut M, layout: Layout, arena: &Arena) -> Result<Vec<Heap>, Trouble> {
     let alignment = alignment(memory, arena.address)?;
     let own = arena.address - arena.address % alignment;
     let record = arena.address - own;

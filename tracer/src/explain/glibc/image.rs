@@ -64,7 +64,8 @@ impl Memory for Image {
 impl Process for Image {
     fn mappings(&mut self) -> Result<Vec<Mapping>, ReadError> {
         let mut lines: Vec<&str> = self.maps.lines().collect();
-        lines.sort_by_key(|line| u64::from_str_radix(line.split('-').next().unwrap_or(""), 16).ok());
+        lines
+            .sort_by_key(|line| u64::from_str_radix(line.split('-').next().unwrap_or(""), 16).ok());
         Ok(maps::parse(lines.join("\n").as_bytes()).expect("made-up maps parse"))
     }
 }

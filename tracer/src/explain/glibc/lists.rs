@@ -17,8 +17,6 @@ const OLD_CACHE: (u64, u64) = (0x290, 64);
 const NEW_CACHE: (u64, u64) = (0x300, 76);
 /// Bins of a thread cache that hold chunks of one size.
 const SMALL_BINS: u64 = 64;
-/// Most chunks that a list of a thread cache can hold (its counter has 16 bits).
-const MOST_CACHED: u64 = 65_535;
 /// Largest chunk of a fast bin.
 const MOST_FAST: u64 = 176;
 /// Most links that a walk keeps: 64 MiB.
@@ -177,7 +175,8 @@ impl<'a> Lists<'a> {
         }
     }
 
-    /// The chunks in a thread's cache, each told to `each` with its size; `None` if it is no cache.
+    /// The chunks in a thread's cache, each told to `each` with its size; `None` if it is no cache. A list of it has room
+    /// for `most`.
     ///
     /// # Errors
     /// [`ReadError`], but only where nothing can be read any more.
@@ -185,15 +184,23 @@ impl<'a> Lists<'a> {
         &mut self,
         memory: &mut M,
         chunk: u64,
+        most: u64,
         mut each: impl FnMut(u64, u64),
     ) -> Result<Option<Listed>, ReadError> {
         self.pages.clear();
-        let Some(size) = self.word(memory, chunk + 8)?.map(|word| Header(word).size()) else {
+        let Some(size) = self
+            .word(memory, chunk + 8)?
+            .map(|word| Header(word).size())
+        else {
             return Ok(None);
         };
         let mut window = Window::default();
         if let Err(error) = window.load(memory, chunk, size.min(PAGE) as usize) {
-            return if error.is_final() { Err(error) } else { Ok(None) };
+            return if error.is_final() {
+                Err(error)
+            } else {
+                Ok(None)
+            };
         }
         if !may_be_cache(&window, chunk, size) {
             return Ok(None);
@@ -212,7 +219,17 @@ impl<'a> Lists<'a> {
                 true => size == LEAST + bin * 16,
                 false => size > LEAST + SMALL_BINS * 16,
             };
-            let list = self.follow(memory, head, MOST_CACHED, fits, Place::Block, &mut each)?;
+            let Ok(count) = window.bytes_at(chunk + 16 + bin * 2, 2) else {
+                return Ok(None);
+            };
+            let count = u64::from(count[0]) | u64::from(count[1]) << 8;
+            // Old caches count what is on a list, new ones what would still fit.
+            let on_list = if old {
+                count
+            } else {
+                most.saturating_sub(count)
+            };
+            let list = self.follow(memory, head, on_list, fits, Place::Block, &mut each)?;
             lists += 1;
             right += u32::from(list.chunks > 0);
             found.add(list);
@@ -256,7 +273,7 @@ impl<'a> Lists<'a> {
         let mut found = Listed::default();
         let mut block = place.block(head);
         loop {
-            let Some((size, link)) = self.size_and_link(memory, block)? else {
+            let Some((size, link)) = self.size_and_link(memory, block, place)? else {
                 found.cut = true;
                 return Ok(found);
             };
@@ -284,13 +301,19 @@ impl<'a> Lists<'a> {
         &mut self,
         memory: &mut M,
         block: u64,
+        place: Place,
     ) -> Result<Option<(u64, u64)>, ReadError> {
-        if let Some(known) = self.hints.link(block) {
+        // A thread's cache is short and changes all the time: what the walk saw of it is of no use.
+        if place == Place::Chunk
+            && let Some(known) = self.hints.link(block)
+        {
             return Ok(Some(known));
         }
         let header = self.word(memory, block.wrapping_sub(8))?;
         let link = self.word(memory, block)?;
-        Ok(header.zip(link).map(|(header, link)| (Header(header).size(), link)))
+        Ok(header
+            .zip(link)
+            .map(|(header, link)| (Header(header).size(), link)))
     }
 
     /// What a link at an address leads to, 0 at the end; `None` where it makes no sense.
@@ -331,6 +354,9 @@ impl<'a> Lists<'a> {
                 Err(_) | Ok(()) => self.pages.insert(page, window),
             };
         }
-        Ok(self.pages.get(&page).and_then(|window| window.word(at).ok()))
+        Ok(self
+            .pages
+            .get(&page)
+            .and_then(|window| window.word(at).ok()))
     }
 }

@@ -25,6 +25,8 @@ use walk::{Bounds, Piece, Tally, Trouble, Walk};
 
 /// How long chunks are walked, in all: some 50 GiB of them.
 const WALK_LIMIT: Duration = Duration::from_secs(30);
+/// Chunks on a list of a thread cache at most, unless a tunable says otherwise, since glibc 2.42.
+const USUAL_MOST_CACHED: u64 = 16;
 /// How long lists of free chunks are followed, in all.
 const LISTS_LIMIT: Duration = Duration::from_millis(800);
 
@@ -131,12 +133,20 @@ fn count_caches<P: Process>(
 ) -> Result<(), ReadError> {
     for chunk in caches {
         let mut chunks = Vec::new();
-        let cache = lists.cache(process, chunk, |chunk, size| chunks.push((chunk, size)))?;
+        let most = heap
+            .params
+            .map_or(USUAL_MOST_CACHED, |params| params.most_cached);
+        let cache = lists.cache(process, chunk, most, |chunk, size| {
+            chunks.push((chunk, size))
+        })?;
         let Some(cache) = cache else { continue };
         heap.caches += 1;
         for (chunk, size) in chunks {
             let inside = |(start, end): &(u64, u64)| (*start..*end).contains(&chunk);
-            let owner = heap.arenas.iter_mut().find(|arena| arena.pieces.iter().any(inside));
+            let owner = heap
+                .arenas
+                .iter_mut()
+                .find(|arena| arena.pieces.iter().any(inside));
             if let Some(arena) = owner {
                 arena.cached.add(Listed {
                     bytes: size,
@@ -203,13 +213,18 @@ fn walk_main<P: Process>(
     let top = arena.top.unwrap_or(0);
     if let Some((start, end)) = areas.brk() {
         let told = params.map_or(0, |params| params.brk_start);
-        let first = if (start..end).contains(&told) { told } else { start };
+        let first = if (start..end).contains(&told) {
+            told
+        } else {
+            start
+        };
         found.pieces.push((start, end));
         let piece = Piece {
             first: first.next_multiple_of(16),
             main: true,
         };
-        let now = |process: &mut P, careful: bool| main_bounds(process, layout, arena, start, careful);
+        let now =
+            |process: &mut P, careful: bool| main_bounds(process, layout, arena, start, careful);
         walk_piece(process, piece, now, common, found)?;
         if (start..end).contains(&top) {
             return Ok(());
@@ -251,7 +266,9 @@ fn main_bounds<P: Process>(
         brk.filter(|brk| brk.0 == start).map_or(start, |brk| brk.1)
     } else {
         // The top ends where the memory does; its own size tells without reading all mappings.
-        let size = process.word(top + 8).map_or(0, |word| chunk::Header(word).size());
+        let size = process
+            .word(top + 8)
+            .map_or(0, |word| chunk::Header(word).size());
         top.saturating_add(size)
     };
     Ok(Bounds { top, end })
@@ -298,7 +315,8 @@ fn walk_piece<P: Process>(
     found: &mut ArenaTally,
 ) -> Result<(), Trouble> {
     let bounds = now(process, true)?;
-    let (tally, trouble) = Walk::new(process, piece, bounds, common.hints, common.deadline).run(now);
+    let (tally, trouble) =
+        Walk::new(process, piece, bounds, common.hints, common.deadline).run(now);
     found.tally.add(&tally);
     trouble.map_or(Ok(()), Err)
 }

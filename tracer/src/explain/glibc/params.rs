@@ -22,6 +22,8 @@ pub struct Params {
     pub mapped_blocks: u64,
     /// Bytes of these mappings.
     pub mapped_bytes: u64,
+    /// Most chunks on one list of a thread cache.
+    pub most_cached: u64,
 }
 
 /// Looks for the record in the libc's writable data. `None` where nothing fits, or several do.
@@ -57,7 +59,8 @@ pub fn find<M: Memory>(
 fn params_at(window: &Window, at: u64, areas: &Areas) -> Option<Params> {
     let word = |distance: i64| window.word(at.wrapping_add_signed(distance)).ok();
     let cache_bins = word(8)?;
-    if cache_bins == 0 || cache_bins > MOST_CACHE_BINS || word(24)? > 65_535 {
+    let most_cached = word(24)?;
+    if cache_bins == 0 || cache_bins > MOST_CACHE_BINS || most_cached > 65_535 {
         return None;
     }
     let (mapped_bytes, most_bytes) = (word(-16)?, word(-8)?);
@@ -76,6 +79,7 @@ fn params_at(window: &Window, at: u64, areas: &Areas) -> Option<Params> {
         brk_start,
         mapped_blocks: u64::from(counts.now),
         mapped_bytes,
+        most_cached,
     })
 }
 

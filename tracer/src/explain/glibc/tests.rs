@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::image::Image;
 use super::super::memory::PAGE;
+use super::image::Image;
 use super::*;
 
 const DATA: u64 = 0x7f00_1000_0000;
@@ -46,10 +46,7 @@ const V2_42: Version = Version {
     cache: (0x300, 76),
     ..V2_36
 };
-const V2_43: Version = Version {
-    bins: 24,
-    ..V2_42
-};
+const V2_43: Version = Version { bins: 24, ..V2_42 };
 const VERSIONS: [Version; 4] = [V2_31, V2_36, V2_42, V2_43];
 
 /// A chunk to be made.
@@ -87,7 +84,14 @@ impl Version {
     }
 
     /// Writes chunks and a top that reaches to `end`; the top's address.
-    fn put_chunks(self, image: &mut Image, first: u64, end: u64, chunks: &[Made], main: bool) -> u64 {
+    fn put_chunks(
+        self,
+        image: &mut Image,
+        first: u64,
+        end: u64,
+        chunks: &[Made],
+        main: bool,
+    ) -> u64 {
         let arena_bit = if main { 0 } else { 4 };
         let (mut at, mut before) = (first, used(0));
         for chunk in chunks.iter().copied().chain([used(0)]) {
@@ -127,7 +131,7 @@ impl Version {
         image.put(at, brk);
         image.put(at + 8, 64);
         image.put(at + 16, 1032);
-        image.put(at + 24, 7);
+        image.put(at + 24, if self.cache.1 == 64 { 7 } else { 16 });
     }
 
     fn link(self, at: u64, to: u64) -> u64 {
@@ -180,7 +184,14 @@ fn data() -> [(u64, u64); 1] {
 
 #[test]
 fn every_layout_is_read_to_the_byte() {
-    let chunks = [used(32), free(0x5000), used(48), used(0x290), free(64), used(160)];
+    let chunks = [
+        used(32),
+        free(0x5000),
+        used(48),
+        used(0x290),
+        free(64),
+        used(160),
+    ];
     for version in VERSIONS {
         let mut image = version.process(&chunks);
         version.add_thread(&mut image, &chunks);
@@ -229,13 +240,28 @@ fn a_last_remainder_does_not_shift_the_layout() {
 fn cached_chunks_are_not_in_use() {
     for version in VERSIONS {
         let (cache_size, bins) = version.cache;
-        let chunks = [used(cache_size), used(48), used(48), used(64), used(80), used(80), used(32)];
+        let chunks = [
+            used(cache_size),
+            used(48),
+            used(48),
+            used(64),
+            used(80),
+            used(80),
+            used(32),
+        ];
         let mut image = version.process(&chunks);
         let (cache, one) = (BRK + 16, BRK + cache_size + 16);
         let two = one + 48;
         let heads = cache + bins * 2;
         // Two chunks of 48 bytes: bin 1. Old caches count them, new ones the places left.
-        image.put(cache, if bins == 64 { 2 << 16 } else { 0x0010_0010_000e_0010 });
+        image.put(
+            cache,
+            if bins == 64 {
+                2 << 16
+            } else {
+                0x0010_0010_000e_0010
+            },
+        );
         image.put(heads + 8, two);
         image.put(two, version.link(two, one));
         image.put(two + 8, 0x1234_5678_9abc_def0);
@@ -249,9 +275,17 @@ fn cached_chunks_are_not_in_use() {
         }
         let heap = read(&mut image, &data()).expect("is found");
         let main = &heap.arenas[0];
-        assert_eq!((heap.caches, main.cached.bytes, main.cached.chunks), (1, 96, 2), "{version:?}");
+        assert_eq!(
+            (heap.caches, main.cached.bytes, main.cached.chunks),
+            (1, 96, 2),
+            "{version:?}"
+        );
         let in_fast = if version.bins == 112 { 160 } else { 0 };
-        assert_eq!((main.fast.bytes, main.fast.cut), (in_fast, false), "{version:?}");
+        assert_eq!(
+            (main.fast.bytes, main.fast.cut),
+            (in_fast, false),
+            "{version:?}"
+        );
         let all: u64 = chunks.iter().map(|chunk| chunk.size).sum();
         assert_eq!(main.in_use(), all - 96 - in_fast);
     }
@@ -278,7 +312,11 @@ fn pages_that_are_not_there_are_told() {
     }
     // Nine pages have a free byte, but the top's first is not trimmed.
     let before = read(&mut image, &data()).expect("is found").arenas[0].tally;
-    assert_eq!(before.trimmable, 0x8000 + PAGE, "eight pages of the chunk and one of the top");
+    assert_eq!(
+        before.trimmable,
+        0x8000 + PAGE,
+        "eight pages of the chunk and one of the top"
+    );
     image.drop_pages(BRK + 2 * PAGE, BRK + 5 * PAGE);
     let after = read(&mut image, &data()).expect("is found").arenas[0].tally;
     assert_eq!(after.free_untouched - before.free_untouched, 3 * PAGE);
@@ -289,7 +327,9 @@ fn pages_that_are_not_there_are_told() {
 /// One overwritten header costs the bytes up to the next chunks that make sense, not the walk.
 #[test]
 fn a_damaged_chunk_is_passed_over() {
-    let chunks: Vec<Made> = (0..4000_u64).map(|index| used(32 + index % 7 * 16)).collect();
+    let chunks: Vec<Made> = (0..4000_u64)
+        .map(|index| used(32 + index % 7 * 16))
+        .collect();
     let mut image = V2_36.process(&chunks);
     let victim: u64 = chunks[..2000].iter().map(|chunk| chunk.size).sum();
     image.put(BRK + victim + 8, 0x4141_4141_4141_4141);
@@ -332,7 +372,10 @@ fn the_main_arena_goes_on_behind_a_gap() {
     let heap = read(&mut image, &data()).expect("is found");
     let tally = heap.arenas[0].tally;
     assert_eq!(heap.arenas[0].trouble, None);
-    assert_eq!((tally.used, tally.free, tally.fences), (0x40 + 40 * 48, 0xfa0, 32));
+    assert_eq!(
+        (tally.used, tally.free, tally.fences),
+        (0x40 + 40 * 48, 0xfa0, 32)
+    );
     assert_eq!((tally.unknown, tally.total()), (on - gap, end - BRK));
 }
 
@@ -346,9 +389,18 @@ fn blocks_with_own_mappings_are_told_apart_from_their_neighbours() {
     image.put(start + 0x8008, 0x3000 | 1);
     let end = start + 0x10000;
     let blocks = mapped_blocks(&mut image, start, end).expect("readable");
-    assert_eq!(blocks, [(start, start + 0x5000), (start + 0x5000, start + 0x8000)]);
-    assert_eq!(mapped_blocks(&mut image, start, start + 0x4000), Ok(Vec::new()));
-    assert_eq!(mapped_blocks(&mut image, start + 0x8000, end), Ok(Vec::new()));
+    assert_eq!(
+        blocks,
+        [(start, start + 0x5000), (start + 0x5000, start + 0x8000)]
+    );
+    assert_eq!(
+        mapped_blocks(&mut image, start, start + 0x4000),
+        Ok(Vec::new())
+    );
+    assert_eq!(
+        mapped_blocks(&mut image, start + 0x8000, end),
+        Ok(Vec::new())
+    );
 }
 
 fn chunks() -> impl Strategy<Value = Vec<Made>> {

@@ -210,7 +210,11 @@ impl<'a, M: Memory> Walk<'a, M> {
                 retries = 0;
             }
             let jumped = state.at > self.window.end() + PAGE;
-            size = if jumped { LEAST_WINDOW } else { (size * 2).min(MOST_WINDOW) };
+            size = if jumped {
+                LEAST_WINDOW
+            } else {
+                (size * 2).min(MOST_WINDOW)
+            };
             if checkpoints.len() == CHECKPOINTS {
                 checkpoints.pop_front();
             }

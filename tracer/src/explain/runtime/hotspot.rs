@@ -55,9 +55,9 @@ pub fn heap<'a, M: Memory>(
             break;
         }
         let field_name = word(memory, &mut cached, entry.wrapping_add(field_at))?;
-        let wanted = FIELDS.iter().position(|(of, field)| {
-            is_text(type_name, of) && is_text(field_name, field)
-        });
+        let wanted = FIELDS
+            .iter()
+            .position(|(of, field)| is_text(type_name, of) && is_text(field_name, field));
         if let Some(wanted) = wanted {
             let value_at = if wanted == 0 { address_at } else { offset_at };
             found[wanted] = Some(word(memory, &mut cached, entry.wrapping_add(value_at))?);

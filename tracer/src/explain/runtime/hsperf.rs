@@ -25,13 +25,18 @@ pub fn parse(bytes: &[u8]) -> Option<Counters> {
         let (Some(count), Some(data)) = (half(entry, 8), half(entry, 16)) else {
             break;
         };
-        let Some(entry) = entry.get(..length as usize).filter(|entry| entry.len() >= 20) else {
+        let Some(entry) = entry
+            .get(..length as usize)
+            .filter(|entry| entry.len() >= 20)
+        else {
             break;
         };
         let name = text(entry, name as usize, entry.len());
         match entry[12] {
             b'J' if count == 0 => {
-                let word = entry.get(data as usize..).and_then(|rest| rest.first_chunk());
+                let word = entry
+                    .get(data as usize..)
+                    .and_then(|rest| rest.first_chunk());
                 if let (Some(name), Some(word)) = (name, word) {
                     counters.numbers.insert(name, i64::from_le_bytes(*word));
                 }
@@ -50,13 +55,19 @@ pub fn parse(bytes: &[u8]) -> Option<Counters> {
 }
 
 fn half(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
+    bytes
+        .get(at..)?
+        .first_chunk()
+        .map(|bytes| u32::from_le_bytes(*bytes))
 }
 
 fn text(bytes: &[u8], at: usize, most: usize) -> Option<String> {
     let bytes = bytes.get(at..)?;
     let bytes = &bytes[..most.min(bytes.len())];
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     String::from_utf8(bytes[..end].to_vec()).ok()
 }
 
@@ -70,7 +81,9 @@ pub struct Counters {
 impl Counters {
     /// A number, if it is there and not negative.
     pub fn number(&self, name: &str) -> Option<u64> {
-        self.numbers.get(name).and_then(|value| u64::try_from(*value).ok())
+        self.numbers
+            .get(name)
+            .and_then(|value| u64::try_from(*value).ok())
     }
 
     /// A text.
@@ -87,7 +100,9 @@ impl Counters {
                 && parts.nth(1) == Some(what)
                 && parts.next().is_none()
         });
-        let sizes: Vec<u64> = of_spaces.filter_map(|(_, size)| u64::try_from(*size).ok()).collect();
+        let sizes: Vec<u64> = of_spaces
+            .filter_map(|(_, size)| u64::try_from(*size).ok())
+            .collect();
         (!sizes.is_empty()).then(|| sizes.iter().sum())
     }
 }
@@ -117,9 +132,24 @@ mod tests {
 
     fn file() -> Vec<u8> {
         let entries = [
-            entry("sun.gc.generation.0.space.0.used", b'J', 0, &300_i64.to_le_bytes()),
-            entry("sun.gc.generation.1.space.0.used", b'J', 0, &7_i64.to_le_bytes()),
-            entry("sun.gc.generation.1.used.more", b'J', 0, &9_i64.to_le_bytes()),
+            entry(
+                "sun.gc.generation.0.space.0.used",
+                b'J',
+                0,
+                &300_i64.to_le_bytes(),
+            ),
+            entry(
+                "sun.gc.generation.1.space.0.used",
+                b'J',
+                0,
+                &7_i64.to_le_bytes(),
+            ),
+            entry(
+                "sun.gc.generation.1.used.more",
+                b'J',
+                0,
+                &9_i64.to_le_bytes(),
+            ),
             entry("java.property.java.vm.version", b'B', 8, b"17.0.15\0"),
         ];
         let mut bytes = vec![0xca, 0xfe, 0xc0, 0xc0, 1, 2, 0, 1];
@@ -135,7 +165,10 @@ mod tests {
         let counters = parse(&file()).expect("is one");
         assert_eq!(counters.heap("used"), Some(307));
         assert_eq!(counters.heap("capacity"), None);
-        assert_eq!(counters.text("java.property.java.vm.version"), Some("17.0.15"));
+        assert_eq!(
+            counters.text("java.property.java.vm.version"),
+            Some("17.0.15")
+        );
         assert_eq!(counters.number("sun.gc.generation.1.used.more"), Some(9));
         assert_eq!(parse(b"something else that is long enough to be one"), None);
     }

@@ -42,7 +42,9 @@ impl RuntimeKind {
         match self {
             Self::Python => "ask in the program: sys._debugmallocstats(), tracemalloc",
             Self::Node => "ask in the program: process.memoryUsage(), v8.getHeapStatistics()",
-            Self::Java => "ask it: jcmd PID GC.heap_info, and VM.native_memory if it was started with NMT",
+            Self::Java => {
+                "ask it: jcmd PID GC.heap_info, and VM.native_memory if it was started with NMT"
+            }
             Self::Go => "ask in the program: runtime.ReadMemStats, or its pprof endpoint",
             Self::Ruby => "ask in the program: GC.stat, ObjectSpace.memsize_of_all",
             Self::Dotnet => "ask it: dotnet-counters, dotnet-gcdump",
@@ -84,7 +86,10 @@ mod tests {
             ("/usr/lib/libpython3.11.so.1.0", Some(RuntimeKind::Python)),
             ("/usr/bin/node", Some(RuntimeKind::Node)),
             ("/usr/lib/libnode.so.108", Some(RuntimeKind::Node)),
-            ("/usr/lib/jvm/x/lib/server/libjvm.so", Some(RuntimeKind::Java)),
+            (
+                "/usr/lib/jvm/x/lib/server/libjvm.so",
+                Some(RuntimeKind::Java),
+            ),
             ("/usr/bin/nodemon-like", None),
             ("/usr/bin/pythonic", None),
             ("/usr/lib/libc.so.6", None),
