@@ -95,6 +95,7 @@ fn java_with_direct_buffers() -> Result<()> {
         public class Direct {\n\
         \x20 public static void main(String[] words) throws Exception {\n\
         \x20   var kept = new java.util.ArrayList<ByteBuffer>();\n\
+        \x20   var onHeap = new byte[10][1000000];\n\
         \x20   System.out.println(\"ready\");\n\
         \x20   while (System.in.read() >= 0) {\n\
         \x20     while (System.in.available() > 0) System.in.read();\n\
@@ -103,7 +104,7 @@ fn java_with_direct_buffers() -> Result<()> {
         \x20       while (buffer.hasRemaining()) buffer.put((byte) 1);\n\
         \x20       kept.add(buffer);\n\
         \x20     }\n\
-        \x20     System.out.println(\"grown\");\n\
+        \x20     System.out.println(\"grown \" + onHeap.length);\n\
         \x20   }\n\
         \x20 }\n\
         }\n";
@@ -115,13 +116,18 @@ fn java_with_direct_buffers() -> Result<()> {
     ensure!(compiler.success(), "javac: {compiler}");
     let mut command = Command::new(need::program("java")?);
     command
-        .args(["-XX:+UseSerialGC", "-Xmx64m", "-cp"])
+        .args([
+            "-XX:+UseSerialGC",
+            "-Xmx64m",
+            "-XX:MaxDirectMemorySize=512m",
+            "-cp",
+        ])
         .arg(folder.path())
         .arg("Direct");
     let explained = Steps::start(command)?.grows_natively(100_000_000)?;
     let heap = explained.number("/runtimes/0/heap_resident")?;
     ensure!(
-        (1 << 20..=64 << 20).contains(&heap),
+        (10_000_000..=64 << 20).contains(&heap),
         "the Java heap is {heap}"
     );
     // What the JVM publishes itself: its heap is committed within what was found of it.

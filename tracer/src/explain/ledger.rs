@@ -81,11 +81,11 @@ pub fn rows(
         let mapping = &region.mapping;
         let (kind, name) = kind_of(mapping, before, context.program, &libraries);
         before = Some((mapping, kind));
-        let pieces = match kind {
-            Kind::Anonymous | Kind::BrkHeap | Kind::Reserved | Kind::GeneratedCode => {
-                split(region, kind, context, &mut resident)
-            }
-            _ => vec![(kind, name, whole(region))],
+        // What looks like bss may be a heap that was mapped just behind a library.
+        let divisible = mapping.name == MappingName::Anonymous || kind == Kind::BrkHeap;
+        let pieces = match divisible {
+            true => split(region, kind, context, &mut resident),
+            false => vec![(kind, name, whole(region))],
         };
         for (kind, name, piece) in pieces {
             let row = rows.entry((kind, name)).or_insert_with(Piece::default);
@@ -310,7 +310,7 @@ fn special(name: &str) -> (Kind, Option<String>) {
             (Kind::RuntimeHeap, Some(given.to_owned()))
         }
         (_, Some(given)) => (Kind::Named, Some(given.to_owned())),
-        _ if name.starts_with("[v") => (Kind::Kernel, None),
+        _ if name.starts_with("[v") || name == "[uprobes]" => (Kind::Kernel, None),
         _ if name.starts_with("[stack:") => (Kind::ThreadStacks, None),
         _ => (Kind::Devices, None),
     }

@@ -85,6 +85,8 @@ impl Table {
 
 fn line(cells: &[String], widths: &[usize], strong: bool) -> Line {
     let mut line = Line::default();
+    let used = cells.iter().rposition(|cell| !cell.is_empty());
+    let cells = &cells[..used.map_or(0, |last| last + 1)];
     for (index, (cell, width)) in cells.iter().zip(widths).enumerate() {
         line = line.plain("  ");
         let start = line.columns();

@@ -250,6 +250,7 @@ fn is_plausible(arena: &Arena, areas: &Areas) -> bool {
     arena
         .top
         .is_none_or(|top| top.is_multiple_of(16) && areas.contains(top))
-        && arena.system.is_multiple_of(4096)
+        // A static program's first piece begins behind its thread-local data, so this is no number of pages.
+        && arena.system.is_multiple_of(16)
         && arena.threads < 1 << 22
 }

@@ -69,8 +69,10 @@ fn params_at(window: &Window, at: u64, areas: &Areas) -> Option<Params> {
     }
     let counts = counts(word(-40)?, word(-32)?, word(-24)?)?;
     let brk_start = word(0)?;
-    let heap = areas.brk().map_or(0, |brk| brk.0);
-    let sure = heap != 0 && (heap..heap + 4096).contains(&brk_start);
+    // A static program's thread-local data comes first.
+    let sure = areas
+        .brk()
+        .is_some_and(|brk| (brk.0..brk.1.min(brk.0 + (1 << 20))).contains(&brk_start));
     let likely = brk_start == 0
         && counts.most == USUAL_MOST_MAPPED
         && (cache_bins == 64 || cache_bins == MOST_CACHE_BINS);
