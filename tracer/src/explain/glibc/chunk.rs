@@ -45,7 +45,7 @@ impl Header {
     /// Whether this can be the header of a chunk within `room` bytes.
     pub const fn is_sane(self, room: u64) -> bool {
         let size = self.size();
-        size >= LEAST && size % 16 == 0 && size <= room && !self.is_mapped()
+        size >= LEAST && size.is_multiple_of(16) && size <= room && !self.is_mapped()
     }
 }
 

@@ -66,9 +66,9 @@ impl Hints {
             let block = chunk + 16;
             let Ok(link) = window.word(block) else { return };
             let next = link ^ (block >> 12);
-            let possible = next % 16 == 0 && next >> 47 == 0;
+            let possible = next.is_multiple_of(16) && next >> 47 == 0;
             if possible && self.links.len() < MOST_LINKS {
-                self.links.push((block | size / 16, link));
+                self.links.push((block | (size / 16), link));
             }
         } else if may_be_cache(window, chunk, size) {
             self.caches.push(chunk);

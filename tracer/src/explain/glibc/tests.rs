@@ -385,7 +385,7 @@ fn blocks_with_own_mappings_are_told_apart_from_their_neighbours() {
     let start = 0x7f00_0000_0000;
     image.put(start + 8, 0x5000 | 2);
     // glibc 2.43 leaves the header out.
-    image.put(start + 0x5008, 0x3000 - 16 | 2);
+    image.put(start + 0x5008, (0x3000 - 16) | 2);
     image.put(start + 0x8008, 0x3000 | 1);
     let end = start + 0x10000;
     let blocks = mapped_blocks(&mut image, start, end).expect("readable");
