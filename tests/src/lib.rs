@@ -9,6 +9,7 @@ pub mod child;
 pub mod code;
 pub mod container;
 pub mod elf32;
+pub mod explain;
 pub mod foreign;
 pub mod gdb;
 pub mod host;

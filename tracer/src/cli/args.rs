@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::explain::{self, ExplainArgs};
 use super::help;
 use super::host::HostArgs;
 use super::machine::MachineArgs;
@@ -65,6 +66,13 @@ pub enum Subcommands {
     /// with its 95 % interval, so that noise does not rank first.
     #[command(after_help = help::HOST_EXAMPLES)]
     Host(MachineArgs),
+    /// Explain where the memory of one process is: kernel, allocator, runtime.
+    ///
+    /// A ledger of all its regions that adds up to its resident memory; glibc's heap read block by block from outside,
+    /// without stopping the process; what language runtimes publish; and what follows from it, in sentences. Uses no BPF
+    /// and leaves nothing behind. Without root it says of other users' processes what everybody may know.
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(ExplainArgs),
     /// Check what works on this machine, and say how to mend the rest.
     ///
     /// Looks at the kernel, its types (BTF), tracefs, privileges, lockdown, limits and the BPF compiler; with a

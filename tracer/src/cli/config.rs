@@ -10,6 +10,7 @@ use super::args::{
     OutputArgs, ProcessArgs, SizeArgs, Sort, Subcommands, TargetArgs, TraceArgs, Unwind,
 };
 use super::error::ConfigError;
+use super::explain::ExplainConfig;
 use super::host;
 use super::machine::{self, MachineConfig};
 use crate::process::scope::Scope;
@@ -36,6 +37,8 @@ pub enum Command {
     Leaks(Box<LeaksConfig>),
     /// Print every event.
     Trace(TraceConfig),
+    /// Explain one process.
+    Explain(ExplainConfig),
     /// Check the machine.
     Doctor(DoctorConfig),
     /// Trace the built-in program.
@@ -196,6 +199,7 @@ impl TryFrom<Cli> for Invocation {
         let command = match cli.command {
             Subcommands::Leaks(args) => Command::Leaks(Box::new(leaks(*args)?)),
             Subcommands::Trace(args) => Command::Trace(trace(args)?),
+            Subcommands::Explain(args) => Command::Explain(args.into()),
             Subcommands::Doctor(args) => Command::Doctor(doctor(args)?),
             Subcommands::Demo(args) => Command::Demo(demo(args)?),
             Subcommands::Host(args) => Command::Host(machine::config(args)?),

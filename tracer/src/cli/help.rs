@@ -12,6 +12,7 @@ Examples:
                                      exit 1 if over 10 MiB are older than a minute
   memlens host                       is memory shrinking, who grows, what to run next
   memlens trace -p 4242              every allocation and release, one line each
+  memlens explain 4242               where its memory is: kernel, allocator, runtime
   memlens doctor                     what works on this machine, and how to mend the rest
   memlens demo                       a built-in leaky program, traced for ten seconds
 

@@ -5,6 +5,7 @@
 mod args;
 mod config;
 mod error;
+mod explain;
 mod help;
 mod host;
 mod machine;
@@ -22,6 +23,7 @@ pub use config::{
     MAX_MAX_LIVE, Output, SizeRange, Target, TraceConfig,
 };
 pub use error::ConfigError;
+pub use explain::ExplainConfig;
 pub use machine::MachineConfig;
 pub use values::{BareUnit, ValueError, parse_size, parse_time};
 

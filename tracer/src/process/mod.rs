@@ -12,7 +12,9 @@ pub mod identity;
 pub mod info;
 pub mod maps;
 pub mod scope;
+pub mod smaps;
 pub mod startup;
+pub mod status;
 pub mod targets;
 pub mod users;
 

@@ -5,6 +5,7 @@ mod coverage;
 pub mod demo;
 mod diagnose;
 mod error;
+mod explain;
 mod floor;
 mod host;
 mod interrupt;
@@ -29,6 +30,7 @@ pub fn run(invocation: Invocation) -> u8 {
     let outcome = match &invocation.command {
         Command::Leaks(config) => leaks::run(&invocation, config),
         Command::Trace(config) => trace::run(&invocation, config),
+        Command::Explain(config) => explain::run(&invocation, config),
         Command::Doctor(config) => diagnose::run(&invocation, config),
         Command::Demo(config) => demo::run(&invocation, config),
         Command::Host(config) => host::run(&invocation, config),

@@ -1,0 +1,222 @@
+//! `memlens explain` of real programs: the ledger adds up, and where memory is native it says so.
+
+#[path = "../root/unwinding/busy.rs"]
+#[expect(
+    dead_code,
+    reason = "made for the tests of stacks, which use all of it"
+)]
+mod busy;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use busy::Busy;
+use memlens_tests::child::Owned;
+use memlens_tests::explain::{Explained, explain, explain_with};
+use memlens_tests::{load, need};
+
+/// A program that says a word when it is ready, and again after each line that it reads.
+struct Steps {
+    child: Owned,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Steps {
+    fn start(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = Owned::start(&mut command)?;
+        let input = child.handle().stdin.take().context("no input")?;
+        let output = child.handle().stdout.take().context("no output")?;
+        let mut steps = Self {
+            child,
+            input,
+            output: BufReader::new(output),
+        };
+        steps.wait()?;
+        Ok(steps)
+    }
+
+    fn wait(&mut self) -> Result<()> {
+        let mut line = String::new();
+        let read = self.output.read_line(&mut line)?;
+        ensure!(read > 0, "{} ended", self.child.what());
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<()> {
+        writeln!(self.input, "go")?;
+        self.wait()
+    }
+
+    /// Explains it before and after a step that makes native memory grow by so many bytes, and compares.
+    fn grows_natively(&mut self, by: u64) -> Result<Explained> {
+        let folder = tempfile::tempdir()?;
+        let before = folder.path().join("before.json");
+        let first = explain(self.child.pid())?;
+        first.check_ledger(self.child.pid())?;
+        std::fs::write(&before, first.0.to_string())?;
+        self.step()?;
+        let second = explain_with(self.child.pid(), &["--diff".as_ref(), before.as_os_str()])?;
+        second.check_ledger(self.child.pid())?;
+        let native = second.0["change"]["native"].as_i64().context("no change")?;
+        let by = by.cast_signed();
+        ensure!(
+            (by..by + by / 10).contains(&native),
+            "native memory grew by {native}, not {by}"
+        );
+        second.says_at("/change/findings", &["native side", "memlens leaks -p"])?;
+        Ok(second)
+    }
+}
+
+#[test]
+fn node_with_growing_buffers() -> Result<()> {
+    let script = "global.kept = []; console.log('ready');\n\
+        require('readline').createInterface({input: process.stdin}).on('line', () => {\n\
+        \x20 for (let i = 0; i < 200; i++) global.kept.push(Buffer.alloc(500000, 1));\n\
+        \x20 console.log('grown');\n\
+        });\n";
+    let mut command = Command::new(need::program("node").or_else(|_| need::program("nodejs"))?);
+    command.args(["-e", script]);
+    let explained = Steps::start(command)?.grows_natively(100_000_000)?;
+    let heap = explained.number("/runtimes/0/heap_resident")?;
+    ensure!((1 << 20..100 << 20).contains(&heap), "V8's heap is {heap}");
+    explained.says(&["V8's own heap", "most is on the native side"])
+}
+
+#[test]
+fn java_with_direct_buffers() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let source = folder.path().join("Direct.java");
+    let text = "import java.nio.ByteBuffer;\n\
+        public class Direct {\n\
+        \x20 public static void main(String[] words) throws Exception {\n\
+        \x20   var kept = new java.util.ArrayList<ByteBuffer>();\n\
+        \x20   var onHeap = new byte[10][1000000];\n\
+        \x20   System.out.println(\"ready\");\n\
+        \x20   while (System.in.read() >= 0) {\n\
+        \x20     while (System.in.available() > 0) System.in.read();\n\
+        \x20     for (int i = 0; i < 100; i++) {\n\
+        \x20       var buffer = ByteBuffer.allocateDirect(1000000);\n\
+        \x20       while (buffer.hasRemaining()) buffer.put((byte) 1);\n\
+        \x20       kept.add(buffer);\n\
+        \x20     }\n\
+        \x20     System.out.println(\"grown \" + onHeap.length);\n\
+        \x20   }\n\
+        \x20 }\n\
+        }\n";
+    std::fs::write(&source, text)?;
+    let compiler = Command::new(need::program("javac")?)
+        .arg("-d")
+        .args([folder.path(), &source])
+        .status()?;
+    ensure!(compiler.success(), "javac: {compiler}");
+    let mut command = Command::new(need::program("java")?);
+    command
+        .args([
+            "-XX:+UseSerialGC",
+            "-Xmx64m",
+            "-XX:MaxDirectMemorySize=512m",
+            "-cp",
+        ])
+        .arg(folder.path())
+        .arg("Direct");
+    let explained = Steps::start(command)?.grows_natively(100_000_000)?;
+    let heap = explained.number("/runtimes/0/heap_resident")?;
+    ensure!(
+        (10_000_000..=64 << 20).contains(&heap),
+        "the Java heap is {heap}"
+    );
+    // What the JVM publishes itself: its heap is committed within what was found of it.
+    let figures = explained.0["runtimes"][0]["figures"]
+        .as_array()
+        .context("no figures")?;
+    let figure =
+        |name: &str| figures.iter().find(|figure| figure["name"] == name)?["bytes"].as_u64();
+    let used = figure("heap used").context("no heap used")?;
+    let reserved = explained.ledger("runtime_heap", "virtual_size");
+    ensure!(
+        used <= heap + (1 << 20) && heap <= reserved,
+        "{used} {heap} {reserved}"
+    );
+    Ok(())
+}
+
+/// An extension that leaks: malloc, through ctypes.
+#[test]
+fn python_with_a_leaking_extension() -> Result<()> {
+    let script = "import ctypes, sys\n\
+        libc = ctypes.CDLL(None)\n\
+        libc.malloc.restype = ctypes.c_void_p\n\
+        kept = [str(i) * 5 for i in range(300000)]\n\
+        print('ready', flush=True)\n\
+        for line in sys.stdin:\n\
+        \x20   for i in range(50000): ctypes.memset(libc.malloc(2000), 1, 2000)\n\
+        \x20   print('grown', flush=True)\n";
+    let python = Path::new("/usr/bin/python3");
+    ensure!(python.exists(), "/usr/bin/python3 is not installed");
+    let mut command = Command::new(python);
+    command.args(["-c", script]);
+    let explained = Steps::start(command)?.grows_natively(100_000_000)?;
+    let objects = explained.number("/runtimes/0/objects")?;
+    let heap = explained.number("/runtimes/0/heap_resident")?;
+    // 300,000 strings of some 80 bytes, and what CPython itself has.
+    ensure!(
+        (20 << 20..60 << 20).contains(&objects),
+        "{objects} bytes of objects"
+    );
+    ensure!(objects <= heap, "{objects} bytes of objects in {heap}");
+    explained.says(&["CPython's own heap", "native"])
+}
+
+#[test]
+fn redis_server() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let port = load::free_port()?;
+    let server = load::redis(folder.path(), port)?;
+    load::redis_load(port, 20_000)?;
+    let explained = explain(server.pid())?;
+    explained.check_ledger(server.pid())?;
+    let own = explained.ledger("allocator", "resident");
+    let all = explained.number("/totals/anonymous")?;
+    ensure!(own > all / 2, "jemalloc has {own} of {all} anonymous bytes");
+    explained.allocator("jemalloc")?;
+    Ok(())
+}
+
+#[test]
+fn nginx() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let port = load::free_port()?;
+    let master = load::nginx(folder.path(), port)?;
+    load::http_load(port, 50)?;
+    let workers = load::children(master.pid())?;
+    for pid in workers.into_iter().chain([master.pid()]) {
+        let explained = explain(pid)?;
+        explained.check_ledger(pid)?;
+        ensure!(explained.arenas("in_use")? > 10_000, "nginx has a heap");
+        ensure!(explained.arenas("unknown")? == 0);
+    }
+    Ok(())
+}
+
+/// A backend at work, with shared memory.
+#[test]
+fn postgres() -> Result<()> {
+    need::root()?;
+    let mut postgres = Busy::postgres()?;
+    let explained = explain(postgres.pid())?;
+    explained.check_ledger(postgres.pid())?;
+    ensure!(
+        explained.ledger("shared", "virtual_size") > 16 << 20,
+        "no shared memory"
+    );
+    ensure!(
+        explained.arenas("in_use")? > 100_000,
+        "a backend has a heap"
+    );
+    postgres.check()
+}

@@ -1,0 +1,55 @@
+//! The explanation for programs: one JSON object on one line. Its form is a promise, written down in `docs/explain.md`.
+
+use std::io::{self, Write};
+
+use serde::{Deserialize, Serialize};
+
+use super::diff::Change;
+use super::value::Explanation;
+
+/// Name and version of the form; the number changes when a reader could break.
+pub const SCHEMA: &str = "memlens.explain/1";
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    explanation: &'a Explanation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<&'a Change>,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    schema: String,
+}
+
+/// Writes the explanation as one line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(
+    explanation: &Explanation,
+    change: Option<&Change>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let document = Document {
+        schema: SCHEMA,
+        explanation,
+        change,
+    };
+    serde_json::to_writer(&mut *out, &document)?;
+    out.write_all(b"\n")
+}
+
+/// Reads what [`write`] wrote.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn parse(text: &[u8]) -> Result<Explanation, String> {
+    let head: Head = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    if head.schema != SCHEMA {
+        return Err(format!("its schema is {:?}, not {SCHEMA:?}", head.schema));
+    }
+    serde_json::from_slice(text).map_err(|error| error.to_string())
+}

@@ -1,0 +1,445 @@
+//! Sorts a process's mappings into rows that add up to its resident memory.
+//!
+//! What a mapping is for follows from its file, its name and its rights; of anonymous memory it follows from what was
+//! found in it, which comes as labels. A label may cover part of a mapping, since the kernel joins neighbours: then
+//! the mapping's resident bytes are divided by asking which pages are in memory.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use super::kind::Kind;
+use super::value::Row;
+use crate::process::maps::{FileId, Mapping, MappingName};
+use crate::process::smaps::{Region, Usage};
+
+/// What was found in anonymous memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// First address.
+    pub start: u64,
+    /// One past the last address.
+    pub end: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// Whose.
+    pub name: Option<String>,
+}
+
+impl Label {
+    /// A label without a name.
+    pub const fn new(start: u64, end: u64, kind: Kind) -> Self {
+        Self {
+            start,
+            end,
+            kind,
+            name: None,
+        }
+    }
+}
+
+/// What the rows know beyond the mappings.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// The executable.
+    pub program: Option<FileId>,
+    /// What was found in anonymous memory, made [`tidy`].
+    pub labels: Vec<Label>,
+    /// The allocator that anonymous memory without a label must be from, where there is only one that it can be.
+    pub allocator: Option<String>,
+}
+
+/// Labels by address, without overlaps: the earlier one keeps what two claim. Neighbours of one kind are joined.
+pub fn tidy(mut labels: Vec<Label>) -> Vec<Label> {
+    labels.sort_by_key(|label| label.start);
+    let mut tidied: Vec<Label> = Vec::with_capacity(labels.len());
+    for mut label in labels {
+        if let Some(last) = tidied.last_mut() {
+            label.start = label.start.max(last.end);
+            let same = last.kind == label.kind && last.name == label.name;
+            if same && label.start == last.end {
+                last.end = last.end.max(label.end);
+                continue;
+            }
+        }
+        if label.start < label.end {
+            tidied.push(label);
+        }
+    }
+    tidied
+}
+
+/// Sorts mappings, which are in order of address, into rows. `resident` tells how much of a range is in memory.
+pub fn rows(
+    regions: &[Region],
+    context: &Context,
+    mut resident: impl FnMut(u64, u64) -> Option<u64>,
+) -> Vec<Row> {
+    let libraries = executable_files(regions);
+    let mut rows = BTreeMap::new();
+    let mut before: Option<(&Mapping, Kind)> = None;
+    for region in regions {
+        let mapping = &region.mapping;
+        let (kind, name) = kind_of(mapping, before, context.program, &libraries);
+        before = Some((mapping, kind));
+        // What looks like bss may be a heap that was mapped just behind a library.
+        let divisible = mapping.name == MappingName::Anonymous || kind == Kind::BrkHeap;
+        let pieces = match divisible {
+            true => split(region, kind, context, &mut resident),
+            false => vec![(kind, name, whole(region))],
+        };
+        for (kind, name, piece) in pieces {
+            let row = rows.entry((kind, name)).or_insert_with(Piece::default);
+            row.add(&piece);
+        }
+    }
+    rows.into_iter()
+        .map(|((kind, name), piece)| piece.row(kind, name))
+        .collect()
+}
+
+/// Part of a mapping, or a sum of parts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Piece {
+    mappings: u64,
+    size: u64,
+    usage: Usage,
+}
+
+impl Piece {
+    fn add(&mut self, other: &Self) {
+        self.mappings += other.mappings;
+        self.size += other.size;
+        let (sum, more) = (&mut self.usage, &other.usage);
+        sum.resident += more.resident;
+        sum.proportional += more.proportional;
+        sum.anonymous += more.anonymous;
+        sum.swapped += more.swapped;
+        sum.huge += more.huge;
+    }
+
+    fn row(self, kind: Kind, name: Option<String>) -> Row {
+        Row {
+            kind,
+            name,
+            mappings: self.mappings,
+            virtual_size: self.size,
+            resident: self.usage.resident,
+            proportional: self.usage.proportional,
+            anonymous: self.usage.anonymous,
+            swapped: self.usage.swapped,
+            huge: self.usage.huge,
+        }
+    }
+}
+
+fn whole(region: &Region) -> Piece {
+    Piece {
+        mappings: 1,
+        size: region.mapping.end - region.mapping.start,
+        usage: region.usage,
+    }
+}
+
+/// Divides a mapping among its labels. What no label covers keeps the mapping's own kind.
+fn split(
+    region: &Region,
+    kind: Kind,
+    context: &Context,
+    resident: &mut impl FnMut(u64, u64) -> Option<u64>,
+) -> Vec<(Kind, Option<String>, Piece)> {
+    let mapping = &region.mapping;
+    let rest = match (&context.allocator, kind) {
+        (Some(name), Kind::Anonymous) => (Kind::Allocator, Some(name.clone())),
+        _ => (kind, None),
+    };
+    let mut pieces: Vec<(u64, u64, Kind, Option<String>)> = Vec::new();
+    let mut at = mapping.start;
+    let labels = &context.labels;
+    let first = labels.partition_point(|label| label.end <= mapping.start);
+    for label in labels[first..]
+        .iter()
+        .take_while(|label| label.start < mapping.end)
+    {
+        if at < label.start {
+            pieces.push((at, label.start, rest.0, rest.1.clone()));
+            at = label.start;
+        }
+        let end = label.end.min(mapping.end);
+        pieces.push((at, end, label.kind, label.name.clone()));
+        at = end;
+    }
+    if at < mapping.end {
+        pieces.push((at, mapping.end, rest.0, rest.1));
+    }
+    divide(region, pieces, resident)
+}
+
+fn divide(
+    region: &Region,
+    pieces: Vec<(u64, u64, Kind, Option<String>)>,
+    resident: &mut impl FnMut(u64, u64) -> Option<u64>,
+) -> Vec<(Kind, Option<String>, Piece)> {
+    let all = whole(region);
+    if let [(_, _, kind, name)] = &pieces[..] {
+        return vec![(*kind, name.clone(), all)];
+    }
+    let mut left = all;
+    let mut divided = Vec::new();
+    let last = pieces.len().saturating_sub(1);
+    for (index, (start, end, kind, name)) in pieces.into_iter().enumerate() {
+        // The last piece takes what is left, so that nothing is lost.
+        let part = if index == last {
+            left
+        } else {
+            let pages = resident(start, end).unwrap_or(0).min(left.usage.resident);
+            part_of(&all, end - start, pages)
+        };
+        let mut part = part;
+        part.mappings = 1;
+        part.size = end - start;
+        left.take(&part);
+        divided.push((kind, name, part));
+    }
+    divided
+}
+
+/// The share of a mapping that has so many resident bytes. Swapped bytes go by size.
+fn part_of(all: &Piece, size: u64, resident: u64) -> Piece {
+    let share = |value: u64, part: u64, of: u64| match of {
+        0 => 0,
+        of => (u128::from(value) * u128::from(part) / u128::from(of)) as u64,
+    };
+    let by_pages = |value: u64| share(value, resident, all.usage.resident);
+    Piece {
+        mappings: 1,
+        size,
+        usage: Usage {
+            resident,
+            proportional: by_pages(all.usage.proportional),
+            anonymous: by_pages(all.usage.anonymous),
+            huge: by_pages(all.usage.huge),
+            swapped: share(all.usage.swapped, size, all.size),
+            hugetlb: 0,
+        },
+    }
+}
+
+impl Piece {
+    fn take(&mut self, part: &Self) {
+        let (left, part) = (&mut self.usage, &part.usage);
+        left.resident = left.resident.saturating_sub(part.resident);
+        left.proportional = left.proportional.saturating_sub(part.proportional);
+        left.anonymous = left.anonymous.saturating_sub(part.anonymous);
+        left.huge = left.huge.saturating_sub(part.huge);
+        left.swapped = left.swapped.saturating_sub(part.swapped);
+    }
+}
+
+fn executable_files(regions: &[Region]) -> HashSet<FileId> {
+    let code = regions.iter().map(|region| &region.mapping);
+    code.filter(|mapping| mapping.execute && mapping.file.inode != 0)
+        .map(|mapping| mapping.file)
+        .collect()
+}
+
+/// What a mapping is by its file, name and rights.
+fn kind_of(
+    mapping: &Mapping,
+    before: Option<(&Mapping, Kind)>,
+    program: Option<FileId>,
+    libraries: &HashSet<FileId>,
+) -> (Kind, Option<String>) {
+    let writable = mapping.write && !mapping.shared;
+    match &mapping.name {
+        MappingName::File { path, deleted } => {
+            let kind = match (is_shared(path, *deleted), writable) {
+                _ if path.starts_with("/memfd:doublemapper") => Kind::GeneratedCode,
+                (true, _) => Kind::Shared,
+                _ if path.starts_with("/dev") => Kind::Devices,
+                (_, true) if Some(mapping.file) == program => Kind::ProgramData,
+                (_, false) if Some(mapping.file) == program => Kind::ProgramCode,
+                (_, true) if libraries.contains(&mapping.file) => Kind::LibraryData,
+                (_, false) if libraries.contains(&mapping.file) => Kind::LibraryCode,
+                _ => Kind::Files,
+            };
+            (kind, None)
+        }
+        MappingName::Special(name) => special(name),
+        MappingName::Anonymous => {
+            let bss = before.filter(|(mapping_before, kind)| {
+                mapping_before.end == mapping.start
+                    && mapping_before.file.inode != 0
+                    && matches!(kind, Kind::ProgramData | Kind::LibraryData)
+            });
+            let kind = match bss {
+                Some((_, kind)) if mapping.write => kind,
+                _ if mapping.shared => Kind::Shared,
+                _ if mapping.execute => Kind::GeneratedCode,
+                _ if !mapping.read && !mapping.write => Kind::Reserved,
+                _ => Kind::Anonymous,
+            };
+            (kind, None)
+        }
+    }
+}
+
+/// Memory without a file that lasts: POSIX and System V shared memory, memfd, anonymous shared mappings.
+fn is_shared(path: &Path, deleted: bool) -> bool {
+    let text = path.to_string_lossy();
+    path.starts_with("/dev/shm")
+        || text.starts_with("/SYSV")
+        || text.starts_with("/memfd:")
+        || path == Path::new("/dev/zero") && deleted
+}
+
+/// What the kernel's own names, and those that programs give, stand for.
+fn special(name: &str) -> (Kind, Option<String>) {
+    let given = name
+        .strip_prefix("[anon:")
+        .or_else(|| name.strip_prefix("[anon_shmem:"))
+        .and_then(|name| name.strip_suffix(']'))
+        .map(str::trim);
+    match (name, given) {
+        ("[heap]", _) => (Kind::BrkHeap, None),
+        ("[stack]", _) => (Kind::MainStack, None),
+        (_, Some("glibc: malloc arena")) => (Kind::GlibcArenas, None),
+        (_, Some("glibc: malloc")) => (Kind::GlibcMapped, None),
+        (_, Some(given)) if given.starts_with("glibc: pthread stack") => (Kind::ThreadStacks, None),
+        (_, Some(given)) if given.starts_with("Go:") => (Kind::RuntimeHeap, Some(given.to_owned())),
+        (_, Some(given)) if given.starts_with("Ruby:") => {
+            (Kind::RuntimeHeap, Some(given.to_owned()))
+        }
+        (_, Some(given)) => (Kind::Named, Some(given.to_owned())),
+        _ if name.starts_with("[v") || name == "[uprobes]" => (Kind::Kernel, None),
+        _ if name.starts_with("[stack:") => (Kind::ThreadStacks, None),
+        _ => (Kind::Devices, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::process::smaps;
+
+    const SAMPLE: &str = "\
+1000-2000 r-xp 00000000 fe:01 10 /usr/bin/app\nRss: 4 kB\n\
+2000-3000 rw-p 00001000 fe:01 10 /usr/bin/app\nRss: 4 kB\n\
+3000-5000 rw-p 00000000 00:00 0 \nRss: 8 kB\n\
+10000-20000 rw-p 00000000 00:00 0 [heap]\nRss: 40 kB\n\
+30000-40000 rw-p 00000000 00:00 0 \nRss: 60 kB\nAnonymous: 60 kB\nSwap: 4 kB\n\
+40000-41000 ---p 00000000 00:00 0 \nRss: 0 kB\n\
+50000-51000 r-xp 00000000 fe:01 11 /usr/lib/libx.so\nRss: 4 kB\n\
+51000-52000 r--p 00001000 fe:01 11 /usr/lib/libx.so\nRss: 4 kB\n\
+60000-61000 r--p 00000000 fe:01 12 /usr/share/data\nRss: 4 kB\n\
+70000-71000 rw-s 00000000 00:01 13 /dev/zero (deleted)\nRss: 4 kB\n\
+80000-81000 rw-s 00000000 00:05 14 /dev/nvidia0\nRss: 4 kB\n\
+90000-91000 rwxp 00000000 00:00 0 \nRss: 4 kB\n\
+a0000-a1000 rw-p 00000000 00:00 0 [anon: Go: heap]\nRss: 4 kB\n\
+b0000-b1000 rw-p 00000000 00:00 0 [anon:cache of mine]\nRss: 4 kB\n\
+c0000-c1000 r-xp 00000000 00:00 0 [vdso]\nRss: 4 kB\n";
+
+    fn sample() -> Vec<Region> {
+        smaps::parse(SAMPLE.as_bytes()).expect("sample parses")
+    }
+
+    fn program() -> Option<FileId> {
+        sample().first().map(|region| region.mapping.file)
+    }
+
+    #[test]
+    fn every_kind_of_mapping_has_its_row() {
+        let context = Context {
+            program: program(),
+            labels: tidy(vec![
+                Label::new(0x3_8000, 0x3_c000, Kind::GlibcMapped),
+                Label::new(0x3_0000, 0x3_4000, Kind::ThreadStacks),
+            ]),
+            allocator: None,
+        };
+        let rows = rows(&sample(), &context, |start, end| Some((end - start) / 2));
+        let row = |kind| {
+            let mut rows = rows.iter().filter(|row| row.kind == kind);
+            let row = rows.next().unwrap_or_else(|| panic!("no {kind:?}"));
+            (row.virtual_size >> 10, row.resident >> 10)
+        };
+        assert_eq!(row(Kind::ProgramCode), (4, 4));
+        assert_eq!(row(Kind::ProgramData), (12, 12), "data and bss");
+        assert_eq!(row(Kind::BrkHeap), (64, 40));
+        assert_eq!(row(Kind::LibraryCode), (8, 8));
+        assert_eq!(row(Kind::Files), (4, 4));
+        assert_eq!(row(Kind::Shared), (4, 4));
+        assert_eq!(row(Kind::Devices), (4, 4));
+        assert_eq!(row(Kind::GeneratedCode), (4, 4));
+        assert_eq!(row(Kind::RuntimeHeap), (4, 4));
+        assert_eq!(row(Kind::Named), (4, 4));
+        assert_eq!(row(Kind::Kernel), (4, 4));
+        assert_eq!(row(Kind::Reserved), (4, 0));
+        // The mapping with labels: what they cover by pages, and the last piece what is left.
+        assert_eq!(row(Kind::ThreadStacks), (16, 8));
+        assert_eq!(row(Kind::GlibcMapped), (16, 8));
+        assert_eq!(row(Kind::Anonymous), (32, 44));
+    }
+
+    #[test]
+    fn what_only_one_allocator_can_own_is_its_own() {
+        let context = Context {
+            allocator: Some("jemalloc".to_owned()),
+            ..Context::default()
+        };
+        let rows = rows(&sample(), &context, |_, _| None);
+        let own = rows
+            .iter()
+            .find(|row| row.kind == Kind::Allocator)
+            .expect("a row");
+        assert_eq!(
+            (own.resident, own.words()),
+            (60 << 10, "jemalloc".to_owned())
+        );
+        assert!(rows.iter().all(|row| row.kind != Kind::Anonymous));
+    }
+
+    #[test]
+    fn labels_do_not_overlap_once_they_are_tidy() {
+        let label = |start, end, kind| Label::new(start, end, kind);
+        let tidied = tidy(vec![
+            label(50, 60, Kind::Named),
+            label(10, 30, Kind::GlibcMapped),
+            label(20, 40, Kind::ThreadStacks),
+            label(25, 28, Kind::Named),
+            label(40, 50, Kind::ThreadStacks),
+        ]);
+        let expected = [
+            label(10, 30, Kind::GlibcMapped),
+            label(30, 50, Kind::ThreadStacks),
+            label(50, 60, Kind::Named),
+        ];
+        assert_eq!(tidied, expected);
+    }
+
+    proptest! {
+        /// Whatever the labels, and whatever the page map says, nothing is lost or made up.
+        #[test]
+        fn the_rows_are_the_mappings(
+            labels in proptest::collection::vec((0_u64..0x40, 1_u64..0x20, 0_usize..3), 0..12),
+            share in 0_u64..20,
+        ) {
+            const KINDS: [Kind; 3] = [Kind::GlibcMapped, Kind::ThreadStacks, Kind::RuntimeHeap];
+            let labels = labels.into_iter().map(|(start, size, kind)| {
+                let start = 0x2_0000 + start * 0x1000;
+                Label::new(start, start + size * 0x1000, KINDS[kind])
+            });
+            let context = Context { program: program(), labels: tidy(labels.collect()), allocator: None };
+            let regions = sample();
+            let rows = rows(&regions, &context, |start, end| Some((end - start) * share / 10));
+            for (sum, expected) in [
+                (rows.iter().map(|row| row.resident).sum::<u64>(), regions.iter().map(|region| region.usage.resident).sum::<u64>()),
+                (rows.iter().map(|row| row.swapped).sum(), regions.iter().map(|region| region.usage.swapped).sum()),
+                (rows.iter().map(|row| row.virtual_size).sum(), regions.iter().map(|region| region.mapping.end - region.mapping.start).sum()),
+            ] {
+                prop_assert_eq!(sum, expected);
+            }
+        }
+    }
+}

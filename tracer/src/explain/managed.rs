@@ -1,0 +1,290 @@
+//! Looks for the heaps of language runtimes in a process, and for what they publish.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+
+use object::{Object, ObjectSymbol};
+
+use super::gather::unknown_runtime;
+use super::kind::Kind;
+use super::ledger::Label;
+use super::memory::{ProcessMemory, ReadError};
+use super::runtime::hsperf::Counters;
+use super::runtime::{RuntimeKind, cpython, hotspot, hsperf, v8};
+use super::value::{Explanation, Figure, Runtime};
+use crate::process::info::ProcessInfo;
+use crate::process::maps::{MappedFile, Mapping, MappingName};
+use crate::process::{files, maps::executable_files};
+
+/// Where Go asks for its heap on 64-bit Linux, and how far it grows from there before it is taken for something else.
+const GO_HEAP: std::ops::Range<u64> = 0xc0_0000_0000..0xe0_0000_0000;
+/// Most bytes of a file of performance counters.
+const MOST_COUNTERS: u64 = 4 << 20;
+
+/// What a runtime's heap is called in the ledger.
+const fn heap_name(kind: RuntimeKind) -> &'static str {
+    match kind {
+        RuntimeKind::Python => "Python object arenas",
+        RuntimeKind::Node => "V8 heap",
+        RuntimeKind::Java => "Java heap",
+        RuntimeKind::Go => "Go heap",
+        RuntimeKind::Ruby => "Ruby heap",
+        RuntimeKind::Dotnet => ".NET heap",
+    }
+}
+
+/// Whether a mapping is private writable memory without a name, and so may be anybody's heap.
+pub fn is_plain_anonymous(mapping: &Mapping) -> bool {
+    let named = mapping.name != MappingName::Anonymous;
+    mapping.write && !mapping.shared && !named && mapping.file.inode == 0
+}
+
+/// Whether a process is one of Go's: its heap begins where Go always wants it, or has the name that Go gives it. V8
+/// chooses addresses of that size by chance, but not this very one.
+pub fn is_go(mappings: &[Mapping]) -> bool {
+    let begins = |mapping: &Mapping| {
+        matches!(&mapping.name, MappingName::Special(_)) || mapping.start == GO_HEAP.start
+    };
+    mappings
+        .iter()
+        .any(|mapping| is_go_heap(mapping) && begins(mapping))
+}
+
+/// Whether a mapping is where Go puts its heap.
+fn is_go_heap(mapping: &Mapping) -> bool {
+    match &mapping.name {
+        MappingName::Special(name) => name.starts_with("[anon: Go:"),
+        MappingName::Anonymous => is_plain_anonymous(mapping) && GO_HEAP.contains(&mapping.start),
+        MappingName::File { .. } => false,
+    }
+}
+
+/// Looks at every runtime: adds it to the explanation, and returns where its heap lies.
+///
+/// # Errors
+/// [`ReadError`], but only where nothing can be read any more.
+pub fn look(
+    explanation: &mut Explanation,
+    memory: &mut ProcessMemory,
+    info: &ProcessInfo,
+    mappings: &[Mapping],
+    kinds: &BTreeSet<RuntimeKind>,
+) -> Result<Vec<Label>, ReadError> {
+    let anonymous: Vec<(u64, u64)> = mappings
+        .iter()
+        .filter(|mapping| is_plain_anonymous(mapping))
+        .map(|mapping| (mapping.start, mapping.end))
+        .collect();
+    let mut labels = Vec::new();
+    for kind in kinds {
+        let mut runtime = unknown_runtime(*kind);
+        let ranges = match kind {
+            RuntimeKind::Python => python(&mut runtime, memory, &anonymous)?,
+            RuntimeKind::Node => v8::pages(memory, &anonymous)?,
+            RuntimeKind::Java => java(&mut runtime, memory, info, mappings)?,
+            RuntimeKind::Go => go(mappings),
+            RuntimeKind::Ruby | RuntimeKind::Dotnet => Vec::new(),
+        };
+        labels.extend(ranges.into_iter().map(|(start, end)| Label {
+            start,
+            end,
+            kind: Kind::RuntimeHeap,
+            name: Some(heap_name(*kind).to_owned()),
+        }));
+        explanation.runtimes.push(runtime);
+    }
+    Ok(labels)
+}
+
+/// Once the ledger is made: how much of each runtime's heap is in memory.
+pub fn settle(explanation: &mut Explanation, kinds: &BTreeSet<RuntimeKind>) {
+    for (runtime, kind) in explanation.runtimes.iter_mut().zip(kinds) {
+        let is_heap = |name: &str| {
+            name == heap_name(*kind)
+                || *kind == RuntimeKind::Go && name.starts_with("Go:")
+                || *kind == RuntimeKind::Ruby && name.starts_with("Ruby:")
+        };
+        let rows: Vec<u64> = explanation
+            .ledger
+            .iter()
+            .filter(|row| row.kind == Kind::RuntimeHeap && row.name.as_deref().is_some_and(is_heap))
+            .map(|row| row.resident)
+            .collect();
+        runtime.heap_resident = (!rows.is_empty()).then(|| rows.iter().sum());
+        if rows.is_empty() {
+            runtime.unreadable = Some(format!(
+                "its heap was not recognised among the anonymous memory; {}",
+                kind.how_to_ask()
+            ));
+        }
+    }
+}
+
+fn python(
+    runtime: &mut Runtime,
+    memory: &mut ProcessMemory,
+    anonymous: &[(u64, u64)],
+) -> Result<Vec<(u64, u64)>, ReadError> {
+    let found = cpython::arenas(memory, anonymous)?;
+    if found.pools > 0 {
+        runtime.objects = Some(found.used);
+        runtime.name = format!("{}, {} arenas", runtime.name, found.arenas);
+    }
+    Ok(found.ranges)
+}
+
+/// Go's heap, where the kernel's names do not tell it already.
+fn go(mappings: &[Mapping]) -> Vec<(u64, u64)> {
+    mappings
+        .iter()
+        .filter(|mapping| is_go_heap(mapping) && mapping.name == MappingName::Anonymous)
+        .map(|mapping| (mapping.start, mapping.end))
+        .collect()
+}
+
+fn java(
+    runtime: &mut Runtime,
+    memory: &mut ProcessMemory,
+    info: &ProcessInfo,
+    mappings: &[Mapping],
+) -> Result<Vec<(u64, u64)>, ReadError> {
+    if let Some(counters) = counters(info) {
+        publish(runtime, &counters);
+    }
+    let jvm = executable_files(mappings)
+        .into_iter()
+        .find(|file| file.path.ends_with("libjvm.so"));
+    let heap = jvm.and_then(|jvm| java_heap(memory, info.pid, &jvm, mappings).transpose());
+    match heap {
+        Some(Ok(range)) => Ok(vec![range]),
+        Some(Err(error)) if error.is_final() => Err(error),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The counters that a JVM publishes. It names its files by the PID in its own namespace.
+fn counters(info: &ProcessInfo) -> Option<Counters> {
+    let folder = PathBuf::from(format!("/proc/{}/root/tmp", info.pid));
+    let name = info.ns_pid.to_string();
+    let folders = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
+    folders
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with("hsperfdata_")
+        })
+        .find_map(|entry| {
+            let file = File::open(entry.path().join(&name)).ok()?;
+            let mut bytes = Vec::new();
+            file.take(MOST_COUNTERS).read_to_end(&mut bytes).ok()?;
+            hsperf::parse(&bytes)
+        })
+}
+
+fn publish(runtime: &mut Runtime, counters: &Counters) {
+    if let Some(version) = counters.text("java.property.java.vm.version") {
+        runtime.name = format!("{} {version}", runtime.name);
+    }
+    runtime.objects = counters.heap("used");
+    let figures = [
+        ("heap committed", counters.heap("capacity")),
+        ("heap used", counters.heap("used")),
+        (
+            "metaspace committed",
+            counters.number("sun.gc.metaspace.capacity"),
+        ),
+        ("metaspace used", counters.number("sun.gc.metaspace.used")),
+        (
+            "class space used",
+            counters.number("sun.gc.compressedclassspace.used"),
+        ),
+    ];
+    runtime.figures = figures
+        .into_iter()
+        .filter_map(|(name, bytes)| {
+            Some(Figure {
+                name: name.to_owned(),
+                bytes: bytes?,
+            })
+        })
+        .collect();
+}
+
+/// The address range of a JVM's heap, by the table in its library.
+fn java_heap(
+    memory: &mut ProcessMemory,
+    pid: u32,
+    jvm: &MappedFile,
+    mappings: &[Mapping],
+) -> Result<Option<(u64, u64)>, ReadError> {
+    let opened = files::open(pid, jvm).and_then(|opened| files::bytes(&opened));
+    let Ok(image) = opened else { return Ok(None) };
+    let Some(addresses) = exported(&image, jvm) else {
+        return Ok(None);
+    };
+    let constant = |address: u64, length: usize| {
+        let mapping = mappings.iter().find(|mapping| mapping.contains(address))?;
+        let offset = mapping
+            .file_offset(address)
+            .filter(|_| mapping.file == jvm.id)?;
+        let offset = usize::try_from(offset).ok()?;
+        image.get(offset..offset.checked_add(length)?)
+    };
+    hotspot::heap(memory, addresses, constant)
+}
+
+/// Addresses of the variables that describe the table, in the process.
+fn exported(image: &[u8], jvm: &MappedFile) -> Option<[u64; 6]> {
+    use object::read::elf::ElfFile64;
+    let file: ElfFile64 = ElfFile64::parse(image).ok()?;
+    let bias = bias(&file, jvm)?;
+    let mut addresses = [0; 6];
+    for symbol in file.dynamic_symbols() {
+        let name = symbol.name().unwrap_or_default();
+        if let Some(index) = hotspot::SYMBOLS.iter().position(|wanted| *wanted == name) {
+            addresses[index] = symbol.address().wrapping_add(bias);
+        }
+    }
+    addresses
+        .iter()
+        .all(|address| *address != 0)
+        .then_some(addresses)
+}
+
+/// Address in the process less address in the file, by the executable segment.
+fn bias(file: &object::read::elf::ElfFile64, jvm: &MappedFile) -> Option<u64> {
+    use object::ObjectSegment;
+    let segment = file.segments().find(|segment| {
+        let (offset, size) = segment.file_range();
+        (offset - offset % 4096..offset + size).contains(&jvm.offset)
+            && matches!(segment.permissions(), permissions if permissions.executable())
+    })?;
+    let stated = segment
+        .address()
+        .wrapping_add(jvm.offset)
+        .wrapping_sub(segment.file_range().0);
+    Some(jvm.range.start.wrapping_sub(stated))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::maps;
+
+    #[test]
+    fn a_go_heap_is_known_by_name_or_address() {
+        let text = b"\
+c000000000-c000400000 rw-p 00000000 00:00 0 \n\
+c000400000-c004000000 ---p 00000000 00:00 0 \n\
+7f0000000000-7f0000001000 rw-p 00000000 00:00 0                  [anon: Go: heap]\n\
+7f0000001000-7f0000002000 rw-p 00000000 00:00 0 \n";
+        let mappings = maps::parse(text).expect("parses");
+        assert!(is_go(&mappings) && !is_go(&mappings[3..]));
+        let heap: Vec<bool> = mappings.iter().map(is_go_heap).collect();
+        assert_eq!(heap, [true, false, true, false]);
+        assert_eq!(go(&mappings), [(0xc0_0000_0000, 0xc0_0040_0000)]);
+    }
+}

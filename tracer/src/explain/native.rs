@@ -1,0 +1,169 @@
+//! Reads a process's allocators, and labels the memory that is found to be theirs.
+
+use std::path::Path;
+
+use super::allocators;
+use super::gather::FoundAllocator;
+use super::glibc::{self, HeapTally};
+use super::kind::Kind;
+use super::ledger::Label;
+use super::managed;
+use super::memory::{PAGE, ProcessMemory, ReadError};
+use super::value::{Allocator, Heap, HeapArena, MappedBlocks};
+use crate::attach::allocator::AllocatorKind;
+use crate::process::info::ProcessInfo;
+use crate::process::maps::{Mapping, MappingName};
+use crate::process::smaps::Region;
+
+/// A program without symbols may have glibc linked in: its arena shows by its shape.
+///
+/// # Errors
+/// [`ReadError`], but only where nothing can be read any more.
+pub fn by_layout(
+    memory: &mut ProcessMemory,
+    info: &ProcessInfo,
+    regions: &[Region],
+    labels: &mut Vec<Label>,
+) -> Result<Option<Allocator>, ReadError> {
+    let Some(file) = info.exe.clone() else {
+        return Ok(None);
+    };
+    let guess = FoundAllocator {
+        kind: AllocatorKind::Glibc,
+        file,
+    };
+    let allocator = read_allocator(memory, &guess, regions, labels)?;
+    Ok(allocator.heap.is_some().then_some(allocator))
+}
+
+/// Reads what can be read of an allocator, and labels the memory that it is found to own.
+///
+/// # Errors
+/// As [`by_layout`].
+pub fn read_allocator(
+    memory: &mut ProcessMemory,
+    found: &FoundAllocator,
+    regions: &[Region],
+    labels: &mut Vec<Label>,
+) -> Result<Allocator, ReadError> {
+    let mut allocator = Allocator {
+        name: allocators::name(found.kind).to_owned(),
+        file: found.file.display().to_string(),
+        heap: None,
+        unreadable: None,
+    };
+    if found.kind != AllocatorKind::Glibc {
+        allocator.unreadable = Some(allocators::unreadable(found.kind).to_owned());
+        return Ok(allocator);
+    }
+    match glibc::read(memory, &data_of(&found.file, regions)) {
+        Ok(heap) => {
+            let pieces = heap.arenas.iter().flat_map(|arena| &arena.pieces);
+            let pieces = pieces.map(|(start, end)| Label::new(*start, *end, Kind::GlibcArenas));
+            let is_brk = |label: &Label| {
+                let on_heap = |region: &Region| {
+                    region.mapping.start == label.start && is_named(&region.mapping, "[heap]")
+                };
+                regions.iter().any(on_heap)
+            };
+            labels.extend(pieces.filter(|label| !is_brk(label)));
+            allocator.heap = Some(value_of(&heap));
+        }
+        Err(glibc::arena::NotFound::Read(error)) if error.is_final() => return Err(error),
+        Err(why) => allocator.unreadable = Some(format!("not readable: {why}")),
+    }
+    Ok(allocator)
+}
+
+fn is_named(mapping: &Mapping, name: &str) -> bool {
+    matches!(&mapping.name, MappingName::Special(own) if own == name)
+}
+
+/// Writable data of a file: what is mapped from it, and the anonymous memory just behind that.
+fn data_of(file: &Path, regions: &[Region]) -> Vec<(u64, u64)> {
+    let mut data = Vec::new();
+    let mut end = 0;
+    for mapping in regions.iter().map(|region| &region.mapping) {
+        let of_file = mapping.label() == Some(file);
+        let behind = mapping.start == end && mapping.name == MappingName::Anonymous;
+        if mapping.write && (of_file || behind) {
+            data.push((mapping.start, mapping.end));
+        }
+        if mapping.write && of_file || behind {
+            end = mapping.end;
+        }
+    }
+    data
+}
+
+fn value_of(heap: &HeapTally) -> Heap {
+    let arenas = heap.arenas.iter().map(|arena| HeapArena {
+        main: arena.main,
+        threads: arena.threads,
+        pieces: arena.pieces.len() as u64,
+        system: arena.system,
+        in_use: arena.in_use(),
+        blocks: arena
+            .tally
+            .used_chunks
+            .saturating_sub(arena.fast.chunks + arena.cached.chunks),
+        thread_cached: arena.cached.bytes,
+        fast: arena.fast.bytes,
+        free: arena.tally.free,
+        top: arena.tally.top,
+        overhead: arena.tally.fences,
+        unknown: arena.not_walked(),
+        free_untouched: arena.tally.free_untouched,
+        trimmable: arena.tally.trimmable,
+        largest_free: arena
+            .tally
+            .largest
+            .iter()
+            .copied()
+            .filter(|size| *size > 0)
+            .collect(),
+        trouble: arena.trouble.map(|trouble| trouble.to_string()),
+    });
+    Heap {
+        arenas: arenas.collect(),
+        mapped: heap.params.map(|params| MappedBlocks {
+            blocks: params.mapped_blocks,
+            bytes: params.mapped_bytes,
+        }),
+        thread_caches: heap.caches,
+        lists_cut: heap.arenas.iter().any(|arena| arena.fast.cut),
+    }
+}
+
+/// Blocks of glibc with mappings of their own, in anonymous memory that nothing else claims.
+///
+/// # Errors
+/// As [`by_layout`].
+pub fn mapped_block_labels(
+    memory: &mut ProcessMemory,
+    found: &[FoundAllocator],
+    mappings: &[Mapping],
+    labels: &[Label],
+) -> Result<Vec<Label>, ReadError> {
+    if !found
+        .iter()
+        .any(|allocator| allocator.kind == AllocatorKind::Glibc)
+    {
+        return Ok(Vec::new());
+    }
+    let mut blocks = Vec::new();
+    for mapping in mappings
+        .iter()
+        .filter(|mapping| managed::is_plain_anonymous(mapping))
+    {
+        let inside = labels.iter().filter(|label| mapping.contains(label.start));
+        // Blocks begin where the mapping does, or behind something that the kernel joined to them.
+        let starts = inside.map(|label| label.end).chain([mapping.start]);
+        for start in starts.filter(|start| *start < mapping.end && start.is_multiple_of(PAGE)) {
+            let found = glibc::mapped_blocks(memory, start, mapping.end)?;
+            let found = found.into_iter();
+            blocks.extend(found.map(|(start, end)| Label::new(start, end, Kind::GlibcMapped)));
+        }
+    }
+    Ok(blocks)
+}
