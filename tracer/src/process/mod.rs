@@ -8,6 +8,7 @@ pub mod error;
 pub mod files;
 pub mod info;
 pub mod maps;
+pub mod pagemap;
 pub mod startup;
 pub mod targets;
 
