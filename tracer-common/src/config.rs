@@ -49,6 +49,10 @@ pub struct KernelOffsets {
     pub vma_pgoff: u32,
     /// `vm_area_struct.vm_file`.
     pub vma_file: u32,
+    /// `vm_area_struct.vm_flags`.
+    pub vma_flags: u32,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
     /// `file.f_inode`.
     pub file_inode: u32,
     /// `inode.i_ino`.
@@ -104,6 +108,6 @@ pub struct Process {
     pub active: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 120);
+const _: () = assert!(size_of::<Config>() == 128);
 const _: () = assert!(size_of::<State>() == 16);
 const _: () = assert!(size_of::<Process>() == 40);

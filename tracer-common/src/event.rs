@@ -52,6 +52,25 @@ pub struct LifecycleEvent {
     pub time_ns: u64,
 }
 
+/// Code that a process has mapped from a file, with the file as the kernel knows it: on overlayfs and btrfs `stat` and
+/// `/proc/PID/maps` tell another device or inode than the one that probes are placed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct CodeArea {
+    /// First address.
+    pub start: u64,
+    /// First address after it.
+    pub end: u64,
+    /// Offset in the file, in bytes.
+    pub offset: u64,
+    /// Inode number of `vma->vm_file`.
+    pub inode: u64,
+    /// Device number of that inode's filesystem in the kernel's own coding (see `unwind::FileKey`).
+    pub device: u32,
+    /// Thread-group id.
+    pub tgid: u32,
+}
+
 /// A record from the kernel has the wrong length or an unknown kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
@@ -121,7 +140,26 @@ impl TryFrom<&[u8]> for LifecycleEvent {
     }
 }
 
+impl TryFrom<&[u8]> for CodeArea {
+    type Error = Malformed;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Malformed> {
+        if bytes.len() != size_of::<Self>() {
+            return Err(Malformed);
+        }
+        Ok(Self {
+            start: double_word(bytes, 0),
+            end: double_word(bytes, 8),
+            offset: double_word(bytes, 16),
+            inode: double_word(bytes, 24),
+            device: word(bytes, 32),
+            tgid: word(bytes, 36),
+        })
+    }
+}
+
 const _: () = assert!(size_of::<CallEvent>() == 56);
+const _: () = assert!(size_of::<CodeArea>() == 40);
 const _: () = assert!(size_of::<LifecycleEvent>() == 24);
 
 #[cfg(test)]
@@ -132,6 +170,7 @@ mod tests {
     #[test]
     fn malformed_records_are_refused() {
         assert_eq!(CallEvent::try_from(&[0u8; 55][..]), Err(Malformed));
+        assert_eq!(CodeArea::try_from(&[0u8; 48][..]), Err(Malformed));
         assert_eq!(LifecycleEvent::try_from(&[0u8; 24][..]), Err(Malformed));
         assert_eq!(LifecycleEvent::try_from(&[0u8; 8][..]), Err(Malformed));
     }
@@ -154,5 +193,11 @@ mod tests {
         bytes[8..12].copy_from_slice(&2u32.to_ne_bytes());
         let event = LifecycleEvent::try_from(&bytes[..]).expect("kind and length are right");
         assert_eq!(event.owner, Owner { tgid: 5, image: 6 });
+
+        let mut bytes = [0u8; 40];
+        bytes[24..32].copy_from_slice(&9u64.to_ne_bytes());
+        bytes[36..40].copy_from_slice(&7u32.to_ne_bytes());
+        let area = CodeArea::try_from(&bytes[..]).expect("the length is right");
+        assert_eq!((area.inode, area.tgid, area.device), (9, 7, 0));
     }
 }

@@ -24,6 +24,8 @@ static CONFIG: Config = Config {
         vma_end: 0,
         vma_pgoff: 0,
         vma_file: 0,
+        vma_flags: 0,
+        reserved: 0,
         file_inode: 0,
         inode_number: 0,
         inode_superblock: 0,

@@ -16,6 +16,7 @@ mod process;
 mod stack;
 mod thread;
 mod unwind;
+mod vmas;
 
 use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
@@ -92,6 +93,15 @@ fn process_exit(_ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 fn process_fork(ctx: RawTracePointContext) -> i32 {
     process::fork(&ctx);
+    0
+}
+
+/// Tells the code that every process has mapped. Read once, before a trace of the whole host.
+#[unsafe(link_section = "iter/task_vma")]
+#[unsafe(no_mangle)]
+fn code_areas(ctx: *const vmas::Context) -> i32 {
+    // SAFETY: the context that the kernel gave.
+    unsafe { vmas::write(ctx) };
     0
 }
 

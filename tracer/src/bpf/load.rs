@@ -9,7 +9,7 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
 use tracer_common::config::{Config, Process, State};
-use tracer_common::event::{CallEvent, LifecycleEvent};
+use tracer_common::event::{CallEvent, CodeArea, LifecycleEvent};
 use tracer_common::key::{Owner, StackTotals};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
@@ -103,7 +103,7 @@ fn one_line(error: &dyn std::error::Error) -> String {
 }
 
 impl LoadError {
-    fn refused(error: &dyn std::error::Error) -> Self {
+    pub(super) fn refused(error: &dyn std::error::Error) -> Self {
         Self::Refused(one_line(error))
     }
 }
@@ -303,6 +303,11 @@ impl Tracer {
             // SAFETY: a mapped, aligned u32 that only user space writes.
             unsafe { (&raw mut (*state).enabled).write_volatile(value) };
         }
+    }
+
+    /// Code that every process on the host has mapped from files.
+    pub fn code_areas(&mut self) -> Result<Vec<CodeArea>, LoadError> {
+        super::areas::read(&mut self.ebpf)
     }
 
     /// The probes of this trace.

@@ -1,5 +1,6 @@
 //! The one door to the kernel: programs and maps in, plain values out. Nothing else uses aya.
 
+mod areas;
 mod btf;
 mod links;
 mod live;
@@ -10,6 +11,7 @@ mod sys;
 mod tables;
 mod view;
 
+pub use areas::file_id;
 pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram};
 pub use live::LiveScan;
 pub use load::{Events, LoadError, Settings, TableSize, Tracer};

@@ -42,6 +42,7 @@ fn vma_offsets(btf: &Btf<'_>, others: KernelOffsets) -> KernelOffsets {
             vma_end: btf.member_offset("vm_area_struct", "vm_end")?,
             vma_pgoff: btf.member_offset("vm_area_struct", "vm_pgoff")?,
             vma_file: btf.member_offset("vm_area_struct", "vm_file")?,
+            vma_flags: btf.member_offset("vm_area_struct", "vm_flags")?,
             file_inode: btf.member_offset("file", "f_inode")?,
             inode_number: btf.member_offset("inode", "i_ino")?,
             inode_superblock: btf.member_offset("inode", "i_sb")?,

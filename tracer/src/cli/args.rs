@@ -7,7 +7,11 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::help;
-use super::values::{BareUnit, ValueError, parse_pid, parse_prefix, parse_size, parse_time};
+use super::values::{
+    BareUnit, CpuBudget, ValueError, parse_cpu_budget, parse_pid, parse_prefix, parse_size,
+    parse_time,
+};
+use crate::report::Grouping;
 
 /// Most frames that a stack keeps; also the default.
 pub const MAX_STACK_DEPTH: u32 = 127;
@@ -142,6 +146,58 @@ pub struct TargetArgs {
     pub command: Vec<OsString>,
 }
 
+/// The whole host, or a part of it.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Whole host")]
+pub struct HostArgs {
+    /// Every process of this host, in all containers, also those that start during the trace.
+    ///
+    /// A table of processes comes first, then the stacks that hold most over all of them. memlens itself is left out.
+    ///
+    /// Example: memlens leaks --all
+    #[arg(long)]
+    pub all: bool,
+    /// Every process of this cgroup and those below it, also those that start during the trace.
+    ///
+    /// A path as in /proc/PID/cgroup, or the folder under /sys/fs/cgroup. Containers, services and logins are cgroups.
+    ///
+    /// Example: --cgroup /system.slice/nginx.service
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<String>,
+    /// Every process of this user, by name or number, also those that start during the trace.
+    ///
+    /// The real user, as the host sees it. With --cgroup both must fit.
+    ///
+    /// Example: --user www-data
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Leave out a process, by name or PID, or a cgroup, by a path with a slash; may be given more than once.
+    ///
+    /// Example: --all --exclude java --exclude /user.slice
+    #[arg(long, value_name = "NAME|PID|CGROUP")]
+    pub exclude: Vec<String>,
+    /// What the report has rows for [default: process].
+    ///
+    /// With container, what runs outside of containers is grouped by systemd unit or cgroup. With stack, a stack that several processes have in common is shown once.
+    ///
+    /// Example: --all --by container
+    #[arg(long, value_enum, value_name = "WHAT", hide_possible_values = false)]
+    pub by: Option<Grouping>,
+    /// Also show the top N stacks of each process in the table.
+    ///
+    /// Example: --all --top 5 --per-process 3
+    #[arg(long, value_name = "N")]
+    pub per_process: Option<usize>,
+    /// Most that the probes may cost, in percent of the machine; off sets no limit [default: 5].
+    ///
+    /// The cost is estimated from how often probes are hit. Above it memlens samples the processes that allocate most, ever more
+    /// coarsely, and at last takes the probes off a process; the report says each step.
+    ///
+    /// Example: --cpu-budget 1
+    #[arg(long, value_name = "PERCENT", value_parser = parse_cpu_budget)]
+    pub cpu_budget: Option<CpuBudget>,
+}
+
 /// How often to report.
 #[derive(Clone, Debug, Args)]
 pub struct IntervalArgs {
@@ -234,6 +290,9 @@ pub struct LeaksArgs {
     /// What to trace.
     #[command(flatten)]
     pub target: TargetArgs,
+    /// The whole host.
+    #[command(flatten)]
+    pub host: HostArgs,
     /// Which blocks.
     #[command(flatten)]
     pub sizes: SizeArgs,

@@ -11,6 +11,9 @@ use super::args::{
     AllocatorArgs, Cli, Color, DemoArgs, DoctorArgs, IntervalArgs, LeaksArgs, MAX_STACK_DEPTH,
     OutputArgs, ProcessArgs, SizeArgs, Sort, Subcommands, TargetArgs, TraceArgs, Unwind,
 };
+use super::host;
+use crate::process::scope::Scope;
+use crate::report::Grouping;
 
 /// Most blocks that can be followed: the kernel rounds a map up to a power of two that must fit 32 bits.
 pub const MAX_MAX_LIVE: u32 = 1 << 30;
@@ -48,6 +51,19 @@ pub enum Target {
     Name(String),
     /// A command to start: the program and its arguments.
     Command(Vec<OsString>),
+    /// The whole host, or the part of it that the scope leaves.
+    Host(Scope),
+}
+
+/// Settings of a trace of the whole host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostConfig {
+    /// What the first table has rows for.
+    pub by: Grouping,
+    /// Stacks to show of each process; 0 for none.
+    pub per_process: usize,
+    /// Most that the probes may cost, in percent of the machine's CPUs; `None` is no limit.
+    pub cpu_budget_percent: Option<f64>,
 }
 
 /// Sizes of the blocks that count, in bytes, both ends included.
@@ -98,6 +114,8 @@ pub struct Output {
 pub struct LeaksConfig {
     /// What to trace.
     pub target: Target,
+    /// What only the whole host has; set where `target` is [`Target::Host`], and nowhere else.
+    pub host: Option<HostConfig>,
     /// Time between reports; not zero.
     pub interval: Duration,
     /// Number of reports; `None`: until Ctrl-C or the target's end.
@@ -173,11 +191,31 @@ pub struct DemoConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {
     /// Nothing says what to trace.
-    #[error("no target: give -p PID, -n NAME or, at the end, -- COMMAND")]
-    NoTarget,
+    #[error("no target: give {0}")]
+    NoTarget(&'static str),
     /// More than one thing says what to trace.
-    #[error("several targets ({0}): give only one of -p PID, -n NAME and -- COMMAND")]
-    SeveralTargets(String),
+    #[error("several targets ({given}): give only one of {possible}")]
+    SeveralTargets {
+        /// What was given.
+        given: String,
+        /// What can be given.
+        possible: &'static str,
+    },
+    /// An option of the whole host, with another target.
+    #[error(
+        "{0} is for the whole host: trace it with --all, or a part of it with --cgroup or --user"
+    )]
+    NeedsHost(&'static str),
+    /// A word that names no cgroup, user or process.
+    #[error("{option} \"{value}\" means nothing: give {remedy}")]
+    Meaningless {
+        /// Which word.
+        option: &'static str,
+        /// What was given.
+        value: String,
+        /// What to write.
+        remedy: &'static str,
+    },
     /// An empty process name or program name.
     #[error("{0} is empty: give the name of a program")]
     EmptyName(&'static str),
@@ -244,8 +282,10 @@ impl TryFrom<Cli> for Invocation {
 fn leaks(args: LeaksArgs) -> Result<LeaksConfig, ConfigError> {
     refuse_combined_conflicts(&args)?;
     let (interval, count) = interval(&args.interval)?;
+    let (target, host) = host::target(args.target, &args.host)?;
     Ok(LeaksConfig {
-        target: target(args.target)?,
+        target,
+        host,
         interval,
         count,
         sizes: sizes(&args.sizes)?,
@@ -298,25 +338,38 @@ fn demo(args: DemoArgs) -> Result<DemoConfig, ConfigError> {
 }
 
 fn target(args: TargetArgs) -> Result<Target, ConfigError> {
-    one_target(args.processes, args.command)?.ok_or(ConfigError::NoTarget)
+    one_target(args.processes, args.command)?.ok_or(ConfigError::NoTarget(
+        "-p PID, -n NAME or, at the end, -- COMMAND",
+    ))
+}
+
+/// Refuses more than one target. Each comes with its word and whether it was given.
+pub(super) fn at_most_one(
+    targets: &[(bool, &str)],
+    possible: &'static str,
+) -> Result<(), ConfigError> {
+    let given: Vec<&str> = targets
+        .iter()
+        .filter_map(|(is_given, word)| is_given.then_some(*word))
+        .collect();
+    if given.len() > 1 {
+        let given = given.join(" and ");
+        return Err(ConfigError::SeveralTargets { given, possible });
+    }
+    Ok(())
 }
 
 /// The one target that was given, if any was.
-fn one_target(
+pub(super) fn one_target(
     processes: ProcessArgs,
     command: Vec<OsString>,
 ) -> Result<Option<Target>, ConfigError> {
-    let given: Vec<&str> = [
+    let targets = [
         (!processes.pid.is_empty(), "-p"),
         (processes.name.is_some(), "-n"),
         (!command.is_empty(), "--"),
-    ]
-    .into_iter()
-    .filter_map(|(is_given, word)| is_given.then_some(word))
-    .collect();
-    if given.len() > 1 {
-        return Err(ConfigError::SeveralTargets(given.join(" and ")));
-    }
+    ];
+    at_most_one(&targets, "-p PID, -n NAME and -- COMMAND")?;
     if let Some(name) = processes.name {
         return match name.trim() {
             "" => Err(ConfigError::EmptyName("-n")),

@@ -3,6 +3,7 @@
 use clap::Parser;
 
 use super::*;
+use crate::process::scope::{Exclude, User};
 
 fn invocation(line: &str) -> Result<Invocation, ConfigError> {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -25,6 +26,7 @@ fn leaks_of(line: &str) -> LeaksConfig {
 fn a_plain_command_line_takes_the_defaults() {
     let expected = LeaksConfig {
         target: Target::Pids(vec![4242]),
+        host: None,
         interval: Duration::from_secs(5),
         count: None,
         sizes: SizeRange::ALL,
@@ -64,6 +66,50 @@ fn the_three_targets_are_told_apart() {
 }
 
 #[test]
+fn the_whole_host_is_a_target_with_its_parts() {
+    let all = leaks_of("memlens leaks --all -a 10 3");
+    assert_eq!(all.target, Target::Host(Scope::default()));
+    assert!(all.show_allocs);
+    let defaults = HostConfig {
+        by: Grouping::Process,
+        per_process: 0,
+        cpu_budget_percent: Some(5.0),
+    };
+    assert_eq!(all.host, Some(defaults));
+    let part = leaks_of(
+        "memlens leaks --cgroup /sys/fs/cgroup/system.slice/ --user www-data --exclude 812 --exclude java \
+         --exclude /user.slice --by container --per-process 3 --cpu-budget off",
+    );
+    let scope = Scope {
+        cgroup: Some("/system.slice".into()),
+        user: Some(User::Name("www-data".into())),
+        exclude: vec![
+            Exclude::Pid(812),
+            Exclude::Name("java".into()),
+            Exclude::Cgroup("/user.slice".into()),
+        ],
+    };
+    assert_eq!(part.target, Target::Host(scope));
+    let settings = HostConfig {
+        by: Grouping::Container,
+        per_process: 3,
+        cpu_budget_percent: None,
+    };
+    assert_eq!(part.host, Some(settings));
+}
+
+#[test]
+fn the_cpu_budget_is_a_share_of_the_machine() {
+    let budget = |word: &str| {
+        let config = leaks_of(&format!("memlens leaks --all --cpu-budget {word}"));
+        config.host.and_then(|host| host.cpu_budget_percent)
+    };
+    assert_eq!(budget("2.5"), Some(2.5));
+    assert_eq!(budget("100%"), Some(100.0));
+    assert_eq!((budget("0"), budget("OFF")), (None, None));
+}
+
+#[test]
 fn top_zero_is_all_and_sizes_and_ages_have_units() {
     let config = leaks_of(
         "memlens leaks -p 1 -T 0 -o 1m -z 1K -Z 1M --sample-bytes 512KiB --fail-over 0 250ms 4",
@@ -89,11 +135,11 @@ fn refusals_say_what_to_do() {
     let cases = [
         (
             "leaks",
-            "no target: give -p PID, -n NAME or, at the end, -- COMMAND",
+            "no target: give -p PID, -n NAME, --all or, at the end, -- COMMAND",
         ),
         (
             "leaks 4242",
-            "no target: give -p PID, -n NAME or, at the end, -- COMMAND",
+            "no target: give -p PID, -n NAME, --all or, at the end, -- COMMAND",
         ),
         (
             "trace",
@@ -102,6 +148,42 @@ fn refusals_say_what_to_do() {
         (
             "leaks -p 1 -n a -- b",
             "several targets (-p and -n and --): give only one of -p PID, -n NAME and -- COMMAND",
+        ),
+        (
+            "leaks -p 1 --all",
+            "several targets (-p and --all): give only one of -p PID, -n NAME, --all (--cgroup, --user) and -- COMMAND",
+        ),
+        (
+            "leaks --user root -- ./prog",
+            "several targets (--user and --): give only one of -p PID, -n NAME, --all (--cgroup, --user) and -- COMMAND",
+        ),
+        (
+            "leaks -p 1 --by user",
+            "--by is for the whole host: trace it with --all, or a part of it with --cgroup or --user",
+        ),
+        (
+            "leaks --exclude 5",
+            "--exclude is for the whole host: trace it with --all, or a part of it with --cgroup or --user",
+        ),
+        (
+            "leaks -p 1 --per-process 2",
+            "--per-process is for the whole host: trace it with --all, or a part of it with --cgroup or --user",
+        ),
+        (
+            "leaks -n a --cpu-budget 1",
+            "--cpu-budget is for the whole host: trace it with --all, or a part of it with --cgroup or --user",
+        ),
+        (
+            "leaks --cgroup ../x",
+            "--cgroup \"../x\" means nothing: give a path such as /system.slice/nginx.service",
+        ),
+        (
+            "leaks --all --user=",
+            "--user \"\" means nothing: give a user's name or number",
+        ),
+        (
+            "leaks --all --exclude=",
+            "--exclude \"\" means nothing: give a process's name or PID, or a cgroup's path with a slash",
         ),
         (
             "doctor -p 1 -n a",

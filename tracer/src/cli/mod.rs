@@ -5,6 +5,7 @@
 mod args;
 mod config;
 mod help;
+mod host;
 mod values;
 
 use std::ffi::{OsStr, OsString};
@@ -15,7 +16,7 @@ use thiserror::Error;
 
 pub use args::{Color, MAX_STACK_DEPTH, Sort, Unwind};
 pub use config::{
-    Allocator, Command, ConfigError, DemoConfig, DoctorConfig, Invocation, LeaksConfig,
+    Allocator, Command, ConfigError, DemoConfig, DoctorConfig, HostConfig, Invocation, LeaksConfig,
     MAX_MAX_LIVE, Output, SizeRange, Target, TraceConfig,
 };
 pub use values::{BareUnit, ValueError, parse_size, parse_time};
@@ -155,7 +156,7 @@ mod tests {
         let cases = [
             (
                 "memlens leaks",
-                "no target: give -p PID, -n NAME or, at the end, -- COMMAND",
+                "no target: give -p PID, -n NAME, --all or, at the end, -- COMMAND",
             ),
             (
                 "memlens leaks -p x",
@@ -171,6 +172,12 @@ mod tests {
                 "invalid value 'redis' for '[INTERVAL]': a number is expected, such as 500ms, 5s or \
                  1m30s (a process is named by -p PID or -n NAME)",
             ),
+            (
+                "memlens leaks --all --cpu-budget 101",
+                "invalid value '101' for '--cpu-budget <PERCENT>': not a share of the machine: give \
+                 percent from 0.1 to 100, or off",
+            ),
+            ("memlens trace --all", "unexpected argument '--all' found"),
             ("memlens leaks --frob", "unexpected argument '--frob' found"),
             ("memlens leeks", "unrecognized subcommand 'leeks'"),
         ];

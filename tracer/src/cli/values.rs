@@ -36,6 +36,9 @@ pub enum ValueError {
     /// A PID outside what the kernel hands out.
     #[error("not a PID: PIDs are positive numbers")]
     NotAPid,
+    /// A share of the machine that is none.
+    #[error("not a share of the machine: give percent from 0.1 to 100, or off")]
+    NotAShare,
     /// A symbol prefix that no C symbol can begin with.
     #[error("not a symbol prefix: use letters, digits and underscores, such as je_")]
     NotAPrefix,
@@ -166,6 +169,27 @@ pub fn parse_pid(text: &str) -> Result<u32, ValueError> {
         Ok(pid)
     } else {
         Err(ValueError::NotAPid)
+    }
+}
+
+/// Most that probes may cost, in percent of the machine's CPUs; `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CpuBudget(pub Option<f64>);
+
+/// Reads a share of the machine in percent, `5`, `0.5%`; `off` or 0 is no limit.
+///
+/// # Errors
+/// [`ValueError::NotAShare`] for anything else.
+pub fn parse_cpu_budget(text: &str) -> Result<CpuBudget, ValueError> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    if number.eq_ignore_ascii_case("off") {
+        return Ok(CpuBudget(None));
+    }
+    let plain = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    match number.parse::<f64>() {
+        Ok(0.0) if plain => Ok(CpuBudget(None)),
+        Ok(percent) if plain && (0.1..=100.0).contains(&percent) => Ok(CpuBudget(Some(percent))),
+        _ => Err(ValueError::NotAShare),
     }
 }
 

@@ -3,13 +3,17 @@
 //! All access to `/proc/PID` is here. Parsers are pure functions over bytes; the functions beside them do the I/O.
 //! A process may vanish between any two reads, so that is an error of its own: [`ProcessError::Gone`].
 
+pub mod breakpoints;
+pub mod cgroup;
 pub mod command;
 pub mod error;
 pub mod files;
 pub mod info;
 pub mod maps;
 pub mod pagemap;
+pub mod scope;
 pub mod startup;
 pub mod targets;
+pub mod users;
 
 pub use error::ProcessError;

@@ -86,7 +86,7 @@ pub fn by_name(name: &OsStr) -> Result<Resolution, ProcessError> {
     let mut found = Resolution::default();
     for pid in all_pids()?.into_iter().filter(|pid| *pid != own) {
         match info::read(pid) {
-            Ok(info) if name_matches(&info, name) => found.add(pid, Ok(info)),
+            Ok(info) if has_name(&info.comm, info.exe.as_deref(), name) => found.add(pid, Ok(info)),
             // Others come and go while the list is read.
             Ok(_) | Err(_) => {}
         }
@@ -140,15 +140,11 @@ fn classify(
 }
 
 /// Whether a process has that name: its `comm` (of which the kernel keeps 15 bytes) or its executable's file name.
-fn name_matches(info: &ProcessInfo, name: &OsStr) -> bool {
+pub fn has_name(comm: &str, exe: Option<&Path>, name: &OsStr) -> bool {
     let name = name.as_bytes();
-    let file_name = info
-        .exe
-        .as_deref()
-        .and_then(Path::file_name)
-        .map(OsStr::as_bytes);
+    let file_name = exe.and_then(Path::file_name).map(OsStr::as_bytes);
     let file_name = file_name.map(|file| file.strip_suffix(b" (deleted)").unwrap_or(file));
-    let comm = info.comm.as_bytes();
+    let comm = comm.as_bytes();
     if file_name == Some(name) || comm == name {
         return true;
     }
@@ -213,15 +209,15 @@ mod tests {
 
     #[test]
     fn names_match_by_comm_or_executable() {
-        let yes = |comm, exe, name: &str| {
+        let yes = |comm, exe: &str, name: &str| {
             assert!(
-                name_matches(&info(comm, exe), name.as_ref()),
+                has_name(comm, Some(exe.as_ref()), name.as_ref()),
                 "{comm} {exe} {name}"
             )
         };
-        let no = |comm, exe, name: &str| {
+        let no = |comm, exe: &str, name: &str| {
             assert!(
-                !name_matches(&info(comm, exe), name.as_ref()),
+                !has_name(comm, Some(exe.as_ref()), name.as_ref()),
                 "{comm} {exe} {name}"
             )
         };

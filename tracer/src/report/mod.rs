@@ -2,15 +2,19 @@
 
 mod cut;
 mod elide;
+mod ended;
 pub mod file;
 mod filter;
 pub mod folded;
 mod frames;
+mod group;
+mod host;
 pub mod json;
 mod line;
 pub mod loss;
 mod names;
 mod plumbing;
+mod rates;
 pub mod svg;
 mod table;
 pub mod text;
@@ -25,7 +29,14 @@ use jiff::Timestamp;
 use crate::symbolize::Frame;
 
 pub use cut::{CutRow, CutTally};
+pub use ended::EndedTally;
 pub use filter::BlockFilter;
+pub use group::{GroupRow, by_stack, groups};
+pub use host::{
+    Ended, EndedName, EndedProcess, Grouping, Guard, GuardAction, GuardStep, Host, LateFile,
+    ProcessHost, ProcessStacks,
+};
+pub use rates::Rates;
 
 /// What a trace knows at one moment.
 #[derive(Clone, Debug)]
@@ -56,6 +67,8 @@ pub struct Report {
     pub cut: Vec<CutRow>,
     /// The exit of the traced command, where the trace started it.
     pub command_exit: Option<CommandExit>,
+    /// What only a trace of the whole host tells; `None` in others.
+    pub host: Option<Host>,
 }
 
 impl Report {
@@ -124,6 +137,8 @@ pub struct ProcessRow {
     pub free_bytes: u64,
     /// Blocks released since the start.
     pub free_count: u64,
+    /// What only a trace of the whole host tells; `None` in others.
+    pub host: Option<ProcessHost>,
 }
 
 /// What became of a traced process.
@@ -149,8 +164,10 @@ pub enum CommandExit {
 /// One call stack and the memory that it holds.
 #[derive(Clone, Debug)]
 pub struct StackRow {
-    /// Whose stack.
+    /// Whose stack; with `--by stack` that of the process that holds most on it.
     pub pid: u32,
+    /// The other processes with the same stack, whose memory is in this row (`--by stack`); else empty.
+    pub also: Vec<u32>,
     /// Bytes allocated here and not released (after `--older`, `--min-size` and `--max-size`).
     pub live_bytes: u64,
     /// Blocks allocated here and not released.

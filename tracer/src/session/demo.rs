@@ -41,6 +41,7 @@ pub fn run(invocation: &Invocation, config: &DemoConfig) -> Result<u8> {
     let command = [own.into_os_string(), VICTIM.into(), milliseconds.into()];
     let settings = LeaksConfig {
         target: Target::Command(command.to_vec()),
+        host: None,
         interval: config.duration + Duration::from_secs(3600),
         count: NonZeroU64::new(1),
         sizes: SizeRange::ALL,

@@ -116,7 +116,7 @@ fn processes(config: &DoctorConfig) -> Result<Vec<Chosen>> {
     let found = match &config.target {
         Some(Target::Pids(pids)) => target::running(targets::by_pid(pids), None)?,
         Some(Target::Name(name)) => target::running(targets::by_name(name.as_ref())?, Some(name))?,
-        Some(Target::Command(_)) | None => return Ok(Vec::new()),
+        Some(Target::Command(_) | Target::Host(_)) | None => return Ok(Vec::new()),
     };
     Ok(found.processes)
 }

@@ -30,6 +30,9 @@ pub fn resolve(target: &Target) -> Result<Targets> {
     match target {
         Target::Pids(pids) => running(targets::by_pid(pids), None),
         Target::Name(name) => running(targets::by_name(name.as_ref())?, Some(name)),
+        Target::Host(_) => {
+            bail!("the whole host cannot be traced yet; name processes with -p or -n")
+        }
         Target::Command(argv) => {
             let files = startup_files(argv)?;
             let stopped = Stopped::spawn(argv)?;

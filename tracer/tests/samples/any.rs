@@ -55,6 +55,7 @@ fn any_stack() -> impl Strategy<Value = StackRow> {
     )
         .prop_map(|(frames, blocks, truncated, numbers)| StackRow {
             pid: numbers.0 % 3,
+            also: Vec::new(),
             live_bytes: u64::from(numbers.1),
             live_count: 3,
             alloc_bytes: u64::MAX / 8,

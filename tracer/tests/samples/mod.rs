@@ -56,6 +56,7 @@ fn base(processes: Vec<ProcessRow>, stacks: Vec<StackRow>) -> Report {
         stacks,
         cut: Vec::new(),
         command_exit: None,
+        host: None,
     }
 }
 
@@ -72,12 +73,14 @@ fn process(pid: u32, comm: &str, live: u64, blocks: u64) -> ProcessRow {
         growth_bytes: None,
         free_bytes: live,
         free_count: blocks,
+        host: None,
     }
 }
 
 fn stack(pid: u32, live: u64, blocks: u64, frames: Vec<Frame>) -> StackRow {
     StackRow {
         pid,
+        also: Vec::new(),
         live_bytes: live,
         live_count: blocks,
         alloc_bytes: 2 * live,

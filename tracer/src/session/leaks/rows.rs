@@ -163,6 +163,7 @@ impl Leaks<'_> {
             stacks_live_bytes: rows.iter().map(|row| row.live_bytes).sum(),
             cut,
             command_exit: self.command_exit,
+            host: None,
         })
     }
 
@@ -189,6 +190,7 @@ impl Leaks<'_> {
                 growth_bytes: growth.or_else(|| (self.reports > 0).then_some(0)),
                 free_bytes: totals.free_bytes,
                 free_count: totals.free_count,
+                host: None,
             });
         }
         rows.sort_by_key(|row| std::cmp::Reverse(row.live_bytes));
@@ -242,6 +244,7 @@ impl Leaks<'_> {
         };
         StackRow {
             pid: row.owner.tgid,
+            also: Vec::new(),
             live_bytes: row.live_bytes,
             live_count: row.live_count,
             alloc_bytes: row.totals.alloc_bytes,

@@ -1,0 +1,219 @@
+//! Processes that ended during a trace of the whole host: each that matters, and all others summed by name.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::host::{Ended, EndedName, EndedProcess};
+use super::units::{bytes, counted, duration};
+
+/// A process that was traced for a shorter time is short-lived.
+const SHORT_LIVED: Duration = Duration::from_secs(10);
+
+/// One that held more than this is named even so.
+const MUCH: u64 = 1 << 20;
+
+/// Processes that are named; of more, those that held least go to their names.
+const MOST_PROCESSES: usize = 256;
+
+/// Names that are kept: programs may choose theirs at random.
+const MOST_NAMES: usize = 1_024;
+
+/// What sums up those whose names are too many.
+const OTHERS: &str = "(other names)";
+
+/// Gathers processes as they end. Its memory is bounded, however many there are.
+#[derive(Clone, Debug, Default)]
+pub struct EndedTally {
+    processes: Vec<EndedProcess>,
+    names: HashMap<String, EndedName>,
+}
+
+impl EndedTally {
+    /// Adds one process.
+    pub fn add(&mut self, process: EndedProcess) {
+        if process.is_short_lived() {
+            return self.sum(&process);
+        }
+        self.processes.push(process);
+        if self.processes.len() <= MOST_PROCESSES {
+            return;
+        }
+        let least = (0..self.processes.len()).min_by_key(|index| self.processes[*index].live_bytes);
+        if let Some(index) = least {
+            let least = self.processes.remove(index);
+            self.sum(&least);
+        }
+    }
+
+    fn sum(&mut self, process: &EndedProcess) {
+        let known = self.names.contains_key(&process.comm);
+        let key = match known || self.names.len() < MOST_NAMES {
+            true => process.comm.as_str(),
+            false => OTHERS,
+        };
+        let name = self
+            .names
+            .entry(key.to_owned())
+            .or_insert_with(|| EndedName {
+                comm: key.to_owned(),
+                ..EndedName::default()
+            });
+        name.processes += 1;
+        name.last_at = name.last_at.max(process.at);
+        for (sum, value) in [
+            (&mut name.live_bytes, process.live_bytes),
+            (&mut name.live_count, process.live_count),
+            (&mut name.alloc_bytes, process.alloc_bytes),
+            (&mut name.alloc_count, process.alloc_count),
+        ] {
+            *sum = sum.saturating_add(value);
+        }
+    }
+
+    /// All of them until now.
+    pub fn ended(&self) -> Ended {
+        let mut names: Vec<EndedName> = self.names.values().cloned().collect();
+        names.sort_by(|a, b| {
+            let key = |name: &EndedName| Reverse((name.live_bytes, name.processes));
+            key(a).cmp(&key(b)).then_with(|| a.comm.cmp(&b.comm))
+        });
+        Ended {
+            processes: self.processes.clone(),
+            names,
+        }
+    }
+}
+
+impl EndedProcess {
+    /// Whether it is summed up with others of its name: it was not traced for long, and did not hold much.
+    pub fn is_short_lived(&self) -> bool {
+        self.traced < SHORT_LIVED && self.live_bytes <= MUCH
+    }
+
+    /// What is said of it when it ends: "process 812 (perl, docker:3f2a9c1b7d4e) ended after 12.3s and held 29.3 KiB in
+    /// 3 blocks".
+    pub fn sentence(&self) -> String {
+        let held = match self.live_count {
+            0 => "held nothing".to_owned(),
+            blocks => format!(
+                "held {} in {}",
+                bytes(self.live_bytes),
+                counted(blocks, "block")
+            ),
+        };
+        format!(
+            "process {} ({}, {}) ended after {} and {held}",
+            self.pid,
+            self.comm,
+            self.place.label(),
+            duration(self.traced)
+        )
+    }
+}
+
+impl Ended {
+    /// How many processes ended.
+    pub fn count(&self) -> u64 {
+        self.processes.len() as u64 + self.names.iter().map(|name| name.processes).sum::<u64>()
+    }
+
+    /// Bytes that all of them held.
+    pub fn live_bytes(&self) -> u64 {
+        let processes = self.processes.iter().map(|process| process.live_bytes);
+        let names = self.names.iter().map(|name| name.live_bytes);
+        processes.chain(names).fold(0, u64::saturating_add)
+    }
+
+    /// Blocks that all of them held.
+    pub fn live_count(&self) -> u64 {
+        let processes = self.processes.iter().map(|process| process.live_count);
+        let names = self.names.iter().map(|name| name.live_count);
+        processes.chain(names).fold(0, u64::saturating_add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::cgroup::Place;
+
+    fn process(comm: &str, seconds: u64, live_bytes: u64) -> EndedProcess {
+        EndedProcess {
+            pid: 812,
+            comm: comm.to_owned(),
+            place: Place::of("0::/system.slice/cron.service"),
+            user: "root".to_owned(),
+            at: Duration::from_secs(100),
+            traced: Duration::from_secs(seconds),
+            live_bytes,
+            live_count: u64::from(live_bytes > 0),
+            alloc_bytes: 2 * live_bytes,
+            alloc_count: 2,
+        }
+    }
+
+    #[test]
+    fn short_lived_processes_are_summed_by_name() {
+        let mut tally = EndedTally::default();
+        for _ in 0..2_000 {
+            tally.add(process("sh", 1, 100));
+        }
+        tally.add(process("cc1", 9, 5_000_000));
+        tally.add(process("perl", 60, 0));
+        tally.add(process("true", 1, 0));
+        let ended = tally.ended();
+        let named: Vec<&str> = ended.processes.iter().map(|p| p.comm.as_str()).collect();
+        assert_eq!(named, ["cc1", "perl"]);
+        let names: Vec<_> = ended
+            .names
+            .iter()
+            .map(|name| {
+                (
+                    name.comm.as_str(),
+                    name.processes,
+                    name.live_bytes,
+                    name.alloc_count,
+                )
+            })
+            .collect();
+        assert_eq!(names, [("sh", 2_000, 200_000, 4_000), ("true", 1, 0, 2)]);
+        assert_eq!(ended.count(), 2_003);
+        assert_eq!((ended.live_bytes(), ended.live_count()), (5_200_000, 2_001));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_nothing_is_lost() {
+        let mut tally = EndedTally::default();
+        let all = 5_000;
+        for n in 0..all {
+            tally.add(process(&format!("p{n}"), 60, n));
+            tally.add(process(&format!("q{n}"), 0, 1));
+        }
+        let ended = tally.ended();
+        assert_eq!(ended.processes.len(), MOST_PROCESSES);
+        assert!(ended.names.len() <= MOST_NAMES + 1, "{}", ended.names.len());
+        assert_eq!(ended.count(), 2 * all);
+        assert_eq!(ended.live_bytes(), all * (all - 1) / 2 + all);
+        let least = ended
+            .processes
+            .iter()
+            .map(|process| process.live_bytes)
+            .min();
+        assert_eq!(least, Some(all - MOST_PROCESSES as u64));
+        assert!(ended.names.iter().any(|name| name.comm == OTHERS));
+    }
+
+    #[test]
+    fn an_end_is_one_sentence() {
+        let held = process("perl", 12, 30_000).sentence();
+        let expected =
+            "process 812 (perl, cron.service) ended after 12.0s and held 29.3 KiB in 1 block";
+        assert_eq!(held, expected);
+        let nothing = process("perl", 12, 0).sentence();
+        assert!(
+            nothing.ends_with("ended after 12.0s and held nothing"),
+            "{nothing}"
+        );
+    }
+}

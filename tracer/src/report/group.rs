@@ -1,0 +1,178 @@
+//! Processes summed by what they have in common, and stacks that several processes share.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::host::{Grouping, ProcessHost};
+use super::{ProcessRow, StackRow};
+use crate::symbolize::Frame;
+
+/// Processes that have something in common.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupRow {
+    /// What they have in common: the label of a container, unit or cgroup, or a user's name.
+    pub key: String,
+    /// How many.
+    pub processes: u64,
+    /// Their live bytes.
+    pub live_bytes: u64,
+    /// Their live blocks.
+    pub live_count: u64,
+    /// Bytes that they have allocated since the start.
+    pub alloc_bytes: u64,
+    /// Blocks that they have allocated since the start.
+    pub alloc_count: u64,
+    /// Growth of their live bytes, per minute: the sum over those of which it is known; `None` if there is none.
+    pub growth_per_minute: Option<i64>,
+    /// Their allocations per second; likewise.
+    pub allocs_per_second: Option<f64>,
+    /// Their resident memory in bytes; likewise. What they share counts for each.
+    pub rss_bytes: Option<u64>,
+}
+
+/// The groups of processes, that with the most live bytes first; none by process and by stack, and of processes that
+/// no host trace is about.
+pub fn groups(processes: &[ProcessRow], by: Grouping) -> Vec<GroupRow> {
+    let mut groups: BTreeMap<String, GroupRow> = BTreeMap::new();
+    for (row, host) in processes
+        .iter()
+        .filter_map(|row| Some((row, row.host.as_ref()?)))
+    {
+        let Some(key) = key(host, by) else { continue };
+        let group = groups
+            .entry(key.clone())
+            .or_insert_with(|| GroupRow::empty(key));
+        group.add(row, host);
+    }
+    let mut groups: Vec<GroupRow> = groups.into_values().collect();
+    groups.sort_by_key(|group| Reverse(group.live_bytes));
+    groups
+}
+
+fn key(host: &ProcessHost, by: Grouping) -> Option<String> {
+    match by {
+        Grouping::Container => Some(host.place.label()),
+        Grouping::User => Some(host.user.clone()),
+        Grouping::Process | Grouping::Stack => None,
+    }
+}
+
+impl GroupRow {
+    fn empty(key: String) -> Self {
+        Self {
+            key,
+            processes: 0,
+            live_bytes: 0,
+            live_count: 0,
+            alloc_bytes: 0,
+            alloc_count: 0,
+            growth_per_minute: None,
+            allocs_per_second: None,
+            rss_bytes: None,
+        }
+    }
+
+    fn add(&mut self, row: &ProcessRow, host: &ProcessHost) {
+        self.processes += 1;
+        self.live_bytes = self.live_bytes.saturating_add(row.live_bytes);
+        self.live_count = self.live_count.saturating_add(row.live_count);
+        self.alloc_bytes = self.alloc_bytes.saturating_add(row.alloc_bytes);
+        self.alloc_count = self.alloc_count.saturating_add(row.alloc_count);
+        add(
+            &mut self.growth_per_minute,
+            host.growth_per_minute,
+            i64::saturating_add,
+        );
+        add(
+            &mut self.allocs_per_second,
+            host.allocs_per_second,
+            |a, b| a + b,
+        );
+        add(&mut self.rss_bytes, host.rss_bytes, u64::saturating_add);
+    }
+}
+
+fn add<T: Copy>(sum: &mut Option<T>, value: Option<T>, plus: impl Fn(T, T) -> T) {
+    *sum = match (*sum, value) {
+        (Some(sum), Some(value)) => Some(plus(sum, value)),
+        (sum, value) => sum.or(value),
+    };
+}
+
+/// One row for each stack that several processes have in common: the same frames, and cut for the same reason. The row is
+/// that of the process with the most live bytes on it, the others are its [`also`](StackRow::also). The rows come in the order
+/// of their live bytes.
+pub fn by_stack(stacks: Vec<StackRow>) -> Vec<StackRow> {
+    let mut stacks = stacks;
+    stacks.sort_by_key(|stack| Reverse(stack.live_bytes));
+    let mut index: HashMap<(Vec<Code>, Option<String>), usize> = HashMap::new();
+    let mut merged: Vec<StackRow> = Vec::new();
+    for stack in stacks {
+        // Stacks of which nothing is known are not one and the same.
+        if stack.frames.is_empty() {
+            merged.push(stack);
+            continue;
+        }
+        let key = (
+            stack.frames.iter().map(code).collect(),
+            stack.truncated.clone(),
+        );
+        match index.get(&key) {
+            Some(first) => merge(&mut merged[*first], stack),
+            None => {
+                index.insert(key, merged.len());
+                merged.push(stack);
+            }
+        }
+    }
+    merged.sort_by_key(|stack| Reverse(stack.live_bytes));
+    merged
+}
+
+/// What makes two frames of different processes the same: function and place in it, or else file and place in that.
+/// Addresses differ, as programs are loaded anywhere; paths differ from one container to the next.
+type Code = (Option<String>, Option<String>, Option<u64>, bool);
+
+fn code(frame: &Frame) -> Code {
+    let module = frame.module.as_deref().map(super::names::module);
+    let module = match &frame.build_id {
+        Some(id) => Some(id.clone()),
+        None => module,
+    };
+    let place = match (frame.offset, frame.module_offset) {
+        _ if frame.inlined => frame.line.map(u64::from),
+        (Some(offset), _) | (None, Some(offset)) => Some(offset),
+        (None, None) => Some(frame.address),
+    };
+    (frame.symbol.clone(), module, place, frame.inlined)
+}
+
+fn merge(into: &mut StackRow, stack: StackRow) {
+    let known = into.pid == stack.pid || into.also.contains(&stack.pid);
+    if !known {
+        into.also.push(stack.pid);
+    }
+    for (sum, value) in [
+        (&mut into.live_bytes, stack.live_bytes),
+        (&mut into.live_count, stack.live_count),
+        (&mut into.alloc_bytes, stack.alloc_bytes),
+        (&mut into.alloc_count, stack.alloc_count),
+        (&mut into.free_bytes, stack.free_bytes),
+        (&mut into.free_count, stack.free_count),
+    ] {
+        *sum = sum.saturating_add(value);
+    }
+    add(
+        &mut into.growth_bytes,
+        stack.growth_bytes,
+        i64::saturating_add,
+    );
+    add(&mut into.oldest_age, stack.oldest_age, Duration::max);
+    into.blocks.extend(stack.blocks);
+    into.blocks.sort_by_key(|block| Reverse(block.age));
+}
+
+#[cfg(test)]
+#[path = "group_tests.rs"]
+mod tests;
