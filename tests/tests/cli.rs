@@ -39,6 +39,13 @@ fn help_of_leaks_names_every_flag() -> Result<()> {
         "--addresses",
         "--symbols-prefix",
         "--object",
+        "--all",
+        "--cgroup",
+        "--user",
+        "--exclude",
+        "--by",
+        "--per-process",
+        "--cpu-budget",
     ] {
         ensure!(text.contains(flag), "no {flag} in:\n{text}");
     }
@@ -99,6 +106,13 @@ fn mistakes_are_told_in_one_line() -> Result<()> {
             "--show-allocs",
         ),
         (&["leaks", "--"], "--"),
+        (&["leaks", "--all", "-p", "1"], "--all"),
+        (&["leaks", "--all", "--", "true"], "--all"),
+        (&["leaks", "-p", "1", "--by", "user"], "--by"),
+        (&["leaks", "--all", "--by", "colour"], "colour"),
+        (&["leaks", "--all", "--cpu-budget", "most"], "most"),
+        (&["leaks", "--cgroup", "/a/../b"], "/a/../b"),
+        (&["trace", "--all"], "--all"),
         (&["trace"], "-p"),
         (&["doctor", "--probes"], "-p"),
     ];

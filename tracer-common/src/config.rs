@@ -11,16 +11,18 @@ pub struct Config {
     pub min_size: u64,
     /// Larger requests are not tracked.
     pub max_size: u64,
-    /// Rows of the stack tables.
-    pub max_stacks: u32,
-    /// Entries of the frame store.
-    pub max_frames: u32,
     /// Frames kept of one stack.
     pub stack_depth: u32,
     /// 1: send every event (`memlens trace`) instead of keeping accounts.
     pub trace: u32,
     /// 1: walk stacks by the unwind tables; 0: by frame pointers alone.
     pub unwind: u32,
+    /// 1: a process that is not known is traced from its first call on; 0: only those that user space has named.
+    pub admit: u32,
+    /// 1: each process has its own sampling interval (see [`Process::step`]), and its probe hits are counted.
+    pub adaptive: u32,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
     /// Where things are in the running kernel.
     pub offsets: KernelOffsets,
 }
@@ -51,8 +53,6 @@ pub struct KernelOffsets {
     pub vma_file: u32,
     /// `vm_area_struct.vm_flags`.
     pub vma_flags: u32,
-    /// Keeps the record free of implicit padding.
-    pub reserved: u32,
     /// `file.f_inode`.
     pub file_inode: u32,
     /// `inode.i_ino`.
@@ -81,10 +81,12 @@ pub struct State {
     pub enabled: u32,
     /// Image numbers drawn so far, by user space and by processes that call `exec`.
     pub images: u32,
-    /// Next free row of the stack tables.
-    pub next_stack: u32,
-    /// Next free entry of the frame store.
-    pub next_frame: u32,
+    /// Rows of the process table that have ever been used: one number above the last. May run past the table's end.
+    pub next_process: u32,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
+    /// Free rows of the stack tables, by class (see [`crate::rows`]).
+    pub free_rows: [crate::rows::Ring; crate::rows::CLASSES as usize],
 }
 
 /// One traced process.
@@ -97,8 +99,8 @@ pub struct Process {
     pub trampoline: u64,
     /// Its part of the mappings; none while they are not known.
     pub mappings: crate::unwind::Range,
-    /// Keeps the record free of implicit padding.
-    pub reserved: u32,
+    /// Step of its sampling interval (see [`crate::sampling::interval`]), in an adaptive trace.
+    pub step: u32,
     /// Changes with the mappings, so that remembered rules of other mappings are not taken for theirs.
     pub generation: u32,
     /// Number of the set of code that addresses mean: a new one whenever a library is unmapped, since another may take
@@ -106,8 +108,14 @@ pub struct Process {
     pub code: u32,
     /// 1 while it is traced.
     pub active: u32,
+    /// Other processes that run in its memory, between `vfork` and `exec`; they are counted with it.
+    pub guests: u32,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
+    /// Probe hits so far, in an adaptive trace, traced or not; up to 255 of each thread come later.
+    pub hits: u64,
 }
 
 const _: () = assert!(size_of::<Config>() == 128);
-const _: () = assert!(size_of::<State>() == 16);
-const _: () = assert!(size_of::<Process>() == 40);
+const _: () = assert!(size_of::<State>() == 48);
+const _: () = assert!(size_of::<Process>() == 56);

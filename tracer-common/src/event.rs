@@ -36,9 +36,11 @@ pub enum LifecycleKind {
     Exit = 2,
     /// It is about to unmap a library; `owner` has the new code number instead of the image number.
     Unload = 3,
+    /// It made its first traced call, and is traced from then on.
+    Admitted = 4,
 }
 
-/// A traced process changed its program or ended.
+/// A traced process changed its program, ended or is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct LifecycleEvent {
@@ -82,6 +84,7 @@ impl LifecycleKind {
             1 => Some(Self::Exec),
             2 => Some(Self::Exit),
             3 => Some(Self::Unload),
+            4 => Some(Self::Admitted),
             _ => None,
         }
     }

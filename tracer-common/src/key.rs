@@ -1,5 +1,7 @@
 //! Keys and values of the BPF maps: who owns a block, and what is kept of it.
 
+use crate::sampling;
+
 /// Identity of one program image: a process, from one `exec` to the next.
 ///
 /// `image` is drawn from a counter that never repeats within a trace, so neither an `exec` nor a
@@ -33,8 +35,34 @@ pub struct LiveBlock {
     pub time_ns: u64,
     /// Row of the stack tables.
     pub stack: u32,
-    /// Number of the function in the user side's table.
+    /// Number of the function in the user side's table, and the step of the sampling interval: see [`Self::step`].
     pub function: u32,
+}
+
+impl LiveBlock {
+    /// Where the step begins in `function`; functions are counted by the thousand at most.
+    const STEP_SHIFT: u32 = 24;
+
+    /// A function's number and the step at the allocation, as they are kept.
+    #[inline(always)]
+    pub const fn function_and_step(function: u32, step: u32) -> u32 {
+        (function & ((1 << Self::STEP_SHIFT) - 1)) | step << Self::STEP_SHIFT
+    }
+
+    /// Step of the sampling interval when it was allocated (see [`crate::sampling::interval`]); 0 unless the trace is adaptive.
+    #[inline(always)]
+    pub const fn step(&self) -> u32 {
+        self.function >> Self::STEP_SHIFT
+    }
+
+    /// How many bytes and blocks (in 1/[`COUNT_ONE`]) it stands for, in a trace whose first interval is `base`.
+    ///
+    /// Depends on nothing but the block: what its allocation has added to the totals its release takes off, whatever the
+    /// interval is by then.
+    #[inline(always)]
+    pub fn weight(&self, base: u64) -> (u64, u64) {
+        sampling::weight(self.size, sampling::interval(base, self.step()))
+    }
 }
 
 /// Key of a stack: the same addresses in two programs, or before and after a library was unmapped, are two stacks.
@@ -73,3 +101,19 @@ const _: () = assert!(size_of::<AllocKey>() == 16);
 const _: () = assert!(size_of::<LiveBlock>() == 24);
 const _: () = assert!(size_of::<StackKey>() == 16);
 const _: () = assert!(size_of::<StackTotals>() == 32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Neither the function nor the step gets lost, and a block weighs what its own interval says.
+        #[test]
+        fn function_and_step_share_a_word(function in 0u32..1 << 24, step in 0u32..=sampling::MAX_STEP, size in 1u64..1 << 40, base in 0u64..1 << 36) {
+            let block = LiveBlock { size, function: LiveBlock::function_and_step(function, step), ..LiveBlock::default() };
+            prop_assert_eq!((block.function & 0x00ff_ffff, block.step()), (function, step));
+            prop_assert_eq!(block.weight(base), sampling::weight(size, sampling::interval(base, step)));
+        }
+    }
+}

@@ -11,6 +11,7 @@ pub mod loss;
 pub mod pairing;
 #[cfg(feature = "user")]
 mod pod;
+pub mod rows;
 pub mod sampling;
 pub mod stack;
 pub mod unwind;

@@ -1,14 +1,14 @@
 //! Sizes of the tables in the kernel, and where each number comes from.
 
-/// Most processes in one trace. Each has a row in the stack tables for what its own stacks could not hold.
-pub const MAX_PROCESSES: u32 = 1024;
+/// Processes that a trace can follow at one time: what a large host runs. Each has a row of 56 bytes, and one of the stack
+/// tables for what its own stacks could not hold; the rows of those that have ended are used again.
+pub const MAX_PROCESSES: u32 = 1 << 13;
 
-/// Rows of the stack tables. Node under load shows some 10,000 distinct stacks, a request server a few
-/// thousand; a row costs 136 bytes of kernel memory besides its frames.
-pub const MAX_STACKS: u32 = 1 << 16;
-
-/// Return addresses kept for all stacks together: [`MAX_STACKS`] stacks of 32 frames, 16 MiB.
-pub const MAX_FRAMES: u32 = 1 << 21;
+/// Rows for stacks of up to 16 frames; there are half as many for 32, a quarter for 64 and an eighth for 128: 122,880 in
+/// all. Node under load shows some 10,000 distinct stacks, a request server a few thousand, the processes of a host some
+/// hundred each. The frames take 8 MiB for each class, 32 MiB in all; a row besides takes 72 bytes, 8 MiB in all, and
+/// 80 more where a stack is in it.
+pub const SHORT_STACKS: u32 = 1 << 16;
 
 /// Most frames of one stack, the kernel's own limit too (`PERF_MAX_STACK_DEPTH`).
 pub const MAX_DEPTH: u32 = 127;
@@ -34,5 +34,6 @@ pub const DEFAULT_MAX_LIVE: u32 = 1 << 21;
 /// Bytes of the ring buffer for `memlens trace`: 150,000 events.
 pub const TRACE_RING_BYTES: u32 = 8 << 20;
 
-/// Bytes of the ring buffer for process events (exec, exit): 2,000 events.
-pub const LIFECYCLE_RING_BYTES: u32 = 64 << 10;
+/// Bytes of the ring buffer for process events (exec, exit, admission): 8,000 events, in case all processes of a host begin
+/// to be traced at once.
+pub const LIFECYCLE_RING_BYTES: u32 = 256 << 10;

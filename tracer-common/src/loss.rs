@@ -32,11 +32,13 @@ pub enum Loss {
     UnknownFrees = 12,
     /// Processes started by a traced process, which are not themselves traced.
     UntracedChildren = 13,
+    /// Calls of processes for which the process table had no row.
+    ProcessTableFull = 14,
 }
 
 impl Loss {
     /// Number of counters.
-    pub const COUNT: u32 = 14;
+    pub const COUNT: u32 = 15;
 
     /// All counters, in index order.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -54,6 +56,7 @@ impl Loss {
         Self::LostInRealloc,
         Self::UnknownFrees,
         Self::UntracedChildren,
+        Self::ProcessTableFull,
     ];
 
     /// Stable name, as in the JSON report.
@@ -73,6 +76,7 @@ impl Loss {
             Self::LostInRealloc => "lost_in_realloc",
             Self::UnknownFrees => "unknown_frees",
             Self::UntracedChildren => "untraced_children",
+            Self::ProcessTableFull => "process_table_full",
         }
     }
 

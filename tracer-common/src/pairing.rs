@@ -36,6 +36,14 @@ impl Pending {
     pub const RECORD: u32 = 2;
     /// The old block is gone even if the call fails.
     pub const FREES_ON_FAILURE: u32 = 4;
+    /// Where the step of the sampling interval at the entry begins.
+    pub const STEP_SHIFT: u32 = 8;
+
+    /// Step of the sampling interval by which [`Self::RECORD`] was decided.
+    #[inline(always)]
+    pub const fn step(&self) -> u32 {
+        self.flags >> Self::STEP_SHIFT
+    }
 
     /// Whether a call is open.
     #[inline(always)]

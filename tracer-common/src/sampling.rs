@@ -10,6 +10,28 @@ use crate::key::COUNT_ONE;
 /// Largest interval: keeps all intermediate products within 64 bits.
 pub const MAX_INTERVAL: u64 = 1 << 36;
 
+/// The last step of [`interval`].
+pub const MAX_STEP: u32 = 13;
+
+/// What the second step's interval is four times, where the first is smaller: sampling by less would cost more than it spares.
+const LEAST_BASE: u64 = 1024;
+
+/// The sampling interval of a step: `base` at step 0 (0 traces every block), then four times as much with each step, from
+/// 1 KiB at least, up to [`MAX_INTERVAL`].
+#[inline(always)]
+pub const fn interval(base: u64, step: u32) -> u64 {
+    if step == 0 {
+        return base;
+    }
+    let shift = 2 * if step > MAX_STEP { MAX_STEP } else { step };
+    let from = if base > LEAST_BASE { base } else { LEAST_BASE };
+    if from > MAX_INTERVAL >> shift {
+        MAX_INTERVAL
+    } else {
+        from << shift
+    }
+}
+
 /// Fixed-point one of probabilities.
 const ONE: u64 = 1 << 32;
 
@@ -197,6 +219,33 @@ mod tests {
         let count_ratio = count as f64 / COUNT_ONE as f64 / rounds as f64;
         assert!((bytes_ratio - 1.0).abs() < 0.01, "bytes {bytes_ratio}");
         assert!((count_ratio - 1.0).abs() < 0.2, "count {count_ratio}");
+    }
+
+    /// Each step samples a quarter of the one before, from the base or 1 KiB on, and the last is far beyond any need.
+    #[test]
+    fn intervals_quadruple() {
+        assert_eq!(
+            [0, 1, 2, 3].map(|step| interval(0, step)),
+            [0, 4096, 16_384, 65_536]
+        );
+        assert_eq!(
+            [0, 1, 2].map(|step| interval(100, step)),
+            [100, 4096, 16_384]
+        );
+        assert_eq!(
+            [0, 1, 2].map(|step| interval(1 << 19, step)),
+            [1 << 19, 1 << 21, 1 << 23]
+        );
+        for base in [0, 1, 1 << 19, MAX_INTERVAL] {
+            for step in 0..300 {
+                assert!(interval(base, step) <= MAX_INTERVAL, "{base} {step}");
+                assert!(
+                    interval(base, step) <= interval(base, step + 1),
+                    "{base} {step}"
+                );
+            }
+            assert_eq!(interval(base, MAX_STEP), MAX_INTERVAL, "{base}");
+        }
     }
 
     /// Without sampling every block stands for itself.

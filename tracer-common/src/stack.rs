@@ -152,6 +152,12 @@ pub const fn hash_end(hash: u64, end: End) -> u64 {
     mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+/// Hash of a whole stack.
+pub fn hash_stack(frames: &[u64], end: u32) -> u64 {
+    let hash = frames.iter().fold(0, |hash, ip| hash_frame(hash, *ip));
+    hash_end(hash, End::from_raw(end))
+}
+
 /// Frames of a stack row as the kernel stored them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
@@ -303,7 +309,7 @@ mod tests {
         /// Stacks that differ in one frame or in their end differ in their hash.
         #[test]
         fn hash_tells_stacks_apart(frames in proptest::collection::vec(0x1000u64..USER_END, 1..40), at: prop::sample::Index) {
-            let hash = |frames: &[u64], end| hash_end(frames.iter().fold(0, |hash, ip| hash_frame(hash, *ip)), end);
+            let hash = |frames: &[u64], end: End| hash_stack(frames, end as u32);
             let mut other = frames.clone();
             *at.get_mut(&mut other) ^= 1;
             prop_assert_ne!(hash(&frames, End::Complete), hash(&other, End::Complete));

@@ -65,9 +65,20 @@ fn not_tracked(block: &LiveBlock, error: i32) {
     loss::add(bytes, block.size);
 }
 
+/// What a block stands for, in bytes and blocks.
+#[inline(always)]
+fn weight(block: &LiveBlock) -> (u64, u64) {
+    let base = globals::sample_bytes();
+    if globals::adaptive() == 0 {
+        sampling::weight(block.size, base)
+    } else {
+        block.weight(base)
+    }
+}
+
 #[inline(always)]
 fn count_alloc(block: &LiveBlock) {
-    let (bytes, count) = sampling::weight(block.size, globals::sample_bytes());
+    let (bytes, count) = weight(block);
     if let Some(totals) = TOTALS.get_ptr_mut(block.stack) {
         // SAFETY: aligned fields of a map element that was checked for null.
         unsafe {
@@ -77,10 +88,10 @@ fn count_alloc(block: &LiveBlock) {
     }
 }
 
-/// Adds a released block to its row's totals. The weight is the one of its allocation: it depends on the size alone.
+/// Adds a released block to its row's totals. The weight is the one of its allocation: it depends on the block alone.
 #[inline(always)]
 pub fn count_free(block: &LiveBlock) {
-    let (bytes, count) = sampling::weight(block.size, globals::sample_bytes());
+    let (bytes, count) = weight(block);
     if let Some(totals) = TOTALS.get_ptr_mut(block.stack) {
         // SAFETY: as in `count_alloc`.
         unsafe {

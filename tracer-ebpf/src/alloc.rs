@@ -78,20 +78,33 @@ fn requested(regs: *const pt_regs, call: &Call) -> Option<u64> {
     fits.then(|| small * large)
 }
 
+/// The sampling interval of a process, in bytes, and its step.
+#[inline(always)]
+fn interval(process: *mut Process) -> (u64, u32) {
+    let base = globals::sample_bytes();
+    if globals::adaptive() == 0 {
+        return (base, 0);
+    }
+    // SAFETY: checked for null; volatile because user space changes it.
+    let step = unsafe { read_volatile(&raw const (*process).step) };
+    (sampling::interval(base, step), step)
+}
+
 /// Whether a block of this size is to be tracked: filters, then the sample.
 #[inline(always)]
-fn wanted(thread: *mut Thread, size: u64) -> bool {
+fn wanted(thread: *mut Thread, size: u64, interval: u64, step: u32) -> bool {
     if size < globals::min_size() || size > globals::max_size() {
         return false;
     }
-    let interval = globals::sample_bytes();
     if interval == 0 {
         return true;
     }
     // SAFETY: only this thread writes its state.
     unsafe {
-        if (*thread).budget == 0 {
+        // A distance has no memory, so drawing it anew when the interval changes favours no block.
+        if (*thread).budget == 0 || (globals::adaptive() != 0 && (*thread).budget_step != step) {
             (*thread).budget = sampling::next_distance(bpf_get_prandom_u32(), interval);
+            (*thread).budget_step = step;
         }
         if (*thread).budget > size {
             (*thread).budget -= size;
@@ -131,12 +144,19 @@ fn begin(thread: *mut Thread, process: *mut Process, sp: u64) -> bool {
 
 /// Notes the call, so that its return can be told.
 #[inline(always)]
-fn open(thread: *mut Thread, regs: *const pt_regs, cookie: &Cookie, size: u64) {
-    let mut flags = 0;
+fn open(
+    thread: *mut Thread,
+    process: *mut Process,
+    regs: *const pt_regs,
+    cookie: &Cookie,
+    size: u64,
+) {
+    let (interval, step) = interval(process);
+    let mut flags = step << Pending::STEP_SHIFT;
     if cookie.call.frees_on_failure {
         flags |= Pending::FREES_ON_FAILURE;
     }
-    if wanted(thread, size) {
+    if wanted(thread, size, interval, step) {
         flags |= Pending::RECORD;
     }
     // SAFETY: only this thread writes its state; the registers are the running program's.
@@ -168,7 +188,7 @@ pub fn enter(ctx: &ProbeContext) {
     };
     // SAFETY: the registers of the running program.
     if begin(thread, process, unsafe { (*ctx.regs).rsp }) {
-        open(thread, ctx.regs, &cookie, size);
+        open(thread, process, ctx.regs, &cookie, size);
     }
 }
 
@@ -187,7 +207,7 @@ pub fn enter_realloc(ctx: &ProbeContext) {
     if !begin(thread, process, unsafe { (*ctx.regs).rsp }) {
         return;
     }
-    open(thread, ctx.regs, &cookie, size);
+    open(thread, process, ctx.regs, &cookie, size);
     // SAFETY: as above; only this thread writes its state.
     unsafe {
         let old_addr = argument(ctx.regs, cookie.call.old);
@@ -280,6 +300,7 @@ fn leave(thread: *mut Thread, ending: &Ending) {
     let Some(process) = thread::process_of(thread) else {
         return;
     };
+    thread::count_hit(thread, process);
     // SAFETY: only this thread writes its state; both pointers were checked for null.
     let (pending, owner) = unsafe { (&mut (*thread).pending, (*process).owner) };
     let Ending {
@@ -327,7 +348,7 @@ fn leave(thread: *mut Thread, ending: &Ending) {
             size,
             time_ns,
             stack: row,
-            function,
+            function: LiveBlock::function_and_step(function, pending.step()),
         },
     );
 }

@@ -8,11 +8,12 @@ static CONFIG: Config = Config {
     sample_bytes: 0,
     min_size: 0,
     max_size: u64::MAX,
-    max_stacks: limits::MAX_STACKS,
-    max_frames: limits::MAX_FRAMES,
     stack_depth: limits::MAX_DEPTH,
     trace: 0,
     unwind: 0,
+    admit: 0,
+    adaptive: 0,
+    reserved: 0,
     offsets: KernelOffsets {
         task_signal: 0,
         signal_live: 0,
@@ -25,7 +26,6 @@ static CONFIG: Config = Config {
         vma_pgoff: 0,
         vma_file: 0,
         vma_flags: 0,
-        reserved: 0,
         file_inode: 0,
         inode_number: 0,
         inode_superblock: 0,
@@ -62,16 +62,16 @@ fields! {
     min_size: u64;
     /// Larger requests are not tracked.
     max_size: u64;
-    /// Rows of the stack tables.
-    max_stacks: u32;
-    /// Entries of the frame store.
-    max_frames: u32;
     /// Frames kept of one stack.
     stack_depth: u32;
     /// 1: send every event instead of keeping accounts.
     trace: u32;
     /// 1: walk stacks by the unwind tables.
     unwind: u32;
+    /// 1: processes that are not known are traced from their first call on.
+    admit: u32;
+    /// 1: each process has its own sampling interval, and its hits are counted.
+    adaptive: u32;
     /// Where things are in the running kernel.
     offsets: KernelOffsets;
 }

@@ -1,13 +1,14 @@
 //! The tables that the programs and user space share. Each says who writes, who reads, who removes, what
 //! happens when it is full, and how its size was reckoned.
 
-use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, Queue, RingBuf};
 use aya_ebpf::macros::btf_map;
 use tracer_common::config::{Process, State};
 use tracer_common::event::{CallEvent, LifecycleEvent};
 use tracer_common::key::{AllocKey, LiveBlock, StackKey, StackTotals};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
+use tracer_common::rows;
 use tracer_common::stack::StackMeta;
 use tracer_common::unwind::{CacheEntry, FileKey, FileTable, Mapping};
 
@@ -18,9 +19,6 @@ const NO_PREALLOC: usize = 1;
 /// `BPF_F_MMAPABLE`: user space reads the array without a system call.
 const MMAPABLE: usize = 1 << 10;
 
-/// Rows of the stack tables: one for each process, for what its own stacks could not hold, then the stacks.
-const ROWS: usize = (limits::MAX_PROCESSES + limits::MAX_STACKS) as usize;
-
 /// Live blocks. Key: address and owner. Written at an allocation's return, removed at the free (or at the entry of
 /// a `realloc`), both by the programs; user space reads it in batches for ages, and removes what a
 /// process left behind. Full: the block is not tracked, and counted with its bytes. Size: `--max-live`, elements
@@ -29,33 +27,48 @@ const ROWS: usize = (limits::MAX_PROCESSES + limits::MAX_STACKS) as usize;
 pub static LIVE: HashMap<AllocKey, LiveBlock, { limits::DEFAULT_MAX_LIVE as usize }, NO_PREALLOC> =
     HashMap::new();
 
-/// Traced processes: thread-group id to row in [`PROCESSES`]. Written by user space, removed by the exit
-/// program. Full: user space refuses the process. Size: `MAX_PROCESSES`.
+/// Traced processes: thread-group id to row in [`PROCESSES`]. Written by user space, and by the programs where processes
+/// are admitted; removed by the exit program. Processes that run in another's memory have its row. Full: the process is
+/// refused, or its calls are counted as not followed. Size: twice `MAX_PROCESSES`.
 #[btf_map]
-pub static PROCESS_SLOTS: HashMap<u32, u32, { limits::MAX_PROCESSES as usize }> = HashMap::new();
+pub static PROCESS_SLOTS: HashMap<u32, u32, { 2 * limits::MAX_PROCESSES as usize }> =
+    HashMap::new();
 
-/// The processes themselves. Written by user space when a process is added, by the programs at an exec, an exit
-/// and the first return. Rows are not reused within a trace.
+/// The processes themselves. Written when a process is added, by user space or the admitting program, and by the
+/// programs at an exec, an exit and the first return. A row is used again after user space has released it.
 #[btf_map]
 pub static PROCESSES: Array<Process, { limits::MAX_PROCESSES as usize }, MMAPABLE> = Array::new();
 
-/// Stack to row. Key: hash and owner. Written by the programs when a stack is first seen, read by them at each
-/// allocation; nothing is removed. Full: the process's own row is used, and counted. Size: `MAX_STACKS`.
+/// Rows of [`PROCESSES`] that have been used and are free again; those above `State::next_process` are free, too. Put in
+/// by user space when it releases a process, taken out by both sides. Size: `MAX_PROCESSES`, so that it is never full.
 #[btf_map]
-pub static STACK_ROWS: HashMap<StackKey, u32, { limits::MAX_STACKS as usize }> = HashMap::new();
+pub static FREE_PROCESSES: Queue<u32, { limits::MAX_PROCESSES as usize }> = Queue::new();
 
-/// Totals of each row. Added to by the programs, read by user space. Size: as many as there are rows.
+/// Stack to row. Key: hash, process and code. Written by the programs when a stack is first seen, read by them at each
+/// allocation, removed by user space when it releases a row. No memory: the process's own row is used, and counted.
+/// Size: as many as there are rows, elements allocated as stacks come.
 #[btf_map]
-pub static TOTALS: Array<StackTotals, ROWS, MMAPABLE> = Array::new();
+pub static STACK_ROWS: HashMap<StackKey, u32, { rows::STACKS as usize }, NO_PREALLOC> =
+    HashMap::new();
 
-/// Where each row's frames are. Written once by the programs, read once by user space. Size: as many as there are
-/// rows.
+/// Rows for stacks that are free, in one ring for each class (see `tracer_common::rows`). Written by user space, read by
+/// the programs. Empty: a row of the next larger class is taken, in the end the process's own row, which is counted.
 #[btf_map]
-pub static STACKS: Array<StackMeta, ROWS, MMAPABLE> = Array::new();
+pub static FREE_ROWS: Array<u64, { rows::STACKS as usize }, MMAPABLE> = Array::new();
 
-/// Frames of all stacks, end to end. Written once, never removed. Full: as for [`STACK_ROWS`]. Size: `MAX_FRAMES`.
+/// Totals of each row. Added to by the programs, read by user space, and cleared by it when it releases the row. Size: as
+/// many as there are rows.
 #[btf_map]
-pub static FRAMES: Array<u64, { limits::MAX_FRAMES as usize }, MMAPABLE> = Array::new();
+pub static TOTALS: Array<StackTotals, { rows::ROWS as usize }, MMAPABLE> = Array::new();
+
+/// What is known of each row's stack besides its frames. Written once by the programs, read by user space, and cleared by
+/// it when it releases the row. Size: as many as there are rows.
+#[btf_map]
+pub static STACKS: Array<StackMeta, { rows::ROWS as usize }, MMAPABLE> = Array::new();
+
+/// Frames of all stacks; a row's number tells where its own begin. Written by the programs before the row is ready.
+#[btf_map]
+pub static FRAMES: Array<u64, { rows::FRAMES as usize }, MMAPABLE> = Array::new();
 
 /// Executable mappings, sorted by address in each process's part. Written by user space in a part that is not in use,
 /// then switched to. Full: the process has no mappings, and its stacks are cut and marked. Size: `MAX_MAPPINGS`.

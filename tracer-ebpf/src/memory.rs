@@ -34,6 +34,18 @@ pub unsafe fn fetch_add(counter: *mut u32, amount: u32) -> u32 {
     }
 }
 
+/// Replaces a 32-bit value if it is still the expected one; whether it was.
+///
+/// # Safety
+///
+/// As for [`atomic_add`].
+#[inline(always)]
+pub unsafe fn replace_if(place: *mut u32, expected: u32, new: u32) -> bool {
+    use core::intrinsics::AtomicOrdering::SeqCst;
+    // SAFETY: as the caller promises.
+    unsafe { core::intrinsics::atomic_cxchg::<u32, { SeqCst }, { SeqCst }>(place, expected, new).1 }
+}
+
 /// Reads a word of the traced thread's memory.
 #[inline(always)]
 pub fn read_user(addr: u64) -> Option<u64> {

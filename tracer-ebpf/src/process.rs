@@ -1,22 +1,26 @@
 //! Processes that change: exec, exit and fork.
 
 use core::ffi::c_void;
+use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{
     bpf_get_attach_cookie, bpf_get_current_task, bpf_ktime_get_ns, bpf_loop,
 };
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
-use tracer_common::config::Process;
+use tracer_common::config::{Process, State};
 use tracer_common::event::{LifecycleEvent, LifecycleKind};
+use tracer_common::key::Owner;
+use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::unwind::Range;
 
 use crate::emit;
 use crate::globals;
 use crate::loss;
-use crate::maps::{PROCESS_SLOTS, PROCESSES, STATE};
+use crate::maps::{FREE_PROCESSES, PROCESS_SLOTS, PROCESSES, STATE};
 use crate::memory::{fetch_add, read_kernel_u32, read_kernel_u64, read_user};
 use crate::thread;
 
@@ -29,6 +33,11 @@ pub fn exec() {
     let (Some(process), Some(state)) = (PROCESSES.get_ptr_mut(slot), STATE.get_ptr_mut(0)) else {
         return;
     };
+    if is_guest(process) {
+        leave_host(process);
+        forget_thread();
+        return;
+    }
     // SAFETY: both were checked for null; exec runs when the process has one thread left.
     let owner = unsafe {
         (*process).owner.image = fetch_add(&raw mut (*state).images, 1) + 1;
@@ -43,13 +52,115 @@ pub fn exec() {
         // SAFETY: only this thread writes its state.
         unsafe { (*thread).pending.sp = 0 };
     }
+    send(owner, LifecycleKind::Exec, slot);
+}
+
+/// Sends a process event to user space.
+#[inline(always)]
+fn send(owner: Owner, kind: LifecycleKind, slot: u32) {
     emit::lifecycle(LifecycleEvent {
         owner,
-        kind: LifecycleKind::Exec as u32,
+        kind: kind as u32,
         slot,
         // SAFETY: a helper without arguments.
         time_ns: unsafe { bpf_ktime_get_ns() },
     });
+}
+
+/// Takes the current process, which has just made its first traced call, into the table; its row.
+///
+/// It is named by its row at once, and user space is told. Its stacks are walked by the tables of known files; user space
+/// publishes its mappings soon.
+#[inline(always)]
+pub fn admit() -> Option<u32> {
+    if globals::admit() == 0 {
+        return None;
+    }
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let state = STATE.get_ptr_mut(0)?;
+    let Some(row) = free_row(state) else {
+        loss::count(Loss::ProcessTableFull);
+        return None;
+    };
+    let process = PROCESSES.get_ptr_mut(row)?;
+    // SAFETY: both were checked for null; nobody else knows the row.
+    let owner = unsafe {
+        let image = fetch_add(&raw mut (*state).images, 1) + 1;
+        let owner = Owner { tgid, image };
+        *process = Process {
+            owner,
+            trampoline: 0,
+            mappings: Range { first: 0, count: 0 },
+            step: 0,
+            generation: image,
+            code: image,
+            active: 1,
+            guests: 0,
+            reserved: 0,
+            hits: 0,
+        };
+        owner
+    };
+    if PROCESS_SLOTS.insert(tgid, row, BPF_NOEXIST as u64).is_err() {
+        // Another thread of the process was faster, and the row is free again.
+        // SAFETY: as above.
+        unsafe {
+            (*process).active = 0;
+            (*process).owner = Owner { tgid: 0, image: 0 };
+        }
+        // There is room for every row.
+        let _ = FREE_PROCESSES.push(row, 0);
+        return thread::process_slot();
+    }
+    send(owner, LifecycleKind::Admitted, row);
+    Some(row)
+}
+
+/// A row of the process table: one that has been released, so that the rows in use stay together, or a new one.
+#[inline(always)]
+fn free_row(state: *mut State) -> Option<u32> {
+    if let Ok(Some(row)) = FREE_PROCESSES.pop() {
+        return Some(row);
+    }
+    // SAFETY: the state was checked for null.
+    unsafe {
+        let next = &raw mut (*state).next_process;
+        if read_volatile(next) >= limits::MAX_PROCESSES {
+            return None;
+        }
+        let row = fetch_add(next, 1);
+        (row < limits::MAX_PROCESSES).then_some(row)
+    }
+}
+
+/// Whether the current process runs in the memory of another one, whose row it has.
+#[inline(always)]
+fn is_guest(process: *mut Process) -> bool {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    // SAFETY: checked for null by the caller.
+    globals::admit() != 0 && unsafe { (*process).owner.tgid } != tgid
+}
+
+/// A guest goes: it ends, or it gets memory of its own.
+#[inline(always)]
+fn leave_host(process: *mut Process) {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if PROCESS_SLOTS.remove(tgid).is_ok() {
+        // SAFETY: checked for null by the caller; the subtraction of one.
+        unsafe { fetch_add(&raw mut (*process).guests, u32::MAX) };
+    }
+}
+
+/// What was known of the current thread no longer holds.
+#[inline(always)]
+fn forget_thread() {
+    if let Some(thread) = thread::existing() {
+        // SAFETY: only this thread writes its state.
+        unsafe {
+            (*thread).pending.sp = 0;
+            (*thread).slot = 0;
+        }
+    }
 }
 
 /// A thread exits. The last one ends the process: it is forgotten here at once, so that its PID may come again.
@@ -58,6 +169,14 @@ pub fn exit() {
     let Some(slot) = thread::process_slot() else {
         return;
     };
+    let Some(process) = PROCESSES.get_ptr_mut(slot) else {
+        return;
+    };
+    if globals::adaptive() != 0
+        && let Some(thread) = thread::existing()
+    {
+        thread::flush_hits(thread, process);
+    }
     let offsets = globals::offsets();
     if offsets.task_signal == 0 || offsets.signal_live == 0 {
         return; // user space watches the process's file descriptor
@@ -69,38 +188,58 @@ pub fn exit() {
     if read_kernel_u32(signal + offsets.signal_live as u64) != 0 {
         return;
     }
+    if is_guest(process) {
+        leave_host(process);
+        return;
+    }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     if PROCESS_SLOTS.remove(tgid).is_err() {
         return; // two threads ended together
     }
+    // SAFETY: checked for null.
+    let owner = unsafe {
+        write_volatile(&raw mut (*process).active, 0);
+        (*process).owner
+    };
+    send(owner, LifecycleKind::Exit, slot);
+}
+
+/// A traced process has started another one.
+///
+/// Where processes are admitted the new one is, too, at its own first call: it has a copy of the memory, in which nothing
+/// is tracked yet. One that runs in the memory of its parent (`vfork`) allocates and releases there, so it is a guest in
+/// its parent's row until it calls `exec`. Otherwise it is not traced, and only counted.
+#[inline(always)]
+pub fn fork(ctx: &RawTracePointContext) {
+    let offsets = globals::offsets();
+    if offsets.task_tgid == 0 {
+        return;
+    }
+    let Some(slot) = thread::process_slot() else {
+        return;
+    };
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let child: u64 = ctx.arg(1);
+    let child_tgid = read_kernel_u32(child + offsets.task_tgid as u64);
+    if child_tgid == tgid {
+        return; // a thread
+    }
+    if globals::admit() == 0 {
+        loss::count(Loss::UntracedChildren);
+        return;
+    }
+    // SAFETY: a helper without arguments.
+    let parent = unsafe { bpf_get_current_task() };
+    let memory = |task: u64| read_kernel_u64(task + offsets.task_mm as u64);
+    if offsets.task_mm == 0 || memory(child) != memory(parent) {
+        return;
+    }
     let Some(process) = PROCESSES.get_ptr_mut(slot) else {
         return;
     };
-    // SAFETY: checked for null.
-    let owner = unsafe {
-        (*process).active = 0;
-        (*process).owner
-    };
-    emit::lifecycle(LifecycleEvent {
-        owner,
-        kind: LifecycleKind::Exit as u32,
-        slot,
-        // SAFETY: a helper without arguments.
-        time_ns: unsafe { bpf_ktime_get_ns() },
-    });
-}
-
-/// A traced process has started another one, which is not traced: it is only counted.
-#[inline(always)]
-pub fn fork(ctx: &RawTracePointContext) {
-    let task_tgid = globals::offsets().task_tgid;
-    if task_tgid == 0 || thread::process_slot().is_none() {
-        return;
-    }
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let child: u64 = ctx.arg(1);
-    if read_kernel_u32(child + task_tgid as u64) != tgid {
-        loss::count(Loss::UntracedChildren);
+    if PROCESS_SLOTS.insert(child_tgid, slot, BPF_NOEXIST as u64).is_ok() {
+        // SAFETY: checked for null.
+        unsafe { fetch_add(&raw mut (*process).guests, 1) };
     }
 }
 
@@ -139,13 +278,7 @@ pub fn library_change(ctx: &ProbeContext) {
     };
     // SAFETY: as above.
     owner.image = unsafe { (*process).code };
-    emit::lifecycle(LifecycleEvent {
-        owner,
-        kind: LifecycleKind::Unload as u32,
-        slot,
-        // SAFETY: a helper without arguments.
-        time_ns: unsafe { bpf_ktime_get_ns() },
-    });
+    send(owner, LifecycleKind::Unload, slot);
 }
 
 /// Address of the kernel's return trampoline in the current address space; 0 where the kernel's types do not tell.

@@ -9,6 +9,7 @@ use tracer_common::config::Process;
 use tracer_common::key::{Owner, StackKey};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
+use tracer_common::rows;
 use tracer_common::stack::{
     End, Memory, Registers, StackMeta, hash_end, hash_frame, step_by_frame_pointer,
 };
@@ -17,8 +18,8 @@ use tracer_common::unwind::{Position, Range, unwind};
 
 use crate::globals;
 use crate::loss;
-use crate::maps::{FRAMES, STACK_ROWS, STACKS, STATE};
-use crate::memory::{fetch_add, read_user};
+use crate::maps::{FRAMES, FREE_ROWS, STACK_ROWS, STACKS, STATE};
+use crate::memory::{read_user, replace_if};
 use crate::process;
 use crate::unwind::KernelTables;
 
@@ -192,7 +193,7 @@ pub unsafe fn capture(
         tgid: owner.tgid,
         code,
     };
-    // SAFETY: a copy of a u32; nothing is removed from this map.
+    // SAFETY: a copy of a u32; what is removed is of programs that are over.
     if let Some(row) = unsafe { STACK_ROWS.get(key).copied() } {
         return row;
     }
@@ -203,23 +204,72 @@ pub unsafe fn capture(
     })
 }
 
+/// A row that is being looked for.
+#[repr(C)]
+struct Search {
+    /// Class of the ring to look into next.
+    class: u32,
+    /// The row, or `NO_ROW`.
+    row: u32,
+}
+
+/// Most attempts to take a row: more than there are rings, as other threads may be faster.
+const ATTEMPTS: u32 = 64;
+
+/// Takes a free row out of its ring, or goes on to the next class; 1 ends the loop.
+unsafe extern "C" fn take_row(_turn: u32, search: *mut Search) -> i64 {
+    // SAFETY: the context given to bpf_loop below.
+    let search = unsafe { &mut *search };
+    let class = search.class;
+    let Some(state) = STATE.get_ptr_mut(0) else {
+        return 1;
+    };
+    if class >= rows::CLASSES {
+        return 1;
+    }
+    // SAFETY: a map element that was checked for null; the index is masked.
+    unsafe {
+        let ring = &raw mut (*state).free_rows[(class & (rows::CLASSES - 1)) as usize];
+        let taken = read_volatile(&raw const (*ring).taken);
+        if taken == read_volatile(&raw const (*ring).put) {
+            search.class = class + 1;
+            return 0;
+        }
+        let Some(row) = FREE_ROWS.get_ptr(rows::ring_index(class & (rows::CLASSES - 1), taken))
+        else {
+            return 1;
+        };
+        // The entry is not written again before it counts as taken.
+        let row = read_volatile(row) as u32;
+        if !replace_if(&raw mut (*ring).taken, taken, taken.wrapping_add(1)) {
+            return 0;
+        }
+        search.row = row;
+    }
+    1
+}
+
 /// Gives a new stack a row and writes its frames; `None` if the tables are full.
 #[inline(always)]
 unsafe fn store(context: &mut LoopContext, key: &StackKey, owner: Owner) -> Option<u32> {
-    let state = STATE.get_ptr_mut(0)?;
     let walk = context.walk;
-    // SAFETY: map elements that were checked for null, and the current thread's scratch area.
+    // SAFETY: map elements that were checked for null, and the current thread's scratch area; the callbacks and their
+    // contexts live as long as the calls.
     unsafe {
         let frames = (*walk).frames;
-        if read_volatile(&raw const (*state).next_stack) >= globals::max_stacks()
-            || read_volatile(&raw const (*state).next_frame).wrapping_add(frames)
-                >= globals::max_frames()
-        {
-            return None;
-        }
-        let row = fetch_add(&raw mut (*state).next_stack, 1).wrapping_add(limits::MAX_PROCESSES);
-        let first_frame = fetch_add(&raw mut (*state).next_frame, frames);
-        let meta = STACKS.get_ptr_mut(row)?;
+        let mut search = Search {
+            class: rows::class_for(frames),
+            row: rows::NO_ROW,
+        };
+        bpf_loop(
+            ATTEMPTS,
+            take_row as *mut c_void,
+            (&raw mut search).cast(),
+            0,
+        );
+        let row = search.row;
+        let meta = STACKS.get_ptr_mut(row)?; // none has the number NO_ROW
+        let first_frame = rows::first_frame(row, search.class);
         (*walk).store_at = first_frame;
         bpf_loop(
             limits::MAX_DEPTH,
@@ -240,7 +290,7 @@ unsafe fn store(context: &mut LoopContext, key: &StackKey, owner: Owner) -> Opti
             write_volatile(&raw mut (*meta).state, StackMeta::READY);
             return Some(row);
         }
-        // Another thread stored the same stack first, or the map is full.
+        // Another thread stored the same stack first, or there is no memory.
         write_volatile(&raw mut (*meta).state, StackMeta::ABANDONED);
         STACK_ROWS.get(key).copied()
     }

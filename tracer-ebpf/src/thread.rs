@@ -12,8 +12,11 @@ use tracer_common::config::Process;
 use tracer_common::loss::Loss;
 use tracer_common::pairing::Pending;
 
+use crate::globals;
 use crate::loss;
 use crate::maps::{PROCESS_SLOTS, PROCESSES, STATE, THREADS};
+use crate::memory::atomic_add;
+use crate::process;
 use crate::stack::Walk;
 
 /// State of one thread. At most 4 KiB, the largest element of the allocator behind task storage
@@ -24,10 +27,14 @@ pub struct Thread {
     pub pending: Pending,
     /// Row of its process plus one; 0 until it is known.
     pub slot: u32,
-    /// Keeps the record free of implicit padding.
-    pub reserved: u32,
+    /// Probe hits that its process's row does not know of yet.
+    pub hits: u32,
     /// Bytes until the next sample point; 0 before the first.
     pub budget: u64,
+    /// Step of the sampling interval that the budget was drawn for.
+    pub budget_step: u32,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
     /// Scratch area.
     pub walk: Walk,
 }
@@ -82,7 +89,7 @@ pub fn current() -> Option<(*mut Thread, *mut Process)> {
     }
     let mut thread = THREADS.current(false);
     if thread.is_null() {
-        let slot = process_slot()?;
+        let slot = process_slot().or_else(process::admit)?;
         thread = THREADS.current(true);
         if thread.is_null() {
             loss::count(Loss::NoThreadState);
@@ -91,11 +98,48 @@ pub fn current() -> Option<(*mut Thread, *mut Process)> {
         // SAFETY: not null, and only this thread writes it.
         unsafe { (*thread).slot = slot + 1 };
     }
-    // SAFETY: as above.
-    let slot = unsafe { (*thread).slot };
-    let process = PROCESSES.get_ptr_mut(slot.wrapping_sub(1))?;
+    if globals::admit() != 0 {
+        // SAFETY: as above.
+        unsafe {
+            if (*thread).slot == 0 {
+                // It was a guest in another process's memory, and has called exec since.
+                (*thread).slot = process_slot().or_else(process::admit)? + 1;
+            }
+        }
+    }
+    let process = process_of(thread)?;
+    count_hit(thread, process);
     // SAFETY: the verifier has seen the null check.
     (unsafe { (*process).active } != 0).then_some((thread, process))
+}
+
+/// Hits that a thread gathers before its process's row is told, so that threads do not contend for it.
+const HITS_AT_ONCE: u32 = 256;
+
+/// Counts a hit of the process's probes, where somebody wants to know.
+#[inline(always)]
+pub fn count_hit(thread: *mut Thread, process: *mut Process) {
+    if globals::adaptive() == 0 {
+        return;
+    }
+    // SAFETY: only this thread writes its state; both pointers were checked for null.
+    unsafe {
+        let hits = (*thread).hits.wrapping_add(1);
+        (*thread).hits = hits;
+        if hits >= HITS_AT_ONCE {
+            flush_hits(thread, process);
+        }
+    }
+}
+
+/// Tells the process's row of the hits that the thread has gathered.
+#[inline(always)]
+pub fn flush_hits(thread: *mut Thread, process: *mut Process) {
+    // SAFETY: as in `count_hit`.
+    unsafe {
+        atomic_add(&raw mut (*process).hits, (*thread).hits as u64);
+        (*thread).hits = 0;
+    }
 }
 
 /// The current thread's state, if it has one.
@@ -116,6 +160,6 @@ pub fn process_of(thread: *mut Thread) -> Option<*mut Process> {
 #[inline(always)]
 pub fn process_slot() -> Option<u32> {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    // SAFETY: a copy of a u32; rows are not reused.
+    // SAFETY: a copy of a u32.
     unsafe { PROCESS_SLOTS.get(tgid).copied() }
 }

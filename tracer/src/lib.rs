@@ -8,6 +8,7 @@ pub mod attach;
 pub mod bpf;
 pub mod cli;
 pub mod doctor;
+pub mod guard;
 pub mod heap;
 pub mod preflight;
 pub mod process;

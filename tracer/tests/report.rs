@@ -67,6 +67,11 @@ fn text_is_as_blessed() {
         ("several_processes", 60),
         ("losses", 60),
         ("unknown_frames", 60),
+        ("host", 60),
+        ("host", 80),
+        ("host", 120),
+        ("host_containers", 80),
+        ("host_last", 80),
     ] {
         let mut options = options();
         options.width = Some(width);
@@ -151,7 +156,7 @@ fn json_is_one_line_of_the_reports_numbers() {
             value["stacks"].as_array().map(Vec::len),
             Some(report.stacks.len())
         );
-        assert_eq!(value["loss"].as_object().map(|loss| loss.len()), Some(14));
+        assert_eq!(value["loss"].as_object().map(|loss| loss.len()), Some(15));
     }
 }
 
@@ -211,6 +216,15 @@ fn keys_of(value: &Value, path: &str, keys: &mut BTreeSet<String>) {
     }
 }
 
+/// The stacks of `--per-process` have the keys of all stacks, which are documented once.
+fn without_process_stacks(keys: BTreeSet<String>) -> BTreeSet<String> {
+    const BELOW: &str = "host.process_stacks[].stacks[].";
+    let (below, mut rest): (BTreeSet<String>, BTreeSet<String>) =
+        keys.into_iter().partition(|key| key.starts_with(BELOW));
+    rest.extend(below.iter().map(|key| key.replace(BELOW, "stacks[].")));
+    rest
+}
+
 /// Keys that `docs/json.md` lists: the first cells of its tables, below headings with their path.
 fn documented_keys(document: &str) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
@@ -237,11 +251,17 @@ fn json_keys_are_those_documented() {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/json.md");
     let document = std::fs::read_to_string(document).expect("docs/json.md");
     let mut keys = BTreeSet::new();
-    for name in ["everything", "empty"] {
+    for name in [
+        "everything",
+        "empty",
+        "host",
+        "host_containers",
+        "host_last",
+    ] {
         let value = serde_json::from_str(&json_of(&sample(name), true)).expect("valid JSON");
         keys_of(&value, "", &mut keys);
     }
-    assert_eq!(documented_keys(&document), keys);
+    assert_eq!(documented_keys(&document), without_process_stacks(keys));
     assert!(document.contains(json::SCHEMA));
 }
 
@@ -358,7 +378,7 @@ proptest! {
         prop_assert_eq!(sum, report.stacks.iter().map(|stack| stack.live_bytes).sum::<u64>());
         let expected: BTreeSet<usize> = report.stacks.iter().filter(|stack| stack.live_bytes > 0)
             .map(|stack| {
-                let root = usize::from(report.processes.len() > 1);
+                let root = usize::from(report.processes.len() > 1 || report.host.is_some());
                 let cut = usize::from(stack.truncated.is_some());
                 root + (cut + stack.frames.len()).max(1)
             }).collect();

@@ -1,6 +1,7 @@
 //! End-to-end tests that load BPF programs: root only, one at a time (`cargo xtask test`).
 
 mod accounting;
+mod admission;
 mod allocators;
 mod events;
 mod faults;

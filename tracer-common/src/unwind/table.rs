@@ -263,12 +263,13 @@ pub struct CacheKey {
 }
 
 impl CacheKey {
-    /// Key of an address in a process; `generation` changes with the process's mappings, its low 16 bits count.
+    /// Key of an address in a process; `generation` changes with the process's mappings.
     #[inline(always)]
     pub const fn new(address: u64, generation: u32) -> Self {
         let key = (address & ((1 << 48) - 1)) | (generation as u64) << 48;
+        // The generation's upper half is in the hash alone: on a busy host the lower half soon comes round.
         // Finalizer of SplitMix64 (Steele, Lea, Flood, 2014), without its first shift.
-        let mut hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut hash = (key ^ (generation >> 16) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         hash = (hash ^ hash >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         Self {
             key,

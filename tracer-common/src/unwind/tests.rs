@@ -341,6 +341,7 @@ fn the_cache_forgets_what_may_change_and_halves_of_two_entries() {
     assert_eq!(entry.rule(a), Some(Rule::STOP));
     assert_eq!(entry.rule(b), None);
     assert_eq!(entry.rule(CacheKey::new(CODE, 2)), None);
+    assert_eq!(entry.rule(CacheKey::new(CODE, 1 + (1 << 16))), None);
     let other = CacheEntry::new(b, Rule::SIGNAL).expect("cached");
     let torn = CacheEntry {
         key: entry.key,

@@ -7,21 +7,6 @@ use aya::{Btf, Ebpf};
 use tracer_common::event::CodeArea;
 
 use super::load::LoadError;
-use crate::process::maps::FileId;
-
-/// Minors take the lower 20 bits of the kernel's device numbers (include/linux/kdev_t.h).
-const MINOR_BITS: u32 = 20;
-
-/// Which file this is, by the device and inode that probes are placed on.
-pub fn file_id(area: &CodeArea) -> FileId {
-    FileId {
-        dev: (
-            area.device >> MINOR_BITS,
-            area.device & ((1 << MINOR_BITS) - 1),
-        ),
-        inode: area.inode,
-    }
-}
 
 /// Executable file mappings of every process, process by process. Needs `bpf_iter_task_vma` (Linux 5.12).
 pub(super) fn read(ebpf: &mut Ebpf) -> Result<Vec<CodeArea>, LoadError> {

@@ -22,6 +22,25 @@ pub enum Method {
     PerfEvents,
 }
 
+/// Whose calls a probe sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Those of one process, by its ID.
+    Process(u32),
+    /// Those of every process that runs the file's code, now or later.
+    Everyone,
+}
+
+impl Scope {
+    /// The process, or 0 for all, as the kernel wants it.
+    const fn pid(self) -> u32 {
+        match self {
+            Self::Process(pid) => pid,
+            Self::Everyone => 0,
+        }
+    }
+}
+
 /// The program behind a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProbeProgram {
@@ -140,11 +159,11 @@ impl Links {
         Ok(links)
     }
 
-    /// Places probes on one file for one process, releases first.
+    /// Places probes on one file, releases first.
     pub fn attach(
         &mut self,
         ebpf: &mut Ebpf,
-        pid: u32,
+        scope: Scope,
         path: &Path,
         probes: &[Probe],
     ) -> Result<Attached, ProbeError> {
@@ -171,14 +190,14 @@ impl Links {
             match self.method {
                 Method::UprobeMulti => {
                     let link = self
-                        .attach_multi(pid, path, program, &places)
+                        .attach_multi(scope, path, program, &places)
                         .map_err(|error| failed(error.to_string()))?;
                     self.links.push((program, link));
                     attached.links += 1;
                 }
                 Method::PerfEvents => {
                     for place in &places {
-                        attach_perf(ebpf, pid, path, place).map_err(&failed)?;
+                        attach_perf(ebpf, scope, path, place).map_err(&failed)?;
                         attached.links += 1;
                     }
                 }
@@ -190,7 +209,7 @@ impl Links {
 
     fn attach_multi(
         &self,
-        pid: u32,
+        scope: Scope,
         path: &Path,
         program: ProbeProgram,
         places: &[Probe],
@@ -205,7 +224,7 @@ impl Links {
             &offsets,
             &cookies,
             program.at_return(),
-            pid,
+            scope.pid(),
         )
     }
 
@@ -223,9 +242,10 @@ fn perf_program(ebpf: &mut Ebpf, program: ProbeProgram) -> Result<&mut UProbe, L
         .ok_or_else(|| LoadError::Refused(format!("the object has no program {}", program.name())))
 }
 
-fn attach_perf(ebpf: &mut Ebpf, pid: u32, path: &Path, place: &Probe) -> Result<(), String> {
+fn attach_perf(ebpf: &mut Ebpf, scope: Scope, path: &Path, place: &Probe) -> Result<(), String> {
     let program = perf_program(ebpf, place.program).map_err(|error| error.to_string())?;
-    let scope = NonZeroU32::new(pid).map_or(UProbeScope::AllProcesses, UProbeScope::OneProcess);
+    let scope =
+        NonZeroU32::new(scope.pid()).map_or(UProbeScope::AllProcesses, UProbeScope::OneProcess);
     let point = UProbeAttachPoint {
         location: place.offset.into(),
         cookie: Some(place.cookie),
@@ -307,11 +327,13 @@ fn load_multi(ebpf: &Ebpf) -> Result<Vec<(ProbeProgram, OwnedFd)>, LoadError> {
 }
 
 /// The object's maps.
-const MAPS: [&str; 18] = [
+const MAPS: [&str; 20] = [
     "LIVE",
     "PROCESS_SLOTS",
     "PROCESSES",
+    "FREE_PROCESSES",
     "STACK_ROWS",
+    "FREE_ROWS",
     "TOTALS",
     "STACKS",
     "FRAMES",

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use aya::maps::{HashMap, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::HashMap;
+use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
 use tracer_common::config::{Config, Process, State};
@@ -13,12 +15,14 @@ use tracer_common::event::{CallEvent, CodeArea, LifecycleEvent};
 use tracer_common::key::{Owner, StackTotals};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
+use tracer_common::rows;
 use tracer_common::stack::StackMeta;
-use tracer_common::unwind::{FileKey, FileTable, Mapping};
+use tracer_common::unwind::{FileKey, FileTable, Mapping, Range};
 
 use super::links::{Links, Method};
 use super::offsets::kernel_offsets;
-use super::tables::{TableFull, UnwindTables};
+use super::rows::StackRows;
+use super::tables::{TableFull, TablePlace, UnwindTables};
 use super::view::ArrayView;
 
 /// The BPF object, built and committed by `cargo xtask ebpf`.
@@ -43,6 +47,10 @@ pub struct Settings {
     pub unwind: Option<TableSize>,
     /// How probes are attached.
     pub method: Method,
+    /// Trace processes that were not named, from their first call on.
+    pub admit: bool,
+    /// Give each process its own sampling interval, and count its probe hits.
+    pub adaptive: bool,
 }
 
 /// Room for unwind tables, in 8-byte entries.
@@ -52,6 +60,9 @@ pub struct TableSize {
     pub rows: u32,
     /// Buckets.
     pub buckets: u32,
+    /// Executable mappings of all processes together, old and new ones side by side; at least
+    /// [`limits::MAX_MAPPINGS`] are made room for. An entry takes 32 bytes.
+    pub mappings: u32,
 }
 
 /// Loading failed.
@@ -110,15 +121,14 @@ impl LoadError {
 
 /// A loaded kernel side.
 pub struct Tracer {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     links: Links,
-    totals: ArrayView<StackTotals>,
-    stacks: ArrayView<StackMeta>,
-    frames: ArrayView<u64>,
-    processes: ArrayView<Process>,
-    state: ArrayView<State>,
-    tables: UnwindTables,
-    processes_used: u32,
+    pub(super) rows: StackRows,
+    pub(super) processes: ArrayView<Process>,
+    pub(super) state: ArrayView<State>,
+    pub(super) tables: UnwindTables,
+    /// Rows of processes to release as soon as nobody runs in their memory.
+    pub(super) leaving: Vec<u32>,
 }
 
 impl Tracer {
@@ -128,11 +138,12 @@ impl Tracer {
             sample_bytes: settings.sample_bytes.unwrap_or(0),
             min_size: settings.min_size,
             max_size: settings.max_size,
-            max_stacks: limits::MAX_STACKS,
-            max_frames: limits::MAX_FRAMES,
             stack_depth: settings.stack_depth.clamp(1, limits::MAX_DEPTH),
             trace: u32::from(settings.trace_calls),
             unwind: u32::from(settings.unwind.is_some()),
+            admit: u32::from(settings.admit),
+            adaptive: u32::from(settings.adaptive),
+            reserved: 0,
             offsets: kernel_offsets(),
         };
         let mut loader = EbpfLoader::new();
@@ -143,10 +154,12 @@ impl Tracer {
         let tables = TableSize {
             rows: tables.rows.max(1),
             buckets: tables.buckets.max(1),
+            mappings: tables.mappings.max(limits::MAX_MAPPINGS),
         };
         loader
             .map_max_entries("UNWIND_ROWS", tables.rows)
-            .map_max_entries("UNWIND_BUCKETS", tables.buckets);
+            .map_max_entries("UNWIND_BUCKETS", tables.buckets)
+            .map_max_entries("MAPPINGS", tables.mappings);
         // The table that this kind of trace does not use is made as small as it can be.
         if settings.trace_calls {
             loader.map_max_entries("LIVE", 1);
@@ -158,18 +171,22 @@ impl Tracer {
         let mut ebpf = loader
             .load(OBJECT)
             .map_err(|error| LoadError::refused(&error))?;
-        let rows = (limits::MAX_PROCESSES + limits::MAX_STACKS) as usize;
         let links = Links::load(&mut ebpf, settings.method)?;
+        let stack_rows = StackRows::new(
+            view(&ebpf, "STATE", 1)?,
+            view(&ebpf, "FREE_ROWS", rows::STACKS as usize)?,
+            view(&ebpf, "TOTALS", rows::ROWS as usize)?,
+            view(&ebpf, "STACKS", rows::ROWS as usize)?,
+            view(&ebpf, "FRAMES", rows::FRAMES as usize)?,
+        );
         let mut tracer = Self {
-            totals: view(&ebpf, "TOTALS", rows)?,
-            stacks: view(&ebpf, "STACKS", rows)?,
-            frames: view(&ebpf, "FRAMES", limits::MAX_FRAMES as usize)?,
+            rows: stack_rows,
             processes: view(&ebpf, "PROCESSES", limits::MAX_PROCESSES as usize)?,
             state: view(&ebpf, "STATE", 1)?,
             tables: UnwindTables::new(&ebpf, tables)?,
             ebpf,
             links,
-            processes_used: 0,
+            leaving: Vec::new(),
         };
         tracer.attach_lifecycle()?;
         Ok(tracer)
@@ -205,50 +222,21 @@ impl Tracer {
         by_aya.chain(self.links.verified_instructions()).collect()
     }
 
-    /// Adds a process to the trace and returns its owner id.
-    pub fn add_process(&mut self, tgid: u32) -> Result<Owner, LoadError> {
-        let slot = self.processes_used;
-        if slot >= limits::MAX_PROCESSES {
-            return Err(LoadError::TooManyProcesses);
-        }
-        let owner = Owner {
-            tgid,
-            image: self.draw_image(),
-        };
-        self.processes.write(
-            slot as usize,
-            Process {
-                owner,
-                code: owner.image,
-                active: 1,
-                ..Process::default()
-            },
-        );
-        let mut slots: HashMap<&mut MapData, u32, u32> = map_mut(&mut self.ebpf, "PROCESS_SLOTS")
-            .and_then(|map| {
-            map.try_into()
-                .map_err(|error| LoadError::refused(&error as &aya::maps::MapError))
-        })?;
-        slots
-            .insert(tgid, slot, 0)
-            .map_err(|error| LoadError::refused(&error))?;
-        self.processes_used += 1;
-        Ok(owner)
-    }
-
     /// The unwind tables.
     pub fn tables(&mut self) -> &mut UnwindTables {
         &mut self.tables
     }
 
+    fn files(&mut self) -> Result<HashMap<&mut MapData, FileKey, FileTable>, LoadError> {
+        map_mut(&mut self.ebpf, "FILES").and_then(|map| {
+            map.try_into()
+                .map_err(|error| LoadError::refused(&error as &aya::maps::MapError))
+        })
+    }
+
     /// Lets stacks be walked through a file that a process maps before its mappings are published again.
     pub fn publish_file(&mut self, key: FileKey, table: FileTable) -> Result<(), LoadError> {
-        let mut files: HashMap<&mut MapData, FileKey, FileTable> = map_mut(&mut self.ebpf, "FILES")
-            .and_then(|map| {
-                map.try_into()
-                    .map_err(|error| LoadError::refused(&error as &aya::maps::MapError))
-            })?;
-        files
+        self.files()?
             .insert(key, table, 0)
             .map_err(|error| LoadError::refused(&error))
     }
@@ -256,30 +244,84 @@ impl Tracer {
     /// Lets a process's stacks be walked by these mappings, which must be sorted by address and refer to tables that
     /// are stored.
     pub fn publish_mappings(&mut self, tgid: u32, mappings: &[Mapping]) -> Result<(), TableFull> {
-        let is_row = |slot: &u32| {
-            self.process_row_owner(*slot)
-                .is_some_and(|owner| owner.tgid == tgid)
-        };
-        // The newest row of a PID is the one that runs.
-        let Some(slot) = (0..self.processes_used).rev().find(is_row) else {
+        let Some(slot) = self.row_of(tgid) else {
             return Ok(());
         };
         let range = self.tables.place(slot, mappings)?;
-        let generation = self.draw_image();
-        let Some(process) = self.processes.pointer(slot as usize) else {
-            return Ok(());
-        };
-        // SAFETY: a mapped, aligned row; these two fields are written by the exec program alone besides, while the
-        // process can have no stack walked.
-        unsafe {
-            (&raw mut (*process).mappings).write_volatile(range);
-            (&raw mut (*process).generation).write_volatile(generation);
-        }
+        self.switch_mappings(slot, None, range);
         Ok(())
     }
 
+    /// Gives the room of a process's mappings back; none of its threads may have a stack walked any more.
+    pub fn release_mappings(&mut self, tgid: u32) {
+        let rows: Vec<u32> = self
+            .process_rows()
+            .filter(|(_, process)| process.owner.tgid == tgid)
+            .map(|(row, _)| row)
+            .collect();
+        for row in rows {
+            self.tables.release(row);
+        }
+    }
+
+    /// Takes tables out of the kernel: `files` no longer lead to them, the mappings of the processes that have them
+    /// mapped say so, and when no program can be reading them any more their room is free.
+    ///
+    /// # Errors
+    /// [`LoadError`] if that could not be waited for; the room is lost then.
+    pub fn evict(&mut self, files: &[FileKey], places: &[TablePlace]) -> Result<(), LoadError> {
+        let mut known = self.files()?;
+        for key in files {
+            // A file of several segments is not there.
+            let _ = known.remove(key);
+        }
+        for (slot, before, mappings) in self.tables.referring(places) {
+            let after = self.tables.place(slot, &mappings).unwrap_or_default();
+            self.switch_mappings(slot, Some(before), after);
+        }
+        self.tables.free(places).map_err(|source| LoadError::Map {
+            map: "UNWIND_ROWS",
+            source,
+        })
+    }
+
+    /// Lets a process's stacks be walked by the mappings in `after`; only if those in `before` are in force, if they
+    /// are given.
+    fn switch_mappings(&mut self, slot: u32, before: Option<Range>, after: Range) {
+        const {
+            assert!(
+                std::mem::offset_of!(Process, mappings).is_multiple_of(8),
+                "first and count are written as one word, or a walk could use one of them with another one's part"
+            )
+        };
+        let generation = self.draw_image();
+        let Some(process) = self.processes.pointer(slot as usize) else {
+            return;
+        };
+        let word = |range: Range| u64::from(range.first) | u64::from(range.count) << 32;
+        // SAFETY: a mapped row, in which the field is aligned; besides us the exec program writes it, while the process
+        // can have no stack walked.
+        let mappings = unsafe { AtomicU64::from_ptr((&raw mut (*process).mappings).cast()) };
+        match before {
+            None => mappings.store(word(after), Ordering::SeqCst),
+            Some(before) => {
+                let exchanged = mappings.compare_exchange(
+                    word(before),
+                    word(after),
+                    Ordering::SeqCst,
+                    Ordering::SeqCst,
+                );
+                if exchanged.is_err() {
+                    return; // the process has just replaced its program
+                }
+            }
+        }
+        // SAFETY: as above; a mapped, aligned u32.
+        unsafe { (&raw mut (*process).generation).write_volatile(generation) };
+    }
+
     /// Draws the next image number; the exec program draws from the same counter.
-    fn draw_image(&mut self) -> u32 {
+    pub(super) fn draw_image(&mut self) -> u32 {
         let Some(state) = self.state.pointer(0) else {
             return 0;
         };
@@ -315,53 +357,34 @@ impl Tracer {
         (&mut self.links, &mut self.ebpf)
     }
 
-    /// Number of rows in use in the stack tables, the processes' own rows included.
-    pub fn rows(&self) -> u32 {
-        let next = self.state.read(0).map_or(0, |state| state.next_stack);
-        limits::MAX_PROCESSES + next.min(limits::MAX_STACKS)
+    /// Rows of stacks that are new since the last call, each once. One that is still being written comes the next time.
+    pub fn new_stacks(&mut self) -> Vec<u32> {
+        self.rows.new_stacks()
     }
 
-    /// Where a row's frames are; `None` while the row is being written.
+    /// Rows of the stacks that [`Self::new_stacks`] has told of and that were not released.
+    pub fn stack_rows(&self) -> impl Iterator<Item = u32> {
+        self.rows.used()
+    }
+
+    /// Rows of the stacks of programs that are over, to release.
+    pub fn stack_rows_of(&self, is_over: impl Fn(Owner) -> bool) -> Vec<u32> {
+        self.rows.rows_of(is_over)
+    }
+
+    /// What is known of the stack in a row; `None` while the row is being written, if it is free, and for a process's own row.
     pub fn stack_meta(&self, row: u32) -> Option<StackMeta> {
-        self.stacks
-            .read(row as usize)
-            .filter(|meta| meta.state != StackMeta::EMPTY)
+        self.rows.meta(row)
     }
 
-    /// A row's frames, innermost first.
+    /// A stack's frames, innermost first.
     pub fn stack_frames(&self, meta: &StackMeta) -> Vec<u64> {
-        let first = meta.first_frame as usize;
-        (first..first + meta.frames.min(limits::MAX_DEPTH) as usize)
-            .filter_map(|index| self.frames.read(index))
-            .collect()
+        self.rows.frames(meta)
     }
 
-    /// A row's totals. The released ones are read first, so that live memory is never negative.
+    /// A row's totals.
     pub fn totals(&self, row: u32) -> StackTotals {
-        let Some(element) = self.totals.pointer(row as usize) else {
-            return StackTotals::default();
-        };
-        // SAFETY: mapped, aligned counters that BPF programs add to meanwhile.
-        unsafe {
-            let free_bytes = (&raw const (*element).free_bytes).read_volatile();
-            let free_count = (&raw const (*element).free_count).read_volatile();
-            let alloc_bytes = (&raw const (*element).alloc_bytes).read_volatile();
-            let alloc_count = (&raw const (*element).alloc_count).read_volatile();
-            StackTotals {
-                alloc_bytes,
-                alloc_count,
-                free_bytes,
-                free_count,
-            }
-        }
-    }
-
-    /// Owner of a process's own row, which stands for what the stack tables could not hold.
-    pub fn process_row_owner(&self, row: u32) -> Option<Owner> {
-        (row < self.processes_used)
-            .then(|| self.processes.read(row as usize))
-            .flatten()
-            .map(|row| row.owner)
+        self.rows.totals(row)
     }
 
     /// Loss counters that are not zero, summed over the CPUs.
@@ -385,7 +408,11 @@ impl Tracer {
 
     /// The live map's descriptor, for [`super::LiveScan`].
     pub(super) fn live_map(&self) -> Result<BorrowedFd<'_>, LoadError> {
-        map_fd(&self.ebpf, "LIVE")
+        self.map("LIVE")
+    }
+
+    pub(super) fn map(&self, name: &'static str) -> Result<BorrowedFd<'_>, LoadError> {
+        map_fd(&self.ebpf, name)
     }
 
     /// Takes the ring of process events out.
@@ -403,7 +430,10 @@ fn missing(map: &'static str) -> LoadError {
     LoadError::Refused(format!("the object has no map {map}"))
 }
 
-fn map_mut<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Map, LoadError> {
+pub(super) fn map_mut<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut Map, LoadError> {
     ebpf.map_mut(name).ok_or_else(|| missing(name))
 }
 
@@ -413,6 +443,7 @@ pub(super) fn map_fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedF
         Map::Array(data)
         | Map::HashMap(data)
         | Map::PerCpuArray(data)
+        | Map::Queue(data)
         | Map::RingBuf(data)
         | Map::Unsupported(data) => data,
         _ => return Err(missing(name)),

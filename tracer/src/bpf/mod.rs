@@ -2,18 +2,21 @@
 
 mod areas;
 mod btf;
+mod calibrate;
+mod grace;
 mod links;
 mod live;
 mod load;
 mod mappings;
 mod offsets;
+mod processes;
+mod rows;
 mod sys;
 mod tables;
 mod view;
 
-pub use areas::file_id;
-pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram};
+pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram, Scope};
 pub use live::LiveScan;
 pub use load::{Events, LoadError, Settings, TableSize, Tracer};
 pub use mappings::{Mapped, MappedCode, MappingEvent, MappingEvents};
-pub use tables::{TableFull, UnwindTables};
+pub use tables::{TableFull, TablePlace, TableRoom, UnwindTables};

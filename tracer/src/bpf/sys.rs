@@ -4,7 +4,9 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use aya_obj::generated::{bpf_attach_type, bpf_cmd, bpf_insn, bpf_prog_info, bpf_prog_type};
+use aya_obj::generated::{
+    bpf_attach_type, bpf_cmd, bpf_insn, bpf_map_type, bpf_prog_info, bpf_prog_type,
+};
 
 /// One `bpf(2)` call.
 ///
@@ -180,7 +182,7 @@ struct LinkCreateUprobeMulti {
 /// `BPF_F_UPROBE_MULTI_RETURN`.
 const MULTI_RETURN: u32 = 1;
 
-/// Attaches a program to several places of one file, for one process.
+/// Attaches a program to several places of one file, for one process or, with `pid` 0, for all.
 ///
 /// `offsets` are file offsets; `cookies` has one entry for each of them.
 pub fn link_uprobe_multi(
@@ -220,6 +222,60 @@ struct MapBatch {
     map_fd: u32,
     elem_flags: u64,
     flags: u64,
+}
+
+/// Attributes of `BPF_MAP_CREATE` (include/uapi/linux/bpf.h), as far as they are used.
+#[repr(C)]
+#[derive(Default)]
+struct MapCreate {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+}
+
+/// Makes an array of one element; `inner` is what a map of maps is to hold.
+pub fn create_array(
+    kind: bpf_map_type,
+    value_size: u32,
+    inner: Option<BorrowedFd<'_>>,
+) -> io::Result<OwnedFd> {
+    let mut attr = MapCreate {
+        map_type: kind as u32,
+        key_size: 4,
+        value_size,
+        max_entries: 1,
+        inner_map_fd: inner.map_or(0, |map| map.as_raw_fd() as u32),
+        ..MapCreate::default()
+    };
+    // SAFETY: the attributes of this command, which holds no pointers.
+    Ok(owned(unsafe { bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr) }?))
+}
+
+/// Attributes of `BPF_MAP_UPDATE_ELEM` (include/uapi/linux/bpf.h).
+#[repr(C)]
+#[derive(Default)]
+struct MapElement {
+    map_fd: u32,
+    reserved: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Puts a map into the first place of an array of maps.
+pub fn set_inner_map(outer: BorrowedFd<'_>, inner: BorrowedFd<'_>) -> io::Result<()> {
+    let (key, value) = (0u32, inner.as_raw_fd());
+    let mut attr = MapElement {
+        map_fd: outer.as_raw_fd() as u32,
+        key: &raw const key as u64,
+        value: &raw const value as u64,
+        ..MapElement::default()
+    };
+    // SAFETY: the attributes of this command; key and value have the 4 bytes of an array of maps, and outlive the call.
+    unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
 }
 
 /// Where a batched walk through a hash map stands.
@@ -308,3 +364,4 @@ pub unsafe fn delete_batch<K>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<()>
 const _: () = assert!(size_of::<ProgLoad>() == 112);
 const _: () = assert!(size_of::<LinkCreateUprobeMulti>() == 64);
 const _: () = assert!(size_of::<MapBatch>() == 56);
+const _: () = assert!(size_of::<MapElement>() == 32);

@@ -181,9 +181,9 @@ pub struct HostArgs {
     /// With container, what runs outside of containers is grouped by systemd unit or cgroup. With stack, a stack that several processes have in common is shown once.
     ///
     /// Example: --all --by container
-    #[arg(long, value_enum, value_name = "WHAT", hide_possible_values = false)]
+    #[arg(long, value_enum, value_name = "WHAT")]
     pub by: Option<Grouping>,
-    /// Also show the top N stacks of each process in the table.
+    /// Also show the top N stacks of each of the first processes.
     ///
     /// Example: --all --top 5 --per-process 3
     #[arg(long, value_name = "N")]
@@ -269,7 +269,7 @@ pub struct OutputArgs {
     /// Example: --svg heap.svg
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub svg: Option<PathBuf>,
-    /// Show this many stacks; 0 shows all.
+    /// Show this many stacks, and of a whole host this many processes; 0 shows all.
     #[arg(short = 'T', long, value_name = "N", default_value_t = 10)]
     pub top: usize,
     /// Leave out file names and line numbers.

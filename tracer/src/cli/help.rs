@@ -4,6 +4,7 @@
 pub const EXAMPLES: &str = "\
 Examples:
   memlens leaks -p 4242              the stacks that hold most memory, every 5 seconds
+  memlens leaks --all                every process of this host, in all containers
   memlens leaks -n redis-server 10 3 three reports, 10 seconds apart, of every redis-server
   memlens leaks --json -- ./server --port 80
                                      start a command, trace it from its first instruction
@@ -25,6 +26,9 @@ Examples:
   memlens leaks -p 4242 --older 1m             only blocks that are older than a minute
   memlens leaks -p 4242 --sample-bytes 512KiB  cheaper: one sample in about 512 KiB
   memlens leaks --svg heap.svg -- ./prog -v    a flame graph of what ./prog never freed
+  memlens leaks --all --by container 60        the whole host, summed by container, every minute
+  memlens leaks --cgroup /system.slice/nginx.service --per-process 3
+                                               one service, with the top stacks of each process
 INTERVAL and COUNT stand before \"--\": memlens leaks 10 3 -- ./prog";
 
 /// What `memlens trace --help` ends with.

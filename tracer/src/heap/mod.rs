@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tracer_common::key::{AllocKey, COUNT_ONE, LiveBlock, Owner, StackTotals};
-use tracer_common::sampling;
 
 pub use rows::{Order, Row, Which, merge, select};
 
@@ -43,12 +42,12 @@ pub struct BlockSums {
 impl BlockSums {
     /// Adds a block that is `age` old.
     fn add(&mut self, addr: u64, block: &LiveBlock, age: Duration, filter: &Filter) {
-        let (bytes, count) = sampling::weight(block.size, filter.sample_bytes.unwrap_or(0));
+        let (bytes, count) = block.weight(filter.sample_bytes.unwrap_or(0));
         self.bytes += bytes;
         self.count += count;
         self.samples += 1;
         self.oldest = self.oldest.max(age);
-        if filter.sample_bytes.is_some() {
+        if count > COUNT_ONE {
             // Horvitz-Thompson: a block sampled with probability p adds (size / p)^2 (1 - p).
             let p = COUNT_ONE as f64 / count.max(1) as f64;
             self.variance += (bytes as f64).powi(2) * (1.0 - p);

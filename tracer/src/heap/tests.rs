@@ -128,7 +128,7 @@ fn estimates_balance() {
         sample_bytes: Some(interval),
         ..filter(0)
     };
-    let (bytes, count) = sampling::weight(100, interval);
+    let (bytes, count) = tracer_common::sampling::weight(100, interval);
     let totals = StackTotals {
         alloc_bytes: 3 * bytes,
         alloc_count: 3 * count,

@@ -1,5 +1,7 @@
 //! Cgroup texts as the runtimes make them, and odd ones.
 
+use proptest::prelude::*;
+
 use super::*;
 
 const ID: &str = "3f2a9c1b7d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8";
@@ -183,4 +185,25 @@ fn a_cgroup_holds_what_is_below_it_in_any_hierarchy() {
         assert!(!is_within(text, cgroup), "{cgroup}");
     }
     assert!(is_within("0::/../../batch/job", "/batch"));
+}
+
+proptest! {
+    /// Whatever a cgroup is called, there is a place with a label, and the place is within its own path.
+    #[test]
+    fn any_text_gives_a_place(
+        parts in prop::collection::vec("\\PC{0,12}|docker-|libpod-|[a-f0-9]{64}|.slice|:|\\\\x2d|pod|[.]scope|[.][.]", 0..12),
+        slashes in any::<u16>(),
+    ) {
+        let mut path = String::new();
+        for (n, part) in parts.iter().enumerate() {
+            let slash = if slashes >> n & 1 == 1 { "/" } else { "" };
+            path += &format!("{slash}{part}");
+        }
+        let text = format!("0::/{path}");
+        let place = Place::of(&text);
+        prop_assert!(!place.label().is_empty());
+        prop_assert!(place.path.starts_with('/'));
+        prop_assert!(is_within(&text, &place.path), "{text:?} {place:?}");
+        prop_assert!(is_within(&text, "/"));
+    }
 }

@@ -132,9 +132,21 @@ pub fn all_pids() -> Result<Vec<u32>, ProcessError> {
 
 /// Resident memory of this process in bytes; `None` where the kernel does not tell.
 pub fn own_resident_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    resident_bytes(std::process::id())
+}
+
+/// Resident memory of a process in bytes; `None` if it has ended.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
     Some(pages * procfs::page_size())
+}
+
+/// The present time as [`ImageId::start_time`] counts it: clock ticks since boot, suspended time included.
+pub fn now_in_ticks() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+    let now = now.map(std::time::Duration::from).unwrap_or_default();
+    (now.as_secs_f64() * procfs::ticks_per_second() as f64) as u64
 }
 
 fn open(pid: u32) -> Result<Process, ProcessError> {

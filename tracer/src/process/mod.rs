@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod command;
 pub mod error;
 pub mod files;
+pub mod identity;
 pub mod info;
 pub mod maps;
 pub mod pagemap;

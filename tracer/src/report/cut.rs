@@ -91,7 +91,7 @@ pub(super) fn sentences(report: &Report) -> Vec<String> {
 
 fn sentence(report: &Report, row: &CutRow) -> String {
     let whose = match report.process(row.pid) {
-        _ if report.processes.len() < 2 => String::new(),
+        _ if report.processes.len() < 2 && report.host.is_none() => String::new(),
         Some(process) => format!(" of {}", names::process(process)),
         None => format!(" of pid {}", row.pid),
     };

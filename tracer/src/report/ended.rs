@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::host::{Ended, EndedName, EndedProcess};
+use super::names;
 use super::units::{bytes, counted, duration};
 
 /// A process that was traced for a shorter time is short-lived.
@@ -102,13 +103,8 @@ impl EndedProcess {
                 counted(blocks, "block")
             ),
         };
-        format!(
-            "process {} ({}, {}) ended after {} and {held}",
-            self.pid,
-            self.comm,
-            self.place.label(),
-            duration(self.traced)
-        )
+        let whose = names::whose(self.pid, &self.comm, &self.place);
+        format!("{whose} ended after {} and {held}", duration(self.traced))
     }
 }
 
@@ -202,6 +198,15 @@ mod tests {
             .min();
         assert_eq!(least, Some(all - MOST_PROCESSES as u64));
         assert!(ended.names.iter().any(|name| name.comm == OTHERS));
+    }
+
+    #[test]
+    fn what_a_process_is_called_cannot_drive_the_terminal() {
+        let said = process("a\x1b[2J\n", 12, 0).sentence();
+        assert!(
+            said.starts_with("process 812 (a?[2J?, cron.service) ended"),
+            "{said}"
+        );
     }
 
     #[test]

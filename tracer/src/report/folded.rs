@@ -1,10 +1,10 @@
 //! Folded stacks: one line per stack, outermost frame first, then the live bytes; what flame graph
 //! tools read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 
-use super::{Report, StackRow, names};
+use super::{ProcessRow, Report, StackRow, names};
 
 /// Stands in front of the frames of a stack whose outer end is not known.
 pub const CUT: &str = "[cut]";
@@ -14,7 +14,8 @@ pub const NO_STACK: &str = "[no stack]";
 
 /// Writes a line for each stack that holds memory, sorted; lines that are the same are added up.
 ///
-/// Where there is more than one process, "name-pid" is the outermost frame.
+/// Where there is more than one process, and always on a whole host, "name-pid" is the outermost frame; of a stack that
+/// several share (`--by stack`) it is their number.
 ///
 /// # Errors
 /// Those of `out`.
@@ -28,8 +29,9 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 /// The lines, without their ends.
 pub fn lines(report: &Report) -> Vec<String> {
     let mut merged: BTreeMap<String, u64> = BTreeMap::new();
+    let rows = report.by_pid();
     for stack in report.stacks.iter().filter(|stack| stack.live_bytes > 0) {
-        *merged.entry(fold(report, stack)).or_default() += stack.live_bytes;
+        *merged.entry(fold(report, &rows, stack)).or_default() += stack.live_bytes;
     }
     let lines = merged
         .iter()
@@ -37,10 +39,11 @@ pub fn lines(report: &Report) -> Vec<String> {
     lines.collect()
 }
 
-fn fold(report: &Report, stack: &StackRow) -> String {
+fn fold(report: &Report, rows: &HashMap<u32, &ProcessRow>, stack: &StackRow) -> String {
     let mut names = Vec::with_capacity(stack.frames.len() + 2);
-    if report.processes.len() > 1 {
-        names.push(match report.process(stack.pid) {
+    if report.processes.len() > 1 || report.host.is_some() {
+        names.push(match rows.get(&stack.pid) {
+            _ if !stack.also.is_empty() => format!("[{} processes]", 1 + stack.also.len()),
             Some(row) => frame_name(&format!("{}-{}", row.comm, row.pid)),
             None => format!("pid-{}", stack.pid),
         });

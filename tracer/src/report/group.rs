@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
+use std::path::Path;
 use std::time::Duration;
 
 use super::host::{Grouping, ProcessHost};
@@ -103,49 +105,53 @@ fn add<T: Copy>(sum: &mut Option<T>, value: Option<T>, plus: impl Fn(T, T) -> T)
 /// One row for each stack that several processes have in common: the same frames, and cut for the same reason. The row is
 /// that of the process with the most live bytes on it, the others are its [`also`](StackRow::also). The rows come in the order
 /// of their live bytes.
-pub fn by_stack(stacks: Vec<StackRow>) -> Vec<StackRow> {
-    let mut stacks = stacks;
+pub fn by_stack(mut stacks: Vec<StackRow>) -> Vec<StackRow> {
     stacks.sort_by_key(|stack| Reverse(stack.live_bytes));
-    let mut index: HashMap<(Vec<Code>, Option<String>), usize> = HashMap::new();
-    let mut merged: Vec<StackRow> = Vec::new();
-    for stack in stacks {
-        // Stacks of which nothing is known are not one and the same.
-        if stack.frames.is_empty() {
-            merged.push(stack);
-            continue;
-        }
-        let key = (
-            stack.frames.iter().map(code).collect(),
-            stack.truncated.clone(),
-        );
-        match index.get(&key) {
-            Some(first) => merge(&mut merged[*first], stack),
-            None => {
-                index.insert(key, merged.len());
-                merged.push(stack);
+    let firsts = first_equals(&stacks);
+    let mut merged: Vec<Option<StackRow>> = Vec::with_capacity(stacks.len());
+    for (stack, first) in stacks.into_iter().zip(firsts) {
+        match merged.get_mut(first) {
+            Some(Some(into)) => {
+                merge(into, stack);
+                merged.push(None);
             }
+            Some(None) | None => merged.push(Some(stack)),
         }
     }
+    let mut merged: Vec<StackRow> = merged.into_iter().flatten().collect();
     merged.sort_by_key(|stack| Reverse(stack.live_bytes));
     merged
 }
 
-/// What makes two frames of different processes the same: function and place in it, or else file and place in that.
-/// Addresses differ, as programs are loaded anywhere; paths differ from one container to the next.
-type Code = (Option<String>, Option<String>, Option<u64>, bool);
+/// For each stack the index of the first that is equal: its own, if none is. Stacks of which nothing is known are not one
+/// and the same.
+fn first_equals(stacks: &[StackRow]) -> Vec<usize> {
+    let mut first: HashMap<(Vec<Code<'_>>, Option<&str>), usize> = HashMap::new();
+    let equal = stacks.iter().enumerate().map(|(index, stack)| {
+        if stack.frames.is_empty() {
+            return index;
+        }
+        let codes = stack.frames.iter().map(code).collect();
+        *first
+            .entry((codes, stack.truncated.as_deref()))
+            .or_insert(index)
+    });
+    equal.collect()
+}
 
-fn code(frame: &Frame) -> Code {
-    let module = frame.module.as_deref().map(super::names::module);
-    let module = match &frame.build_id {
-        Some(id) => Some(id.clone()),
-        None => module,
-    };
+/// What makes two frames of different processes the same: function, file and place in it. Addresses differ, as programs
+/// are loaded anywhere; paths differ from one container to the next.
+type Code<'a> = (Option<&'a str>, Option<&'a OsStr>, Option<u64>, bool);
+
+fn code(frame: &Frame) -> Code<'_> {
+    let name = || frame.module.as_deref().and_then(Path::file_name);
+    let module = frame.build_id.as_deref().map(OsStr::new).or_else(name);
     let place = match (frame.offset, frame.module_offset) {
         _ if frame.inlined => frame.line.map(u64::from),
         (Some(offset), _) | (None, Some(offset)) => Some(offset),
         (None, None) => Some(frame.address),
     };
-    (frame.symbol.clone(), module, place, frame.inlined)
+    (frame.symbol.as_deref(), module, place, frame.inlined)
 }
 
 fn merge(into: &mut StackRow, stack: StackRow) {

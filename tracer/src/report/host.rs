@@ -48,6 +48,14 @@ pub struct Host {
     pub own_rss_bytes: Option<u64>,
 }
 
+impl Host {
+    /// Whether what happened at this elapsed time of the trace is to be told in `report`: it is new, or the report is
+    /// the last.
+    pub(super) fn is_due(&self, at: Duration, last: bool) -> bool {
+        last || self.previous.is_zero() || at > self.previous
+    }
+}
+
 /// What a whole-host trace knows of one process besides its memory totals.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProcessHost {

@@ -9,6 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tracer_common::loss::Loss;
 
+use super::json_host::{WireHost, WireProcessHost};
 use super::loss;
 use super::text::state_name;
 use super::{BlockFilter, BlockRow, CommandExit, CutRow, ProcessRow, Report, StackRow};
@@ -52,6 +53,7 @@ struct WireReport<'a> {
     stacks: Vec<WireStack<'a>>,
     cut: Vec<WireCut<'a>>,
     command_exit: Option<WireExit>,
+    host: Option<WireHost<'a>>,
 }
 
 #[derive(Serialize)]
@@ -86,11 +88,14 @@ struct WireProcess<'a> {
     #[serde(flatten)]
     totals: WireTotals,
     growth_bytes: Option<i64>,
+    host: Option<WireProcessHost<'a>>,
 }
 
+/// A stack.
 #[derive(Serialize)]
-struct WireStack<'a> {
+pub(super) struct WireStack<'a> {
     pid: u32,
+    also_pids: &'a [u32],
     #[serde(flatten)]
     totals: WireTotals,
     growth_bytes: Option<i64>,
@@ -190,6 +195,10 @@ impl<'a> WireReport<'a> {
                 CommandExit::Code(code) => WireExit::Code(code),
                 CommandExit::Signal(number) => WireExit::Signal(number),
             }),
+            host: report
+                .host
+                .as_ref()
+                .map(|host| WireHost::of(report, host, options)),
         })
     }
 }
@@ -226,15 +235,18 @@ impl<'a> WireProcess<'a> {
             state: state_name(row.state),
             totals: WireTotals::sum(std::slice::from_ref(row)),
             growth_bytes: row.growth_bytes,
+            host: row.host.as_ref().map(WireProcessHost::of),
         }
     }
 }
 
 impl<'a> WireStack<'a> {
-    fn of(stack: &'a StackRow, options: JsonOptions) -> Self {
+    /// The stack as it is written.
+    pub(super) fn of(stack: &'a StackRow, options: JsonOptions) -> Self {
         let blocks = || stack.blocks.iter().map(WireBlock::of).collect();
         Self {
             pid: stack.pid,
+            also_pids: &stack.also,
             totals: WireTotals {
                 live_bytes: stack.live_bytes,
                 live_count: stack.live_count,
@@ -292,7 +304,7 @@ impl WireBlock {
     }
 }
 
-fn lossy(path: &Path) -> String {
+pub(super) fn lossy(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
@@ -301,6 +313,6 @@ fn hex(address: u64) -> String {
     format!("{address:#x}")
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -144,6 +144,13 @@ fn sentence(counter: Loss, value: &impl Fn(Loss) -> u64) -> Option<String> {
             },
             if n == 1 { "is" } else { "are" }
         ),
+        Loss::ProcessTableFull => format!(
+            "{} {} not followed, because the table of processes was full: the totals are off by at \
+             most {}",
+            counted(n, "allocator call"),
+            be(n),
+            counted(n, "block")
+        ),
     };
     Some(text)
 }

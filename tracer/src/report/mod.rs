@@ -8,19 +8,23 @@ mod filter;
 pub mod folded;
 mod frames;
 mod group;
+mod guard;
 mod host;
+mod host_text;
 pub mod json;
+mod json_host;
 mod line;
 pub mod loss;
 mod names;
 mod plumbing;
 mod rates;
+mod stacks;
 pub mod svg;
 mod table;
 pub mod text;
 pub mod units;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::time::{Duration, SystemTime};
 
@@ -72,11 +76,16 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether the totals are exact: nothing was lost that could change them.
+    /// Whether the totals are exact: nothing was lost that could change them, and every process was followed to its end.
     pub fn complete(&self) -> bool {
-        !tracer_common::loss::Loss::ALL.iter().any(|loss| {
-            loss.spoils_totals() && self.loss.get(loss.name()).is_some_and(|count| *count > 0)
-        })
+        let cut_off = |host: &Host| {
+            let mut actions = host.guard.steps.iter().map(|step| step.action);
+            actions.any(|action| action == GuardAction::ProbesOff)
+        };
+        !self.host.as_ref().is_some_and(cut_off)
+            && !tracer_common::loss::Loss::ALL.iter().any(|loss| {
+                loss.spoils_totals() && self.loss.get(loss.name()).is_some_and(|count| *count > 0)
+            })
     }
 
     /// Live bytes of all processes.
@@ -95,6 +104,18 @@ impl Report {
         rows()
             .find(|row| row.state != ProcessState::Replaced)
             .or_else(|| rows().next())
+    }
+
+    /// The same for all PIDs at once, for who asks once for each of many stacks.
+    fn by_pid(&self) -> HashMap<u32, &ProcessRow> {
+        let mut rows: HashMap<u32, &ProcessRow> = HashMap::with_capacity(self.processes.len());
+        for row in &self.processes {
+            let known = rows.entry(row.pid).or_insert(row);
+            if known.state == ProcessState::Replaced && row.state != ProcessState::Replaced {
+                *known = row;
+            }
+        }
+        rows
     }
 }
 

@@ -1,11 +1,13 @@
 //! How frames, modules and processes are called in the dresses that people read.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::units::count;
-use super::{ProcessRow, Report};
+use super::{ProcessRow, Report, StackRow};
+use crate::process::cgroup::Place;
 use crate::symbolize::Frame;
 
 /// Text that is safe to print: what a traced program chose (names, paths) must neither move the
@@ -84,8 +86,56 @@ pub fn process(row: &ProcessRow) -> String {
     format!("{} ({})", row.comm, row.pid)
 }
 
+/// A process in a sentence: "process 812 (perl, cron.service)". Safe to print.
+pub fn whose(pid: u32, comm: &str, place: &Place) -> String {
+    clean(&format!("process {pid} ({comm}, {})", place.label())).into_owned()
+}
+
+/// Whose stack it is: a process, on a whole host with its container or unit; or of several how many, and their names.
+pub fn owners(report: &Report, stack: &StackRow) -> String {
+    let owner = report.process(stack.pid);
+    if !stack.also.is_empty() {
+        let pids = std::iter::once(&stack.pid).chain(&stack.also);
+        let mut names: BTreeMap<&str, u64> = BTreeMap::new();
+        for row in pids.filter_map(|pid| report.process(*pid)) {
+            *names.entry(&row.comm).or_default() += 1;
+        }
+        return several(1 + stack.also.len() as u64, names);
+    }
+    match owner {
+        None => format!("pid {}", stack.pid),
+        Some(row) => match &row.host {
+            None => process(row),
+            Some(host) => format!("{} {}", process(row), host.place.label()),
+        },
+    }
+}
+
+/// "12 processes (nginx, redis-server and 3 other names)".
+fn several(processes: u64, names: BTreeMap<&str, u64>) -> String {
+    const MOST: usize = 3;
+    let mut names: Vec<(&str, u64)> = names.into_iter().collect();
+    names.sort_by_key(|(_, processes)| Reverse(*processes));
+    let told: Vec<&str> = names.iter().take(MOST).map(|(name, _)| *name).collect();
+    let names = match names.len().saturating_sub(MOST) {
+        0 => told.join(", "),
+        1 => format!("{} and 1 other name", told.join(", ")),
+        more => format!("{} and {more} other names", told.join(", ")),
+    };
+    format!("{} processes ({names})", count(processes))
+}
+
 /// Whose memory a report is about: a process, or how many of them.
 pub fn subject(report: &Report) -> String {
+    if let Some(host) = &report.host {
+        let processes = report.processes.len() as u64;
+        let noun = if processes == 1 {
+            "process"
+        } else {
+            "processes"
+        };
+        return format!("{} ({} {noun})", host.scope, count(processes));
+    }
     let pids: BTreeSet<u32> = report.processes.iter().map(|row| row.pid).collect();
     match report.processes.first() {
         None => "no process".to_owned(),

@@ -15,29 +15,45 @@ pub fn is_wanted(processes: &[ProcessRow]) -> bool {
     }
 }
 
-/// A column: its heading, and its cell for each process.
-struct Column {
-    heading: &'static str,
+/// A column: its heading, and its cell for each row.
+pub struct Column {
+    /// What is in it.
+    pub heading: &'static str,
     cells: Vec<String>,
     to_the_right: bool,
     strong: bool,
 }
 
 impl Column {
-    fn new(
-        heading: &'static str,
-        processes: &[ProcessRow],
-        cell: impl Fn(&ProcessRow) -> String,
-    ) -> Self {
+    /// A column of numbers: to the right.
+    pub fn new<T>(heading: &'static str, rows: &[T], cell: impl Fn(&T) -> String) -> Self {
         Self {
             heading,
-            cells: processes.iter().map(cell).collect(),
+            cells: rows.iter().map(cell).collect(),
             to_the_right: true,
             strong: false,
         }
     }
 
-    fn columns(&self) -> usize {
+    /// The column as one of words: to the left.
+    pub fn words(mut self) -> Self {
+        self.to_the_right = false;
+        self
+    }
+
+    /// The column in bold.
+    pub fn strong(mut self) -> Self {
+        self.strong = true;
+        self
+    }
+
+    /// Whether no cell says anything.
+    pub fn is_empty(&self) -> bool {
+        self.cells.iter().all(|cell| cell.is_empty() || cell == "-")
+    }
+
+    /// Columns of the terminal that it takes.
+    pub fn columns(&self) -> usize {
         let lines = self.cells.iter().map(|cell| Line::of(cell).columns());
         lines.max().unwrap_or(0).max(self.heading.len())
     }
@@ -60,12 +76,29 @@ impl Column {
     }
 }
 
-/// Writes the table; in a narrow terminal the columns that matter least are left out.
+/// Writes the table of processes.
 pub fn write(out: &mut Writer<'_, impl Write>, processes: &[ProcessRow]) -> io::Result<()> {
-    let columns = columns(processes, out.width().unwrap_or(usize::MAX));
+    let least = ["freed", "allocated", "change", "blocks", "state"];
+    write_columns(out, columns(processes), processes.len(), &least)
+}
+
+/// Writes a table; in a narrow terminal the columns that matter least are left out, the first of `least` first.
+pub fn write_columns(
+    out: &mut Writer<'_, impl Write>,
+    mut columns: Vec<Column>,
+    rows: usize,
+    least: &[&str],
+) -> io::Result<()> {
+    for least in least {
+        let needed: usize = columns.iter().map(|column| column.columns() + 2).sum();
+        if needed <= out.width().unwrap_or(usize::MAX) {
+            break;
+        }
+        columns.retain(|column| column.heading != *least);
+    }
     let heading = row(&columns, |column| (column.heading, false));
     out.line(&heading)?;
-    for index in 0..processes.len() {
+    for index in 0..rows {
         let cells = row(&columns, |column| {
             (column.cells[index].as_str(), column.strong)
         });
@@ -94,8 +127,8 @@ fn row<'a>(columns: &'a [Column], cell: impl Fn(&'a Column) -> (&'a str, bool)) 
     line
 }
 
-/// The columns that fit, in order.
-fn columns(processes: &[ProcessRow], width: usize) -> Vec<Column> {
+/// The columns, in order.
+fn columns(processes: &[ProcessRow]) -> Vec<Column> {
     let growth = |row: &ProcessRow| row.growth_bytes.map_or_else(|| "-".to_owned(), change);
     let gone = |row: &ProcessRow| match row.state {
         ProcessState::Running => String::new(),
@@ -103,17 +136,14 @@ fn columns(processes: &[ProcessRow], width: usize) -> Vec<Column> {
     };
     let mut columns = vec![
         Column::new("pid", processes, |row| row.pid.to_string()),
-        Column::new("command", processes, |row| row.comm.clone()),
-        Column::new("live", processes, |row| bytes(row.live_bytes)),
+        Column::new("command", processes, |row| row.comm.clone()).words(),
+        Column::new("live", processes, |row| bytes(row.live_bytes)).strong(),
         Column::new("blocks", processes, |row| count(row.live_count)),
         Column::new("change", processes, growth),
         Column::new("allocated", processes, |row| bytes(row.alloc_bytes)),
         Column::new("freed", processes, |row| bytes(row.free_bytes)),
-        Column::new("state", processes, gone),
+        Column::new("state", processes, gone).words(),
     ];
-    columns[1].to_the_right = false;
-    columns[2].strong = true;
-    columns[7].to_the_right = false;
     if processes.iter().all(|row| row.growth_bytes.is_none()) {
         columns.retain(|column| column.heading != "change");
     }
@@ -122,13 +152,6 @@ fn columns(processes: &[ProcessRow], width: usize) -> Vec<Column> {
         .all(|row| row.state == ProcessState::Running)
     {
         columns.retain(|column| column.heading != "state");
-    }
-    for least in ["freed", "allocated", "change", "blocks", "state"] {
-        let needed: usize = columns.iter().map(|column| column.columns() + 2).sum();
-        if needed <= width {
-            break;
-        }
-        columns.retain(|column| column.heading != least);
     }
     columns
 }

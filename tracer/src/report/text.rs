@@ -8,9 +8,9 @@ use nix::sys::signal::Signal;
 
 use super::line::{Line, Writer};
 use super::loss::{Severity, sentences};
-use super::units::{bytes, change, count, counted, duration, share};
-use super::{CommandExit, ProcessRow, ProcessState, Report, Sampling, StackRow};
-use super::{cut, frames, names, table};
+use super::units::{bytes, change, count, counted, duration};
+use super::{CommandExit, ProcessRow, ProcessState, Report, Sampling};
+use super::{cut, host_text, names, stacks, table};
 
 /// How the text is to look.
 #[derive(Clone, Debug)]
@@ -57,20 +57,23 @@ pub fn write(report: &Report, options: &TextOptions, out: &mut impl Write) -> io
     heading(&mut out, report, options)?;
     totals(&mut out, report)?;
     filtered(&mut out, report)?;
-    if table::is_wanted(&report.processes) {
+    if let Some(host) = &report.host {
+        out.sentence(Line::default(), &host.overhead(), 2)?;
         out.blank()?;
-        table::write(&mut out, &report.processes)?;
-    }
-    out.blank()?;
-    for (index, stack) in report.stacks.iter().enumerate() {
-        stack_head(&mut out, report, index, stack)?;
-        frames::write(&mut out, stack, options)?;
-        if options.show_blocks {
-            blocks(&mut out, report, stack)?;
+        host_text::table(&mut out, report, host)?;
+    } else {
+        if table::is_wanted(&report.processes) {
+            out.blank()?;
+            table::write(&mut out, &report.processes)?;
         }
         out.blank()?;
     }
-    stacks_left_out(&mut out, report)?;
+    stacks::write(&mut out, report, options)?;
+    stacks::write_left_out(&mut out, report)?;
+    if let Some(host) = &report.host {
+        stacks::write_of_processes(&mut out, report, host, options)?;
+        host_text::ended(&mut out, report, host)?;
+    }
     closing(&mut out, report, options)?;
     if !report.last {
         out.blank()?;
@@ -101,7 +104,11 @@ fn heading(
 /// Live, allocated and released memory of all processes.
 fn totals(out: &mut Writer<'_, impl Write>, report: &Report) -> io::Result<()> {
     if report.processes.is_empty() {
-        return out.line(&Line::of("nothing is being traced"));
+        let text = match &report.host {
+            None => "nothing is being traced",
+            Some(_) => "no process has allocated yet",
+        };
+        return out.line(&Line::of(text));
     }
     let sum = |value: fn(&ProcessRow) -> u64| report.processes.iter().map(value).sum::<u64>();
     let live = report.live_bytes();
@@ -170,106 +177,12 @@ fn growth(processes: &[ProcessRow]) -> Option<i64> {
     known.reduce(i64::saturating_add)
 }
 
-fn changed(growth: i64) -> Line {
+/// A change in bold, or that there is none.
+pub(super) fn changed(growth: i64) -> Line {
     match growth {
         0 => Line::of("unchanged"),
         _ => Line::default().strong(&change(growth)),
     }
-}
-
-/// What a stack holds, and whose it is.
-fn stack_head(
-    out: &mut Writer<'_, impl Write>,
-    report: &Report,
-    index: usize,
-    stack: &StackRow,
-) -> io::Result<()> {
-    let held = Line::default()
-        .faint(&format!("#{} ", index + 1))
-        .strong(&bytes(stack.live_bytes))
-        .plain(" in ")
-        .strong(&count(stack.live_count))
-        .plain(if stack.live_count == 1 {
-            " block"
-        } else {
-            " blocks"
-        });
-    let mut parts = vec![held];
-    parts.extend(stack.growth_bytes.map(changed));
-    let (whole, of) = match report.filter.age() {
-        None => (report.live_bytes(), "live"),
-        Some(_) => (report.stacks_live_bytes, "these"),
-    };
-    let share = share(stack.live_bytes, whole);
-    parts.push(Line::of(&format!("{share} of {of}")));
-    if let Some(age) = stack.oldest_age {
-        parts.push(Line::of(&format!("oldest {}", duration(age))));
-    }
-    if report.processes.len() > 1 {
-        let name = match report.process(stack.pid) {
-            Some(row) => names::process(row),
-            None => format!("pid {}", stack.pid),
-        };
-        parts.push(Line::of(&name));
-    }
-    out.list(parts, 4)
-}
-
-/// The blocks of a stack, one per line.
-fn blocks(out: &mut Writer<'_, impl Write>, report: &Report, stack: &StackRow) -> io::Result<()> {
-    let sizes: Vec<String> = stack.blocks.iter().map(|block| count(block.size)).collect();
-    let widest = sizes.iter().map(String::len).max().unwrap_or(0);
-    for (block, size) in stack.blocks.iter().zip(&sizes) {
-        let addr = format!("{:#014x}", block.addr);
-        let size = format!("{size:>widest$} bytes");
-        let age = format!("age {}", duration(block.age));
-        let line = Line::of("    block ").plain(&addr).plain("  ");
-        out.line(&line.strong(&size).plain("  ").plain(&age))?;
-    }
-    let left_out = stack.live_count.saturating_sub(stack.blocks.len() as u64);
-    if left_out > 0 && !stack.blocks.is_empty() && report.sampling.is_none() {
-        out.line(&Line::of(&format!(
-            "    ... {} more",
-            counted(left_out, "block")
-        )))?;
-    }
-    Ok(())
-}
-
-/// What the stacks hold that are not shown, or why there is none.
-fn stacks_left_out(out: &mut Writer<'_, impl Write>, report: &Report) -> io::Result<()> {
-    let left_out = report.stacks_total.saturating_sub(report.stacks.len());
-    if left_out > 0 {
-        let shown: u64 = report.stacks.iter().map(|stack| stack.live_bytes).sum();
-        let held = report.stacks_live_bytes.saturating_sub(shown);
-        let stacks = if report.stacks.is_empty() {
-            counted(left_out as u64, "stack")
-        } else {
-            format!(
-                "{} more {}",
-                count(left_out as u64),
-                if left_out == 1 { "stack" } else { "stacks" }
-            )
-        };
-        let verb = if left_out == 1 { "holds" } else { "hold" };
-        return out.sentence(
-            Line::default(),
-            &format!("{stacks} {verb} {}", bytes(held)),
-            2,
-        );
-    }
-    if !report.stacks.is_empty() || report.processes.is_empty() {
-        return Ok(());
-    }
-    let allocated = report.processes.iter().any(|row| row.alloc_count > 0);
-    let text = if report.live_count() > 0 {
-        "no stack to show: none of the live blocks passes the filters"
-    } else if allocated {
-        "no live memory: all that was allocated since the start has been freed"
-    } else {
-        "no live memory: nothing has been allocated since the start"
-    };
-    out.sentence(Line::default(), text, 2)
 }
 
 /// Whether the numbers can be trusted, and what they do not cover.
@@ -320,8 +233,11 @@ fn closing(
     for note in report.notes.iter().filter(is_due) {
         out.sentence(Line::default().strong("note:"), note, 2)?;
     }
+    if let Some(host) = &report.host {
+        host_text::sentences(out, report, host)?;
+    }
     if let Some(sampling) = report.sampling {
-        out.sentence(Line::default(), &estimate(sampling, report.live_bytes()), 2)?;
+        out.sentence(Line::default(), &estimate(sampling, report), 2)?;
     }
     if let Some(exit) = report.command_exit {
         out.sentence(Line::default(), &command_exit(exit), 2)?;
@@ -329,14 +245,36 @@ fn closing(
     Ok(())
 }
 
-fn estimate(sampling: Sampling, live: u64) -> String {
+fn estimate(sampling: Sampling, report: &Report) -> String {
+    let hosts = report.processes.iter().filter_map(|row| row.host.as_ref());
+    let intervals: Vec<u64> = hosts.filter_map(|host| host.sample_bytes).collect();
+    let which = match (intervals.iter().min(), intervals.iter().max()) {
+        (Some(least), Some(most)) if least < most => format!(
+            "one per {} to {} on average in {}",
+            bytes(*least),
+            bytes(*most),
+            processes(intervals.len())
+        ),
+        (Some(only), _) => format!(
+            "one per {} on average in {}",
+            bytes(*only),
+            processes(intervals.len())
+        ),
+        _ => format!("one per {} on average", bytes(sampling.interval_bytes)),
+    };
     format!(
-        "estimates from {}, one per {} on average; live total {} +- {} (1 standard error)",
+        "estimates from {}, {which}; live total {} +- {} (1 standard error)",
         counted(sampling.live_samples, "sampled block"),
-        bytes(sampling.interval_bytes),
-        bytes(live),
+        bytes(report.live_bytes()),
         bytes(sampling.standard_error_bytes)
     )
+}
+
+fn processes(n: usize) -> String {
+    match n {
+        1 => "1 process".to_owned(),
+        n => format!("{} processes", count(n as u64)),
+    }
 }
 
 fn command_exit(exit: CommandExit) -> String {

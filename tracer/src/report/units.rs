@@ -65,6 +65,36 @@ pub fn change(value: i64) -> String {
     format!("{sign}{}", bytes(value.unsigned_abs()))
 }
 
+/// A number per second: "0", "2.5", "1,234", "62.3 k", "6.20 M"; three significant digits where it is large.
+pub fn rate(value: f64) -> String {
+    let scaled = |value: f64, unit: &str| match value {
+        value if value < 9.995 => format!("{value:.2} {unit}"),
+        value if value < 99.95 => format!("{value:.1} {unit}"),
+        value => format!("{value:.0} {unit}"),
+    };
+    match value {
+        value if value < 0.05 => "0".to_owned(),
+        value if value < 9.95 => format!("{value:.1}"),
+        value if value < 9_999.5 => count(value.round() as u64),
+        value if value < 999_500.0 => scaled(value / 1e3, "k"),
+        value if value < 999_500_000.0 => scaled(value / 1e6, "M"),
+        value => scaled(value / 1e9, "G"),
+    }
+}
+
+/// A number of percent: "0%", "<0.1%", "2.5%", "155%".
+pub fn percent(value: f64) -> String {
+    match value {
+        value if value <= 0.0 => "0%".to_owned(),
+        value if value < 0.1 => "<0.1%".to_owned(),
+        value if value < 9.95 => {
+            let text = format!("{value:.1}");
+            format!("{}%", text.strip_suffix(".0").unwrap_or(&text))
+        }
+        value => format!("{value:.0}%"),
+    }
+}
+
 /// A duration, rounded down: "350us", "850ms", "12.3s", "4m10s", "2h05m", "3d4h".
 pub fn duration(value: Duration) -> String {
     let seconds = value.as_secs();
@@ -109,6 +139,38 @@ mod tests {
     use super::*;
 
     const MILLISECOND: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn rates_and_percents_are_short() {
+        let rates = [
+            (0.0, "0"),
+            (0.04, "0"),
+            (0.25, "0.2"),
+            (9.94, "9.9"),
+            (9.96, "10"),
+            (1_234.4, "1,234"),
+            (9_999.6, "10.0 k"),
+            (62_345.0, "62.3 k"),
+            (999_499.0, "999 k"),
+            (999_600.0, "1.00 M"),
+            (6_204_000.0, "6.20 M"),
+            (2e9, "2.00 G"),
+        ];
+        for (value, text) in rates {
+            assert_eq!(rate(value), text, "{value}");
+        }
+        let percents = [
+            (0.0, "0%"),
+            (0.05, "<0.1%"),
+            (5.0, "5%"),
+            (2.54, "2.5%"),
+            (9.96, "10%"),
+            (155.4, "155%"),
+        ];
+        for (value, text) in percents {
+            assert_eq!(percent(value), text, "{value}");
+        }
+    }
 
     /// Three significant digits, exact where it looks exact, and no "1024 KiB".
     #[test]

@@ -71,7 +71,7 @@ impl Coverage {
                 }
             }
         }
-        let tables = build_tables(&opened);
+        let tables = build_tables(opened);
         let time = start.elapsed();
         let built = tables.iter().filter(|table| table.is_ok()).count() as u64;
         for (id, table) in ids.into_iter().zip(tables) {

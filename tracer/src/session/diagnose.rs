@@ -70,6 +70,8 @@ fn programs(method: Method) -> Finding {
         trace_calls: false,
         unwind: Some(TableSize::default()),
         method,
+        admit: false,
+        adaptive: false,
     };
     let sampled = Settings {
         sample_bytes: Some(1 << 19),

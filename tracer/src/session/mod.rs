@@ -21,7 +21,7 @@ use anyhow::Result;
 use crate::cli::{Command, EXIT_FAILED, Invocation, command_line};
 use crate::preflight::{self, Facts, Purpose};
 
-pub use attach::{ProbedFile, Prober};
+pub use attach::{ProbedFile, Prober, probes};
 
 /// Runs what the user asked for and returns the exit code.
 pub fn run(invocation: Invocation) -> u8 {

@@ -94,7 +94,7 @@ pub fn begin(
         return Err(failure);
     }
     if let Some(unwinder) = unwinder {
-        unwinder.store(tracer);
+        unwinder.collect(tracer);
         for image in &images {
             unwinder.publish(tracer, image.owner.tgid);
         }

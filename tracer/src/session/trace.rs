@@ -39,6 +39,8 @@ pub fn run(invocation: &Invocation, config: &TraceConfig) -> Result<u8> {
         trace_calls: true,
         unwind: None,
         method: start::method(&facts),
+        admit: false,
+        adaptive: false,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -151,7 +153,11 @@ impl Trace {
                     eprintln!("memlens: process {pid} ({name}) has exited");
                     continue;
                 }
-                Change::Load(..) | Change::Unload(_) => continue,
+                Change::Load(..)
+                | Change::Unload(_)
+                | Change::Admitted(..)
+                | Change::Ended(_)
+                | Change::Lost => continue,
             };
             if let Err(failure) = self.prober.attach_new(&mut self.tracer, pid)
                 && self.watcher.is_running(pid)

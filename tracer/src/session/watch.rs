@@ -66,6 +66,12 @@ pub enum Change {
     Unload(Owner),
     /// It has ended.
     Exit(u32),
+    /// It has made its first traced call in a trace of the whole host; its row in the process table.
+    Admitted(Owner, u32),
+    /// A process of a trace of the whole host has ended.
+    Ended(Owner),
+    /// Records were lost: any process may have mapped anything.
+    Lost,
 }
 
 impl Change {
@@ -87,6 +93,9 @@ impl Change {
             Self::Exec(owner) => format!("process {} has called exec", owner.tgid),
             Self::Unload(code) => format!("process {} unmaps a library", code.tgid),
             Self::Exit(pid) => format!("process {pid} has exited"),
+            Self::Admitted(owner, _) => format!("process {} is traced from now on", owner.tgid),
+            Self::Ended(owner) => format!("process {} has exited", owner.tgid),
+            Self::Lost => "records of mappings were lost".to_owned(),
         }
     }
 }
@@ -96,6 +105,8 @@ pub struct Watcher {
     lifecycle: AsyncFd<Events<LifecycleEvent>>,
     mappings: Vec<AsyncFd<MappingEvents>>,
     exits: HashMap<u32, AsyncFd<OwnedFd>>,
+    /// Whether all processes are watched, or only those that were added.
+    everyone: bool,
 }
 
 impl Watcher {
@@ -107,6 +118,15 @@ impl Watcher {
             lifecycle: readable(lifecycle)?,
             mappings,
             exits: HashMap::new(),
+            everyone: false,
+        })
+    }
+
+    /// Starts to watch all processes on the host: their ends are told by the kernel side, not by descriptors.
+    pub fn of_everyone(lifecycle: Events<LifecycleEvent>) -> io::Result<Self> {
+        Ok(Self {
+            everyone: true,
+            ..Self::new(lifecycle)?
         })
     }
 
@@ -157,21 +177,30 @@ impl Watcher {
                 Some(LifecycleKind::Unload) => {
                     changes.push((event.time_ns, Change::Unload(event.owner)))
                 }
+                Some(LifecycleKind::Admitted) => {
+                    changes.push((event.time_ns, Change::Admitted(event.owner, event.slot)))
+                }
+                Some(LifecycleKind::Exit) if self.everyone => {
+                    changes.push((event.time_ns, Change::Ended(event.owner)))
+                }
                 // Told by the process's descriptor.
                 Some(LifecycleKind::Exit) | None => {}
             }
         }
+        let (everyone, exits) = (self.everyone, &self.exits);
+        let watched = |pid: &u32| everyone || exits.contains_key(pid);
         for ring in &mut self.mappings {
             for event in ring.get_mut().drain() {
                 match event.what {
-                    Mapped::Code(code) if self.exits.contains_key(&code.pid) => {
+                    Mapped::Code(code) if watched(&code.pid) => {
                         changes.push((event.time_ns, Change::Map(code.pid, mapping(code))));
                     }
-                    Mapped::Exec { pid, comm } if self.exits.contains_key(&pid) => {
+                    Mapped::Exec { pid, comm } if watched(&pid) => {
                         changes.push((event.time_ns, Change::Load(pid, comm)));
                     }
+                    Mapped::Lost if everyone => changes.push((u64::MAX, Change::Lost)),
                     Mapped::Lost => {
-                        changes.extend(self.exits.keys().map(|pid| (u64::MAX, Change::Look(*pid))))
+                        changes.extend(exits.keys().map(|pid| (u64::MAX, Change::Look(*pid))))
                     }
                     _ => {}
                 }

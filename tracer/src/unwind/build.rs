@@ -23,13 +23,8 @@ const MAX_SPAN: u64 = 1 << 30;
 /// [`TableError`] if there is nothing to build from. Damage to single entries is told in [`Stats::damage`].
 pub fn build(image: &[u8]) -> Result<Table, TableError> {
     let elf = elf::parse(image)?;
-    let base = elf.code.first().map_or(0, |(segment, _)| segment.address);
-    let end = elf.code.iter().map(|(segment, _)| segment.end()).max();
-    let span = end.unwrap_or(base).saturating_sub(base);
-    if span > MAX_SPAN {
-        return Err(TableError::TooLarge { span });
-    }
-    let mut functions = Functions::new(base, span as u32);
+    let (base, span) = span(&elf)?;
+    let mut functions = Functions::new(base, span);
     functions.read(&elf);
     if functions.stats.entries == 0 {
         return Err(match functions.stats.damage {
@@ -47,11 +42,22 @@ pub fn build(image: &[u8]) -> Result<Table, TableError> {
     measure(&mut stats, &rows, &elf.code, base);
     Ok(Table {
         base,
-        buckets: buckets(&rows, span as u32),
+        buckets: buckets(&rows, span),
         rows,
         segments: elf.code.iter().map(|(segment, _)| *segment).collect(),
         stats,
     })
+}
+
+/// SVMA of the first executable byte, and how many bytes on the last one ends.
+pub(super) fn span(elf: &Elf<'_>) -> Result<(u64, u32), TableError> {
+    let base = elf.code.first().map_or(0, |(segment, _)| segment.address);
+    let end = elf.code.iter().map(|(segment, _)| segment.end()).max();
+    let span = end.unwrap_or(base).saturating_sub(base);
+    if span > MAX_SPAN {
+        return Err(TableError::TooLarge { span });
+    }
+    Ok((base, span as u32))
 }
 
 /// One function's rows: from `start` to `end` (relative to the base), `rows` of the list.

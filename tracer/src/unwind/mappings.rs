@@ -22,6 +22,8 @@ pub enum Code<'a> {
     /// One rule holds in all of it: [`Rule::NO_FDE`] for code that was built without tables,
     /// [`Rule::NO_TABLE`] for a table that is damaged or not loaded.
     Uniform(Rule),
+    /// Its table is being built: the mapping is left out, so that the kernel side goes by the file until it is there.
+    Unknown,
 }
 
 /// First address of the kernel's half, where `[vsyscall]` is.
@@ -40,7 +42,9 @@ pub fn mappings<'a>(
     let mut placed: Vec<Mapping> = Vec::new();
     let executable = |mapping: &&maps::Mapping| mapping.execute && mapping.start < KERNEL;
     for mapping in maps.iter().filter(executable) {
-        let next = place(mapping, code_of(mapping, &mut code));
+        let Some(next) = place(mapping, code_of(mapping, &mut code)) else {
+            continue;
+        };
         match placed.last_mut() {
             Some(last) if continues(last, &next) => last.end = next.end,
             _ => placed.push(next),
@@ -63,8 +67,9 @@ fn code_of<'a>(
     }
 }
 
-fn place(mapping: &maps::Mapping, code: Code<'_>) -> Mapping {
-    match code {
+fn place(mapping: &maps::Mapping, code: Code<'_>) -> Option<Mapping> {
+    Some(match code {
+        Code::Unknown => return None,
         Code::Uniform(rule) => Mapping::uniform(mapping.start, mapping.end, rule),
         Code::Table {
             segments,
@@ -82,7 +87,7 @@ fn place(mapping: &maps::Mapping, code: Code<'_>) -> Mapping {
             // A part of the file that is no code by its own program headers.
             None => Mapping::uniform(mapping.start, mapping.end, Rule::NO_TABLE),
         },
-    }
+    })
 }
 
 /// AVMA minus SVMA.

@@ -7,13 +7,17 @@ mod arrays;
 mod build;
 mod elf;
 mod mappings;
+mod regions;
 mod rules;
+mod size;
 mod table;
 
 pub use arrays::{Arrays, walk};
 pub use build::build;
 pub use elf::Segment;
 pub use mappings::{Code, mappings};
+pub use regions::Regions;
+pub use size::{Size, estimate};
 pub use table::{Damage, Reason, Stats, Table, TableError};
 
 #[cfg(test)]

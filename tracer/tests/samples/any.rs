@@ -91,7 +91,16 @@ fn any_cut() -> impl Strategy<Value = CutRow> {
 
 /// A report of one or several processes with any names, stacks, losses and notes.
 pub fn any_report() -> impl Strategy<Value = Report> {
-    let bases = prop::sample::select(vec!["losses", "several_processes", "sampled", "no_process"]);
+    let bases = prop::sample::select(vec![
+        "losses",
+        "several_processes",
+        "sampled",
+        "no_process",
+        "host",
+        "host_containers",
+        "host_stacks",
+        "host_last",
+    ]);
     let stacks = prop::collection::vec(any_stack(), 0..4);
     let cut = prop::collection::vec(any_cut(), 0..8);
     (

@@ -2,6 +2,7 @@
 
 pub mod any;
 pub mod golden;
+pub mod host;
 pub mod xml;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,12 @@ pub fn all() -> Vec<(&'static str, Report)> {
         ("no_process", no_process()),
         ("plumbing", plumbing()),
         ("everything", everything()),
+        ("host", host::processes()),
+        ("host_containers", host::containers()),
+        ("host_users", host::users()),
+        ("host_stacks", host::stacks()),
+        ("host_last", host::last()),
+        ("host_quiet", host::quiet()),
     ]
 }
 

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracer_common::key::Owner;
-use tracer_common::stack::StackMeta;
 
 use super::{Leaks, Loaded, code_of};
 use crate::process::command::Exit;
@@ -16,11 +15,13 @@ use crate::session::attach::Placed;
 use crate::session::interrupt::Interrupt;
 use crate::session::output::Reader;
 use crate::session::progress::{Step, clear_echo};
+use crate::session::unwind::Unwinder;
 use crate::session::watch::{Change, Image};
 use crate::session::{error, start};
 
-/// How often new stacks are looked up, so that their names are known when the process ends.
-const RESOLVE_EVERY: Duration = Duration::from_millis(100);
+/// How often new stacks are looked up, so that their names are known when the process ends; and, on a whole host, what the
+/// probes cost.
+const TICK: Duration = Duration::from_millis(100);
 /// Stacks looked up at one go, so that exits and Ctrl-C are not kept waiting.
 const RESOLVE_AT_ONCE: usize = 64;
 /// How long a command may take to end after a Ctrl-C that it has got as well.
@@ -31,19 +32,20 @@ impl Leaks<'_> {
     pub(super) async fn follow(&mut self, mut interrupt: Interrupt) -> Result<()> {
         let first = tokio::time::Instant::now() + self.config.interval;
         let mut reports = interval_at(first, self.config.interval);
-        let mut resolve = interval_at(tokio::time::Instant::now() + RESOLVE_EVERY, RESOLVE_EVERY);
+        let mut tick = interval_at(tokio::time::Instant::now() + TICK, TICK);
         reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        resolve.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 () = interrupt.wait() => break,
                 changes = self.watcher.changes() => {
                     self.apply(changes.context("cannot wait for process events")?);
-                    if self.watcher.running() == 0 {
+                    if self.host.is_none() && self.watcher.running() == 0 {
                         break;
                     }
                 }
+                () = tables(&self.unwinder) => self.publish_arrived(),
                 _ = reports.tick() => {
                     let last = self.config.count.is_some_and(|count| self.reports + 1 >= count.get());
                     if last {
@@ -54,7 +56,7 @@ impl Leaks<'_> {
                         return Ok(());
                     }
                 }
-                _ = resolve.tick() => self.resolve_new_stacks(RESOLVE_AT_ONCE),
+                _ = tick.tick() => self.tick(),
             }
         }
         if interrupt.is_set() {
@@ -68,6 +70,16 @@ impl Leaks<'_> {
         let printed = self.report(true);
         self.leave();
         printed.map(drop)
+    }
+
+    /// What is to be done all the time.
+    fn tick(&mut self) {
+        if self.host.is_some() {
+            self.repair_lost_events();
+            self.watch_cost();
+        } else {
+            self.resolve_new_stacks(RESOLVE_AT_ONCE);
+        }
     }
 
     /// Takes the probes off.
@@ -93,6 +105,9 @@ impl Leaks<'_> {
 
     /// Follows the processes through exec, exit and new mappings.
     fn apply(&mut self, changes: Vec<Change>) {
+        if self.host.is_some() {
+            return self.apply_on_host(changes);
+        }
         let mut look = BTreeSet::new();
         for change in changes {
             self.log.event(|| change.words());
@@ -109,6 +124,8 @@ impl Leaks<'_> {
                 Change::Exec(owner) => self.replaced(owner),
                 Change::Unload(code) => self.unloading(code),
                 Change::Exit(pid) => self.ended(pid),
+                // Of traces of the whole host alone.
+                Change::Admitted(..) | Change::Ended(_) | Change::Lost => {}
             }
         }
         for pid in look {
@@ -117,14 +134,14 @@ impl Leaks<'_> {
     }
 
     /// The present code of a process that runs.
-    fn running(&self, pid: u32) -> Option<Owner> {
+    pub(super) fn running(&self, pid: u32) -> Option<Owner> {
         let is_running =
             |image: &&Image| image.owner.tgid == pid && image.state == ProcessState::Running;
         self.images.iter().find(is_running).map(Image::code)
     }
 
     /// A library goes: what is known of the code so far holds for the stacks so far.
-    fn unloading(&mut self, code: Owner) {
+    pub(super) fn unloading(&mut self, code: Owner) {
         if let Some(old) = self.running(code.tgid) {
             self.symbolizer.seal(old);
         }
@@ -155,7 +172,7 @@ impl Leaks<'_> {
     }
 
     /// A program is over.
-    fn close(&mut self, pid: u32, state: ProcessState) {
+    pub(super) fn close(&mut self, pid: u32, state: ProcessState) {
         for image in self
             .images
             .iter_mut()
@@ -190,6 +207,11 @@ impl Leaks<'_> {
             eprintln!("memlens: process {pid} ({}) has exited", image.comm);
         }
         self.close(pid, ProcessState::Exited);
+        if let Some(unwinder) = &mut self.unwinder {
+            for pid in unwinder.release(&mut self.tracer, pid) {
+                unwinder.publish(&mut self.tracer, pid);
+            }
+        }
         if let Some(command) = self.command.as_mut().filter(|command| command.pid == pid) {
             self.command_exit = match command.wait() {
                 Ok(Exit::Code(code)) => Some(CommandExit::Code(code)),
@@ -200,12 +222,28 @@ impl Leaks<'_> {
     }
 
     /// Looks at what a process has mapped by now.
-    fn look_again(&mut self, pid: u32) {
+    pub(super) fn look_again(&mut self, pid: u32) {
+        if self.host.is_some() {
+            return self.look_again_on_host(pid);
+        }
         if let Some(code) = self.running(pid) {
             self.publish_mappings(pid);
             // If it has ended meanwhile, the mapping events have told what there was.
             let _ = self.symbolizer.snapshot(code);
             self.attach_new(pid);
+        }
+    }
+
+    /// Lets stacks be walked through the files whose tables have been built.
+    fn publish_arrived(&mut self) {
+        let Some(unwinder) = &mut self.unwinder else {
+            return;
+        };
+        for pid in unwinder.collect(&mut self.tracer) {
+            match self.host {
+                Some(_) => self.look_again_on_host(pid),
+                None => self.publish_mappings(pid),
+            }
         }
     }
 
@@ -247,19 +285,25 @@ impl Leaks<'_> {
 
     /// Looks up the names in stacks that are new, while their process lives.
     pub(super) fn resolve_new_stacks(&mut self, most: usize) {
-        let end = self.tracer.rows();
-        let mut left = most;
-        while self.unresolved < end && left > 0 {
-            // A row that is still being written is looked up the next time.
-            let Some(meta) = self.tracer.stack_meta(self.unresolved) else {
-                return;
-            };
-            if meta.state == StackMeta::READY {
+        if self.host.is_some() {
+            // Of a host's stacks only those are looked up that a report shows.
+            return self.take_in_new_stacks();
+        }
+        self.unresolved.extend(self.tracer.new_stacks());
+        let now = most.min(self.unresolved.len());
+        for row in self.unresolved.drain(..now) {
+            if let Some(meta) = self.tracer.stack_meta(row) {
                 let frames = self.tracer.stack_frames(&meta);
                 self.symbolizer.resolve(code_of(&meta), &frames, true);
-                left -= 1;
             }
-            self.unresolved += 1;
         }
+    }
+}
+
+/// Waits until unwind tables have been built; for ever where none are used.
+async fn tables(unwinder: &Option<Unwinder>) {
+    match unwinder {
+        Some(unwinder) => unwinder.ready().await,
+        None => std::future::pending().await,
     }
 }

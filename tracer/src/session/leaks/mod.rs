@@ -1,14 +1,14 @@
 //! `memlens leaks`: outstanding heap memory per call stack, report after report.
 
 mod follow;
+mod host;
 mod rows;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use tracer_common::key::Owner;
-use tracer_common::limits;
 use tracer_common::stack::StackMeta;
 
 use super::attach::Prober;
@@ -16,7 +16,7 @@ use super::interrupt::Interrupt;
 use super::output::Printer;
 use super::progress::{Log, Step};
 use super::target::{self, Targets};
-use super::unwind::Unwinder;
+use super::unwind::{Scope, Unwinder};
 use super::watch::{Image, Watcher};
 use super::{refuse_if_unable, start};
 use crate::bpf::{Method, Settings, Tracer};
@@ -28,25 +28,38 @@ use crate::process::maps::Mapping;
 use crate::report::{BlockFilter, CommandExit, units};
 use crate::symbolize::Symbolizer;
 
+use host::WholeHost;
+
 /// Runs `memlens leaks`.
 pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
     let facts = refuse_if_unable("load BPF programs")?;
     let interrupt = Interrupt::install()?;
     Printer::new(&config.output, invocation, config.show_allocs).check_files()?;
-    let targets = target::resolve(&config.target)?;
+    let host = WholeHost::new(config)?;
+    let targets = match host {
+        Some(_) => None,
+        None => Some(target::resolve(&config.target)?),
+    };
     let log = Log::new(invocation.verbose);
     let unwinder = (config.unwind != Unwind::Fp).then(|| {
         let building = Instant::now();
-        let unwinder = prepared_unwinder(config, &targets);
+        let unwinder = match &targets {
+            Some(targets) => prepared_unwinder(config, targets),
+            None => host::expecting_unwinder(config),
+        };
         log.timing("building unwind tables", building);
         unwinder
     });
-    let settings = settings(config, unwinder.as_ref(), &facts);
+    let settings = settings(config, unwinder.as_ref(), &facts, host.is_some());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let mut leaks = Leaks::start(invocation, config, &settings, targets, unwinder)?;
+        let mut leaks = Leaks::load(invocation, config, &settings, unwinder, host)?;
+        match targets {
+            Some(targets) => leaks.begin(targets)?,
+            None => leaks.begin_everywhere(&settings)?,
+        }
         leaks.follow(interrupt).await?;
         Ok(leaks.exit_code())
     })
@@ -54,21 +67,31 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
 
 /// An unwinder with the tables of what the targets have mapped, or are about to map.
 fn prepared_unwinder(config: &LeaksConfig, targets: &Targets) -> Unwinder {
-    let _step = Step::new("building unwind tables");
+    let step = Step::new("building unwind tables");
     let mut unwinder = Unwinder::new(config.unwind_memory);
     match &targets.command {
-        Some((_, files)) => unwinder.prepare_files(files),
+        Some((_, files)) => unwinder.want_files(files),
         None => targets
             .processes
             .iter()
-            .for_each(|process| unwinder.prepare(process.pid)),
+            .for_each(|process| unwinder.want(process.pid)),
     }
+    unwinder.finish(&step);
     unwinder
 }
 
-fn settings(config: &LeaksConfig, unwinder: Option<&Unwinder>, facts: &Facts) -> Settings {
+fn settings(
+    config: &LeaksConfig,
+    unwinder: Option<&Unwinder>,
+    facts: &Facts,
+    whole_host: bool,
+) -> Settings {
+    let scope = match whole_host {
+        true => Scope::Host,
+        false => Scope::Processes,
+    };
     Settings {
-        unwind: unwinder.map(Unwinder::size),
+        unwind: unwinder.map(|unwinder| unwinder.size(scope)),
         sample_bytes: config.sample_bytes.map(u64::from),
         min_size: config.sizes.min,
         max_size: config.sizes.max,
@@ -76,6 +99,8 @@ fn settings(config: &LeaksConfig, unwinder: Option<&Unwinder>, facts: &Facts) ->
         max_live: config.max_live,
         trace_calls: false,
         method: start::method(facts),
+        admit: whole_host,
+        adaptive: whole_host,
     }
 }
 
@@ -107,32 +132,37 @@ struct Leaks<'a> {
     command_exit: Option<CommandExit>,
     notes: Vec<String>,
     started: Instant,
-    /// The next stack row to look up.
-    unresolved: u32,
+    /// Stacks to look up, oldest first.
+    unresolved: VecDeque<u32>,
     reports: u64,
     /// Programs that are gone and whose blocks were removed from the live map.
     swept: usize,
     live_at_last_report: u64,
+    /// Set in a trace of the whole host.
+    host: Option<WholeHost>,
 }
 
 impl<'a> Leaks<'a> {
-    /// Loads the kernel side, places the probes and lets the trace begin.
-    fn start(
+    /// Loads the kernel side; nothing is probed yet.
+    fn load(
         invocation: &Invocation,
         config: &'a LeaksConfig,
         settings: &Settings,
-        targets: Targets,
         unwinder: Option<Unwinder>,
+        host: Option<WholeHost>,
     ) -> Result<Self> {
         let log = Log::new(invocation.verbose);
-        let step = Step::new("loading the BPF programs");
+        let _step = Step::new("loading the BPF programs");
         let loading = Instant::now();
         let mut tracer = Tracer::load(settings)?;
-        let watcher =
-            Watcher::new(tracer.take_lifecycle()?).context("cannot watch for new mappings")?;
+        let lifecycle = tracer.take_lifecycle()?;
+        let watcher = match host {
+            Some(_) => Watcher::of_everyone(lifecycle),
+            None => Watcher::new(lifecycle),
+        };
+        let watcher = watcher.context("cannot watch for new mappings")?;
         log.timing("loading", loading);
-        step.at("placing probes".into());
-        let mut leaks = Self {
+        Ok(Self {
             config,
             printer: Printer::new(&config.output, invocation, config.show_allocs),
             log,
@@ -149,32 +179,39 @@ impl<'a> Leaks<'a> {
             command_exit: None,
             notes: Vec::new(),
             started: Instant::now(),
-            unresolved: limits::MAX_PROCESSES,
+            unresolved: VecDeque::new(),
             reports: 0,
             swept: 0,
             live_at_last_report: 0,
-        };
+            host,
+        })
+    }
+
+    /// Places the probes on named processes and lets the trace begin.
+    fn begin(&mut self, targets: Targets) -> Result<()> {
+        let step = Step::new("placing probes");
         let attaching = Instant::now();
         let ready = start::begin(
-            &mut leaks.tracer,
-            &mut leaks.prober,
-            &mut leaks.watcher,
-            leaks.unwinder.as_mut(),
+            &mut self.tracer,
+            &mut self.prober,
+            &mut self.watcher,
+            self.unwinder.as_mut(),
             targets,
         )?;
         drop(step);
-        log.timing("attaching", attaching);
-        log.details(|| start::attach_details(&leaks.prober, &ready, &mut leaks.tracer));
-        leaks.started = Instant::now();
-        leaks.images = ready.images;
-        leaks.command = ready.command;
-        leaks.note_left_out();
-        for image in &leaks.images {
+        self.log.timing("attaching", attaching);
+        let details = start::attach_details(&self.prober, &ready, &mut self.tracer);
+        self.log.details(|| details);
+        self.started = Instant::now();
+        self.images = ready.images;
+        self.command = ready.command;
+        self.note_left_out();
+        for image in &self.images {
             // A process that ends at once is reported by its end.
-            let _ = leaks.symbolizer.snapshot(image.code());
+            let _ = self.symbolizer.snapshot(image.code());
         }
         eprintln!("memlens: tracing {}", ready.summary);
-        Ok(leaks)
+        Ok(())
     }
 
     /// The blocks that reports count.

@@ -13,10 +13,11 @@ use super::{Leaks, code_of};
 use crate::bpf::LiveScan;
 use crate::cli::Sort;
 use crate::heap::{Census, Figures, Filter, Order, Row, Which, merge, select};
-use crate::report::{CutRow, CutTally, ProcessRow, ProcessState, Report, StackRow};
+use crate::report::{CutRow, CutTally, ProcessRow, ProcessState, Report, StackRow, by_stack};
 use crate::session::output::Reader;
 use crate::session::progress::Step;
 use crate::session::start;
+use crate::session::unwind::Unwinder;
 use crate::symbolize::Frame;
 
 impl Leaks<'_> {
@@ -98,6 +99,11 @@ impl Leaks<'_> {
             .collect();
         let is_gone = |owner: Owner| running.get(&owner) == Some(&false);
         let figures = self.heap.report(&totals, blocks, &filter, is_gone);
+        if self.host.is_some() {
+            // What was gone by now was told of when it went.
+            self.sweep();
+            return Ok(figures);
+        }
         // Their sums are remembered; the map has room for others. Nothing is added for a program that is gone.
         let gone = running.values().filter(|running| !**running).count();
         if !self.config.combined && !self.config.show_allocs && gone > self.swept {
@@ -108,12 +114,13 @@ impl Leaks<'_> {
     }
 
     fn all_totals(&self) -> Vec<(u32, Owner, StackTotals)> {
-        let processes = (0..limits::MAX_PROCESSES)
-            .map_while(|row| Some((row, self.tracer.process_row_owner(row)?)));
-        let stacks = (limits::MAX_PROCESSES..self.tracer.rows())
-            .filter_map(|row| Some((row, self.tracer.stack_meta(row)?.owner)));
+        let processes = self.tracer.process_rows();
+        let processes = processes.map(|(row, process)| (row, process.owner));
+        let stacks = self.tracer.stack_rows();
+        let stacks = stacks.filter_map(|row| Some((row, self.tracer.stack_meta(row)?.owner)));
         processes
             .chain(stacks)
+            .filter(|(_, owner)| self.is_reported(*owner))
             .map(|(row, owner)| (row, owner, self.tracer.totals(row)))
             .collect()
     }
@@ -131,8 +138,17 @@ impl Leaks<'_> {
             Which::Live
         };
         let rows = select(&figures.rows, order, which);
-        let shown = rows.iter().take(most);
-        let stacks = shown.map(|row| self.stack_row(row)).collect();
+        let elapsed = self.started.elapsed();
+        let stacks = match self.groups_stacks() {
+            // Which stacks are alike is known when they have names.
+            true => by_stack(self.stack_rows(&rows)),
+            false => self.stack_rows(&rows[..most.min(rows.len())]),
+        };
+        let processes = match self.host {
+            Some(_) => self.host_rows(figures, elapsed),
+            None => self.process_rows(figures),
+        };
+        let host = self.host_report(&processes, &rows, elapsed);
         let live: Vec<&Row> = rows
             .iter()
             .copied()
@@ -141,7 +157,7 @@ impl Leaks<'_> {
         let cut = self.cut_rows(&live);
         Ok(Report {
             time: SystemTime::now(),
-            elapsed: self.started.elapsed(),
+            elapsed,
             last,
             loss: self
                 .tracer
@@ -152,19 +168,27 @@ impl Leaks<'_> {
             notes: self
                 .notes
                 .iter()
-                .chain(self.unwinder.iter().flat_map(|unwinder| unwinder.notes()))
                 .cloned()
+                .chain(self.unwinder.iter().flat_map(Unwinder::notes))
                 .collect(),
             filter: self.block_filter(),
             sampling: figures.sampling,
-            processes: self.process_rows(figures),
+            stacks_total: match self.groups_stacks() {
+                true => stacks.len(),
+                false => rows.len(),
+            },
+            processes,
             stacks,
-            stacks_total: rows.len(),
             stacks_live_bytes: rows.iter().map(|row| row.live_bytes).sum(),
             cut,
             command_exit: self.command_exit,
-            host: None,
+            host,
         })
+    }
+
+    /// What the report shows of these rows.
+    pub(super) fn stack_rows(&mut self, rows: &[&Row]) -> Vec<StackRow> {
+        rows.iter().map(|row| self.stack_row(row)).collect()
     }
 
     fn process_rows(&self, figures: &Figures) -> Vec<ProcessRow> {

@@ -1,5 +1,7 @@
 //! From a process's mapped files to probes in the kernel: each file is read once and probed once per process.
 
+mod everyone;
+
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
@@ -10,15 +12,18 @@ use std::rc::Rc;
 use tracer_common::call::{Class, Cookie, Place};
 
 use super::floor::Floor;
-use crate::attach::loader::loader_hook;
 use crate::attach::plan::{Ending, LeftOut, Plan, PlanOptions, PlannedFunction, plan};
 use crate::attach::sites::Speed;
 use crate::attach::symbols::{ObjectError, ObjectSymbols};
-use crate::bpf::{Attached, Probe, ProbeError, ProbeProgram, Tracer};
+use crate::bpf::{Attached, Probe, ProbeError, ProbeProgram, Scope, Tracer};
 use crate::cli::Allocator;
 use crate::process::files::{self, FileError, OpenedFile};
 use crate::process::maps::{self, MappedFile};
 use crate::process::{ProcessError, info};
+
+pub use everyone::{Outcome, Sighting, sightings};
+
+use everyone::{Everywhere, loader_probe};
 
 /// A file, as `fstat` tells it: the same whichever path led to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,6 +111,8 @@ pub struct Prober {
     attached: Attached,
     functions: Vec<(String, Class)>,
     left_out: Vec<(PathBuf, LeftOut)>,
+    /// What is probed for every process on the host.
+    everywhere: Everywhere,
 }
 
 impl Prober {
@@ -124,6 +131,7 @@ impl Prober {
             attached: Attached::default(),
             functions: Vec::new(),
             left_out: Vec::new(),
+            everywhere: Everywhere::default(),
         }
     }
 
@@ -285,7 +293,7 @@ impl Prober {
             return Ok(());
         }
         let (links, ebpf) = tracer.links();
-        match links.attach(ebpf, pid, &opened.path, &probes(&file)) {
+        match links.attach(ebpf, Scope::Process(pid), &opened.path, &probes(&file)) {
             Ok(attached) => self.attached += attached,
             Err(error) => {
                 self.placed.remove(&(pid, key));
@@ -306,30 +314,24 @@ impl Prober {
         path: &Path,
         opened: &OpenedFile,
     ) -> Result<(), AttachError> {
-        // Every mapped file passes here: its name tells whether a look at its symbols is worth while.
-        let name = path.file_name().map(|name| name.to_string_lossy());
-        let is_loader =
-            name.is_some_and(|name| name.starts_with("ld-") || name.starts_with("ld.so"));
         let Ok(key) = FileKey::of(&opened.file) else {
             return Ok(());
         };
-        if !self.hooks_loader || !is_loader || self.hooked.contains(&(pid, key)) {
+        if !self.hooks_loader || self.hooked.contains(&(pid, key)) {
             return Ok(());
         }
-        let Some(hook) = files::bytes(opened)
+        let probe = files::bytes(opened)
             .ok()
-            .and_then(|image| loader_hook(&image))
-        else {
+            .and_then(|image| loader_probe(path, &image));
+        let Some(probe) = probe else {
             return Ok(());
-        };
-        let probe = Probe {
-            program: ProbeProgram::LibraryChange,
-            offset: hook.offset,
-            cookie: hook.distance,
         };
         let (links, ebpf) = tracer.links();
         // Without it stacks are still counted; only those of code at reused addresses get the older code's names.
-        if links.attach(ebpf, pid, &opened.path, &[probe]).is_ok() {
+        if links
+            .attach(ebpf, Scope::Process(pid), &opened.path, &[probe])
+            .is_ok()
+        {
             self.hooked.insert((pid, key));
         }
         Ok(())
@@ -347,7 +349,7 @@ impl Prober {
         if let Some(known) = self.plans.get(&key) {
             return Ok(known.clone());
         }
-        let file = self.read(path, opened)?.map(Rc::new);
+        let file = self.read(path, opened)?;
         self.plans.insert(key, file.clone());
         Ok(file)
     }
@@ -356,7 +358,7 @@ impl Prober {
         &mut self,
         path: &Path,
         opened: &OpenedFile,
-    ) -> Result<Option<ProbedFile>, AttachError> {
+    ) -> Result<Option<Rc<ProbedFile>>, AttachError> {
         let named = self.object.is_some();
         let bytes = match files::bytes(opened) {
             Ok(bytes) => bytes,
@@ -374,28 +376,35 @@ impl Prober {
             Err(_) => return Ok(None), // a font, an archive: mapped, but not code
         };
         let plan = plan(&symbols, &bytes, &self.options);
-        self.left_out.extend(
-            plan.left_out
-                .iter()
-                .map(|left| (path.to_owned(), left.clone())),
-        );
         if plan.functions.is_empty() && !(named && plan.left_out.is_empty()) {
+            self.leave_out(path, &plan);
             return Ok(None);
         }
         if plan.functions.is_empty() {
             return Err(self.no_allocator(path.display().to_string()));
         }
+        Ok(Some(self.register(path, plan)))
+    }
+
+    /// Keeps which functions of a file are not traced.
+    fn leave_out(&mut self, path: &Path, plan: &Plan) {
+        let left = plan.left_out.iter().cloned();
+        self.left_out
+            .extend(left.map(|left| (path.to_owned(), left)));
+    }
+
+    /// Takes the functions of a file into the table.
+    fn register(&mut self, path: &Path, plan: Plan) -> Rc<ProbedFile> {
+        self.leave_out(path, &plan);
         let first_function = self.functions.len() as u32;
-        self.functions.extend(
-            plan.functions
-                .iter()
-                .map(|function| (function.name.clone(), function.call.class)),
-        );
-        Ok(Some(ProbedFile {
+        let functions = plan.functions.iter();
+        self.functions
+            .extend(functions.map(|function| (function.name.clone(), function.call.class)));
+        Rc::new(ProbedFile {
             path: path.to_owned(),
             plan,
             first_function,
-        }))
+        })
     }
 
     /// The error for a process without anything to probe.
@@ -421,7 +430,7 @@ impl Prober {
 }
 
 /// The probes of one file.
-fn probes(file: &ProbedFile) -> Vec<Probe> {
+pub fn probes(file: &ProbedFile) -> Vec<Probe> {
     let mut probes = Vec::new();
     for (number, function) in (file.first_function..).zip(&file.plan.functions) {
         add_probes(&mut probes, number, function);

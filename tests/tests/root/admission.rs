@@ -1,0 +1,319 @@
+//! Processes that nobody has named: the kernel side admits them at their first call, and their rows are used again.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use memlens::attach::symbols::ObjectSymbols;
+use memlens::bpf::{Events, LiveScan, Method, Scope, Settings, Tracer};
+use memlens::cli::Allocator;
+use memlens::session::{Prober, probes};
+use memlens_tests::child::until;
+use memlens_tests::{Live, Program, Victim, need};
+use tracer_common::event::{LifecycleEvent, LifecycleKind};
+use tracer_common::key::{COUNT_ONE, Owner};
+use tracer_common::limits::MAX_PROCESSES;
+use tracer_common::loss::Loss;
+
+/// A trace of everybody who runs the victim's own allocator, which is nobody else.
+struct Trace {
+    tracer: Tracer,
+    events: Events<LifecycleEvent>,
+    leak_one: Range<u64>,
+}
+
+fn victim(how: &str) -> Result<Victim> {
+    Victim::start(Program::new("admitted").statically().command(&[how])?)
+}
+
+impl Trace {
+    fn start() -> Result<Self> {
+        need::root()?;
+        let settings = Settings {
+            sample_bytes: None,
+            min_size: 0,
+            max_size: u64::MAX,
+            stack_depth: 8,
+            max_live: 100_000,
+            trace_calls: false,
+            unwind: None,
+            method: Method::UprobeMulti,
+            admit: true,
+            adaptive: true,
+        };
+        let mut tracer = Tracer::load(&settings)?;
+        let program = Program::new("admitted").statically().build()?;
+        let image = std::fs::read(&program)?;
+        let symbols = ObjectSymbols::parse(&image)?;
+        let leak_one = symbols
+            .functions
+            .iter()
+            .find(|function| function.name == "leak_one")
+            .context("no leak_one in the victim")?;
+        let leak_one = leak_one.vaddr..leak_one.vaddr + leak_one.size;
+        let allocator = Allocator {
+            prefix: None,
+            object: None,
+        };
+        let first = victim("leak")?;
+        let files = Prober::new(&allocator, false).survey(first.pid())?;
+        let [file] = files.as_slice() else {
+            anyhow::bail!("{} files with an allocator", files.len());
+        };
+        let (links, ebpf) = tracer.links();
+        links.attach(ebpf, Scope::Everyone, &program, &probes(file))?;
+        let events = tracer.take_lifecycle()?;
+        tracer.enable();
+        Ok(Self {
+            tracer,
+            events,
+            leak_one,
+        })
+    }
+
+    /// The events of one kind, as owner and row.
+    fn events(&mut self, kind: LifecycleKind) -> Vec<(Owner, u32)> {
+        std::iter::from_fn(|| self.events.take_next())
+            .filter(|event| event.kind == kind as u32)
+            .map(|event| (event.owner, event.slot))
+            .collect()
+    }
+
+    /// What a process holds from leak_one.
+    fn held(&mut self, tgid: u32) -> Live {
+        self.tracer.new_stacks();
+        let mut live = Live::default();
+        for row in self.tracer.stack_rows() {
+            let Some(meta) = self
+                .tracer
+                .stack_meta(row)
+                .filter(|meta| meta.owner.tgid == tgid)
+            else {
+                continue;
+            };
+            let frames = self.tracer.stack_frames(&meta);
+            if frames
+                .first()
+                .is_some_and(|caller| self.leak_one.contains(caller))
+            {
+                let totals = self.tracer.totals(row);
+                live.bytes += totals.alloc_bytes - totals.free_bytes;
+                live.blocks += (totals.alloc_count - totals.free_count) / COUNT_ONE;
+            }
+        }
+        live
+    }
+
+    fn rows(&self) -> Vec<u32> {
+        self.tracer.process_rows().map(|(row, _)| row).collect()
+    }
+
+    fn lost(&self, loss: Loss) -> Result<u64> {
+        Ok(self.tracer.losses()?.get(&loss).copied().unwrap_or(0))
+    }
+
+    /// Forgets a process that has ended, with all that it left.
+    fn release(&mut self, owner: Owner, row: u32) -> Result<()> {
+        self.tracer.new_stacks();
+        LiveScan::new(&self.tracer).remove_owned_by(|other| other == owner)?;
+        let stacks = self.tracer.stack_rows_of(|other| other == owner);
+        self.tracer.release_stack_rows(&stacks)?;
+        Ok(self.tracer.release_process(row)?)
+    }
+}
+
+/// A process begins to be traced by itself, and its row and stacks are free again when it has ended.
+#[test]
+fn a_process_comes_and_goes() -> Result<()> {
+    let mut trace = Trace::start()?;
+    for round in 0..3 {
+        ensure!(trace.rows().is_empty(), "rows in use: {:?}", trace.rows());
+        let mut victim = victim("leak")?;
+        victim.go_to("done")?;
+        let admitted = trace.events(LifecycleKind::Admitted);
+        let [(owner, row)] = admitted[..] else {
+            anyhow::bail!("admitted: {admitted:?}");
+        };
+        assert_eq!((owner.tgid, row), (victim.pid(), 0), "round {round}");
+        assert_eq!(trace.tracer.row_of(victim.pid()), Some(row));
+        assert_eq!(trace.held(victim.pid()), Live::new(3000, 3));
+        let pid = victim.pid();
+        victim.exit()?;
+        assert_eq!(trace.events(LifecycleKind::Exit), [(owner, row)]);
+        let (_, process) = trace.tracer.process_rows().next().context("no row")?;
+        assert_eq!((process.active, process.owner), (0, owner));
+        assert_eq!(trace.tracer.row_of(pid), None);
+        trace.release(owner, row)?;
+        assert_eq!(trace.tracer.stack_rows().count(), 0);
+        let mut left = 0;
+        LiveScan::new(&trace.tracer).for_each(|_, _| left += 1)?;
+        assert_eq!(left, 0);
+    }
+    Ok(())
+}
+
+/// A child of fork is admitted at its own first call; what it releases of its inheritance is not tracked.
+#[test]
+fn a_forked_child_has_its_own_row() -> Result<()> {
+    let mut trace = Trace::start()?;
+    let mut victim = victim("fork")?;
+    victim.go_to("done")?;
+    until("the child has leaked", Duration::from_secs(10), || {
+        let held = trace.held_by_children(victim.pid());
+        Ok((held == Live::new(600, 2)).then_some(()))
+    })?;
+    assert_eq!(trace.held(victim.pid()), Live::new(1000, 1));
+    assert_eq!(trace.events(LifecycleKind::Admitted).len(), 2);
+    ensure!(trace.lost(Loss::UnknownFrees)? >= 1);
+    assert_eq!(trace.lost(Loss::UntracedChildren)?, 0);
+    Ok(())
+}
+
+impl Trace {
+    /// What all others hold from leak_one.
+    fn held_by_children(&mut self, parent: u32) -> Live {
+        let others: Vec<u32> = self
+            .tracer
+            .process_rows()
+            .map(|(_, process)| process.owner.tgid)
+            .filter(|tgid| *tgid != parent)
+            .collect();
+        let mut live = Live::default();
+        for tgid in others {
+            let held = self.held(tgid);
+            live = Live::new(live.bytes + held.bytes, live.blocks + held.blocks);
+        }
+        live
+    }
+}
+
+/// A child of vfork allocates in its parent's memory, and is counted there.
+#[test]
+fn a_vforked_child_is_a_guest() -> Result<()> {
+    let mut trace = Trace::start()?;
+    let mut victim = victim("vfork")?;
+    victim.go_to("done")?;
+    assert_eq!(trace.held(victim.pid()), Live::new(200, 1));
+    let admitted = trace.events(LifecycleKind::Admitted);
+    assert_eq!(admitted.len(), 1, "{admitted:?}");
+    let (_, process) = trace.tracer.process_rows().next().context("no row")?;
+    assert_eq!(
+        (process.owner.tgid, process.guests, process.active),
+        (victim.pid(), 0, 1)
+    );
+    Ok(())
+}
+
+/// Threads that make their first calls together are one process.
+#[test]
+fn threads_race_for_one_row() -> Result<()> {
+    let mut trace = Trace::start()?;
+    for _ in 0..10 {
+        let mut victim = victim("race")?;
+        victim.go_to("done")?;
+        assert_eq!(trace.held(victim.pid()), Live::new(4000, 4));
+        let admitted = trace.events(LifecycleKind::Admitted);
+        let [(owner, row)] = admitted[..] else {
+            anyhow::bail!("admitted: {admitted:?}");
+        };
+        assert_eq!(trace.rows(), [row]);
+        victim.exit()?;
+        trace.release(owner, row)?;
+    }
+    Ok(())
+}
+
+/// A process that is kept out is not counted, but its hits are.
+#[test]
+fn an_excluded_process() -> Result<()> {
+    let mut trace = Trace::start()?;
+    let mut victim = victim("many")?;
+    let row = trace.tracer.exclude_process(victim.pid())?;
+    victim.go_to("done")?;
+    assert_eq!(trace.held(victim.pid()), Live::default());
+    let hits = |trace: &Trace| {
+        let rows: Vec<_> = trace.tracer.process_rows().collect();
+        rows.iter()
+            .find(|(found, _)| *found == row)
+            .map(|(_, process)| process.hits)
+    };
+    let seen = hits(&trace).context("no row")?;
+    // Each pair is three hits at most: the kernel may leave out the return where the entry did nothing.
+    ensure!(
+        (199_000..=301_000).contains(&seen),
+        "{seen} hits of 100,000 pairs"
+    );
+    victim.exit()?;
+    let seen = hits(&trace).context("no row")?;
+    ensure!(seen >= 200_000, "{seen} hits at the end");
+    Ok(())
+}
+
+/// With no row left calls are counted as missed; a row that becomes free is taken.
+#[test]
+fn a_full_table() -> Result<()> {
+    let mut trace = Trace::start()?;
+    // No process has an ID like that (PID_MAX_LIMIT).
+    const NOBODY: u32 = 5_000_000;
+    for number in 0..MAX_PROCESSES {
+        trace.tracer.exclude_process(NOBODY + number)?;
+    }
+    ensure!(
+        trace.tracer.add_process(NOBODY - 1).is_err(),
+        "room for one more"
+    );
+    let mut late = victim("leak")?;
+    late.go_to("done")?;
+    assert_eq!(trace.held(late.pid()), Live::default());
+    ensure!(trace.lost(Loss::ProcessTableFull)? >= 3);
+    let row = trace.tracer.row_of(NOBODY + 7).context("no row")?;
+    trace.tracer.release_process(row)?;
+    let mut second = victim("leak")?;
+    second.go_to("done")?;
+    assert_eq!(trace.held(second.pid()), Live::new(3000, 3));
+    assert_eq!(trace.tracer.row_of(second.pid()), Some(row));
+    Ok(())
+}
+
+/// While the sampling interval changes under a running process, what a release takes off is what its allocation added:
+/// at the end the totals are those of the blocks that are left.
+#[test]
+fn steps_change_while_blocks_come_and_go() -> Result<()> {
+    let mut trace = Trace::start()?;
+    let mut victim = victim("many")?;
+    trace.tracer.add_process(victim.pid())?;
+    let row = trace.tracer.row_of(victim.pid()).context("no row")?;
+    victim.go()?;
+    for step in (0..200).map(|turn| [0, 3, 1, 5][turn % 4]) {
+        trace.tracer.set_step(row, step);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    victim.expect("done")?;
+    trace.tracer.new_stacks();
+    let mut by_row = std::collections::BTreeMap::<u32, (u64, u64)>::new();
+    let mut sampled = 0;
+    LiveScan::new(&trace.tracer).for_each(|_, block| {
+        let (bytes, count) = block.weight(0);
+        let sums = by_row.entry(block.stack).or_default();
+        *sums = (sums.0 + bytes, sums.1 + count);
+        sampled += u64::from(block.step() > 0);
+    })?;
+    let mut allocated = 0;
+    for row in trace.tracer.stack_rows() {
+        let totals = trace.tracer.totals(row);
+        let (bytes, count) = by_row.remove(&row).unwrap_or_default();
+        assert_eq!(totals.alloc_bytes - totals.free_bytes, bytes, "row {row}");
+        assert_eq!(totals.alloc_count - totals.free_count, count, "row {row}");
+        allocated += totals.alloc_bytes;
+    }
+    ensure!(
+        by_row.is_empty(),
+        "blocks on rows that are not known: {by_row:?}"
+    );
+    // 6.4 MB in blocks of 64 bytes; the coarsest interval is 1 MiB, a sixth of it.
+    ensure!(
+        (3_000_000..12_000_000).contains(&allocated),
+        "{allocated} bytes allocated"
+    );
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! What goes on on the host while the trace runs: new programs, new files, new processes and their ends.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use tracer_common::loss::Loss;
+
+use super::super::Leaks;
+use crate::process::maps::{self, Mapping};
+use crate::session::watch::Change;
+
+/// Names of programs that were loaded and have not allocated yet; beyond that all are forgotten, and looked up in /proc.
+const MOST_LOADED: usize = 8_192;
+
+impl Leaks<'_> {
+    /// Follows the host: files that are new are probed first, since every microsecond counts for them.
+    pub(in crate::session::leaks) fn apply_on_host(&mut self, changes: Vec<Change>) {
+        let since = Instant::now();
+        let mut mapped: Vec<(u32, Mapping)> = Vec::new();
+        let mut later = Vec::new();
+        let mut everything = false;
+        for change in changes {
+            self.log.event(|| change.words());
+            match change {
+                Change::Load(pid, comm) => self.loads_on_host(pid, comm),
+                Change::Map(pid, mapping) => mapped.push((pid, mapping)),
+                Change::Lost => everything = true,
+                other => later.push(other),
+            }
+        }
+        self.probe_new(&mapped, since, everything);
+        let mut look = BTreeSet::new();
+        for (pid, mapping) in mapped {
+            if let Some(code) = self.running(pid) {
+                self.symbolizer.observe(code, mapping);
+                look.insert(pid);
+            }
+        }
+        if everything {
+            look.extend(self.images.iter().map(|image| image.owner.tgid));
+        }
+        for change in later {
+            match change {
+                Change::Admitted(owner, row) => self.admitted(owner, row),
+                Change::Exec(owner) => self.replaced_on_host(owner),
+                Change::Ended(owner) => self.ended_on_host(owner),
+                Change::Unload(code) => self.unloading(code),
+                Change::Look(_) | Change::Exit(_) => {}
+                Change::Load(..) | Change::Map(..) | Change::Lost => {}
+            }
+        }
+        for pid in look {
+            self.look_again_on_host(pid);
+        }
+    }
+
+    fn loads_on_host(&mut self, pid: u32, comm: String) {
+        let Some(host) = &mut self.host else { return };
+        if host.loaded.len() >= MOST_LOADED {
+            host.loaded.clear();
+        }
+        host.loaded.insert(pid, comm);
+    }
+
+    /// Looks at what a process has mapped by now.
+    pub(in crate::session::leaks) fn look_again_on_host(&mut self, pid: u32) {
+        let Some(code) = self.running(pid) else {
+            return;
+        };
+        let Ok(mut maps) = maps::read(pid) else {
+            return;
+        };
+        self.translate(pid, &mut maps);
+        if let Some(unwinder) = &mut self.unwinder {
+            unwinder.publish_mapped(&mut self.tracer, pid, &maps);
+        }
+        // If it has ended meanwhile, the mapping events have told what there was.
+        let _ = self.symbolizer.snapshot(code);
+    }
+
+    /// Gives mappings the kernel's identities of their files.
+    pub(in crate::session::leaks) fn translate(&mut self, pid: u32, maps: &mut [Mapping]) {
+        let Some(host) = &mut self.host else { return };
+        let mut code = maps
+            .iter()
+            .filter(|mapping| mapping.execute && mapping.file.inode != 0);
+        if code.any(|mapping| host.identities.of(pid, mapping).is_none()) {
+            self.look_at_all_code();
+        }
+        if let Some(host) = &mut self.host {
+            host.identities.translate(pid, maps);
+        }
+    }
+
+    /// Notices that process events were lost, and looks at the process table itself then.
+    pub(in crate::session::leaks) fn repair_lost_events(&mut self) {
+        let lost = self.tracer.losses().ok();
+        let lost = lost.and_then(|losses| losses.get(&Loss::LifecycleFull).copied());
+        let lost = lost.unwrap_or(0);
+        let Some(host) = &mut self.host else { return };
+        if lost > host.lost_events {
+            host.lost_events = lost;
+            self.resynchronise();
+        }
+    }
+}
