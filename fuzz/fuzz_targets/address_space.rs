@@ -127,6 +127,6 @@ fuzz_target!(|calls: Calls| {
     }
     check(&space.forked());
     let differences = space.differences(&[], &[]);
-    space.repair(&[], &differences, 0);
+    space.repair(&[], &differences, Origin::Found, 0);
     assert!(space.pieces().is_empty());
 });

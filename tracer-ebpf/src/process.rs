@@ -237,7 +237,10 @@ pub fn fork(ctx: &RawTracePointContext) {
     let Some(process) = PROCESSES.get_ptr_mut(slot) else {
         return;
     };
-    if PROCESS_SLOTS.insert(child_tgid, slot, BPF_NOEXIST as u64).is_ok() {
+    if PROCESS_SLOTS
+        .insert(child_tgid, slot, BPF_NOEXIST as u64)
+        .is_ok()
+    {
         // SAFETY: checked for null.
         unsafe { fetch_add(&raw mut (*process).guests, 1) };
     }

@@ -35,6 +35,8 @@ pub struct Thread {
     pub budget_step: u32,
     /// Keeps the record free of implicit padding.
     pub reserved: u32,
+    /// When the system call began that may change the address space; 0 outside of one.
+    pub entered_ns: u64,
     /// Scratch area.
     pub walk: Walk,
 }

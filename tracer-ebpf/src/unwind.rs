@@ -72,15 +72,51 @@ impl Tables for KernelTables {
     }
 }
 
-/// What the look-up of a memory area is to find out.
+/// A memory area of the current process, and the file in it.
 #[repr(C)]
-struct Area {
-    start: u64,
-    end: u64,
-    offset: u64,
-    inode: u64,
-    device: u32,
+pub struct Area {
+    /// First address.
+    pub start: u64,
+    /// One past the last address.
+    pub end: u64,
+    /// Offset of `start` in the file.
+    pub offset: u64,
+    /// Inode number; 0 without a file.
+    pub inode: u64,
+    /// The file's device.
+    pub device: u32,
     reserved: u32,
+}
+
+impl Area {
+    /// No area.
+    pub const NONE: Self = Self {
+        start: 0,
+        end: 0,
+        offset: 0,
+        inode: 0,
+        device: 0,
+        reserved: 0,
+    };
+
+    /// Finds out what lies at an address, if it is a file; all zero otherwise. It costs some 250 ns. Fails where another thread is changing the address
+    /// space, and where the kernel's types are not known.
+    #[inline(always)]
+    pub fn look_up(&mut self, address: u64) {
+        if globals::offsets().superblock_device == 0 {
+            return;
+        }
+        // SAFETY: the callback and its argument live as long as the call.
+        unsafe {
+            bpf_find_vma(
+                bpf_get_current_task_btf(),
+                address,
+                read_area as *mut c_void,
+                (&raw mut *self).cast(),
+                0,
+            )
+        };
+    }
 }
 
 /// Reads the area that holds the address; called with the address space locked.
@@ -93,7 +129,7 @@ unsafe extern "C" fn read_area(_task: *mut c_void, vma: *mut c_void, area: *mut 
     }
     let inode = read_kernel_u64(file + offsets.file_inode as u64);
     let superblock = read_kernel_u64(inode + offsets.inode_superblock as u64);
-    // SAFETY: the area given to bpf_find_vma below.
+    // SAFETY: the area given to bpf_find_vma above.
     unsafe {
         (*area).start = field(offsets.vma_start);
         (*area).end = field(offsets.vma_end);
@@ -105,34 +141,13 @@ unsafe extern "C" fn read_area(_task: *mut c_void, vma: *mut c_void, area: *mut 
 }
 
 /// The rule for code that was mapped after user space looked: a library just loaded, a program just begun. The kernel
-/// tells which file is there; if that file's table is stored, the walk goes on.
-///
-/// It costs some 250 ns, once for each call site until user space has published the mapping.
+/// tells which file is there; if that file's table is stored, the walk goes on. This happens once for each call site until user
+/// space has published the mapping.
 #[inline(always)]
 fn rule_of_new_mapping(address: u64) -> Rule {
-    if globals::offsets().superblock_device == 0 {
-        return Rule::NO_MAPPING;
-    }
-    let mut area = Area {
-        start: 0,
-        end: 0,
-        offset: 0,
-        inode: 0,
-        device: 0,
-        reserved: 0,
-    };
-    // SAFETY: the callback and its argument live as long as the call. It fails where another thread is changing the
-    // address space.
-    let status = unsafe {
-        bpf_find_vma(
-            bpf_get_current_task_btf(),
-            address,
-            read_area as *mut c_void,
-            (&raw mut area).cast(),
-            0,
-        )
-    };
-    if status != 0 || area.inode == 0 || address < area.start || address >= area.end {
+    let mut area = Area::NONE;
+    area.look_up(address);
+    if area.inode == 0 || address < area.start || address >= area.end {
         return Rule::NO_MAPPING;
     }
     let key = FileKey {

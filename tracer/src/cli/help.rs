@@ -10,6 +10,7 @@ Examples:
                                      start a command, trace it from its first instruction
   memlens leaks -p 4242 -o 1m --fail-over 10MiB 60 1
                                      exit 1 if over 10 MiB are older than a minute
+  memlens vm -p 4242                 who has mapped address space, and what of it is memory
   memlens trace -p 4242              every allocation and release, one line each
   memlens doctor                     what works on this machine, and how to mend the rest
   memlens demo                       a built-in leaky program, traced for ten seconds
@@ -30,6 +31,14 @@ Examples:
   memlens leaks --cgroup /system.slice/nginx.service --per-process 3
                                                one service, with the top stacks of each process
 INTERVAL and COUNT stand before \"--\": memlens leaks 10 3 -- ./prog";
+
+/// What `memlens vm --help` ends with.
+pub const VM_EXAMPLES: &str = "\
+Examples:
+  memlens vm -p 4242                     report every 5 seconds until Ctrl-C
+  memlens vm -p 4242 --sort growth 60    what was mapped in the last minute and stayed
+  memlens vm -n java 10 3                three reports of every java, 10 seconds apart
+  memlens vm --svg map.svg -- ./prog -v  a flame graph of what ./prog has mapped";
 
 /// What `memlens trace --help` ends with.
 pub const TRACE_EXAMPLES: &str = "\

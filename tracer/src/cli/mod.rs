@@ -7,6 +7,7 @@ mod config;
 mod help;
 mod host;
 mod values;
+mod vm;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -20,6 +21,7 @@ pub use config::{
     MAX_MAX_LIVE, Output, SizeRange, Target, TraceConfig,
 };
 pub use values::{BareUnit, ValueError, parse_size, parse_time};
+pub use vm::{SpaceSort, VmConfig};
 
 /// Exit code of a run that did what it was asked to.
 pub const EXIT_DONE: u8 = 0;

@@ -14,6 +14,7 @@ mod start;
 mod target;
 mod trace;
 mod unwind;
+mod vm;
 mod watch;
 
 use anyhow::Result;
@@ -29,6 +30,7 @@ pub fn run(invocation: Invocation) -> u8 {
         Command::Leaks(config) => leaks::run(&invocation, config),
         Command::Trace(config) => trace::run(&invocation, config),
         Command::Doctor(config) => diagnose::run(&invocation, config),
+        Command::Vm(config) => vm::run(&invocation, config),
         Command::Demo(config) => demo::run(&invocation, config),
     };
     outcome.unwrap_or_else(|failure| {

@@ -64,6 +64,11 @@ impl AddressSpace {
         &self.totals
     }
 
+    /// Where the heap ends, rounded up to a page; `None` until it is known.
+    pub fn heap_end(&self) -> Option<u64> {
+        self.brk
+    }
+
     /// Bytes mapped.
     pub fn mapped(&self) -> u64 {
         self.pieces.iter().map(Piece::len).sum()
@@ -201,10 +206,13 @@ impl AddressSpace {
         for piece in self.pieces.take(from, call.entered_ns) {
             let piece = piece.moved(from.start, to.start, call.left_ns);
             self.remove(&piece.range(), call.left_ns);
-            // Only a call that was told before this one and made after it can be there.
+            // Only a call that was told before this one and made after it can be there still.
+            let mut left = piece.len();
             for gap in self.pieces.gaps(&piece.range()) {
+                left -= gap.end - gap.start;
                 self.pieces.insert(piece.part(&gap));
             }
+            self.totals.entry(piece.origin).or_default().unmapped += left;
         }
     }
 

@@ -112,6 +112,32 @@ impl Backing {
     };
 }
 
+impl What {
+    /// The ranges that it may have changed; the heap ended at `brk` before.
+    pub fn touches(&self, brk: Option<u64>) -> [Range<u64>; 2] {
+        let span = |start: u64, len: u64| start..start.saturating_add(len.saturating_add(PAGE - 1));
+        match *self {
+            Self::Map { start, len, .. }
+            | Self::Unmap { start, len }
+            | Self::Protect { start, len, .. }
+            | Self::ForkAdvice { start, len, .. } => [span(start, len), 0..0],
+            Self::Remap {
+                old,
+                old_len,
+                new,
+                new_len,
+                ..
+            } => [span(old, old_len), span(new, new_len)],
+            Self::Break { from, to } => {
+                let from = from.or(brk).unwrap_or(to);
+                [span(from.min(to), from.abs_diff(to)), 0..0]
+            }
+            // Where the segment ends is not told.
+            Self::Detach { start } => [start..u64::MAX, 0..0],
+        }
+    }
+}
+
 /// The next page boundary, or this one; `None` beyond all programs' addresses.
 pub(super) fn page_up(address: u64) -> Option<u64> {
     let up = address.checked_add(PAGE - 1)? & !(PAGE - 1);

@@ -42,11 +42,10 @@ impl Difference {
 
     /// The kernel made it without a call: a stack that grew, pages for probes.
     pub fn is_the_kernels_own(&self) -> bool {
-        let kind = match self.unlike {
-            Unlike::NotTracked(kind) | Unlike::NotMapped(kind) => kind,
-            Unlike::Access(_) => return false,
-        };
-        matches!(kind, Kind::Stack | Kind::Kernel)
+        matches!(
+            self.unlike,
+            Unlike::NotTracked(Kind::Stack | Kind::Kernel) | Unlike::NotMapped(Kind::Kernel)
+        )
     }
 }
 
@@ -139,15 +138,21 @@ impl AddressSpace {
         }));
     }
 
-    /// Takes over from the maps what differs; `time_ns` is when they were read.
-    pub fn repair(&mut self, maps: &[Mapping], differences: &[Difference], time_ns: u64) -> Repair {
+    /// Takes over from the maps what differs, as of this origin; `time_ns` is when they were read.
+    pub fn repair(
+        &mut self,
+        maps: &[Mapping],
+        differences: &[Difference],
+        origin: Origin,
+        time_ns: u64,
+    ) -> Repair {
         let mut repair = Repair::default();
         for difference in differences {
             match difference.unlike {
                 Unlike::NotMapped(_) => repair.gone += self.remove(&difference.range, u64::MAX),
                 Unlike::NotTracked(_) => {
                     repair.found += difference.len();
-                    self.adopt(maps, &difference.range, time_ns);
+                    self.adopt(maps, &difference.range, origin, time_ns);
                 }
                 Unlike::Access(reserved) => {
                     repair.access += difference.len();
@@ -162,13 +167,25 @@ impl AddressSpace {
         repair
     }
 
-    fn adopt(&mut self, maps: &[Mapping], range: &Range<u64>, time_ns: u64) {
+    fn adopt(&mut self, maps: &[Mapping], range: &Range<u64>, origin: Origin, time_ns: u64) {
         let first = maps.partition_point(|mapping| mapping.end <= range.start);
         let mappings = maps[first..].iter();
         for mapping in mappings.take_while(|mapping| mapping.start < range.end) {
-            self.place(Piece::of_mapping(mapping, Origin::Found, time_ns).part(range));
+            self.place(Piece::of_mapping(mapping, origin, time_ns).part(range));
         }
     }
+}
+
+/// What is in both lists: differences that have lasted.
+pub fn lasting(before: &[Difference], now: &[Difference]) -> Vec<Difference> {
+    let both = |now: &Difference, before: &Difference| {
+        let range = now.range.start.max(before.range.start)..now.range.end.min(before.range.end);
+        let unlike = now.unlike;
+        (unlike == before.unlike && !range.is_empty()).then_some(Difference { range, unlike })
+    };
+    now.iter()
+        .flat_map(|now| before.iter().filter_map(move |before| both(now, before)))
+        .collect()
 }
 
 /// The parts of a range that none of the others covers.

@@ -7,18 +7,18 @@
 mod address_space;
 mod call;
 mod compare;
+mod decode;
 mod piece;
 mod pieces;
 mod residence;
-mod spaces;
 
 pub use address_space::{AddressSpace, Totals};
 pub use call::{Backing, Call, PAGE, What};
-pub use compare::{Difference, Repair, Unlike};
+pub use compare::{Difference, Repair, Unlike, lasting};
+pub use decode::{Decoded, decode};
 pub use piece::{FilePart, Kind, Origin, Piece};
 pub use pieces::Pieces;
 pub use residence::{Residence, residence};
-pub use spaces::{Ended, Spaces};
 
 #[cfg(test)]
 mod tests;

@@ -38,7 +38,7 @@ proptest! {
             let named = differences.iter().find(|difference| difference.range.contains(&address(at)));
             prop_assert_eq!(named.map(|difference| difference.unlike), expected, "page {}", at);
         }
-        let repair = space.repair(&maps, &differences, 1000);
+        let repair = space.repair(&maps, &differences, Origin::Found, 1000);
         prop_assert_eq!(repair.is_nothing(), differences.is_empty());
         prop_assert_eq!(space.differences(&maps, &[]), []);
         let live: u64 = space.totals().values().map(|totals| totals.mapped - totals.unmapped).sum();
@@ -98,7 +98,7 @@ fn differences_are_named() {
         .map(Difference::is_the_kernels_own)
         .collect();
     assert_eq!(own, [false, false, false, true]);
-    let repair = space.repair(&maps, &differences, 7);
+    let repair = space.repair(&maps, &differences, Origin::Found, 7);
     assert_eq!(
         repair,
         Repair {

@@ -170,30 +170,6 @@ fn what_no_call_can_have_done_changes_nothing() {
 }
 
 #[test]
-fn a_shared_space_lives_until_its_last_process_leaves() {
-    let mut spaces = Spaces::default();
-    spaces.begin(1, after(&[map(0, 2)]));
-    spaces.share(1, 2);
-    spaces.fork(1, 3);
-    let call = calls(&[unmap(5, 1), unmap(0, 1)]);
-    spaces.apply(2, &call[1]);
-    assert_eq!(spaces.get(1).map(picture), Some(".a".into()));
-    assert_eq!(
-        spaces.get(3).map(picture),
-        Some("aa".into()),
-        "a fork has its own"
-    );
-    assert_eq!(spaces.end(1), Ended::Shared);
-    assert_eq!(spaces.get(2).map(picture), Some(".a".into()));
-    let Ended::Space(last) = spaces.begin(2, AddressSpace::default()) else {
-        panic!("the last one has left");
-    };
-    assert_eq!(picture(&last), ".a");
-    assert_eq!(spaces.get(2).map(picture), Some(String::new()));
-    assert_eq!(spaces.end(1), Ended::Unknown);
-}
-
-#[test]
 fn pages_in_memory_are_shared_out_among_the_pieces() {
     let space = after(&[map(0, 4), map(4, 4), map(10, 2)]);
     let region = |from: usize, to: usize, swapped| Region {
