@@ -14,6 +14,7 @@ pub mod need;
 pub mod paths;
 pub mod program;
 pub mod report;
+pub mod space;
 pub mod trace;
 pub mod victim;
 

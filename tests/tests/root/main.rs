@@ -11,6 +11,7 @@ mod losses;
 mod outputs;
 mod programs;
 mod refusals;
+mod space;
 mod stacks;
 mod targets;
 mod unwinding;

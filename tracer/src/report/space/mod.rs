@@ -170,7 +170,7 @@ impl SpaceReport {
 
     /// Whose address space the report is about.
     pub fn subject(&self) -> String {
-        match self.processes.as_slice() {
+        let subject = match self.processes.as_slice() {
             [] => "no process".to_owned(),
             [only] => format!("{} ({})", only.comm, only.pid),
             several => {
@@ -182,7 +182,8 @@ impl SpaceReport {
                     _ => format!("{} processes", pids.len()),
                 }
             }
-        }
+        };
+        super::names::clean(&subject).into_owned()
     }
 
     /// All processes together.
@@ -197,3 +198,6 @@ impl SpaceReport {
         self.processes.iter().any(|row| row.measured)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use crate::process::maps::{self, FileId, Mapping, MappingName};
 use crate::process::{ProcessError, info};
 use crate::report::space::Corrections;
 use crate::session::start::monotonic_ns;
-use crate::space::{AddressSpace, Decoded, Difference, Origin, decode, lasting};
+use crate::space::{AddressSpace, Decoded, Difference, Kind, Origin, decode, lasting};
 
 /// Between two looks at the maps where they differ: calls that are under way are told by then.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
@@ -55,13 +55,17 @@ pub enum Cause {
 }
 
 impl Account {
-    /// The account of a program whose calls are being told from now on.
-    pub fn begin(owner: Owner) -> Self {
+    /// The account of a program whose calls are being told from now on; of a new one, from its first instruction on.
+    pub fn begin(owner: Owner, is_new: bool) -> Self {
         let mut account = Self {
             owner,
             ..Self::default()
         };
-        if let Ok(maps) = maps::read(owner.tgid) {
+        if let Ok(mut maps) = maps::read(owner.tgid) {
+            if is_new {
+                // It began without a heap: what there is by now came by calls that are told.
+                maps.retain(|mapping| Kind::of_mapping(mapping) != Kind::Brk);
+            }
             // Whatever is told later was done later, or is in the maps already.
             account.space = AddressSpace::from_maps(&maps, info::heap_start(owner.tgid), 0);
             account.learn_names(&maps);
@@ -94,6 +98,11 @@ impl Account {
     pub fn read_maps(&self) -> Result<Option<Vec<Mapping>>, ProcessError> {
         let maps = maps::read(self.owner.tgid)?;
         Ok((!maps.is_empty()).then_some(maps))
+    }
+
+    /// The maps could not be read: the program is ending.
+    pub fn look_fails(&mut self) {
+        self.touched = None;
     }
 
     /// Where the maps differ, but for what calls have changed since the look began.
@@ -159,7 +168,9 @@ pub fn reconcile<T>(
         looked.look_begins();
         let maps = looked.read_maps();
         drain(state);
-        let (Some(looked), Ok(Some(maps))) = (account(state), maps) else {
+        let Some(looked) = account(state) else { break };
+        let Ok(Some(maps)) = maps else {
+            looked.look_fails();
             break;
         };
         let mut differences = looked.look_ends(&maps);

@@ -15,6 +15,7 @@ use crate::report::{CommandExit, ProcessState};
 use crate::session::interrupt::Interrupt;
 use crate::session::output::Reader;
 use crate::session::progress::clear_echo;
+use crate::session::start::monotonic_ns;
 use crate::session::unwind::Unwinder;
 use crate::session::watch::{Change, Image};
 
@@ -87,9 +88,12 @@ impl Vm<'_> {
         }
     }
 
-    /// Takes in the calls that were told by now.
+    /// Takes in the calls that were told by now, and no later ones: a program may make them faster than they are taken in.
     pub(super) fn drain(&mut self) {
-        while let Some(event) = self.events.get_mut().take_next() {
+        let now = monotonic_ns();
+        let mut is_over = false;
+        while !is_over && let Some(event) = self.events.get_mut().take_next() {
+            is_over = event.left_ns > now;
             match self.accounts.get_mut(&event.owner) {
                 Some(account) if account.over => {}
                 Some(account) => account.apply(&event, self.huge_page),
@@ -199,7 +203,7 @@ impl Vm<'_> {
         for mapping in mappings {
             self.symbolizer.observe(owner, mapping);
         }
-        self.open_account(owner);
+        self.open_account(owner, true);
         self.look_again(owner.tgid);
     }
 

@@ -171,7 +171,7 @@ impl<'a> Vm<'a> {
         self.started = Instant::now();
         let owners: Vec<Owner> = self.images.iter().map(|image| image.owner).collect();
         for owner in owners {
-            self.open_account(owner);
+            self.open_account(owner, false);
             // A process that ends at once is reported by its end.
             let _ = self.symbolizer.snapshot(owner);
         }
@@ -186,9 +186,9 @@ impl<'a> Vm<'a> {
         Ok(())
     }
 
-    /// Begins the account of a program.
-    fn open_account(&mut self, owner: Owner) {
-        let mut account = Account::begin(owner);
+    /// Begins the account of a program; of a new one, once it has called `exec`.
+    fn open_account(&mut self, owner: Owner, is_new: bool) {
+        let mut account = Account::begin(owner, is_new);
         for event in self.early.remove(&owner).unwrap_or_default() {
             account.apply(&event, self.huge_page);
         }

@@ -14,12 +14,10 @@ use super::Vm;
 use super::account::{Account, Cause};
 use crate::cli::SpaceSort;
 use crate::process::pagemap;
-use crate::report::ProcessState;
 use crate::report::space::{Amount, SpaceOther, SpaceProcess, SpaceReport, SpaceStack};
 use crate::session::output::Reader;
 use crate::session::progress::Step;
 use crate::session::start::monotonic_ns;
-use crate::session::watch::Image;
 use crate::space::{Kind, Origin, Piece, Residence, residence};
 
 /// Rows of what no call has mapped that are shown of each report, where the number of stacks is limited.
@@ -189,7 +187,7 @@ impl Vm<'_> {
             rows.push(SpaceProcess {
                 pid: image.owner.tgid,
                 comm: image.comm.clone(),
-                state: state_of(image),
+                state: image.state,
                 amount: part.amount,
                 measured: part.measured,
                 kinds: part.kinds.clone(),
@@ -263,10 +261,6 @@ impl Vm<'_> {
             frames,
         }
     }
-}
-
-fn state_of(image: &Image) -> ProcessState {
-    image.state
 }
 
 fn difference(now: u64, before: u64) -> i64 {
