@@ -327,7 +327,7 @@ fn load_multi(ebpf: &Ebpf) -> Result<Vec<(ProbeProgram, OwnedFd)>, LoadError> {
 }
 
 /// The object's maps.
-const MAPS: [&str; 20] = [
+const MAPS: [&str; 21] = [
     "LIVE",
     "PROCESS_SLOTS",
     "PROCESSES",
@@ -347,6 +347,7 @@ const MAPS: [&str; 20] = [
     "THREADS",
     "CALLS",
     "LIFECYCLE",
+    "SPACE",
     ".rodata",
 ];
 
