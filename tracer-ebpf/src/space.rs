@@ -1,6 +1,7 @@
 //! System calls that change an address space: their arguments, result, file and stack, sent to user space.
 
 use core::ffi::c_void;
+use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_ringbuf_query};
@@ -20,6 +21,15 @@ use crate::unwind::Area;
 const WAKE_AT: u64 = limits::SPACE_RING_BYTES as u64 / 4;
 const BPF_RB_NO_WAKEUP: u64 = 1;
 const BPF_RB_FORCE_WAKEUP: u64 = 2;
+
+/// The call maps something: its stack is wanted.
+const STACK: u64 = 1;
+/// What it maps may be a file.
+const FILE: u64 = 2;
+/// It attaches a segment, whose length is wanted.
+const SEGMENT: u64 = 4;
+/// The call's number stands above these.
+const CALL_SHIFT: u64 = 8;
 
 /// A system call begins. Of one that may matter the time is kept: what it takes away may be another thread's as soon
 /// as the kernel has taken it, long before the call ends.
@@ -63,12 +73,27 @@ pub fn leave(ctx: &RawTracePointContext) {
     if !call.can_matter(&args) || !call.succeeded(&args, result) {
         return;
     }
+    let mut wants = (call as u64) << CALL_SHIFT;
+    if call.maps(&args) {
+        wants |= STACK;
+    }
+    if call.maps_file(&args) {
+        wants |= FILE;
+    }
+    if matches!(call, SpaceCall::Shmat) {
+        wants |= SEGMENT;
+    }
+    // SAFETY: only this thread writes its state; volatile, so that it goes through memory.
+    let wants = unsafe {
+        write_volatile(&raw mut (*thread).space_wants, wants);
+        read_volatile(&raw const (*thread).space_wants)
+    };
     // SAFETY: a helper without arguments.
     let left_ns = unsafe { bpf_ktime_get_ns() };
     // SAFETY: as above; the process's row was checked for null.
     let (slot, owner) = unsafe { ((*thread).slot.wrapping_sub(1), (*process).owner) };
     let mut row = slot;
-    if call.maps(&args) {
+    if wants & STACK != 0 {
         let caller = Registers {
             ip: regs.rip,
             sp: regs.rsp,
@@ -78,9 +103,9 @@ pub fn leave(ctx: &RawTracePointContext) {
         row = unsafe { stack::capture(&raw mut (*thread).walk, caller, process, slot) };
     }
     let mut area = Area::NONE;
-    if call.maps_file(&args) {
+    if wants & FILE != 0 {
         area.look_up(result);
-        if matches!(call, SpaceCall::Shmat) {
+        if wants & SEGMENT != 0 {
             args[2] = area.end.wrapping_sub(area.start);
         }
     }
@@ -92,7 +117,7 @@ pub fn leave(ctx: &RawTracePointContext) {
         inode: area.inode,
         owner,
         device: area.device,
-        call: call as u32,
+        call: (wants >> CALL_SHIFT) as u32,
         stack: row,
         reserved: 0,
     });
