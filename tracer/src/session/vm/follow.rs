@@ -1,5 +1,6 @@
 //! What goes on while a trace of address spaces runs: calls, new programs, ends.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -132,6 +133,7 @@ impl Vm<'_> {
 
     /// Follows the processes through exec, exit and new code.
     fn apply(&mut self, changes: Vec<Change>) {
+        let mut look = BTreeSet::new();
         for change in changes {
             self.log.event(|| change.words());
             match change {
@@ -142,16 +144,19 @@ impl Vm<'_> {
                 Change::Map(pid, mapping) => match self.running(pid) {
                     Some(code) => {
                         self.symbolizer.observe(code, mapping);
-                        self.look_again(pid);
+                        look.insert(pid);
                     }
                     None => self.loading.entry(pid).or_default().1.push(mapping),
                 },
-                Change::Look(pid) => self.look_again(pid),
+                Change::Look(pid) => drop(look.insert(pid)),
                 Change::Exec(owner) => self.replaced(owner),
                 Change::Exit(pid) => self.ended(pid),
                 // No probe is placed on the loader, and the whole host is not traced.
                 Change::Unload(_) | Change::Admitted(..) | Change::Ended(_) | Change::Lost => {}
             }
+        }
+        for pid in look {
+            self.look_again(pid);
         }
     }
 
