@@ -21,6 +21,7 @@ pub mod paths;
 pub mod patience;
 pub mod program;
 pub mod report;
+pub mod space;
 pub mod trace;
 pub mod victim;
 

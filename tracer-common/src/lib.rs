@@ -13,5 +13,6 @@ pub mod pairing;
 mod pod;
 pub mod rows;
 pub mod sampling;
+pub mod space;
 pub mod stack;
 pub mod unwind;

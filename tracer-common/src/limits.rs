@@ -34,6 +34,10 @@ pub const DEFAULT_MAX_LIVE: u32 = 1 << 21;
 /// Bytes of the ring buffer for `memlens trace`: 150,000 events.
 pub const TRACE_RING_BYTES: u32 = 8 << 20;
 
+/// Bytes of the ring buffer for changes of address spaces: 70,000 events, more than a second at the greatest rate that
+/// a program with an address space of its own is likely to have.
+pub const SPACE_RING_BYTES: u32 = 8 << 20;
+
 /// Bytes of the ring buffer for process events (exec, exit, admission): 8,000 events, in case all processes of a host begin
 /// to be traced at once.
 pub const LIFECYCLE_RING_BYTES: u32 = 256 << 10;

@@ -34,11 +34,13 @@ pub enum Loss {
     UntracedChildren = 13,
     /// Calls of processes for which the process table had no row.
     ProcessTableFull = 14,
+    /// Changes of address spaces dropped because their ring buffer was full, and repaired from the maps.
+    SpaceRingFull = 15,
 }
 
 impl Loss {
     /// Number of counters.
-    pub const COUNT: u32 = 15;
+    pub const COUNT: u32 = 16;
 
     /// All counters, in index order.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -57,6 +59,7 @@ impl Loss {
         Self::UnknownFrees,
         Self::UntracedChildren,
         Self::ProcessTableFull,
+        Self::SpaceRingFull,
     ];
 
     /// Stable name, as in the JSON report.
@@ -77,6 +80,7 @@ impl Loss {
             Self::UnknownFrees => "unknown_frees",
             Self::UntracedChildren => "untraced_children",
             Self::ProcessTableFull => "process_table_full",
+            Self::SpaceRingFull => "space_ring_full",
         }
     }
 
@@ -91,6 +95,7 @@ impl Loss {
                 | Self::UntracedChildren
                 | Self::StackTableFull
                 | Self::RingBufferFull
+                | Self::SpaceRingFull
         )
     }
 }

@@ -15,6 +15,7 @@ mod maps;
 mod memory;
 mod process;
 mod sample;
+mod space;
 mod stack;
 mod thread;
 mod unwind;
@@ -127,6 +128,20 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
 fn code_areas(ctx: *const vmas::Context) -> i32 {
     // SAFETY: the context that the kernel gave.
     unsafe { vmas::write(ctx) };
+    0
+}
+
+/// A system call begins, in any process.
+#[raw_tracepoint(tracepoint = "sys_enter")]
+fn space_enter(ctx: RawTracePointContext) -> i32 {
+    space::enter(&ctx);
+    0
+}
+
+/// A system call ends, in any process.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn space_leave(ctx: RawTracePointContext) -> i32 {
+    space::leave(&ctx);
     0
 }
 

@@ -9,6 +9,7 @@ use tracer_common::key::{AllocKey, LiveBlock, StackKey, StackTotals};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::rows;
+use tracer_common::space::SpaceEvent;
 use tracer_common::stack::StackMeta;
 use tracer_common::unwind::{CacheEntry, FileKey, FileTable, Mapping};
 
@@ -112,6 +113,11 @@ pub static THREADS: TaskStorage<Thread> = TaskStorage::new();
 /// Calls, for `memlens trace`. Full: the event is dropped, and counted.
 #[btf_map]
 pub static CALLS: RingBuf<CallEvent, { limits::TRACE_RING_BYTES as usize }> = RingBuf::new();
+
+/// Changes of address spaces, for `memlens vm`. Full: the event is dropped, and counted; user space then repairs its
+/// account from the maps.
+#[btf_map]
+pub static SPACE: RingBuf<SpaceEvent, { limits::SPACE_RING_BYTES as usize }> = RingBuf::new();
 
 /// Exec and exit of traced processes. Full: the event is dropped, and counted; user space learns of an exit by
 /// the process's file descriptor too.

@@ -35,6 +35,10 @@ pub struct Thread {
     pub budget_step: u32,
     /// Keeps the record free of implicit padding.
     pub reserved: u32,
+    /// When the system call began that may change the address space; 0 outside of one.
+    pub entered_ns: u64,
+    /// What is to be done at its end; through here, so that the verifier does not follow each kind of call by itself.
+    pub space_wants: u64,
     /// Scratch area.
     pub walk: Walk,
 }

@@ -16,5 +16,6 @@ pub mod preflight;
 pub mod process;
 pub mod report;
 pub mod session;
+pub mod space;
 pub mod symbolize;
 pub mod unwind;

@@ -40,6 +40,7 @@ impl Trace {
             stack_depth: 8,
             max_live: 100_000,
             trace_calls: false,
+            space_ring: 0,
             unwind: None,
             method,
             admit: true,

@@ -13,6 +13,7 @@ mod methods;
 mod outputs;
 mod programs;
 mod refusals;
+mod space;
 mod stacks;
 mod targets;
 mod unwinding;

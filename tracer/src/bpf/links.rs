@@ -392,7 +392,7 @@ fn load_multi(ebpf: &Ebpf, method: Method) -> Result<Vec<(ProbeProgram, OwnedFd)
 }
 
 /// The object's maps.
-const MAPS: [&str; 21] = [
+const MAPS: [&str; 22] = [
     "LIVE",
     "PROCESS_SLOTS",
     "PROCESSES",
@@ -413,6 +413,7 @@ const MAPS: [&str; 21] = [
     "CALLS",
     "LIFECYCLE",
     "SESSION_RETURN",
+    "SPACE",
     ".rodata",
 ];
 

@@ -43,6 +43,8 @@ pub struct Settings {
     pub max_live: u32,
     /// Send every call instead of keeping accounts.
     pub trace_calls: bool,
+    /// Bytes of the ring for changes of address spaces, a power of two; 0 where they are not followed.
+    pub space_ring: u32,
     /// Room for unwind tables; `None` walks stacks by frame pointers alone.
     pub unwind: Option<TableSize>,
     /// How probes are attached.
@@ -77,6 +79,11 @@ pub enum LoadError {
         limits::MAX_PROCESSES
     )]
     TooManyProcesses,
+    /// The kernel has no tracepoints at system calls.
+    #[error(
+        "this kernel has no system call tracepoints, which memlens vm needs; boot one that is built with CONFIG_FTRACE_SYSCALLS"
+    )]
+    NoSystemCalls,
     /// A map could not be read or written.
     #[error("cannot access the BPF map {map}: {source}")]
     Map {
@@ -160,6 +167,7 @@ impl Tracer {
             .map_max_entries("UNWIND_BUCKETS", tables.buckets)
             .map_max_entries("MAPPINGS", tables.mappings);
         // The table that this kind of trace does not use is made as small as it can be.
+        loader.map_max_entries("SPACE", settings.space_ring.max(4096));
         if settings.trace_calls {
             loader.map_max_entries("LIVE", 1);
         } else {
@@ -487,7 +495,7 @@ impl<T> Events<T>
 where
     T: for<'a> TryFrom<&'a [u8]>,
 {
-    fn take_from(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
+    pub(super) fn take_from(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
         let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
         let ring = RingBuf::try_from(map).map_err(|error| LoadError::refused(&error))?;
         Ok(Self {

@@ -11,6 +11,7 @@ mod mappings;
 mod offsets;
 mod processes;
 mod rows;
+mod space;
 mod sys;
 mod tables;
 mod view;

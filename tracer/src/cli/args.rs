@@ -11,6 +11,7 @@ use super::help;
 use super::host::HostArgs;
 use super::machine::MachineArgs;
 use super::values::{BareUnit, ValueError, parse_pid, parse_prefix, parse_size, parse_time};
+use super::vm::VmArgs;
 
 /// Most frames that a stack keeps; also the default.
 pub const MAX_STACK_DEPTH: u32 = 127;
@@ -52,6 +53,13 @@ pub enum Subcommands {
     /// at once.
     #[command(after_help = help::LEAKS_EXAMPLES)]
     Leaks(Box<LeaksArgs>),
+    /// Show who has mapped address space, and how much of it is memory.
+    ///
+    /// Follows mmap, munmap, mremap, brk, mprotect, shmat and shmdt. Every INTERVAL, and at the end, prints the stacks whose ranges were
+    /// mapped since the start and are still mapped: bytes mapped and resident side by side, ranges, growth and age; and what was there before, by kind
+    /// and file. Each report is held against /proc/PID/maps, and says so.
+    #[command(after_help = help::VM_EXAMPLES)]
+    Vm(VmArgs),
     /// Print every allocator call: one line each.
     ///
     /// A line has TIME (seconds since boot, CLOCK_MONOTONIC), PID, TID, FUNCTION, SIZE (bytes asked for; "-" for a

@@ -13,6 +13,7 @@ use super::error::ConfigError;
 use super::explain::ExplainConfig;
 use super::host;
 use super::machine::{self, MachineConfig};
+use super::vm::VmConfig;
 use crate::process::scope::Scope;
 use crate::report::Grouping;
 
@@ -35,6 +36,8 @@ pub struct Invocation {
 pub enum Command {
     /// Report the stacks with live memory.
     Leaks(Box<LeaksConfig>),
+    /// Report who has mapped address space.
+    Vm(Box<VmConfig>),
     /// Print every event.
     Trace(TraceConfig),
     /// Explain one process.
@@ -198,6 +201,7 @@ impl TryFrom<Cli> for Invocation {
     fn try_from(cli: Cli) -> Result<Self, ConfigError> {
         let command = match cli.command {
             Subcommands::Leaks(args) => Command::Leaks(Box::new(leaks(*args)?)),
+            Subcommands::Vm(args) => Command::Vm(Box::new(super::vm::config(args)?)),
             Subcommands::Trace(args) => Command::Trace(trace(args)?),
             Subcommands::Explain(args) => Command::Explain(args.into()),
             Subcommands::Doctor(args) => Command::Doctor(doctor(args)?),
@@ -270,7 +274,7 @@ fn demo(args: DemoArgs) -> Result<DemoConfig, ConfigError> {
     })
 }
 
-fn target(args: TargetArgs) -> Result<Target, ConfigError> {
+pub(super) fn target(args: TargetArgs) -> Result<Target, ConfigError> {
     one_target(args.processes, args.command)?.ok_or(ConfigError::NoTarget(
         "-p PID, -n NAME or, at the end, -- COMMAND",
     ))
@@ -324,7 +328,7 @@ pub(super) fn one_target(
     Ok((!pids.is_empty()).then_some(Target::Pids(pids)))
 }
 
-fn interval(args: &IntervalArgs) -> Result<(Duration, Option<NonZeroU64>), ConfigError> {
+pub(super) fn interval(args: &IntervalArgs) -> Result<(Duration, Option<NonZeroU64>), ConfigError> {
     let interval = not_zero("the interval", args.interval)?;
     let count = match args.count {
         None => None,
@@ -363,7 +367,7 @@ fn allocator(args: AllocatorArgs) -> Allocator {
     }
 }
 
-fn output(args: OutputArgs) -> Result<Output, ConfigError> {
+pub(super) fn output(args: OutputArgs) -> Result<Output, ConfigError> {
     let folded = args
         .folded
         .map(|path| output_file("--folded", path))
@@ -401,7 +405,7 @@ fn sample_bytes(bytes: u64) -> Result<NonZeroU64, ConfigError> {
     })
 }
 
-fn in_range(what: &'static str, value: u32, most: u32) -> Result<u32, ConfigError> {
+pub(super) fn in_range(what: &'static str, value: u32, most: u32) -> Result<u32, ConfigError> {
     if (1..=most).contains(&value) {
         return Ok(value);
     }

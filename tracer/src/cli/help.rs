@@ -11,6 +11,7 @@ Examples:
   memlens leaks -p 4242 -o 1m --fail-over 10MiB 60 1
                                      exit 1 if over 10 MiB are older than a minute
   memlens host                       is memory shrinking, who grows, what to run next
+  memlens vm -p 4242                 who has mapped address space, and what of it is memory
   memlens trace -p 4242              every allocation and release, one line each
   memlens explain 4242               where its memory is: kernel, allocator, runtime
   memlens doctor                     what works on this machine, and how to mend the rest
@@ -32,6 +33,14 @@ Examples:
   memlens leaks --cgroup /system.slice/nginx.service --per-process 3
                                                one service, with the top stacks of each process
 INTERVAL and COUNT stand before \"--\": memlens leaks 10 3 -- ./prog";
+
+/// What `memlens vm --help` ends with.
+pub const VM_EXAMPLES: &str = "\
+Examples:
+  memlens vm -p 4242                     report every 5 seconds until Ctrl-C
+  memlens vm -p 4242 --sort growth 60    what was mapped in the last minute and stayed
+  memlens vm -n java 10 3                three reports of every java, 10 seconds apart
+  memlens vm --svg map.svg -- ./prog -v  a flame graph of what ./prog has mapped";
 
 /// What `memlens trace --help` ends with.
 pub const TRACE_EXAMPLES: &str = "\

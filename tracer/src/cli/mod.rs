@@ -10,6 +10,7 @@ mod help;
 mod host;
 mod machine;
 mod values;
+mod vm;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -26,6 +27,7 @@ pub use error::ConfigError;
 pub use explain::ExplainConfig;
 pub use machine::MachineConfig;
 pub use values::{BareUnit, ValueError, parse_size, parse_time};
+pub use vm::{SpaceSort, VmConfig};
 
 /// Exit code of a run that did what it was asked to.
 pub const EXIT_DONE: u8 = 0;

@@ -109,6 +109,16 @@ pub fn image(pid: u32) -> Result<ImageId, ProcessError> {
     Ok(image_of(&stat))
 }
 
+/// Where the heap of a process begins, which `brk` moves the end of; `None` where the kernel does not tell.
+pub fn heap_start(pid: u32) -> Option<u64> {
+    open(pid)
+        .ok()?
+        .stat()
+        .ok()?
+        .start_brk
+        .filter(|start| *start > 1)
+}
+
 /// PIDs of all processes that this PID namespace shows, by ascending number.
 pub fn all_pids() -> Result<Vec<u32>, ProcessError> {
     let path = PathBuf::from("/proc");

@@ -11,6 +11,7 @@ pub mod files;
 pub mod identity;
 pub mod info;
 pub mod maps;
+pub mod pagemap;
 pub mod scope;
 pub mod smaps;
 pub mod startup;

@@ -61,7 +61,7 @@ fn fold(report: &Report, rows: &HashMap<u32, &ProcessRow>, stack: &StackRow) -> 
 
 /// A name that the folded form can hold: no separator, no line end, and no number standing alone at
 /// its end, which readers would take for the value.
-fn frame_name(name: &str) -> String {
+pub(super) fn frame_name(name: &str) -> String {
     let name = names::clean(name.trim()).replace(';', ":");
     match name.rsplit_once(' ') {
         Some((rest, last)) if last.chars().all(|c| c.is_ascii_digit() || c == '.') => {

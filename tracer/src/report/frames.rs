@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use super::StackRow;
 use super::elide;
 use super::line::{Line, Writer};
 use super::names;
@@ -74,19 +73,20 @@ impl Row {
 /// Writes the frames, innermost first, and why the stack ends where it is cut.
 pub fn write(
     out: &mut Writer<'_, impl Write>,
-    stack: &StackRow,
+    stack: &[Frame],
+    truncated: Option<&str>,
     options: &TextOptions,
 ) -> io::Result<()> {
     // Who wants addresses wants those of all frames.
     let parts = if options.all_frames || options.addresses {
-        (0..stack.frames.len()).map(Part::Frame).collect()
+        (0..stack.len()).map(Part::Frame).collect()
     } else {
-        plumbing::parts(&stack.frames)
+        plumbing::parts(stack)
     };
     let rows: Vec<Row> = parts
         .iter()
         .map(|part| match part {
-            Part::Frame(index) => Row::of(&stack.frames[*index], options),
+            Part::Frame(index) => Row::of(&stack[*index], options),
             Part::Run { frames, of } => Row::run(*frames, of),
         })
         .collect();
@@ -98,7 +98,7 @@ pub fn write(
     for row in &rows {
         out.line(&line(row, column, room))?;
     }
-    match &stack.truncated {
+    match truncated {
         Some(why) => out.sentence(Line::of("    ... cut:"), why, INDENT + 4),
         None if rows.is_empty() => out.line(&Line::of("    (no stack)")),
         None => Ok(()),

@@ -108,7 +108,7 @@ pub(super) struct WireStack<'a> {
 }
 
 #[derive(Serialize)]
-struct WireFrame<'a> {
+pub(super) struct WireFrame<'a> {
     address: String,
     symbol: Option<&'a str>,
     offset: Option<u64>,
@@ -140,13 +140,13 @@ struct WireCut<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
-enum WireExit {
+pub(super) enum WireExit {
     Code(i32),
     Signal(i32),
 }
 
 /// Every counter, also those that are zero, so that a reader need not know which there are.
-fn all_counters<S: Serializer>(
+pub(super) fn all_counters<S: Serializer>(
     loss: &BTreeMap<&'static str, u64>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -193,10 +193,7 @@ impl<'a> WireReport<'a> {
                 .collect(),
             cut: report.cut.iter().map(WireCut::of).collect(),
             unwind: report.unwind,
-            command_exit: report.command_exit.map(|exit| match exit {
-                CommandExit::Code(code) => WireExit::Code(code),
-                CommandExit::Signal(number) => WireExit::Signal(number),
-            }),
+            command_exit: report.command_exit.map(WireExit::of),
             host: report
                 .host
                 .as_ref()
@@ -266,8 +263,17 @@ impl<'a> WireStack<'a> {
     }
 }
 
+impl WireExit {
+    pub(super) fn of(exit: CommandExit) -> Self {
+        match exit {
+            CommandExit::Code(code) => Self::Code(code),
+            CommandExit::Signal(number) => Self::Signal(number),
+        }
+    }
+}
+
 impl<'a> WireFrame<'a> {
-    fn of(frame: &'a Frame) -> Self {
+    pub(super) fn of(frame: &'a Frame) -> Self {
         Self {
             address: hex(frame.address),
             symbol: super::names::symbol(frame),

@@ -113,6 +113,13 @@ fn sentence(counter: Loss, value: &impl Fn(Loss) -> u64) -> Option<String> {
             counted(n, "result"),
             counted(n, "block")
         ),
+        Loss::SpaceRingFull => format!(
+            "{} {} dropped, because the ring buffer was full: what {} mapped or unmapped was found out from the maps, \
+             without stacks; the totals are right",
+            counted(n, "change"),
+            be(n),
+            if n == 1 { "it" } else { "they" }
+        ),
         Loss::RingBufferFull => format!(
             "{} {} dropped, because the ring buffer was full: the lines have gaps, the totals are \
              right",

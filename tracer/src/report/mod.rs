@@ -18,6 +18,7 @@ pub mod loss;
 mod names;
 mod plumbing;
 mod rates;
+pub mod space;
 mod stacks;
 pub mod svg;
 mod table;

@@ -75,7 +75,7 @@ fn write_all(
 ) -> io::Result<()> {
     for (index, stack) in stacks.iter().enumerate() {
         head(out, report, index, stack, context)?;
-        frames::write(out, stack, options)?;
+        frames::write(out, &stack.frames, stack.truncated.as_deref(), options)?;
         if options.show_blocks {
             blocks(out, report, stack)?;
         }

@@ -13,13 +13,22 @@ use super::{Report, folded, names};
 /// # Errors
 /// Those of `out`.
 pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let lines = folded::lines(report);
+    draw(title(report), subtitle(report), &folded::lines(report), out)
+}
+
+/// Draws folded stacks; without any, a small picture says so.
+pub(super) fn draw(
+    title: String,
+    subtitle: Option<String>,
+    lines: &[String],
+    out: &mut impl Write,
+) -> io::Result<()> {
     if lines.is_empty() {
-        return write_empty(report, out);
+        return write_empty(&title, out);
     }
     let mut options = Options::default();
-    options.title = title(report);
-    options.subtitle = subtitle(report);
+    options.title = title;
+    options.subtitle = subtitle;
     options.count_name = "bytes".to_owned();
     options.colors = Palette::Basic(BasicPalette::Mem);
     // The same name has the same colour in every picture, so that two can be compared.
@@ -56,8 +65,8 @@ fn subtitle(report: &Report) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-fn write_empty(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let title = escape(&title(report));
+fn write_empty(title: &str, out: &mut impl Write) -> io::Result<()> {
+    let title = escape(title);
     writeln!(
         out,
         r##"<?xml version="1.0" encoding="UTF-8" standalone="no"?>

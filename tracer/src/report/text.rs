@@ -277,7 +277,7 @@ fn processes(n: usize) -> String {
     }
 }
 
-fn command_exit(exit: CommandExit) -> String {
+pub(super) fn command_exit(exit: CommandExit) -> String {
     match exit {
         CommandExit::Code(code) => format!("the command exited with code {code}"),
         CommandExit::Signal(number) => match Signal::try_from(number) {

@@ -13,7 +13,7 @@ use super::start;
 use super::target::{self, Chosen};
 use crate::attach::allocator::AllocatorKind;
 use crate::attach::plan::{Ending, PlannedFunction};
-use crate::bpf::{Method, Settings, TableSize, Tracer};
+use crate::bpf::{LoadError, Method, Settings, TableSize, Tracer};
 use crate::cli::{DoctorConfig, Invocation, Target};
 use crate::doctor::{
     AllocatorRow, Diagnosis, LeftOutRow, ProbeRow, ProbeTable, Speed, UntraceableRow,
@@ -69,6 +69,7 @@ fn programs(method: Method) -> Finding {
         max_live: 1,
         trace_calls: false,
         unwind: Some(TableSize::default()),
+        space_ring: 0,
         method,
         admit: false,
         adaptive: false,
@@ -86,9 +87,13 @@ fn programs(method: Method) -> Finding {
         adaptive: true,
         ..sampled
     };
+    let spaces = Settings {
+        space_ring: 4096,
+        ..plain
+    };
     let mut most: BTreeMap<String, u32> = BTreeMap::new();
-    for settings in [plain, sampled, calls, whole_host] {
-        match Tracer::load(&settings) {
+    for settings in [plain, sampled, calls, whole_host, spaces] {
+        match load(&settings) {
             Ok(tracer) => {
                 for (name, verified) in tracer.verified_instructions() {
                     let known = most.entry(name).or_default();
@@ -107,6 +112,15 @@ fn programs(method: Method) -> Finding {
         .collect();
     let present = format!("verified instructions: {}", sizes.join(", "));
     program_finding(State::Ok, present)
+}
+
+/// Loads what one kind of trace uses.
+fn load(settings: &Settings) -> Result<Tracer, LoadError> {
+    let mut tracer = Tracer::load(settings)?;
+    if settings.space_ring > 0 {
+        tracer.attach_space()?;
+    }
+    Ok(tracer)
 }
 
 fn program_finding(state: State, present: String) -> Finding {

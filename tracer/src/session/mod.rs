@@ -16,6 +16,7 @@ mod start;
 mod target;
 mod trace;
 mod unwind;
+mod vm;
 mod watch;
 
 use anyhow::Result;
@@ -32,6 +33,7 @@ pub fn run(invocation: Invocation) -> u8 {
         Command::Trace(config) => trace::run(&invocation, config),
         Command::Explain(config) => explain::run(&invocation, config),
         Command::Doctor(config) => diagnose::run(&invocation, config),
+        Command::Vm(config) => vm::run(&invocation, config),
         Command::Demo(config) => demo::run(&invocation, config),
         Command::Host(config) => host::run(&invocation, config),
     };

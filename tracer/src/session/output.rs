@@ -8,7 +8,76 @@ use anyhow::Result;
 
 use crate::cli::{Invocation, Output};
 use crate::report::file::WriteFileError;
+use crate::report::space::{self, SpaceReport};
 use crate::report::{Report, file, folded, json, svg, text};
+
+/// A report in its several dresses.
+pub trait Dressed {
+    /// Whether it is the last one of the trace.
+    fn last(&self) -> bool;
+    /// Sentences about what the numbers do not cover.
+    fn notes(&self) -> &[String];
+    /// One line of JSON; `blocks` where single blocks are wanted.
+    fn json(&self, blocks: bool, out: &mut impl Write) -> io::Result<()>;
+    /// For a person.
+    fn text(&self, options: &text::TextOptions, out: &mut impl Write) -> io::Result<()>;
+    /// Folded stacks.
+    fn folded(&self, out: &mut impl Write) -> io::Result<()>;
+    /// A flame graph.
+    fn svg(&self, out: &mut impl Write) -> io::Result<()>;
+}
+
+impl Dressed for Report {
+    fn last(&self) -> bool {
+        self.last
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn json(&self, blocks: bool, out: &mut impl Write) -> io::Result<()> {
+        json::write(self, json::JsonOptions { blocks }, out)
+    }
+
+    fn text(&self, options: &text::TextOptions, out: &mut impl Write) -> io::Result<()> {
+        text::write(self, options, out)
+    }
+
+    fn folded(&self, out: &mut impl Write) -> io::Result<()> {
+        folded::write(self, out)
+    }
+
+    fn svg(&self, out: &mut impl Write) -> io::Result<()> {
+        svg::write(self, out)
+    }
+}
+
+impl Dressed for SpaceReport {
+    fn last(&self) -> bool {
+        self.last
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn json(&self, _blocks: bool, out: &mut impl Write) -> io::Result<()> {
+        space::json::write(self, out)
+    }
+
+    fn text(&self, options: &text::TextOptions, out: &mut impl Write) -> io::Result<()> {
+        space::text::write(self, options, out)
+    }
+
+    fn folded(&self, out: &mut impl Write) -> io::Result<()> {
+        space::folded(self, out)
+    }
+
+    fn svg(&self, out: &mut impl Write) -> io::Result<()> {
+        space::svg(self, out)
+    }
+}
 
 /// Where reports go, and in which dress.
 pub struct Printer<'a> {
@@ -45,21 +114,17 @@ impl<'a> Printer<'a> {
     }
 
     /// Prints one report on standard output.
-    pub fn print(&mut self, report: &Report) -> Result<Reader> {
+    pub fn print(&mut self, report: &impl Dressed) -> Result<Reader> {
         let mut out = io::BufWriter::new(io::stdout().lock());
         let written = if self.output.json {
-            json::write(
-                report,
-                json::JsonOptions {
-                    blocks: self.blocks,
-                },
-                &mut out,
-            )
+            report.json(self.blocks, &mut out)
         } else {
-            text::write(report, &self.text_options(), &mut out).and_then(|()| writeln!(out))
+            report
+                .text(&self.text_options(), &mut out)
+                .and_then(|()| writeln!(out))
         };
         let written = written.and_then(|()| out.flush());
-        self.known_notes.extend(report.notes.iter().cloned());
+        self.known_notes.extend(report.notes().iter().cloned());
         reader(written)
     }
 
@@ -81,11 +146,10 @@ impl<'a> Printer<'a> {
 
     /// Writes the files; the report must hold all stacks. Only the last report's failure is one of the trace; those of
     /// earlier reports are told on standard error, each once.
-    pub fn write_files(&mut self, report: &Report) -> Result<()> {
+    pub fn write_files(&mut self, report: &impl Dressed) -> Result<()> {
         let output = self.output;
-        let folded =
-            |path: &Path| file::write_file(path, |mut out| folded::write(report, &mut out));
-        let svg = |path: &Path| file::write_file(path, |mut out| svg::write(report, &mut out));
+        let folded = |path: &Path| file::write_file(path, |mut out| report.folded(&mut out));
+        let svg = |path: &Path| file::write_file(path, |mut out| report.svg(&mut out));
         let written = [
             output.folded.as_deref().map(folded),
             output.svg.as_deref().map(svg),
@@ -95,9 +159,9 @@ impl<'a> Printer<'a> {
             .flatten()
             .filter_map(Result::err)
             .collect();
-        let fatal = if report.last { failures.pop() } else { None };
+        let fatal = if report.last() { failures.pop() } else { None };
         for failure in &failures {
-            if report.last || self.known_failures.insert(failure.to_string()) {
+            if report.last() || self.known_failures.insert(failure.to_string()) {
                 eprintln!("memlens: {failure}");
             }
         }

@@ -8,6 +8,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::attach::{ProbedFile, Prober, slow_functions};
 use super::error;
+use super::progress::Step;
 use super::target::Targets;
 use super::unwind::Unwinder;
 use super::watch::{Image, Watcher};
@@ -47,6 +48,21 @@ pub fn method(facts: &Facts) -> Method {
 pub fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(std::time::Duration::from);
     now.map_or(0, |now| now.as_nanos() as u64)
+}
+
+/// An unwinder with the tables of what the targets have mapped, or are about to map.
+pub fn prepared_unwinder(memory: u64, targets: &Targets) -> Unwinder {
+    let step = Step::new("building unwind tables");
+    let mut unwinder = Unwinder::new(memory);
+    match &targets.command {
+        Some((_, files)) => unwinder.want_files(files),
+        None => targets
+            .processes
+            .iter()
+            .for_each(|process| unwinder.want(process.pid)),
+    }
+    unwinder.finish(&step);
+    unwinder
 }
 
 /// Registers the processes, probes them, begins to count and releases the command.

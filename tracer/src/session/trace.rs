@@ -38,6 +38,7 @@ pub fn run(invocation: &Invocation, config: &TraceConfig) -> Result<u8> {
         max_live: 1,
         trace_calls: true,
         unwind: None,
+        space_ring: 0,
         method: start::method(&facts),
         admit: false,
         adaptive: false,

@@ -44,7 +44,7 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
     let unwinder = (config.unwind != Unwind::Fp).then(|| {
         let building = Instant::now();
         let unwinder = match &targets {
-            Some(targets) => prepared_unwinder(config, targets),
+            Some(targets) => start::prepared_unwinder(config.unwind_memory, targets),
             None => host::expecting_unwinder(config),
         };
         log.timing("building unwind tables", building);
@@ -65,21 +65,6 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
     })
 }
 
-/// An unwinder with the tables of what the targets have mapped, or are about to map.
-fn prepared_unwinder(config: &LeaksConfig, targets: &Targets) -> Unwinder {
-    let step = Step::new("building unwind tables");
-    let mut unwinder = Unwinder::new(config.unwind_memory);
-    match &targets.command {
-        Some((_, files)) => unwinder.want_files(files),
-        None => targets
-            .processes
-            .iter()
-            .for_each(|process| unwinder.want(process.pid)),
-    }
-    unwinder.finish(&step);
-    unwinder
-}
-
 fn settings(
     config: &LeaksConfig,
     unwinder: Option<&Unwinder>,
@@ -98,6 +83,7 @@ fn settings(
         stack_depth: config.stack_depth,
         max_live: config.max_live,
         trace_calls: false,
+        space_ring: 0,
         method: start::method(facts),
         admit: whole_host,
         adaptive: whole_host,

@@ -1,0 +1,169 @@
+//! The JSON report of `memlens vm`, typed, and what the maps of a process say.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::Memlens;
+use crate::memlens::Ended;
+use crate::need;
+use crate::report::Frame;
+
+/// Bytes of a page.
+pub const PAGE: u64 = 4096;
+
+/// A report.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SpaceReport {
+    /// Whether the account agreed with the maps.
+    pub complete: bool,
+    /// The loss counters.
+    pub loss: BTreeMap<String, u64>,
+    /// Sentences.
+    pub notes: Vec<String>,
+    /// All processes together.
+    pub totals: Amount,
+    /// One row for each program.
+    pub processes: Vec<SpaceProcess>,
+    /// The stacks.
+    pub stacks: Vec<SpaceStack>,
+    /// What no call has mapped.
+    pub others: Vec<SpaceOther>,
+    /// How the command ended.
+    pub command_exit: Option<serde_json::Value>,
+}
+
+/// Bytes of a part.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub struct Amount {
+    /// Mapped.
+    pub mapped_bytes: u64,
+    /// Without access.
+    pub reserved_bytes: u64,
+    /// In memory.
+    pub resident_bytes: Option<u64>,
+}
+
+/// A program's row.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SpaceProcess {
+    /// Its PID.
+    pub pid: u32,
+    /// What became of it.
+    pub state: String,
+    /// What the account had to take over from the maps.
+    pub corrections: BTreeMap<String, u64>,
+}
+
+/// A stack.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SpaceStack {
+    /// How much.
+    #[serde(flatten)]
+    pub amount: Amount,
+    /// Its first kind.
+    pub kind: String,
+    /// Files.
+    pub files: Vec<String>,
+    /// Mapped since the start.
+    pub mapped_total_bytes: u64,
+    /// Unmapped of these.
+    pub unmapped_total_bytes: u64,
+    /// Frames, innermost first.
+    pub frames: Vec<Frame>,
+}
+
+/// A row without a stack.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SpaceOther {
+    /// Its kind.
+    pub kind: String,
+    /// The file.
+    pub name: Option<String>,
+    /// Whether it came during the trace.
+    pub during_trace: bool,
+}
+
+/// Traces the address space of a process, as JSON with all stacks; returns once it is traced.
+pub fn trace(target: &[&str], more: &[&str]) -> Result<Memlens> {
+    need::root()?;
+    let mut command = std::process::Command::new(crate::paths::memlens()?);
+    command.args(["vm", "3600", "--json", "--top", "0"]);
+    if let Some(ring) = more.first() {
+        command.env("MEMLENS_SPACE_RING", ring);
+    }
+    command.args(target);
+    let mut memlens = Memlens::start_command(command)?;
+    memlens.wait_until_tracing()?;
+    Ok(memlens)
+}
+
+/// The last report of a memlens that ended well.
+pub fn last_report(ended: &Ended) -> Result<SpaceReport> {
+    ensure!(
+        ended.status.code() == Some(0),
+        "memlens ended with {}: {}",
+        ended.status,
+        ended.errors.join("\n")
+    );
+    let line = ended.output.last().context("no report came")?;
+    serde_json::from_str(line).with_context(|| format!("not a report: {line}"))
+}
+
+/// Bytes mapped, and mapped without access, as `/proc/PID/maps` has them; the vsyscall page is nobody's.
+pub fn mapped(pid: u32) -> Result<(u64, u64)> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).context("cannot read maps")?;
+    let (mut mapped, mut reserved) = (0, 0);
+    for line in maps.lines().filter(|line| !line.contains("[vsyscall]")) {
+        let (range, rest) = line.split_once(' ').context("no range")?;
+        let (start, end) = range.split_once('-').context("no range")?;
+        let len = u64::from_str_radix(end, 16)? - u64::from_str_radix(start, 16)?;
+        mapped += len;
+        if rest.starts_with("---") {
+            reserved += len;
+        }
+    }
+    Ok((mapped, reserved))
+}
+
+impl SpaceReport {
+    /// Nothing was lost, and nothing had to be corrected.
+    pub fn check_complete(&self) -> Result<()> {
+        ensure!(self.complete, "incomplete: {:?}", self.notes);
+        let corrected: Vec<_> = self
+            .processes
+            .iter()
+            .filter(|row| row.corrections.values().any(|bytes| *bytes > 0))
+            .collect();
+        ensure!(corrected.is_empty(), "corrected: {corrected:?}");
+        ensure!(self.loss["space_ring_full"] == 0, "events were lost");
+        Ok(())
+    }
+
+    /// What is tracked is what the maps say.
+    pub fn check_maps(&self, maps: (u64, u64)) -> Result<()> {
+        let tracked = (self.totals.mapped_bytes, self.totals.reserved_bytes);
+        ensure!(tracked == maps, "tracked {tracked:?}, mapped {maps:?}");
+        Ok(())
+    }
+
+    /// What stacks through a function hold, in pages: mapped, resident, without access, unmapped again.
+    pub fn pages_of(&self, function: &str) -> [u64; 4] {
+        let mut sum = [0; 4];
+        let stacks = self.stacks.iter();
+        for stack in stacks.filter(|stack| stack.frames.iter().any(|frame| frame.is(function))) {
+            let amount = stack.amount;
+            let parts = [
+                amount.mapped_bytes,
+                amount.resident_bytes.unwrap_or(0),
+                amount.reserved_bytes,
+                stack.unmapped_total_bytes,
+            ];
+            for (sum, part) in sum.iter_mut().zip(parts) {
+                *sum += part / PAGE;
+            }
+        }
+        sum
+    }
+}

@@ -1,0 +1,231 @@
+//! System calls that change an address space, as they travel to user space.
+
+use crate::key::Owner;
+
+/// A system call that may change an address space, by its number on x86-64 (arch/x86/entry/syscalls/syscall_64.tbl).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum SpaceCall {
+    /// `mmap(addr, length, prot, flags, fd, offset)`.
+    Mmap = 9,
+    /// `mprotect(addr, len, prot)`.
+    Mprotect = 10,
+    /// `munmap(addr, length)`.
+    Munmap = 11,
+    /// `brk(addr)`.
+    Brk = 12,
+    /// `mremap(old_address, old_size, new_size, flags, new_address)`.
+    Mremap = 25,
+    /// `madvise(addr, length, advice)`.
+    Madvise = 28,
+    /// `shmat(shmid, shmaddr, shmflg)`; user space gets the segment's length in place of the flags.
+    Shmat = 30,
+    /// `shmdt(shmaddr)`.
+    Shmdt = 67,
+    /// `pkey_mprotect(addr, len, prot, pkey)`.
+    PkeyMprotect = 329,
+}
+
+/// `MREMAP_DONTUNMAP` (include/uapi/linux/mman.h).
+pub const MREMAP_DONTUNMAP: u64 = 4;
+/// `MADV_DONTFORK` (include/uapi/asm-generic/mman-common.h).
+pub const MADV_DONTFORK: u64 = 10;
+/// `MADV_DOFORK`.
+pub const MADV_DOFORK: u64 = 11;
+/// `MAP_ANONYMOUS`.
+pub const MAP_ANONYMOUS: u64 = 0x20;
+
+/// A system call that succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct SpaceEvent {
+    /// When it began: `CLOCK_MONOTONIC`, nanoseconds.
+    pub entered_ns: u64,
+    /// When it ended.
+    pub left_ns: u64,
+    /// Its arguments.
+    pub args: [u64; 6],
+    /// What it returned.
+    pub result: u64,
+    /// Inode of the file that was mapped; 0 if there is none or it is not known.
+    pub inode: u64,
+    /// Who called.
+    pub owner: Owner,
+    /// Device of that file, as the kernel numbers it: major << 20 | minor.
+    pub device: u32,
+    /// A [`SpaceCall`].
+    pub call: u32,
+    /// Row of the caller's stack, where the call maps something; else the process's own row.
+    pub stack: u32,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<SpaceEvent>() == 104);
+
+impl SpaceCall {
+    /// The call of this number, if it may change an address space.
+    #[inline(always)]
+    pub const fn from_number(number: u64) -> Option<Self> {
+        match number {
+            9 => Some(Self::Mmap),
+            10 => Some(Self::Mprotect),
+            11 => Some(Self::Munmap),
+            12 => Some(Self::Brk),
+            25 => Some(Self::Mremap),
+            28 => Some(Self::Madvise),
+            30 => Some(Self::Shmat),
+            67 => Some(Self::Shmdt),
+            329 => Some(Self::PkeyMprotect),
+            _ => None,
+        }
+    }
+
+    /// Whether a call that began with these arguments can matter.
+    #[inline(always)]
+    pub const fn can_matter(self, args: &[u64; 6]) -> bool {
+        match self {
+            Self::Madvise => args[2] == MADV_DONTFORK || args[2] == MADV_DOFORK,
+            _ => true,
+        }
+    }
+
+    /// Whether this result means that the call did what it was asked to.
+    #[inline(always)]
+    pub const fn succeeded(self, args: &[u64; 6], result: u64) -> bool {
+        match self {
+            Self::Mmap | Self::Mremap | Self::Shmat => result < u64::MAX - 4095,
+            // It returns where the heap ends, moved or not; a question changes nothing.
+            Self::Brk => args[0] == result,
+            _ => result == 0,
+        }
+    }
+
+    /// Whether the call maps something, so that its stack is wanted.
+    #[inline(always)]
+    pub const fn maps(self, args: &[u64; 6]) -> bool {
+        match self {
+            Self::Mmap | Self::Shmat | Self::Brk => true,
+            Self::Mremap => args[2] > args[1] || args[3] & MREMAP_DONTUNMAP != 0,
+            _ => false,
+        }
+    }
+
+    /// Whether the call maps a file, or may map one.
+    #[inline(always)]
+    pub const fn maps_file(self, args: &[u64; 6]) -> bool {
+        match self {
+            Self::Mmap => args[3] & MAP_ANONYMOUS == 0,
+            Self::Shmat => true,
+            _ => false,
+        }
+    }
+}
+
+const fn double_word(bytes: &[u8], at: usize) -> u64 {
+    let mut word = [0; 8];
+    let mut index = 0;
+    while index < 8 {
+        word[index] = bytes[at + index];
+        index += 1;
+    }
+    u64::from_ne_bytes(word)
+}
+
+const fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+impl TryFrom<&[u8]> for SpaceEvent {
+    type Error = crate::event::Malformed;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
+        if bytes.len() != size_of::<Self>()
+            || SpaceCall::from_number(word(bytes, 92) as u64).is_none()
+        {
+            return Err(crate::event::Malformed);
+        }
+        let mut args = [0; 6];
+        for (index, arg) in args.iter_mut().enumerate() {
+            *arg = double_word(bytes, 16 + 8 * index);
+        }
+        Ok(Self {
+            entered_ns: double_word(bytes, 0),
+            left_ns: double_word(bytes, 8),
+            args,
+            result: double_word(bytes, 64),
+            inode: double_word(bytes, 72),
+            owner: Owner {
+                tgid: word(bytes, 80),
+                image: word(bytes, 84),
+            },
+            device: word(bytes, 88),
+            call: word(bytes, 92),
+            stack: word(bytes, 96),
+            reserved: word(bytes, 100),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_decode_field_by_field() {
+        let mut bytes = [0u8; 104];
+        for (at, value) in [(0, 1u64), (8, 2), (16, 3), (56, 8), (64, 9), (72, 10)] {
+            bytes[at..at + 8].copy_from_slice(&value.to_ne_bytes());
+        }
+        for (at, value) in [(80, 11u32), (84, 12), (88, 13), (92, 25), (96, 15)] {
+            bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+        let event = SpaceEvent::try_from(&bytes[..]).expect("length and call are right");
+        let expected = SpaceEvent {
+            entered_ns: 1,
+            left_ns: 2,
+            args: [3, 0, 0, 0, 0, 8],
+            result: 9,
+            inode: 10,
+            owner: Owner {
+                tgid: 11,
+                image: 12,
+            },
+            device: 13,
+            call: SpaceCall::Mremap as u32,
+            stack: 15,
+            reserved: 0,
+        };
+        assert_eq!(event, expected);
+        assert!(SpaceEvent::try_from(&bytes[..103]).is_err());
+        bytes[92] = 1;
+        assert!(
+            SpaceEvent::try_from(&bytes[..]).is_err(),
+            "write maps nothing"
+        );
+    }
+
+    #[test]
+    fn what_failed_did_nothing() {
+        let args = [0x1000, 0x2000, 0, 0, 0, 0];
+        let failed = -12i64 as u64;
+        for call in [SpaceCall::Mmap, SpaceCall::Mremap, SpaceCall::Shmat] {
+            assert!(call.succeeded(&args, 0x7f00_0000_0000));
+            assert!(!call.succeeded(&args, failed));
+            assert!(!call.succeeded(&args, -4095i64 as u64));
+        }
+        assert!(SpaceCall::Munmap.succeeded(&args, 0));
+        assert!(!SpaceCall::Munmap.succeeded(&args, failed));
+        assert!(SpaceCall::Brk.succeeded(&args, 0x1000));
+        assert!(!SpaceCall::Brk.succeeded(&args, 0x5000));
+    }
+
+    #[test]
+    fn stacks_are_walked_only_where_something_is_mapped() {
+        let remap = |old, new, flags| SpaceCall::Mremap.maps(&[0, old, new, flags, 0, 0]);
+        assert!(remap(1, 2, 0) && remap(2, 2, MREMAP_DONTUNMAP) && !remap(2, 1, 1));
+        assert!(!SpaceCall::Munmap.maps(&[0; 6]) && SpaceCall::Mmap.maps(&[0; 6]));
+        assert!(SpaceCall::Madvise.can_matter(&[0, 0, MADV_DONTFORK, 0, 0, 0]));
+        assert!(!SpaceCall::Madvise.can_matter(&[0, 0, 4, 0, 0, 0]));
+    }
+}

@@ -1,0 +1,157 @@
+//! System calls that change an address space: their arguments, result, file and stack, sent to user space.
+
+use core::ffi::c_void;
+use core::ptr::{read_volatile, write_volatile};
+
+use aya_ebpf::bindings::pt_regs;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_ringbuf_query};
+use aya_ebpf::programs::RawTracePointContext;
+use tracer_common::limits;
+use tracer_common::loss::Loss;
+use tracer_common::space::{SpaceCall, SpaceEvent};
+use tracer_common::stack::Registers;
+
+use crate::loss;
+use crate::maps::SPACE;
+use crate::stack;
+use crate::thread;
+use crate::unwind::Area;
+
+/// Bytes that wait in the ring before user space is woken: it looks every few milliseconds anyway.
+const WAKE_AT: u64 = limits::SPACE_RING_BYTES as u64 / 4;
+const BPF_RB_NO_WAKEUP: u64 = 1;
+const BPF_RB_FORCE_WAKEUP: u64 = 2;
+
+/// The call maps something: its stack is wanted.
+const STACK: u64 = 1;
+/// What it maps may be a file.
+const FILE: u64 = 2;
+/// It attaches a segment, whose length is wanted.
+const SEGMENT: u64 = 4;
+/// The call's number stands above these.
+const CALL_SHIFT: u64 = 8;
+
+/// A system call begins. Of one that may matter the time is kept: what it takes away may be another thread's as soon
+/// as the kernel has taken it, long before the call ends.
+#[inline(always)]
+pub fn enter(ctx: &RawTracePointContext) {
+    let number: u64 = ctx.arg(1);
+    if SpaceCall::from_number(number).is_none() {
+        return;
+    }
+    let Some((thread, _)) = thread::current() else {
+        return;
+    };
+    // SAFETY: only this thread writes its state, which was checked for null; a helper without arguments.
+    unsafe { (*thread).entered_ns = bpf_ktime_get_ns() };
+}
+
+/// A system call ends. Its registers still hold the arguments: the kernel changes none but `rax`, `rcx` and `r11`.
+#[inline(always)]
+pub fn leave(ctx: &RawTracePointContext) {
+    let Some(thread) = thread::existing() else {
+        return;
+    };
+    // SAFETY: only this thread writes its state, which was checked for null.
+    let entered_ns = unsafe { (*thread).entered_ns };
+    if entered_ns == 0 {
+        return;
+    }
+    // SAFETY: as above.
+    unsafe { (*thread).entered_ns = 0 };
+    let Some(process) = thread::process_of(thread) else {
+        return;
+    };
+    let Some(regs) = registers(ctx.arg(0)) else {
+        return;
+    };
+    let Some(call) = SpaceCall::from_number(regs.orig_rax) else {
+        return;
+    };
+    let mut args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
+    let result: u64 = ctx.arg(1);
+    if !call.can_matter(&args) || !call.succeeded(&args, result) {
+        return;
+    }
+    let mut wants = (call as u64) << CALL_SHIFT;
+    if call.maps(&args) {
+        wants |= STACK;
+    }
+    if call.maps_file(&args) {
+        wants |= FILE;
+    }
+    if matches!(call, SpaceCall::Shmat) {
+        wants |= SEGMENT;
+    }
+    // SAFETY: only this thread writes its state; volatile, so that it goes through memory.
+    let wants = unsafe {
+        write_volatile(&raw mut (*thread).space_wants, wants);
+        read_volatile(&raw const (*thread).space_wants)
+    };
+    // SAFETY: a helper without arguments.
+    let left_ns = unsafe { bpf_ktime_get_ns() };
+    // SAFETY: as above; the process's row was checked for null.
+    let (slot, owner) = unsafe { ((*thread).slot.wrapping_sub(1), (*process).owner) };
+    let mut row = slot;
+    if wants & STACK != 0 {
+        let caller = Registers {
+            ip: regs.rip,
+            sp: regs.rsp,
+            bp: regs.rbp,
+        };
+        // SAFETY: the scratch area of the current thread's state, and its process's row.
+        row = unsafe { stack::capture(&raw mut (*thread).walk, caller, process, slot) };
+    }
+    let mut area = Area::NONE;
+    if wants & FILE != 0 {
+        area.look_up(result);
+        if wants & SEGMENT != 0 {
+            args[2] = area.end.wrapping_sub(area.start);
+        }
+    }
+    send(SpaceEvent {
+        entered_ns,
+        left_ns,
+        args,
+        result,
+        inode: area.inode,
+        owner,
+        device: area.device,
+        call: (wants >> CALL_SHIFT) as u32,
+        stack: row,
+        reserved: 0,
+    });
+}
+
+/// The registers of the calling thread, as the kernel keeps them for its return.
+#[inline(always)]
+fn registers(address: u64) -> Option<pt_regs> {
+    let mut regs = core::mem::MaybeUninit::<pt_regs>::uninit();
+    // SAFETY: the destination has the length; the helper checks the source, and writes all of it or says so.
+    let status = unsafe {
+        bpf_probe_read_kernel(
+            regs.as_mut_ptr().cast::<c_void>(),
+            size_of::<pt_regs>() as u32,
+            address as *const c_void,
+        )
+    };
+    // SAFETY: the helper has written all of it.
+    (status == 0).then(|| unsafe { regs.assume_init() })
+}
+
+#[inline(always)]
+fn send(event: SpaceEvent) {
+    let Some(mut entry) = SPACE.reserve(0) else {
+        loss::count(Loss::SpaceRingFull);
+        return;
+    };
+    entry.write(event);
+    let ring = (&raw const SPACE).cast_mut().cast();
+    // SAFETY: the map is a live static; 0 asks for the bytes that wait.
+    let waiting = unsafe { bpf_ringbuf_query(ring, 0) };
+    entry.submit(if waiting > WAKE_AT {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    });
+}

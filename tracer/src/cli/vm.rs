@@ -1,0 +1,117 @@
+//! `memlens vm`: its words, and its settings once they are checked.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::args::{IntervalArgs, MAX_STACK_DEPTH, OutputArgs, TargetArgs, Unwind};
+use super::config::{Output, Target, in_range, interval, output, target};
+use super::error::ConfigError;
+use super::values::parse_size;
+use crate::report::space::Width;
+
+/// The order of the stacks in a report of address space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SpaceSort {
+    /// Most bytes in memory or in swap first.
+    #[default]
+    Resident,
+    /// Most bytes mapped first.
+    Mapped,
+    /// Most ranges first.
+    Ranges,
+    /// Most bytes mapped since the last report first.
+    Growth,
+    /// Oldest range first.
+    Age,
+}
+
+/// `memlens vm`.
+#[derive(Debug, Args)]
+pub struct VmArgs {
+    // Before the target, whose command is the last positional.
+    /// When to report.
+    #[command(flatten)]
+    pub interval: IntervalArgs,
+    /// What to trace.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// What to print.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Order of the stacks.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "KEY",
+        default_value_t,
+        help_heading = "Output"
+    )]
+    pub sort: SpaceSort,
+    /// What the numbers of --folded and the widths of --svg are: bytes mapped, or bytes in memory.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT",
+        default_value_t,
+        help_heading = "Output"
+    )]
+    pub width: Width,
+    /// Frames kept of each stack: 1 to 127.
+    #[arg(long, value_name = "N", default_value_t = MAX_STACK_DEPTH, help_heading = "Cost")]
+    pub stack_depth: u32,
+    /// How to walk stacks: by unwind tables (auto, dwarf) or by frame pointers alone (fp).
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value_t,
+        help_heading = "Cost"
+    )]
+    pub unwind: Unwind,
+    /// Most kernel memory for unwind tables.
+    ///
+    /// Example: --unwind-memory 64MiB
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "256MiB", help_heading = "Cost")]
+    pub unwind_memory: u64,
+}
+
+/// Settings of `memlens vm`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VmConfig {
+    /// What to trace.
+    pub target: Target,
+    /// Time between reports; not zero.
+    pub interval: Duration,
+    /// Number of reports; `None`: until Ctrl-C or the target's end.
+    pub count: Option<NonZeroU64>,
+    /// What to print.
+    pub output: Output,
+    /// Order of the stacks.
+    pub sort: SpaceSort,
+    /// What the width of pictures means.
+    pub width: Width,
+    /// Frames kept of a stack: 1 to [`MAX_STACK_DEPTH`].
+    pub stack_depth: u32,
+    /// How stacks are walked.
+    pub unwind: Unwind,
+    /// Most bytes of kernel memory for unwind tables.
+    pub unwind_memory: u64,
+}
+
+/// Checks what fits together.
+pub(super) fn config(args: VmArgs) -> Result<VmConfig, ConfigError> {
+    let (interval, count) = interval(&args.interval)?;
+    Ok(VmConfig {
+        target: target(args.target)?,
+        interval,
+        count,
+        output: output(args.output)?,
+        sort: args.sort,
+        width: args.width,
+        stack_depth: in_range("--stack-depth", args.stack_depth, MAX_STACK_DEPTH)?,
+        unwind: args.unwind,
+        unwind_memory: args.unwind_memory,
+    })
+}

@@ -1,0 +1,377 @@
+//! The report of `memlens vm` as text: mapped and resident side by side, so that address space is not taken for memory.
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+
+use super::{Amount, SpaceProcess, SpaceReport, SpaceStack};
+use crate::report::line::{Line, Writer};
+use crate::report::loss::{Severity, sentences};
+use crate::report::text::{TextOptions, command_exit, state_name};
+use crate::report::units::{bytes, change, count, counted, duration};
+use crate::report::{ProcessState, frames, names};
+use crate::space::Kind;
+
+/// Files named in a stack's heading.
+const FILES_NAMED: usize = 2;
+
+/// Writes the report; one that is not the last is followed by an empty line.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(report: &SpaceReport, options: &TextOptions, out: &mut impl Write) -> io::Result<()> {
+    let mut out = Writer::new(out, options.width, options.colour);
+    heading(&mut out, report, options)?;
+    totals(&mut out, report)?;
+    out.blank()?;
+    processes(&mut out, report)?;
+    out.blank()?;
+    for (index, stack) in report.stacks.iter().enumerate() {
+        stack_head(&mut out, report, index, stack)?;
+        frames::write(&mut out, &stack.frames, stack.truncated.as_deref(), options)?;
+        out.blank()?;
+    }
+    stacks_left_out(&mut out, report)?;
+    others(&mut out, report)?;
+    closing(&mut out, report, options)?;
+    if !report.last {
+        out.blank()?;
+    }
+    Ok(())
+}
+
+fn heading(
+    out: &mut Writer<'_, impl Write>,
+    report: &SpaceReport,
+    options: &TextOptions,
+) -> io::Result<()> {
+    let time = Timestamp::try_from(report.time).map_err(io::Error::other)?;
+    let time = time.to_zoned(options.time_zone.clone());
+    let last = if report.last { ", last report" } else { "" };
+    out.flow(
+        vec![
+            Line::of(&time.strftime("%Y-%m-%d %H:%M:%S").to_string()),
+            Line::default()
+                .plain(" ")
+                .strong(&report.subject())
+                .plain(","),
+            Line::of(&format!(
+                "address space, traced for {}{last}",
+                duration(report.elapsed)
+            )),
+        ],
+        2,
+    )
+}
+
+/// What there is, and what of it the calls of the trace have made.
+fn totals(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Result<()> {
+    out.list(amount(&report.amount(), report.measured()), 2)?;
+    let calls = &report.stacks_amount;
+    let text = format!(
+        "since the start {} on {}: ",
+        counted(calls.ranges, "range"),
+        counted(report.stacks_total as u64, "stack")
+    );
+    let mut parts = amount(calls, report.measured());
+    let first = parts.remove(0);
+    let mut all = vec![Line::of(&text).join(first)];
+    all.extend(parts);
+    out.list(all, 2)
+}
+
+/// Mapped, resident, swapped and set aside, as the parts of a list.
+fn amount(amount: &Amount, measured: bool) -> Vec<Line> {
+    let mut parts = vec![
+        Line::default()
+            .plain("mapped ")
+            .strong(&bytes(amount.mapped)),
+    ];
+    if amount.reserved > 0 {
+        let of = bytes(amount.reserved);
+        parts.push(Line::of(&format!("of it {of} without access")));
+    }
+    if measured {
+        parts.push(
+            Line::default()
+                .plain("resident ")
+                .strong(&bytes(amount.resident)),
+        );
+    }
+    if amount.swapped > 0 {
+        parts.push(Line::of(&format!("swapped {}", bytes(amount.swapped))));
+    }
+    parts
+}
+
+/// One row for each process.
+fn processes(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Result<()> {
+    let resident = |row: &SpaceProcess| match row.measured {
+        true => bytes(row.amount.resident),
+        false => "-".to_owned(),
+    };
+    let kind = |kind: Kind| {
+        move |row: &SpaceProcess| bytes(row.kinds.get(&kind).map_or(0, |amount| amount.mapped))
+    };
+    let rows = &report.processes;
+    let mut columns = vec![
+        column("pid", rows, |row| row.pid.to_string()),
+        column("command", rows, |row| names::clean(&row.comm).into_owned()).to_the_left(),
+        column("resident", rows, resident),
+        column("mapped", rows, |row| bytes(row.amount.mapped)),
+    ];
+    if rows.iter().any(|row| row.growth.is_some()) {
+        let growth = |row: &SpaceProcess| row.growth.map_or_else(|| "-".to_owned(), change);
+        columns.push(column("change", rows, growth));
+    }
+    if rows.iter().any(|row| row.amount.reserved > 0) {
+        columns.push(column("no access", rows, |row| bytes(row.amount.reserved)));
+    }
+    if rows.iter().any(|row| row.amount.swapped > 0) {
+        columns.push(column("swapped", rows, |row| bytes(row.amount.swapped)));
+    }
+    for (heading, which) in [
+        ("brk", Kind::Brk),
+        ("anonymous", Kind::Anonymous),
+        ("file", Kind::File),
+        ("shared", Kind::Shared),
+        ("stacks", Kind::Stack),
+    ] {
+        columns.push(column(heading, rows, kind(which)));
+    }
+    if rows.iter().any(|row| row.state != ProcessState::Running) {
+        columns.push(column("state", rows, |row| state_name(row.state).to_owned()).to_the_left());
+    }
+    let least = [
+        "stacks",
+        "shared",
+        "file",
+        "brk",
+        "anonymous",
+        "swapped",
+        "change",
+        "state",
+    ];
+    table(out, columns, &least)
+}
+
+/// A column of a table: its heading and its cells.
+struct Column {
+    heading: &'static str,
+    cells: Vec<String>,
+    to_the_left: bool,
+}
+
+fn column<T>(heading: &'static str, rows: &[T], cell: impl Fn(&T) -> String) -> Column {
+    Column {
+        heading,
+        cells: rows.iter().map(cell).collect(),
+        to_the_left: false,
+    }
+}
+
+impl Column {
+    fn to_the_left(self) -> Self {
+        Self {
+            to_the_left: true,
+            ..self
+        }
+    }
+
+    fn columns(&self) -> usize {
+        let cells = self.cells.iter().map(|cell| Line::of(cell).columns());
+        cells.max().unwrap_or(0).max(self.heading.len())
+    }
+
+    fn put(&self, line: Line, text: &str) -> Line {
+        let end = line.columns() + self.columns();
+        match self.to_the_left {
+            true => line.plain(text).pad_to(end),
+            false => line.pad_to(end - Line::of(text).columns()).plain(text),
+        }
+    }
+}
+
+/// Writes columns side by side; in a narrow terminal those that matter least are left out.
+fn table(
+    out: &mut Writer<'_, impl Write>,
+    mut columns: Vec<Column>,
+    least: &[&str],
+) -> io::Result<()> {
+    let width = out.width().unwrap_or(usize::MAX);
+    for heading in least {
+        let needed: usize = columns.iter().map(|column| column.columns() + 2).sum();
+        if needed <= width {
+            break;
+        }
+        columns.retain(|column| column.heading != *heading);
+    }
+    let rows = columns.first().map_or(0, |column| column.cells.len());
+    for row in 0..=rows {
+        let mut line = Line::default();
+        for (index, column) in columns.iter().enumerate() {
+            let text = match row.checked_sub(1) {
+                None => column.heading,
+                Some(row) => &column.cells[row],
+            };
+            line = line.plain("  ");
+            // Nothing is padded at the end of a line.
+            line = match index + 1 == columns.len() && column.to_the_left {
+                true => line.plain(text),
+                false => column.put(line, text),
+            };
+        }
+        out.line(&line)?;
+    }
+    Ok(())
+}
+
+/// What a stack has mapped, and whose it is.
+fn stack_head(
+    out: &mut Writer<'_, impl Write>,
+    report: &SpaceReport,
+    index: usize,
+    stack: &SpaceStack,
+) -> io::Result<()> {
+    let mut parts = amount(&stack.amount, stack.measured);
+    let first = parts.remove(0);
+    parts.insert(
+        0,
+        Line::default()
+            .faint(&format!("#{} ", index + 1))
+            .join(first),
+    );
+    let kinds: Vec<&str> = stack.kinds.iter().map(|kind| kind.name()).collect();
+    let ranges = counted(stack.amount.ranges, "range");
+    parts.push(Line::of(&format!("{ranges}, {}", kinds.join(" and "))));
+    parts.extend(stack.growth.map(|growth| match growth {
+        0 => Line::of("unchanged"),
+        _ => Line::default().strong(&change(growth)),
+    }));
+    parts.push(Line::of(&format!("oldest {}", duration(stack.oldest))));
+    if !stack.files.is_empty() {
+        let named = stack.files.iter().take(FILES_NAMED);
+        let mut named: Vec<String> = named
+            .map(|file| names::clean(&file.to_string_lossy()).into_owned())
+            .collect();
+        if stack.files.len() > FILES_NAMED {
+            let more = stack.files.len() - FILES_NAMED;
+            named.push(format!("{} more", counted(more as u64, "file")));
+        }
+        parts.push(Line::of(&named.join(", ")));
+    }
+    if report.processes.len() > 1 {
+        let row = report.processes.iter().rfind(|row| row.pid == stack.pid);
+        let comm = row.map_or("pid", |row| row.comm.as_str());
+        parts.push(Line::of(&format!("{} ({})", names::clean(comm), stack.pid)));
+    }
+    out.list(parts, 4)
+}
+
+fn stacks_left_out(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Result<()> {
+    let left_out = report.stacks_total.saturating_sub(report.stacks.len());
+    let text = match (left_out, report.stacks.is_empty()) {
+        (0, true) => "nothing that was mapped since the start is mapped now".to_owned(),
+        (0, false) => return Ok(()),
+        (1, _) => "1 more stack has mapped memory".to_owned(),
+        (more, _) => format!("{} more stacks have mapped memory", count(more as u64)),
+    };
+    out.sentence(Line::default(), &text, 2)?;
+    out.blank()
+}
+
+/// What no call of the trace has mapped.
+fn others(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Result<()> {
+    if report.others.is_empty() {
+        return Ok(());
+    }
+    out.line(&Line::of(
+        "mapped before the trace, or by the kernel itself:",
+    ))?;
+    let rows = &report.others;
+    let resident = |row: &super::SpaceOther| match row.measured {
+        true => bytes(row.amount.resident),
+        false => "-".to_owned(),
+    };
+    let name = |row: &super::SpaceOther| match &row.name {
+        Some(name) => names::clean(&name.to_string_lossy()).into_owned(),
+        None => String::new(),
+    };
+    let mut columns = Vec::new();
+    if report.processes.len() > 1 {
+        columns.push(column("pid", rows, |row| row.pid.to_string()));
+    }
+    columns.push(column("resident", rows, resident));
+    columns.push(column("mapped", rows, |row| bytes(row.amount.mapped)));
+    if rows.iter().any(|row| row.amount.reserved > 0) {
+        columns.push(column("no access", rows, |row| bytes(row.amount.reserved)));
+    }
+    columns.push(column("ranges", rows, |row| count(row.amount.ranges)));
+    columns.push(column("kind", rows, |row| row.kind.name().to_owned()).to_the_left());
+    columns.push(column("name", rows, name).to_the_left());
+    table(out, columns, &["ranges", "no access"])?;
+    let left_out = report.others_total.saturating_sub(rows.len());
+    if left_out > 0 {
+        out.line(&Line::of(&format!("  ... {} more", count(left_out as u64))))?;
+    }
+    out.blank()
+}
+
+/// Whether the account agrees with the maps, and what the numbers do not cover.
+fn closing(
+    out: &mut Writer<'_, impl Write>,
+    report: &SpaceReport,
+    options: &TextOptions,
+) -> io::Result<()> {
+    let told = sentences(&report.loss);
+    let lost = |severity: Severity| told.iter().filter(move |told| told.severity == severity);
+    let (mark, text) = match report.complete() {
+        true => ("complete:", "what is tracked is what the maps show"),
+        false => (
+            "incomplete:",
+            "the account had to be corrected from the maps",
+        ),
+    };
+    out.sentence(Line::default().strong(mark), text, 2)?;
+    for row in &report.processes {
+        for sentence in corrections(row) {
+            out.sentence(Line::default().strong("  corrected:"), &sentence, 4)?;
+        }
+    }
+    for sentence in lost(Severity::Totals).chain(lost(Severity::Detail)) {
+        out.sentence(Line::default().strong("  lost:"), &sentence.text, 4)?;
+    }
+    for sentence in lost(Severity::Coverage) {
+        out.sentence(Line::default().strong("note:"), &sentence.text, 2)?;
+    }
+    let is_due = |note: &&String| report.last || !options.known_notes.contains(*note);
+    for note in report.notes.iter().filter(is_due) {
+        out.sentence(Line::default().strong("note:"), note, 2)?;
+    }
+    match report.command_exit {
+        Some(exit) => out.sentence(Line::default(), &command_exit(exit), 2),
+        None => Ok(()),
+    }
+}
+
+fn corrections(row: &SpaceProcess) -> Vec<String> {
+    let whose = format!("{} ({})", names::clean(&row.comm), row.pid);
+    let corrections = row.corrections;
+    let cases = [
+        (corrections.found, "were mapped by no call that was seen"),
+        (corrections.gone, "were unmapped by no call that was seen"),
+        (
+            corrections.access,
+            "were opened or closed to access by no call that was seen",
+        ),
+        (
+            corrections.repaired,
+            "were found out from the maps where calls were lost",
+        ),
+    ];
+    cases
+        .iter()
+        .filter(|(size, _)| *size > 0)
+        .map(|(size, what)| format!("{} of {whose} {what}", bytes(*size)))
+        .collect()
+}

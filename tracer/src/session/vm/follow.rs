@@ -1,0 +1,268 @@
+//! What goes on while a trace of address spaces runs: calls, new programs, ends.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::time::{MissedTickBehavior, interval_at};
+use tracer_common::key::Owner;
+use tracer_common::loss::Loss;
+
+use super::Vm;
+use super::account::{self, Cause};
+use crate::process::command::Exit;
+use crate::process::info;
+use crate::report::{CommandExit, ProcessState};
+use crate::session::interrupt::Interrupt;
+use crate::session::output::Reader;
+use crate::session::progress::clear_echo;
+use crate::session::start::monotonic_ns;
+use crate::session::unwind::Unwinder;
+use crate::session::watch::{Change, Image};
+
+/// How often the ring is emptied and new stacks are looked up.
+const TICK: Duration = Duration::from_millis(20);
+/// Stacks looked up at one go, so that exits and Ctrl-C are not kept waiting.
+const RESOLVE_AT_ONCE: usize = 64;
+/// How long a command may take to end after a Ctrl-C that it has got as well.
+const COMMAND_GRACE: Duration = Duration::from_secs(2);
+/// Events kept of a program whose `exec` has not been told: it is told within milliseconds.
+const MOST_EARLY: usize = 65_536;
+
+impl Vm<'_> {
+    /// Reports until there is nothing more to trace, enough reports have been made or the user ends it.
+    pub(super) async fn follow(&mut self, mut interrupt: Interrupt) -> Result<()> {
+        let first = tokio::time::Instant::now() + self.config.interval;
+        let mut reports = interval_at(first, self.config.interval);
+        let mut tick = interval_at(tokio::time::Instant::now() + TICK, TICK);
+        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = interrupt.wait() => break,
+                changes = self.watcher.changes() => {
+                    self.apply(changes.context("cannot wait for process events")?);
+                    if self.watcher.running() == 0 {
+                        break;
+                    }
+                }
+                () = tables(&self.unwinder) => self.publish_arrived(),
+                _ = reports.tick() => {
+                    if self.config.count.is_some_and(|count| self.reports + 1 >= count.get()) {
+                        break;
+                    }
+                    if self.report(false)? == Reader::Gone {
+                        return Ok(());
+                    }
+                }
+                _ = tick.tick() => self.tick(),
+                ready = self.events.readable() => ready?.clear_ready(),
+            }
+            self.drain();
+        }
+        if interrupt.is_set() {
+            clear_echo();
+            self.wait_for_command().await;
+            // A target may have ended just before.
+            let changes = self.watcher.collect();
+            self.apply(changes);
+        }
+        let printed = self.report(true);
+        self.tracer.disable();
+        printed.map(drop)
+    }
+
+    fn tick(&mut self) {
+        self.drain();
+        self.resolve_new_stacks(RESOLVE_AT_ONCE);
+    }
+
+    /// A Ctrl-C goes to the command as well: its end belongs to the trace.
+    async fn wait_for_command(&mut self) {
+        let until = tokio::time::Instant::now() + COMMAND_GRACE;
+        while self.command.is_some() && self.watcher.running() > 0 {
+            match tokio::time::timeout_at(until, self.watcher.changes()).await {
+                Ok(Ok(changes)) => self.apply(changes),
+                _ => break,
+            }
+        }
+    }
+
+    /// Takes in the calls that were told by now, and no later ones: a program may make them faster than they are taken in.
+    pub(super) fn drain(&mut self) {
+        let now = monotonic_ns();
+        let mut is_over = false;
+        while !is_over && let Some(event) = self.events.get_mut().take_next() {
+            is_over = event.left_ns > now;
+            match self.accounts.get_mut(&event.owner) {
+                Some(account) if account.over => {}
+                Some(account) => account.apply(&event, self.huge_page),
+                None => {
+                    let early = self.early.entry(event.owner).or_default();
+                    if early.len() < MOST_EARLY {
+                        early.push(event);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Holds the account of a program against its maps.
+    pub(super) fn reconcile(&mut self, owner: Owner, cause: Cause) {
+        let differences = account::reconcile(
+            self,
+            |vm| vm.accounts.get_mut(&owner),
+            |vm| vm.drain(),
+            cause,
+        );
+        for difference in differences {
+            self.log
+                .event(|| format!("process {}: {difference}", owner.tgid));
+        }
+    }
+
+    /// Events that were lost, of all programs.
+    pub(super) fn lost(&self) -> u64 {
+        let losses = self.tracer.losses().unwrap_or_default();
+        [Loss::SpaceRingFull, Loss::NoThreadState]
+            .iter()
+            .filter_map(|loss| losses.get(loss))
+            .sum()
+    }
+
+    /// Follows the processes through exec, exit and new code.
+    fn apply(&mut self, changes: Vec<Change>) {
+        let mut look = BTreeSet::new();
+        for change in changes {
+            self.log.event(|| change.words());
+            match change {
+                Change::Load(pid, comm) => {
+                    self.close(pid, ProcessState::Replaced);
+                    self.loading.insert(pid, (comm, Vec::new()));
+                }
+                Change::Map(pid, mapping) => match self.running(pid) {
+                    Some(code) => {
+                        self.symbolizer.observe(code, mapping);
+                        look.insert(pid);
+                    }
+                    None => self.loading.entry(pid).or_default().1.push(mapping),
+                },
+                Change::Look(pid) => drop(look.insert(pid)),
+                Change::Exec(new) => self.replaced(new.owner),
+                Change::Exit(pid) => self.ended(pid),
+                // No probe is placed on the loader, and the whole host is not traced.
+                Change::Unload(_) | Change::Admitted(..) | Change::Ended(_) | Change::Lost => {}
+            }
+        }
+        for pid in look {
+            self.look_again(pid);
+        }
+    }
+
+    /// The present code of a process that runs.
+    fn running(&self, pid: u32) -> Option<Owner> {
+        let mut images = self.images.iter();
+        let is_running =
+            |image: &&Image| image.owner.tgid == pid && image.state == ProcessState::Running;
+        images.find(is_running).map(Image::code)
+    }
+
+    /// Looks at the code that a process has mapped by now.
+    fn look_again(&mut self, pid: u32) {
+        let Some(code) = self.running(pid) else {
+            return;
+        };
+        if let Some(unwinder) = &mut self.unwinder {
+            unwinder.publish(&mut self.tracer, pid);
+        }
+        // If it has ended meanwhile, the mapping events have told what there was.
+        let _ = self.symbolizer.snapshot(code);
+    }
+
+    /// A program is over.
+    fn close(&mut self, pid: u32, state: ProcessState) {
+        self.drain();
+        self.resolve_new_stacks(usize::MAX);
+        for image in &mut self.images {
+            if image.owner.tgid == pid && image.state == ProcessState::Running {
+                image.state = state;
+                self.symbolizer.seal(image.code());
+                if let Some(account) = self.accounts.get_mut(&image.owner) {
+                    account.over = true;
+                }
+            }
+        }
+    }
+
+    /// A process has replaced its program, and its address space with it.
+    fn replaced(&mut self, owner: Owner) {
+        self.close(owner.tgid, ProcessState::Replaced);
+        self.images.retain(|image| image.owner.tgid != owner.tgid);
+        self.accounts.retain(|other, _| other.tgid != owner.tgid);
+        let (mut comm, mappings) = self.loading.remove(&owner.tgid).unwrap_or_default();
+        if comm.is_empty() {
+            comm = info::read(owner.tgid).map_or_else(|_| "?".to_owned(), |info| info.comm);
+        }
+        self.images.push(Image::new(owner, comm));
+        for mapping in mappings {
+            self.symbolizer.observe(owner, mapping);
+        }
+        self.open_account(owner, true);
+        self.look_again(owner.tgid);
+    }
+
+    fn ended(&mut self, pid: u32) {
+        let image = self.images.iter().rfind(|image| image.owner.tgid == pid);
+        // The end of a command is in the report.
+        if let (Some(image), None) = (image, &self.command) {
+            eprintln!("memlens: process {pid} ({}) has exited", image.comm);
+        }
+        self.close(pid, ProcessState::Exited);
+        if let Some(unwinder) = &mut self.unwinder {
+            for pid in unwinder.release(&mut self.tracer, pid) {
+                unwinder.publish(&mut self.tracer, pid);
+            }
+        }
+        if let Some(command) = self.command.as_mut().filter(|command| command.pid == pid) {
+            self.command_exit = match command.wait() {
+                Ok(Exit::Code(code)) => Some(CommandExit::Code(code)),
+                Ok(Exit::Signal(signal)) => Some(CommandExit::Signal(signal)),
+                Err(_) => None,
+            };
+        }
+    }
+
+    /// Lets stacks be walked through the files whose tables have been built.
+    fn publish_arrived(&mut self) {
+        if let Some(unwinder) = &mut self.unwinder {
+            for pid in unwinder.collect(&mut self.tracer) {
+                unwinder.publish(&mut self.tracer, pid);
+            }
+        }
+    }
+
+    /// Looks up the names in stacks that are new, while their process lives.
+    pub(super) fn resolve_new_stacks(&mut self, most: usize) {
+        self.unresolved.extend(self.tracer.new_stacks());
+        let now = most.min(self.unresolved.len());
+        for row in self.unresolved.drain(..now) {
+            if let Some(meta) = self.tracer.stack_meta(row) {
+                let frames = self.tracer.stack_frames(&meta);
+                let code = Owner {
+                    tgid: meta.owner.tgid,
+                    image: meta.code,
+                };
+                self.symbolizer.resolve(code, &frames, true);
+            }
+        }
+    }
+}
+
+/// Waits until unwind tables have been built; for ever where none are used.
+async fn tables(unwinder: &Option<Unwinder>) {
+    match unwinder {
+        Some(unwinder) => unwinder.ready().await,
+        None => std::future::pending().await,
+    }
+}

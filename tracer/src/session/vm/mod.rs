@@ -1,0 +1,198 @@
+//! `memlens vm`: what is mapped, by whom, and how much of it is memory, report after report.
+
+mod account;
+mod follow;
+mod rows;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use tokio::io::unix::AsyncFd;
+use tracer_common::key::Owner;
+use tracer_common::limits;
+use tracer_common::space::SpaceEvent;
+
+use self::account::{Account, Cause};
+use super::interrupt::Interrupt;
+use super::output::Printer;
+use super::progress::{Log, Step};
+use super::target::{self, Targets};
+use super::unwind::Unwinder;
+use super::watch::{Image, Watcher, readable};
+use super::{refuse_if_unable, start};
+use crate::bpf::{Events, Method, Settings, Tracer};
+use crate::cli::{EXIT_DONE, Invocation, Unwind, VmConfig};
+use crate::process::command::Running;
+use crate::process::info;
+use crate::process::maps::Mapping;
+use crate::report::CommandExit;
+use crate::symbolize::Symbolizer;
+
+/// Runs `memlens vm`.
+pub fn run(invocation: &Invocation, config: &VmConfig) -> Result<u8> {
+    refuse_if_unable("load BPF programs")?;
+    let interrupt = Interrupt::install()?;
+    Printer::new(&config.output, invocation, false).check_files()?;
+    let targets = target::resolve(&config.target)?;
+    let log = Log::new(invocation.verbose);
+    let building = Instant::now();
+    let unwinder = (config.unwind != Unwind::Fp)
+        .then(|| start::prepared_unwinder(config.unwind_memory, &targets));
+    log.timing("building unwind tables", building);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let mut vm = Vm::load(invocation, config, unwinder)?;
+        vm.begin(targets)?;
+        vm.follow(interrupt).await?;
+        Ok(EXIT_DONE)
+    })
+}
+
+fn settings(config: &VmConfig, unwinder: Option<&Unwinder>) -> Settings {
+    Settings {
+        unwind: unwinder.map(|unwinder| unwinder.size(super::unwind::Scope::Processes)),
+        sample_bytes: None,
+        min_size: 0,
+        max_size: u64::MAX,
+        stack_depth: config.stack_depth,
+        max_live: 1,
+        trace_calls: false,
+        space_ring: ring_bytes(),
+        // No probe is placed.
+        method: Method::PerfEvents,
+        admit: false,
+        adaptive: false,
+    }
+}
+
+/// Bytes of the ring; `MEMLENS_SPACE_RING` makes it another, for tests.
+fn ring_bytes() -> u32 {
+    let given = std::env::var("MEMLENS_SPACE_RING").ok();
+    let given = given.and_then(|bytes| bytes.parse::<u32>().ok());
+    given
+        .filter(|bytes| bytes.is_power_of_two() && *bytes >= 4096)
+        .unwrap_or(limits::SPACE_RING_BYTES)
+}
+
+/// Bytes of a huge page where a program does not say which; 2 MiB where the kernel does not tell.
+fn default_huge_page() -> u64 {
+    use procfs::Current;
+    let told = procfs::Meminfo::current().ok();
+    told.and_then(|told| told.hugepagesize).unwrap_or(2 << 20)
+}
+
+/// A running trace of address spaces.
+struct Vm<'a> {
+    config: &'a VmConfig,
+    printer: Printer<'a>,
+    log: Log,
+    tracer: Tracer,
+    events: AsyncFd<Events<SpaceEvent>>,
+    watcher: Watcher,
+    symbolizer: Symbolizer,
+    unwinder: Option<Unwinder>,
+    images: Vec<Image>,
+    accounts: HashMap<Owner, Account>,
+    /// Events of programs whose `exec` has not been told yet.
+    early: HashMap<Owner, Vec<SpaceEvent>>,
+    /// Code that programs map before they begin to run.
+    loading: HashMap<u32, (String, Vec<Mapping>)>,
+    command: Option<Running>,
+    command_exit: Option<CommandExit>,
+    notes: Vec<String>,
+    started: Instant,
+    /// Stacks to look up, oldest first.
+    unresolved: VecDeque<u32>,
+    reports: u64,
+    /// Bytes mapped at the last report: of each program, and of each stack.
+    mapped_before: rows::Before,
+    huge_page: u64,
+}
+
+impl<'a> Vm<'a> {
+    /// Loads the kernel side; nothing is told yet.
+    fn load(
+        invocation: &Invocation,
+        config: &'a VmConfig,
+        unwinder: Option<Unwinder>,
+    ) -> Result<Self> {
+        let log = Log::new(invocation.verbose);
+        let _step = Step::new("loading the BPF programs");
+        let loading = Instant::now();
+        let mut tracer = Tracer::load(&settings(config, unwinder.as_ref()))?;
+        let events = readable(tracer.attach_space()?).context("cannot wait for events")?;
+        let watcher =
+            Watcher::new(tracer.take_lifecycle()?).context("cannot watch for new mappings")?;
+        log.timing("loading", loading);
+        Ok(Self {
+            config,
+            printer: Printer::new(&config.output, invocation, false),
+            log,
+            tracer,
+            events,
+            watcher,
+            symbolizer: Symbolizer::new(),
+            unwinder,
+            images: Vec::new(),
+            accounts: HashMap::new(),
+            early: HashMap::new(),
+            loading: HashMap::new(),
+            command: None,
+            command_exit: None,
+            notes: Vec::new(),
+            started: Instant::now(),
+            unresolved: VecDeque::new(),
+            reports: 0,
+            mapped_before: rows::Before::default(),
+            huge_page: default_huge_page(),
+        })
+    }
+
+    /// Lets the trace begin: first the calls are told, then the maps are read.
+    fn begin(&mut self, targets: Targets) -> Result<()> {
+        for process in &targets.processes {
+            if let Err(error) = self.watcher.add(process.pid) {
+                info::read(process.pid)?;
+                return Err(error.into());
+            }
+            let owner = self.tracer.add_process(process.pid)?;
+            self.images.push(Image::new(owner, process.comm.clone()));
+        }
+        if let Some(unwinder) = &mut self.unwinder {
+            unwinder.collect(&mut self.tracer);
+            for image in &self.images {
+                unwinder.publish(&mut self.tracer, image.owner.tgid);
+            }
+        }
+        self.tracer.enable();
+        self.started = Instant::now();
+        let owners: Vec<Owner> = self.images.iter().map(|image| image.owner).collect();
+        for owner in owners {
+            self.open_account(owner, false);
+            // A process that ends at once is reported by its end.
+            let _ = self.symbolizer.snapshot(owner);
+        }
+        if let Some((stopped, _)) = targets.command {
+            self.command = Some(stopped.release()?);
+        }
+        let who = match self.images.as_slice() {
+            [image] => format!("process {} ({})", image.owner.tgid, image.comm),
+            images => format!("{} processes", images.len()),
+        };
+        eprintln!("memlens: tracing the address space of {who}; Ctrl-C ends");
+        Ok(())
+    }
+
+    /// Begins the account of a program; of a new one, once it has called `exec`.
+    fn open_account(&mut self, owner: Owner, is_new: bool) {
+        let mut account = Account::begin(owner, is_new);
+        for event in self.early.remove(&owner).unwrap_or_default() {
+            account.apply(&event, self.huge_page);
+        }
+        self.accounts.insert(owner, account);
+        self.reconcile(owner, Cause::Beginning);
+    }
+}
