@@ -309,7 +309,12 @@ impl<'a> Lists<'a> {
             each(block - 16, size);
             let late = found.chunks.is_multiple_of(1024) && Instant::now() > self.deadline;
             match self.next(block, link) {
-                Some(0) => return Ok(found),
+                Some(0) => {
+                    // What the walk saw may be long past: an end is believed only if it is still one.
+                    let now = self.size_and_link(memory, block, false)?;
+                    found.cut = now != Some((size, link));
+                    return Ok(found);
+                }
                 Some(next) if found.chunks < most && !late => block = place.block(next),
                 _ => {
                     found.cut = true;
