@@ -223,12 +223,12 @@ fn explanations_are_what_they_were() {
                     "{name}: a line of {widest:?} columns"
                 );
             }
-            files.push((format!("explain_{name}{suffix}.txt"), text));
+            files.push((format!("../golden_explain/{name}{suffix}.txt"), text));
         }
         let mut out = Vec::new();
         json::write(explanation, change, &mut out).expect("a vector takes all");
         files.push((
-            format!("explain_{name}.json"),
+            format!("../golden_explain/{name}.json"),
             String::from_utf8(out).expect("text"),
         ));
     }

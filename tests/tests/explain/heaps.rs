@@ -35,7 +35,9 @@ fn ten_million_chunks_in_two_seconds() -> Result<()> {
         near(seen, u64::midpoint(before, after[0]), 0.01).context("in use")?;
         let free = ["free", "fast", "top"].map(|field| explained.arenas(field));
         let free: u64 = free.into_iter().sum::<Result<u64>>()?;
-        near(free, after[1], 0.02).context("free")?;
+        // The busy thread's fast bins change while they are followed; where they lead astray, that is said.
+        let cut = explained.glibc()?["heap"]["lists_cut"] == true;
+        near(free, after[1], if cut { 0.1 } else { 0.02 }).context("free")?;
         near(explained.arenas("blocks")?, 9_020_000, 0.01).context("blocks")?;
         let mapped = explained.glibc()?["heap"]["mapped"]["bytes"].as_u64();
         ensure!(

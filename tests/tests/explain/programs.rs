@@ -10,10 +10,11 @@ mod busy;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use busy::Busy;
-use memlens_tests::child::Owned;
+use memlens_tests::child::{Owned, until};
 use memlens_tests::explain::{Explained, explain, explain_with};
 use memlens_tests::{load, need};
 
@@ -178,6 +179,13 @@ fn redis_server() -> Result<()> {
     let port = load::free_port()?;
     let server = load::redis(folder.path(), port)?;
     load::redis_load(port, 20_000)?;
+    // jemalloc gives memory back for some seconds after the load: it is explained once that is over.
+    let mut before = 0;
+    until("redis-server is at rest", Duration::from_secs(60), || {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = explain(server.pid())?.number("/totals/resident")?;
+        Ok((std::mem::replace(&mut before, now) == now).then_some(()))
+    })?;
     let explained = explain(server.pid())?;
     explained.check_ledger(server.pid())?;
     let own = explained.ledger("allocator", "resident");

@@ -106,8 +106,11 @@ enum Links {
 /// To what the links of a list lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// To chunks: fast bins.
-    Chunk,
+    /// To chunks: fast bins. So many of a list are read from memory before what the walk saw is believed.
+    Chunk {
+        /// Number of chunks.
+        fresh: u64,
+    },
     /// To the memory behind the chunks' headers: thread caches.
     Block,
 }
@@ -116,8 +119,17 @@ impl Place {
     /// The block, which is where the next link is.
     const fn block(self, to: u64) -> u64 {
         match self {
-            Self::Chunk => to.wrapping_add(16),
+            Self::Chunk { .. } => to.wrapping_add(16),
             Self::Block => to,
+        }
+    }
+
+    /// How many chunks of a list are read from memory. A thread's cache is short and changes all the time, so what the walk
+    /// saw of it is of no use; a fast bin changes at its head alone.
+    const fn fresh(self) -> u64 {
+        match self {
+            Self::Chunk { fresh } => fresh,
+            Self::Block => u64::MAX,
         }
     }
 }
@@ -238,7 +250,8 @@ impl<'a> Lists<'a> {
         Ok((right * 2 > lists).then_some(found))
     }
 
-    /// The chunks in an arena's fast bins, whose heads are given.
+    /// The chunks in an arena's fast bins, whose heads are given. The first `fresh` of each are read from memory, the ones
+    /// behind are taken as the walk saw them.
     ///
     /// # Errors
     /// As [`Lists::cache`].
@@ -247,6 +260,7 @@ impl<'a> Lists<'a> {
         memory: &mut M,
         heads: &[u64],
         most: u64,
+        fresh: u64,
     ) -> Result<Listed, ReadError> {
         self.pages.clear();
         let mut found = Listed::default();
@@ -255,7 +269,14 @@ impl<'a> Lists<'a> {
                 continue;
             }
             let fits = |size: u64| size == LEAST + bin as u64 * 16;
-            found.add(self.follow(memory, *head, most, fits, Place::Chunk, &mut |_, _| {})?);
+            found.add(self.follow(
+                memory,
+                *head,
+                most,
+                fits,
+                Place::Chunk { fresh },
+                &mut |_, _| {},
+            )?);
         }
         Ok(found)
     }
@@ -273,7 +294,9 @@ impl<'a> Lists<'a> {
         let mut found = Listed::default();
         let mut block = place.block(head);
         loop {
-            let Some((size, link)) = self.size_and_link(memory, block, place)? else {
+            let Some((size, link)) =
+                self.size_and_link(memory, block, found.chunks >= place.fresh())?
+            else {
                 found.cut = true;
                 return Ok(found);
             };
@@ -286,7 +309,12 @@ impl<'a> Lists<'a> {
             each(block - 16, size);
             let late = found.chunks.is_multiple_of(1024) && Instant::now() > self.deadline;
             match self.next(block, link) {
-                Some(0) => return Ok(found),
+                Some(0) => {
+                    // What the walk saw may be long past: an end is believed only if it is still one.
+                    let now = self.size_and_link(memory, block, false)?;
+                    found.cut = now != Some((size, link));
+                    return Ok(found);
+                }
                 Some(next) if found.chunks < most && !late => block = place.block(next),
                 _ => {
                     found.cut = true;
@@ -301,12 +329,9 @@ impl<'a> Lists<'a> {
         &mut self,
         memory: &mut M,
         block: u64,
-        place: Place,
+        use_hints: bool,
     ) -> Result<Option<(u64, u64)>, ReadError> {
-        // A thread's cache is short and changes all the time: what the walk saw of it is of no use.
-        if place == Place::Chunk
-            && let Some(known) = self.hints.link(block)
-        {
+        if use_hints && let Some(known) = self.hints.link(block) {
             return Ok(Some(known));
         }
         let header = self.word(memory, block.wrapping_sub(8))?;

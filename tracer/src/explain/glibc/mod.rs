@@ -25,6 +25,8 @@ use walk::{Bounds, Piece, Tally, Trouble, Walk};
 
 /// How long chunks are walked, in all: some 50 GiB of them.
 const WALK_LIMIT: Duration = Duration::from_secs(30);
+/// How many chunks at the head of a fast bin are read from memory, at each try.
+const FRESH: [u64; 3] = [64, 1024, 8192];
 /// Chunks on a list of a thread cache at most, unless a tunable says otherwise, since glibc 2.42.
 const USUAL_MOST_CACHED: u64 = 16;
 /// How long lists of free chunks are followed, in all.
@@ -111,9 +113,18 @@ pub fn read<P: Process>(process: &mut P, data: &[(u64, u64)]) -> Result<HeapTall
     let mut lists = Lists::new(&areas, &hints, Instant::now() + LISTS_LIMIT);
     count_caches(process, &mut lists, &mut heap, caches)?;
     for (arena, tally) in arenas.iter().zip(&mut heap.arenas) {
-        let now = arena::read(process, layout, arena.address, arenas[0].address)?;
-        let most = now.system / chunk::LEAST;
-        tally.fast = lists.fast(process, &now.fast, most)?;
+        // Where a busy list leads astray, more of its head is read anew.
+        for fresh in FRESH {
+            let now = arena::read(process, layout, arena.address, arenas[0].address)?;
+            let most = now.system / chunk::LEAST;
+            let fast = lists.fast(process, &now.fast, most, fresh)?;
+            if fresh == FRESH[0] || fast.chunks > tally.fast.chunks {
+                tally.fast = fast;
+            }
+            if !fast.cut {
+                break;
+            }
+        }
     }
     Ok(heap)
 }
