@@ -20,6 +20,8 @@ mod thread;
 mod unwind;
 mod vmas;
 
+use core::ffi::c_void;
+
 use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 
@@ -31,11 +33,15 @@ fn alloc_enter(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// A function that returns a new block was entered, or has returned; 1 at the entry if the return need not be seen.
-#[uprobe]
-fn alloc_session(ctx: ProbeContext) -> u32 {
+/// A function that returns a new block was entered, or has returned; 1 at the entry if the return need not be seen. Without
+/// aya's attribute, which would return 0 whatever is returned here.
+#[unsafe(link_section = "uprobe")]
+#[unsafe(no_mangle)]
+extern "C" fn alloc_session(ctx: *mut c_void) -> u32 {
+    let ctx = ProbeContext::new(ctx);
+    kernel_stack::keep(&ctx);
     if alloc::is_entry(&ctx) {
-        return !alloc::enter(&ctx) as u32;
+        return if alloc::enter(&ctx) { 0 } else { 1 };
     }
     // SAFETY: user space has put `alloc_return` there, which takes the same context.
     unsafe { maps::SESSION_RETURN.tail_call(&ctx, 0) };

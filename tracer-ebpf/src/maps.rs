@@ -87,7 +87,7 @@ pub static UNWIND_BUCKETS: Array<u64, { limits::DEFAULT_UNWIND_BUCKETS as usize 
     Array::new();
 
 /// Files to their tables, for mappings that are newer than what user space has published. Written by user space when a
-/// table is stored, never removed. Full: stacks through such mappings are cut until they are published. Size: `MAX_FILES`.
+/// table is stored, removed before its room is used again. Full: stacks through such mappings are cut until they are published. Size: `MAX_FILES`.
 #[btf_map]
 pub static FILES: HashMap<FileKey, FileTable, { limits::MAX_FILES as usize }> = HashMap::new();
 

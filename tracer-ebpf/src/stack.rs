@@ -254,8 +254,10 @@ pub unsafe fn capture(
         (*walk).registers = innermost;
         // It stands behind the call of the allocator.
         (*walk).position = Position::CALL;
+        // In this order: user space writes them the other way round, so that no rule of old mappings is remembered as one
+        // of new ones.
+        (*walk).generation = read_volatile(&raw const (*process).generation);
         (*walk).mappings = read_volatile(&raw const (*process).mappings);
-        (*walk).generation = (*process).generation;
         (*walk).trampoline = process::trampoline(process);
         (*walk).hash = 0;
         (*walk).window_len = 0;

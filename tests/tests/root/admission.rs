@@ -28,6 +28,10 @@ fn victim(how: &str) -> Result<Victim> {
 
 impl Trace {
     fn start() -> Result<Self> {
+        Self::start_by(Method::UprobeMulti)
+    }
+
+    fn start_by(method: Method) -> Result<Self> {
         need::root()?;
         let settings = Settings {
             sample_bytes: None,
@@ -37,7 +41,7 @@ impl Trace {
             max_live: 100_000,
             trace_calls: false,
             unwind: None,
-            method: Method::UprobeMulti,
+            method,
             admit: true,
             adaptive: true,
         };
@@ -315,5 +319,29 @@ fn steps_change_while_blocks_come_and_go() -> Result<()> {
         (3_000_000..12_000_000).contains(&allocated),
         "{allocated} bytes allocated"
     );
+    Ok(())
+}
+
+/// Where the kernel has sessions, a call that is not sampled is one hit and its release another; else its return is a third.
+#[test]
+fn a_session_spares_the_returns() -> Result<()> {
+    let hits_by = |method: Method| -> Result<u64> {
+        let mut trace = Trace::start_by(method)?;
+        let mut victim = victim("many")?;
+        trace.tracer.add_process(victim.pid())?;
+        let row = trace.tracer.row_of(victim.pid()).context("no row")?;
+        trace.tracer.set_step(row, 6);
+        victim.go_to("done")?;
+        let mut rows = trace.tracer.process_rows();
+        let (_, process) = rows.find(|(found, _)| *found == row).context("no row")?;
+        Ok(process.hits)
+    };
+    let by_session = hits_by(Method::UprobeSession)?;
+    let by_multi = hits_by(Method::UprobeMulti)?;
+    ensure!(
+        (199_000..=205_000).contains(&by_session),
+        "{by_session} hits"
+    );
+    ensure!((299_000..=301_000).contains(&by_multi), "{by_multi} hits");
     Ok(())
 }

@@ -449,11 +449,6 @@ mod tests {
             assert_eq!(has_tail_call, !is_floor, "{}", program.name());
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn entry_and_return_of_an_allocation_become_one_session() {

@@ -379,6 +379,11 @@ impl Tracer {
         self.rows.used()
     }
 
+    /// Whether rows for stacks run short: those of programs that are over should be released.
+    pub fn stack_rows_are_scarce(&self) -> bool {
+        self.rows.are_scarce()
+    }
+
     /// Rows of the stacks of programs that are over, to release.
     pub fn stack_rows_of(&self, is_over: impl Fn(Owner) -> bool) -> Vec<u32> {
         self.rows.rows_of(is_over)

@@ -109,6 +109,19 @@ impl StackRows {
         ready
     }
 
+    /// Whether the programs have less than a quarter of some class of rows left.
+    pub(super) fn are_scarce(&self) -> bool {
+        (0..CLASSES).any(|class| {
+            let Some((taken, put)) = self.ring(class) else {
+                return false;
+            };
+            let left = put
+                .load(Ordering::Relaxed)
+                .wrapping_sub(taken.load(Ordering::Relaxed));
+            left < rows::class_rows(class) / 4
+        })
+    }
+
     /// Rows with a stack that [`Self::new_stacks`] has told of.
     pub(super) fn used(&self) -> impl Iterator<Item = u32> {
         self.used.values().flatten().copied()
@@ -201,6 +214,7 @@ impl StackRows {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::os::fd::AsFd;
 
     use nix::sys::memfd::{MFdFlags, memfd_create};

@@ -46,6 +46,9 @@ const SELECTION: &[&str] = &[
     "refusals::a_32_bit_process",
 ];
 
+/// Tests among them whose victims wait a fixed time, which is too short there.
+const TOO_FAST: &[&str] = &["unwinding::cases::a_command_by_way_of_a_shell"];
+
 /// Commands that an old kernel cannot do, and whether memlens has more to say than one line.
 const REFUSED: &[(&str, bool)] = &[
     ("leaks -p 1", false),
@@ -122,6 +125,11 @@ fn root_script(programs: &Programs<'_>, filters: &[String]) -> String {
     } else {
         filters.to_vec()
     };
+    if filters.is_empty() {
+        for word in TOO_FAST {
+            script += &format!(" --skip {}", quoted(word));
+        }
+    }
     for word in words {
         script += " ";
         script += &quoted(&word);
@@ -239,7 +247,7 @@ mod tests_of_suite {
     #[test]
     fn every_word_of_the_selection_names_a_test() -> anyhow::Result<()> {
         let folder = crate::run::workspace_root()?.join("tests/tests/root");
-        for word in SELECTION {
+        for word in SELECTION.iter().chain(TOO_FAST) {
             let (module, test) = word.rsplit_once("::").expect("a word names a module");
             let path = folder.join(module.replace("::", "/") + ".rs");
             let source = std::fs::read_to_string(&path)?;

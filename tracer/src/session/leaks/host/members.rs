@@ -136,13 +136,7 @@ impl Leaks<'_> {
         };
         host.strangers.remove(&owner);
         self.over(owner, Some(row));
-        if self
-            .host
-            .as_ref()
-            .is_some_and(|host| host.over.len() >= SWEEP_AT)
-        {
-            self.sweep();
-        }
+        self.sweep_if_needed();
     }
 
     /// A program is over: tells what it still held, and lets its blocks and rows be swept.
@@ -199,6 +193,14 @@ impl Leaks<'_> {
             totals.add(&Totals::from(self.tracer.totals(*own)));
         }
         totals
+    }
+
+    /// Sweeps when there is much to sweep, or little room left.
+    fn sweep_if_needed(&mut self) {
+        let over = self.host.as_ref().map_or(0, |host| host.over.len());
+        if over >= SWEEP_AT || (over > 0 && self.tracer.stack_rows_are_scarce()) {
+            self.sweep();
+        }
     }
 
     /// Removes the blocks of programs that are over, and gives their rows back.
