@@ -175,13 +175,24 @@ fn own_path(root: &Path) -> Result<String> {
         .with_context(|| format!("own cgroup in {} is not known: {text}", root.display()))
 }
 
+/// Removes a cgroup that we made with all below it, which others of the test's made: those may have been dropped in any order.
+fn remove_tree(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    std::fs::remove_dir(folder)
+}
+
 impl Drop for Cgroup {
     fn drop(&mut self) {
         let mut made = self.made.iter().rev();
         if let Some(innermost) = made.next() {
             // A process that has just ended leaves its cgroup a moment later.
             let gone = until("the cgroup is empty", Duration::from_secs(3), || {
-                Ok(std::fs::remove_dir(innermost).ok())
+                Ok(remove_tree(innermost).ok())
             });
             if let Err(error) = gone {
                 println!("{} stays: {error}", innermost.display());

@@ -190,8 +190,14 @@ fn only_one_container() -> Result<()> {
 #[test]
 fn names_in_every_hierarchy() -> Result<()> {
     let stage = Stage::enter()?;
+    // Before those within, so that they are dropped after them.
+    let outer = format!("/memlens-test-names-{}", std::process::id());
+    let outer = hierarchies()?
+        .iter()
+        .map(|root| Cgroup::within(root, &outer))
+        .collect::<Result<Vec<_>>>()?;
     let mut running = Vec::new();
-    for root in hierarchies()? {
+    for outer in &outer {
         for (folder, prefix, suffix, runtime) in [
             ("docker", "", "", "docker"),
             ("memlens-test.slice", "libpod-", ".scope", "podman"),
@@ -204,7 +210,7 @@ fn names_in_every_hierarchy() -> Result<()> {
             ("memlens-test.slice", "crio-", ".scope", "cri-o"),
         ] {
             let id = container_id();
-            let cgroup = Cgroup::within(&root, &format!("/{folder}/{prefix}{id}{suffix}"))?;
+            let cgroup = outer.below(&format!("/{folder}/{prefix}{id}{suffix}"))?;
             let command = cgroup.enter(leak_each("host-named").command(&["malloc"])?)?;
             running.push((Victim::start(command)?, cgroup, runtime, id));
         }
