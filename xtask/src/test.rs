@@ -177,6 +177,8 @@ pub fn bless() -> Result<()> {
                 "report",
                 "--test",
                 "host",
+                "--test",
+                "explain",
                 "as_blessed",
             ])
             .env("MEMLENS_BLESS", "1")
