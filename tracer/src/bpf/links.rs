@@ -4,6 +4,7 @@ use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use aya::Ebpf;
 use aya::programs::UProbe;
@@ -263,8 +264,30 @@ impl Links {
     pub fn detach(&mut self) {
         self.links
             .sort_by_key(|(program, _)| std::cmp::Reverse(*program));
-        self.links.clear();
+        let mut links = std::mem::take(&mut self.links);
+        while let Some((program, _)) = links.first() {
+            let program = *program;
+            let others = links.iter().position(|(other, _)| *other != program);
+            let rest = links.split_off(others.unwrap_or(links.len()));
+            close_all(links);
+            links = rest;
+        }
     }
+}
+
+/// Links that are closed at the same time.
+const CLOSED_AT_ONCE: usize = 32;
+
+/// Closes links side by side: each waits for the programs that may still run (kernel/trace/bpf_trace.c,
+/// `bpf_uprobe_unregister`), some 20 ms, and all can wait for the same.
+fn close_all(mut links: Vec<(ProbeProgram, OwnedFd)>) {
+    let each = links.len().div_ceil(CLOSED_AT_ONCE).max(1);
+    thread::scope(|scope| {
+        while !links.is_empty() {
+            let part = links.split_off(links.len().saturating_sub(each));
+            scope.spawn(move || drop(part));
+        }
+    });
 }
 
 /// The programs that a method uses, in the order in which they are attached.
