@@ -197,9 +197,9 @@ fn moderate_load() -> Result<Outcome> {
     let memlens = Memlens::leaks_of(&["--all"], &["--cpu-budget", &BUDGET.to_string()])?;
     let hit_ns = calibrated(&memlens)?;
     let cpus = std::thread::available_parallelism()?.get() as f64;
-    // Followed in full, a pair of calls is three hits at 1.44 times an empty one's cost: 1.2 budgets in all, of which a sample needs
-    // no more than three quarters.
-    let pairs = 1.2 * BUDGET / 100.0 * cpus / (3.0 * 1.44 * hit_ns * 1e-9);
+    // A malloc is two hits, and three of four blocks are released by a third one. Followed in full each costs 1.44 times an empty
+    // one: 1.3 budgets in all, of which a sample needs no more than three quarters.
+    let pairs = 1.3 * BUDGET / 100.0 * cpus / (2.75 * 1.44 * hit_ns * 1e-9);
     let program = Program::new("paced").named("host-paced");
     let (rate, seconds) = (pairs.to_string(), SECONDS.to_string());
     let mut victim = Victim::start(program.command(&[&rate, &seconds])?)?;
