@@ -24,6 +24,8 @@ const CALM: Duration = Duration::from_secs(30);
 const DENSER_UP_TO: f64 = 0.7;
 /// Mean size of a block, for the forecast of how many are followed; most programs lie between 50 and 300 bytes.
 const TYPICAL_BLOCK: f64 = 128.0;
+/// Part of the whole cost that a process must have for its sampling to be worth a step.
+const WORTH_A_STEP: f64 = 0.05;
 /// The thinnest sample: one block in a mebibyte costs as little as none at all.
 const LAST_STEP: u32 = 5;
 
@@ -269,21 +271,23 @@ impl Guard {
         None
     }
 
+    /// Samples where that saves something, the dearest process first; takes probes off only where all that can be sampled is.
     fn thinner(&self, rows: &[Usage], total: f64, budget: f64) -> Option<Decision> {
-        let on = rows.iter().filter(|usage| !self.is_off(usage));
-        let dearest = on.max_by(|a, b| self.cost_of(a).total_cmp(&self.cost_of(b)))?;
-        let cost = self.cost_of(dearest);
-        let others = total - cost;
-        let at = |step: u32| self.forecast(dearest, step, |watched| watched.mean);
-        let steps = dearest.step + 1..=LAST_STEP;
-        // Where thinning alone does not do, it is tried all the same if it saves something worth while.
-        let enough = steps.clone().find(|step| others + at(*step) <= budget);
-        let worth = steps.last().filter(|last| at(*last) < cost * 0.9);
-        let action = match (dearest.followed, enough.or(worth)) {
-            (true, Some(step)) => Action::Sample(step),
-            _ => Action::Off,
+        let on = || rows.iter().filter(|usage| !self.is_off(usage));
+        let dearer = |a: &&Usage, b: &&Usage| self.cost_of(a).total_cmp(&self.cost_of(b));
+        let at = |usage: &Usage, step: u32| self.forecast(usage, step, |watched| watched.mean);
+        let saves = |usage: &&Usage| {
+            let cost = self.cost_of(usage);
+            usage.followed && cost > total * WORTH_A_STEP && at(usage, LAST_STEP) < cost * 0.9
         };
-        Some(self.decision(dearest, action))
+        let Some(dearest) = on().filter(saves).max_by(dearer) else {
+            let dearest = on().max_by(dearer)?;
+            return Some(self.decision(dearest, Action::Off));
+        };
+        let others = total - self.cost_of(dearest);
+        let mut steps = dearest.step + 1..=LAST_STEP;
+        let enough = steps.find(|step| others + at(dearest, *step) <= budget);
+        Some(self.decision(dearest, Action::Sample(enough.unwrap_or(LAST_STEP))))
     }
 
     fn denser(&self, rows: &[Usage], total: f64, budget: f64) -> Option<Decision> {

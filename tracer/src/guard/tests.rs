@@ -99,6 +99,21 @@ fn sampling_comes_first() {
     );
 }
 
+/// Of several that are too dear together, each is sampled before any loses its probes.
+#[test]
+fn all_are_sampled_before_any_is_given_up() {
+    let mut machine = Machine::new(Some(0.1), &[60_000.0, 55_000.0, 50_000.0]);
+    machine.run(Duration::from_secs(20));
+    let actions = machine.actions();
+    assert!(
+        actions
+            .iter()
+            .all(|action| matches!(action, Action::Sample(_))),
+        "{actions:?}"
+    );
+    assert!(machine.guard.cost(&machine.rows) <= 0.1);
+}
+
 /// Processes that are not followed pay for their hits all the same.
 #[test]
 fn a_bystander_can_only_be_left_alone() {
