@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(std::hint::black_box(memory[0]), 0);
         let start = memory.as_ptr() as u64;
         let map = PageMap::open(std::process::id()).expect("own page map");
-        match map.scan(&[start..start + PAGE]) {
+        match map.scan(std::slice::from_ref(&(start..start + PAGE))) {
             Ok(found) => assert_eq!(found, []),
             Err(error) => assert!(is_unknown(&error), "{error}"),
         }

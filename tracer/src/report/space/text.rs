@@ -116,7 +116,7 @@ fn processes(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Resu
     let rows = &report.processes;
     let mut columns = vec![
         column("pid", rows, |row| row.pid.to_string()),
-        column("command", rows, |row| names::clean(&row.comm).into_owned()).to_the_left(),
+        column("command", rows, |row| names::clean(&row.comm).into_owned()).aligned_left(),
         column("resident", rows, resident),
         column("mapped", rows, |row| bytes(row.amount.mapped)),
     ];
@@ -140,7 +140,7 @@ fn processes(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Resu
         columns.push(column(heading, rows, kind(which)));
     }
     if rows.iter().any(|row| row.state != ProcessState::Running) {
-        columns.push(column("state", rows, |row| state_name(row.state).to_owned()).to_the_left());
+        columns.push(column("state", rows, |row| state_name(row.state).to_owned()).aligned_left());
     }
     let least = [
         "stacks",
@@ -159,21 +159,21 @@ fn processes(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Resu
 struct Column {
     heading: &'static str,
     cells: Vec<String>,
-    to_the_left: bool,
+    aligned_left: bool,
 }
 
 fn column<T>(heading: &'static str, rows: &[T], cell: impl Fn(&T) -> String) -> Column {
     Column {
         heading,
         cells: rows.iter().map(cell).collect(),
-        to_the_left: false,
+        aligned_left: false,
     }
 }
 
 impl Column {
-    fn to_the_left(self) -> Self {
+    fn aligned_left(self) -> Self {
         Self {
-            to_the_left: true,
+            aligned_left: true,
             ..self
         }
     }
@@ -185,7 +185,7 @@ impl Column {
 
     fn put(&self, line: Line, text: &str) -> Line {
         let end = line.columns() + self.columns();
-        match self.to_the_left {
+        match self.aligned_left {
             true => line.plain(text).pad_to(end),
             false => line.pad_to(end - Line::of(text).columns()).plain(text),
         }
@@ -216,7 +216,7 @@ fn table(
             };
             line = line.plain("  ");
             // Nothing is padded at the end of a line.
-            line = match index + 1 == columns.len() && column.to_the_left {
+            line = match index + 1 == columns.len() && column.aligned_left {
                 true => line.plain(text),
                 false => column.put(line, text),
             };
@@ -307,8 +307,8 @@ fn others(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Result<
         columns.push(column("no access", rows, |row| bytes(row.amount.reserved)));
     }
     columns.push(column("ranges", rows, |row| count(row.amount.ranges)));
-    columns.push(column("kind", rows, |row| row.kind.name().to_owned()).to_the_left());
-    columns.push(column("name", rows, name).to_the_left());
+    columns.push(column("kind", rows, |row| row.kind.name().to_owned()).aligned_left());
+    columns.push(column("name", rows, name).aligned_left());
     table(out, columns, &["ranges", "no access"])?;
     let left_out = report.others_total.saturating_sub(rows.len());
     if left_out > 0 {
