@@ -143,7 +143,7 @@ impl Leaks<'_> {
     fn over(&mut self, owner: Owner, row: Option<u32>) {
         self.take_in_new_stacks();
         let at = self.started.elapsed();
-        let totals = self.totals_of(owner);
+        let totals = self.totals_of(owner, row);
         let Some(host) = &mut self.host else { return };
         if let Some(member) = host.members.remove(&owner)
             && (row.is_some() || totals.alloc_count > 0)
@@ -183,14 +183,12 @@ impl Leaks<'_> {
         }
     }
 
-    /// Totals of a program over all of its stacks.
-    fn totals_of(&self, owner: Owner) -> Totals {
+    /// Totals of a program over all of its stacks, and over what its process's own row stands for.
+    fn totals_of(&self, owner: Owner, own: Option<u32>) -> Totals {
         let mut totals = Totals::default();
-        for row in self.tracer.stack_rows_of(|other| other == owner) {
+        let stacks = self.tracer.stack_rows_of(|other| other == owner);
+        for row in stacks.into_iter().chain(own) {
             totals.add(&Totals::from(self.tracer.totals(row)));
-        }
-        if let Some(own) = self.host.as_ref().and_then(|host| host.rows.get(&owner)) {
-            totals.add(&Totals::from(self.tracer.totals(*own)));
         }
         totals
     }
