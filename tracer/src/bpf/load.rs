@@ -431,6 +431,12 @@ impl Tracer {
         Ok(losses)
     }
 
+    /// As [`Self::losses`], by the counters' stable names.
+    pub fn losses_by_name(&self) -> Result<BTreeMap<&'static str, u64>, LoadError> {
+        let losses = self.losses()?.into_iter();
+        Ok(losses.map(|(loss, count)| (loss.name(), count)).collect())
+    }
+
     /// The live map's descriptor, for [`super::LiveScan`].
     pub(super) fn live_map(&self) -> Result<BorrowedFd<'_>, LoadError> {
         self.map("LIVE")

@@ -216,6 +216,28 @@ pub struct AllocatorArgs {
     pub object: Option<PathBuf>,
 }
 
+/// How stacks are walked, in `leaks` and in `vm`.
+#[derive(Clone, Debug, Args)]
+pub struct WalkArgs {
+    /// Frames kept of each stack: 1 to 127.
+    #[arg(long, value_name = "N", default_value_t = MAX_STACK_DEPTH, help_heading = "Cost")]
+    pub stack_depth: u32,
+    /// How to walk stacks: by unwind tables (auto, dwarf) or by frame pointers alone (fp).
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value_t,
+        help_heading = "Cost"
+    )]
+    pub unwind: Unwind,
+    /// Most kernel memory for unwind tables.
+    ///
+    /// Example: --unwind-memory 64MiB
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "256MiB", help_heading = "Cost")]
+    pub unwind_memory: u64,
+}
+
 /// Files and formats of a report.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
@@ -317,23 +339,9 @@ pub struct LeaksArgs {
     /// Example: --sample-bytes 512KiB
     #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Cost")]
     pub sample_bytes: Option<u64>,
-    /// Frames kept of each stack: 1 to 127.
-    #[arg(long, value_name = "N", default_value_t = MAX_STACK_DEPTH, help_heading = "Cost")]
-    pub stack_depth: u32,
-    /// How to walk stacks: by unwind tables (auto, dwarf) or by frame pointers alone (fp).
-    #[arg(
-        long,
-        value_enum,
-        value_name = "HOW",
-        default_value_t,
-        help_heading = "Cost"
-    )]
-    pub unwind: Unwind,
-    /// Most kernel memory for unwind tables.
-    ///
-    /// Example: --unwind-memory 64MiB
-    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "256MiB", help_heading = "Cost")]
-    pub unwind_memory: u64,
+    /// How stacks are walked.
+    #[command(flatten)]
+    pub walk: WalkArgs,
     /// Live blocks followed at most; the report says what did not fit.
     #[arg(
         long,

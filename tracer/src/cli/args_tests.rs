@@ -69,7 +69,7 @@ fn every_option_of_bcc_memleak_has_its_word() {
     assert!(args.show_allocs);
     assert_eq!(args.allocator.object, Some(PathBuf::from("/lib/x.so")));
     assert_eq!(args.allocator.symbols_prefix.as_deref(), Some("je_"));
-    assert_eq!(args.stack_depth, 20);
+    assert_eq!(args.walk.stack_depth, 20);
 }
 
 #[test]

@@ -235,9 +235,9 @@ fn leaks(args: LeaksArgs) -> Result<LeaksConfig, ConfigError> {
         fail_over: args.fail_over,
         combined: args.combined,
         sample_bytes: args.sample_bytes.map(sample_bytes).transpose()?,
-        stack_depth: in_range("--stack-depth", args.stack_depth, MAX_STACK_DEPTH)?,
-        unwind: args.unwind,
-        unwind_memory: args.unwind_memory,
+        stack_depth: in_range("--stack-depth", args.walk.stack_depth, MAX_STACK_DEPTH)?,
+        unwind: args.walk.unwind,
+        unwind_memory: args.walk.unwind_memory,
         max_live: in_range("--max-live", args.max_live, MAX_MAX_LIVE)?,
     })
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::args::{IntervalArgs, MAX_STACK_DEPTH, OutputArgs, TargetArgs, Unwind};
+use super::args::{IntervalArgs, MAX_STACK_DEPTH, OutputArgs, TargetArgs, Unwind, WalkArgs};
 use super::config::{Output, Target, in_range, interval, output, target};
 use super::error::ConfigError;
-use super::values::parse_size;
 use crate::report::space::Width;
 
 /// The order of the stacks in a report of address space.
@@ -58,23 +57,9 @@ pub struct VmArgs {
         help_heading = "Output"
     )]
     pub width: Width,
-    /// Frames kept of each stack: 1 to 127.
-    #[arg(long, value_name = "N", default_value_t = MAX_STACK_DEPTH, help_heading = "Cost")]
-    pub stack_depth: u32,
-    /// How to walk stacks: by unwind tables (auto, dwarf) or by frame pointers alone (fp).
-    #[arg(
-        long,
-        value_enum,
-        value_name = "HOW",
-        default_value_t,
-        help_heading = "Cost"
-    )]
-    pub unwind: Unwind,
-    /// Most kernel memory for unwind tables.
-    ///
-    /// Example: --unwind-memory 64MiB
-    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "256MiB", help_heading = "Cost")]
-    pub unwind_memory: u64,
+    /// How stacks are walked.
+    #[command(flatten)]
+    pub walk: WalkArgs,
 }
 
 /// Settings of `memlens vm`.
@@ -110,8 +95,8 @@ pub(super) fn config(args: VmArgs) -> Result<VmConfig, ConfigError> {
         output: output(args.output)?,
         sort: args.sort,
         width: args.width,
-        stack_depth: in_range("--stack-depth", args.stack_depth, MAX_STACK_DEPTH)?,
-        unwind: args.unwind,
-        unwind_memory: args.unwind_memory,
+        stack_depth: in_range("--stack-depth", args.walk.stack_depth, MAX_STACK_DEPTH)?,
+        unwind: args.walk.unwind,
+        unwind_memory: args.walk.unwind_memory,
     })
 }

@@ -170,7 +170,7 @@ impl<'a> WireReport<'a> {
             .map(|sentence| sentence.text);
         Ok(Self {
             schema: SCHEMA,
-            time: format!("{:.3}", super::timestamp(report)?),
+            time: format!("{:.3}", super::timestamp(report.time)?),
             elapsed_ms: millis(report.elapsed),
             last: report.last,
             complete: report.complete(),

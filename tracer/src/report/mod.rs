@@ -125,8 +125,8 @@ impl Report {
 }
 
 /// The time of a report; an error in years that no calendar has.
-fn timestamp(report: &Report) -> io::Result<Timestamp> {
-    Timestamp::try_from(report.time).map_err(io::Error::other)
+fn timestamp(time: SystemTime) -> io::Result<Timestamp> {
+    Timestamp::try_from(time).map_err(io::Error::other)
 }
 
 /// How the sample was drawn, and how far off the totals may be.

@@ -87,7 +87,7 @@ fn heading(
     report: &Report,
     options: &TextOptions,
 ) -> io::Result<()> {
-    let time = super::timestamp(report)?.to_zoned(options.time_zone.clone());
+    let time = super::timestamp(report.time)?.to_zoned(options.time_zone.clone());
     let subject = Line::default().plain(" ").strong(&names::subject(report));
     let last = if report.last { ", last report" } else { "" };
     let traced = format!("traced for {}{last}", duration(report.elapsed));

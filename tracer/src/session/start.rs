@@ -14,9 +14,22 @@ use super::unwind::Unwinder;
 use super::watch::{Image, Watcher};
 use crate::bpf::{Method, Tracer};
 use crate::preflight::{self, Facts};
-use crate::process::command::Running;
+use crate::process::command::{Exit, Running};
 use crate::process::info;
+use crate::report::CommandExit;
 use crate::report::units::counted;
+
+/// How long a command may take to end after a Ctrl-C that it has got as well.
+pub const COMMAND_GRACE: Duration = Duration::from_secs(2);
+
+impl From<Exit> for CommandExit {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Code(code) => Self::Code(code),
+            Exit::Signal(signal) => Self::Signal(signal),
+        }
+    }
+}
 
 /// A trace that has begun.
 pub struct Ready {

@@ -16,6 +16,7 @@ use tracer_common::key::Owner;
 use crate::bpf::{Events, Mapped, MappedCode, MappingEvents};
 use crate::process::maps::{FileId, Mapping, MappingName};
 use crate::report::ProcessState;
+use crate::session::start::monotonic_ns;
 
 /// One program that was traced: a process from one `exec` to the next.
 #[derive(Clone, Debug)]
@@ -136,6 +137,8 @@ pub struct Watcher {
     exits: HashMap<u32, AsyncFd<OwnedFd>>,
     /// Whether all processes are watched, or only those that were added.
     everyone: bool,
+    /// Read from one source while another, read before it, may hold what happened earlier.
+    held: Vec<(u64, Change)>,
 }
 
 impl Watcher {
@@ -148,6 +151,7 @@ impl Watcher {
             mappings,
             exits: HashMap::new(),
             everyone: false,
+            held: Vec::new(),
         })
     }
 
@@ -177,6 +181,9 @@ impl Watcher {
 
     /// Waits until something happens, and tells what. Execs come before exits.
     pub async fn changes(&mut self) -> io::Result<Vec<Change>> {
+        if !self.held.is_empty() {
+            return Ok(self.collect());
+        }
         let lifecycle = wait(&self.lifecycle);
         let mappings = any(&self.mappings);
         let exits = any(self.exits.values());
@@ -189,8 +196,11 @@ impl Watcher {
     }
 
     /// What has happened by now, in order of time.
+    ///
+    /// The sources are read one after the other. What is newer than the beginning of this is held until the next time: a
+    /// library mapped meanwhile is read, but that another was unmapped before it may not be.
     pub fn collect(&mut self) -> Vec<Change> {
-        let mut changes = Vec::new();
+        let mut changes = std::mem::take(&mut self.held);
         // Ends that are seen now are told after everything that was written before them.
         let ended: Vec<u32> = self
             .exits
@@ -198,6 +208,7 @@ impl Watcher {
             .filter(|(_, end)| has_ended(end))
             .map(|(pid, _)| *pid)
             .collect();
+        let until = monotonic_ns();
         while let Some(event) = self.lifecycle.get_mut().take_next() {
             match LifecycleKind::from_raw(event.kind) {
                 Some(LifecycleKind::Exec) => {
@@ -228,15 +239,16 @@ impl Watcher {
                     Mapped::Exec { pid, comm } if watched(&pid) => {
                         changes.push((event.time_ns, Change::Load(pid, comm)));
                     }
-                    Mapped::Lost if everyone => changes.push((u64::MAX, Change::Lost)),
+                    Mapped::Lost if everyone => changes.push((until, Change::Lost)),
                     Mapped::Lost => {
-                        changes.extend(exits.keys().map(|pid| (u64::MAX, Change::Look(*pid))))
+                        changes.extend(exits.keys().map(|pid| (until, Change::Look(*pid))))
                     }
                     _ => {}
                 }
             }
         }
         changes.sort_by_key(|(time, _)| *time);
+        self.held = changes.split_off(changes.partition_point(|(time, _)| *time <= until));
         self.exits.retain(|pid, _| !ended.contains(pid));
         changes
             .into_iter()

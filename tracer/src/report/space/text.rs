@@ -2,8 +2,6 @@
 
 use std::io::{self, Write};
 
-use jiff::Timestamp;
-
 use super::{Amount, SpaceProcess, SpaceReport, SpaceStack};
 use crate::report::line::{Line, Writer};
 use crate::report::loss::{Severity, sentences};
@@ -45,7 +43,7 @@ fn heading(
     report: &SpaceReport,
     options: &TextOptions,
 ) -> io::Result<()> {
-    let time = Timestamp::try_from(report.time).map_err(io::Error::other)?;
+    let time = crate::report::timestamp(report.time)?;
     let time = time.to_zoned(options.time_zone.clone());
     let last = if report.last { ", last report" } else { "" };
     out.flow(

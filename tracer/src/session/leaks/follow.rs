@@ -8,24 +8,20 @@ use tokio::time::{MissedTickBehavior, interval_at};
 use tracer_common::key::Owner;
 
 use super::{Leaks, code_of};
-use crate::process::command::Exit;
 use crate::process::info;
 use crate::report::{CommandExit, ProcessState};
 use crate::session::attach::Placed;
 use crate::session::interrupt::Interrupt;
 use crate::session::output::Reader;
 use crate::session::progress::{Step, clear_echo};
-use crate::session::unwind::Unwinder;
 use crate::session::watch::{Change, Image, Program};
-use crate::session::{error, start};
+use crate::session::{error, start, unwind};
 
 /// How often new stacks are looked up, so that their names are known when the process ends; and, on a whole host, what the
 /// probes cost.
 const TICK: Duration = Duration::from_millis(100);
 /// Stacks looked up at one go, so that exits and Ctrl-C are not kept waiting.
 const RESOLVE_AT_ONCE: usize = 64;
-/// How long a command may take to end after a Ctrl-C that it has got as well.
-const COMMAND_GRACE: Duration = Duration::from_secs(2);
 
 impl Leaks<'_> {
     /// Reports until there is nothing more to trace, enough reports have been made or the user ends it.
@@ -45,7 +41,7 @@ impl Leaks<'_> {
                         break;
                     }
                 }
-                () = tables(&self.unwinder) => self.publish_arrived(),
+                () = unwind::ready(&self.unwinder) => self.publish_arrived(),
                 _ = reports.tick() => {
                     let last = self.config.count.is_some_and(|count| self.reports + 1 >= count.get());
                     if last {
@@ -94,7 +90,7 @@ impl Leaks<'_> {
 
     /// A Ctrl-C goes to the command as well: its end belongs to the trace.
     async fn wait_for_command(&mut self) {
-        let until = tokio::time::Instant::now() + COMMAND_GRACE;
+        let until = tokio::time::Instant::now() + start::COMMAND_GRACE;
         while self.command.is_some() && self.watcher.running() > 0 {
             match tokio::time::timeout_at(until, self.watcher.changes()).await {
                 Ok(Ok(changes)) => self.apply(changes),
@@ -205,11 +201,7 @@ impl Leaks<'_> {
             }
         }
         if let Some(command) = self.command.as_mut().filter(|command| command.pid == pid) {
-            self.command_exit = match command.wait() {
-                Ok(Exit::Code(code)) => Some(CommandExit::Code(code)),
-                Ok(Exit::Signal(signal)) => Some(CommandExit::Signal(signal)),
-                Err(_) => None,
-            };
+            self.command_exit = command.wait().ok().map(CommandExit::from);
         }
     }
 
@@ -289,13 +281,5 @@ impl Leaks<'_> {
                 self.symbolizer.resolve(code_of(&meta), &frames, true);
             }
         }
-    }
-}
-
-/// Waits until unwind tables have been built; for ever where none are used.
-async fn tables(unwinder: &Option<Unwinder>) {
-    match unwinder {
-        Some(unwinder) => unwinder.ready().await,
-        None => std::future::pending().await,
     }
 }

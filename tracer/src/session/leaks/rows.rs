@@ -170,12 +170,7 @@ impl Leaks<'_> {
             time: SystemTime::now(),
             elapsed,
             last,
-            loss: self
-                .tracer
-                .losses()?
-                .into_iter()
-                .map(|(loss, count)| (loss.name(), count))
-                .collect(),
+            loss: self.tracer.losses_by_name()?,
             notes: self
                 .notes
                 .iter()

@@ -377,6 +377,14 @@ fn file_id(file: &File) -> Option<FileId> {
     })
 }
 
+/// Waits until unwind tables have been built, for [`Unwinder::collect`]; for ever where none are used.
+pub async fn ready(unwinder: &Option<Unwinder>) {
+    match unwinder {
+        Some(unwinder) => unwinder.ready().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The image of our own `[vdso]`.
 pub fn own_vdso() -> Option<Vec<u8>> {
     let maps = maps::read(std::process::id()).ok()?;

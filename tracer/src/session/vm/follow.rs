@@ -10,22 +10,19 @@ use tracer_common::loss::Loss;
 
 use super::Vm;
 use super::account::{self, Cause};
-use crate::process::command::Exit;
 use crate::process::info;
 use crate::report::{CommandExit, ProcessState};
 use crate::session::interrupt::Interrupt;
 use crate::session::output::Reader;
 use crate::session::progress::clear_echo;
 use crate::session::start::monotonic_ns;
-use crate::session::unwind::Unwinder;
 use crate::session::watch::{Change, Image};
+use crate::session::{start, unwind};
 
 /// How often the ring is emptied and new stacks are looked up.
 const TICK: Duration = Duration::from_millis(20);
 /// Stacks looked up at one go, so that exits and Ctrl-C are not kept waiting.
 const RESOLVE_AT_ONCE: usize = 64;
-/// How long a command may take to end after a Ctrl-C that it has got as well.
-const COMMAND_GRACE: Duration = Duration::from_secs(2);
 /// Events kept of a program whose `exec` has not been told: it is told within milliseconds.
 const MOST_EARLY: usize = 65_536;
 
@@ -47,7 +44,7 @@ impl Vm<'_> {
                         break;
                     }
                 }
-                () = tables(&self.unwinder) => self.publish_arrived(),
+                () = unwind::ready(&self.unwinder) => self.publish_arrived(),
                 _ = reports.tick() => {
                     if self.config.count.is_some_and(|count| self.reports + 1 >= count.get()) {
                         break;
@@ -80,7 +77,7 @@ impl Vm<'_> {
 
     /// A Ctrl-C goes to the command as well: its end belongs to the trace.
     async fn wait_for_command(&mut self) {
-        let until = tokio::time::Instant::now() + COMMAND_GRACE;
+        let until = tokio::time::Instant::now() + start::COMMAND_GRACE;
         while self.command.is_some() && self.watcher.running() > 0 {
             match tokio::time::timeout_at(until, self.watcher.changes()).await {
                 Ok(Ok(changes)) => self.apply(changes),
@@ -225,11 +222,7 @@ impl Vm<'_> {
             }
         }
         if let Some(command) = self.command.as_mut().filter(|command| command.pid == pid) {
-            self.command_exit = match command.wait() {
-                Ok(Exit::Code(code)) => Some(CommandExit::Code(code)),
-                Ok(Exit::Signal(signal)) => Some(CommandExit::Signal(signal)),
-                Err(_) => None,
-            };
+            self.command_exit = command.wait().ok().map(CommandExit::from);
         }
     }
 
@@ -256,13 +249,5 @@ impl Vm<'_> {
                 self.symbolizer.resolve(code, &frames, true);
             }
         }
-    }
-}
-
-/// Waits until unwind tables have been built; for ever where none are used.
-async fn tables(unwinder: &Option<Unwinder>) {
-    match unwinder {
-        Some(unwinder) => unwinder.ready().await,
-        None => std::future::pending().await,
     }
 }

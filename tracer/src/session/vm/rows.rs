@@ -151,12 +151,7 @@ impl Vm<'_> {
             time: SystemTime::now(),
             elapsed: self.started.elapsed(),
             last,
-            loss: self
-                .tracer
-                .losses()?
-                .into_iter()
-                .map(|(loss, count)| (loss.name(), count))
-                .collect(),
+            loss: self.tracer.losses_by_name()?,
             notes: self
                 .notes
                 .iter()
