@@ -15,7 +15,7 @@ use super::watch::{Image, Watcher};
 use crate::bpf::{Method, Tracer};
 use crate::preflight::{self, Facts};
 use crate::process::command::{Exit, Running};
-use crate::process::info;
+use crate::process::{info, maps};
 use crate::report::CommandExit;
 use crate::report::units::counted;
 
@@ -75,6 +75,18 @@ pub fn prepared_unwinder(memory: u64, targets: &Targets) -> Unwinder {
             .for_each(|process| unwinder.want(process.pid)),
     }
     unwinder.finish(&step);
+    unwinder
+}
+
+/// An unwinder with the tables begun of what is mapped on the host.
+pub fn expecting_unwinder(memory: u64) -> Unwinder {
+    let mut unwinder = Unwinder::new(memory);
+    for pid in info::all_pids().unwrap_or_default() {
+        // A process that has ended meanwhile needs none.
+        if let Ok(maps) = maps::read(pid) {
+            unwinder.expect(pid, &maps);
+        }
+    }
     unwinder
 }
 

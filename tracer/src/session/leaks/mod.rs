@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use tracer_common::config::Admission;
 use tracer_common::key::Owner;
 use tracer_common::stack::StackMeta;
 
@@ -45,7 +46,7 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
         let building = Instant::now();
         let unwinder = match &targets {
             Some(targets) => start::prepared_unwinder(config.unwind_memory, targets),
-            None => host::expecting_unwinder(config),
+            None => start::expecting_unwinder(config.unwind_memory),
         };
         log.timing("building unwind tables", building);
         unwinder
@@ -85,7 +86,10 @@ fn settings(
         trace_calls: false,
         space_ring: 0,
         method: start::method(facts),
-        admit: whole_host,
+        admit: match whole_host {
+            true => Admission::Calls,
+            false => Admission::Named,
+        },
         adaptive: whole_host,
     }
 }

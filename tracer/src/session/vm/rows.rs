@@ -11,9 +11,11 @@ use tracer_common::limits;
 use tracer_common::stack::End;
 
 use super::Vm;
-use super::account::{Account, Cause};
+use super::account::Account;
 use crate::cli::SpaceSort;
 use crate::process::pagemap;
+use crate::report::Grouping;
+use crate::report::space::group;
 use crate::report::space::{Amount, SpaceOther, SpaceProcess, SpaceReport, SpaceStack};
 use crate::session::output::Reader;
 use crate::session::progress::Step;
@@ -26,7 +28,7 @@ const OTHERS_SHOWN: usize = 10;
 /// Bytes mapped at the last report.
 #[derive(Default)]
 pub struct Before {
-    programs: HashMap<Owner, u64>,
+    pub(super) programs: HashMap<Owner, u64>,
     stacks: HashMap<(Owner, u32), u64>,
 }
 
@@ -65,28 +67,38 @@ impl Vm<'_> {
         let requested = Instant::now();
         let step = Step::new("measuring");
         self.drain();
-        let lost = self.lost();
-        let owners: Vec<Owner> = self.images.iter().map(|image| image.owner).collect();
-        for owner in owners {
-            if self
-                .accounts
-                .get(&owner)
+        let runs = |owner: &Owner| {
+            self.accounts
+                .get(owner)
                 .is_some_and(|account| !account.over)
-            {
-                self.reconcile(owner, Cause::Running { lost });
-            }
-        }
+        };
+        let owners = self.images.iter().map(|image| image.owner);
+        let owners: Vec<Owner> = owners.filter(runs).collect();
+        self.reconcile(owners);
         self.resolve_new_stacks(usize::MAX);
         let mut parts = self.parts();
         let top = self.config.output.top.unwrap_or(usize::MAX);
         let all = self.printer.wants_all_stacks();
-        let mut report = self.render(&mut parts, last, if all { usize::MAX } else { top })?;
+        // Which stacks are alike is known when all have names.
+        let by_stack = self.config.by == Some(Grouping::Stack);
+        let most = if all || by_stack { usize::MAX } else { top };
+        let mut report = self.render(&mut parts, last, most)?;
         self.reports += 1;
+        self.sweep();
         drop(step);
-        let rest = report.stacks.split_off(top.min(report.stacks.len()));
+        // Files have each process's stacks, all of them; the report has the first ones, or what they have in common.
+        let stacks = match all {
+            true => report.stacks.clone(),
+            false => Vec::new(),
+        };
+        if by_stack {
+            report.stacks = group::by_stack(std::mem::take(&mut report.stacks));
+            report.stacks_total = report.stacks.len();
+        }
+        report.stacks.truncate(top);
         let printed = self.printer.print(&report)?;
         if all {
-            report.stacks.extend(rest);
+            report.stacks = stacks;
             self.printer.write_files(&report)?;
         }
         self.log.report(requested);
@@ -97,7 +109,11 @@ impl Vm<'_> {
     fn parts(&mut self) -> HashMap<Owner, Part> {
         let mut parts = HashMap::new();
         let mut failures = Vec::new();
-        for (owner, account) in &self.accounts {
+        for image in &self.images {
+            let owner = &image.owner;
+            let Some(account) = self.accounts.get(owner) else {
+                continue;
+            };
             let touched = match account.over {
                 true => None,
                 false => match touched(account) {
@@ -129,7 +145,8 @@ impl Vm<'_> {
         last: bool,
         most: usize,
     ) -> Result<SpaceReport> {
-        let processes = self.process_rows(parts);
+        let elapsed = self.started.elapsed();
+        let processes = self.process_rows(parts, elapsed);
         let mut rows = self.stack_rows(parts);
         let mut stacks_amount = Amount::default();
         rows.iter()
@@ -149,7 +166,7 @@ impl Vm<'_> {
             .collect();
         Ok(SpaceReport {
             time: SystemTime::now(),
-            elapsed: self.started.elapsed(),
+            elapsed,
             last,
             loss: self.tracer.losses_by_name()?,
             notes: self
@@ -166,10 +183,15 @@ impl Vm<'_> {
             others_total,
             width: self.config.width,
             command_exit: self.command_exit,
+            host: self.host_report(elapsed),
         })
     }
 
-    fn process_rows(&mut self, parts: &HashMap<Owner, Part>) -> Vec<SpaceProcess> {
+    fn process_rows(
+        &mut self,
+        parts: &HashMap<Owner, Part>,
+        elapsed: Duration,
+    ) -> Vec<SpaceProcess> {
         let mut rows = Vec::new();
         for image in &self.images {
             let (Some(part), Some(account)) =
@@ -188,6 +210,10 @@ impl Vm<'_> {
                 kinds: part.kinds.clone(),
                 growth: before.map(|before| difference(part.amount.mapped, before)),
                 corrections: account.corrections,
+                host: self
+                    .host
+                    .as_mut()
+                    .and_then(|host| host.row(account, part.amount.mapped, elapsed)),
             });
         }
         rows.sort_by_key(|row| std::cmp::Reverse((row.amount.resident, row.amount.mapped)));
@@ -244,6 +270,7 @@ impl Vm<'_> {
         } = row.sums;
         SpaceStack {
             pid: row.owner.tgid,
+            also: Vec::new(),
             amount,
             measured: row.measured,
             kinds: most_first(kinds),
@@ -308,7 +335,7 @@ fn part(account: &Account, regions: Option<&[pagemap::Region]>) -> Part {
     part
 }
 
-fn amount_of(piece: &Piece, residence: Residence) -> Amount {
+pub(super) fn amount_of(piece: &Piece, residence: Residence) -> Amount {
     Amount {
         mapped: piece.len(),
         reserved: if piece.reserved { piece.len() } else { 0 },
