@@ -103,6 +103,23 @@ impl Population {
         &mut self.members
     }
 
+    /// Whether the trace is about a process that runs, as far as can be told now.
+    pub fn is_about(&self, pid: u32) -> bool {
+        if self.scope.is_everything() {
+            return true;
+        }
+        let Ok(info) = info::read(pid) else {
+            return false;
+        };
+        self.filter.matches(&Candidate {
+            pid,
+            comm: &info.comm,
+            exe: info.exe.as_deref(),
+            uid: info.uid,
+            cgroup: &cgroup_text(pid),
+        })
+    }
+
     /// Row of a program in the process table, whether the trace is about it or not.
     pub fn row(&self, owner: Owner) -> Option<u32> {
         self.rows.get(&owner).copied()

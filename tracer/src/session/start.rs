@@ -8,6 +8,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::attach::{ProbedFile, Prober, slow_functions};
 use super::error;
+use super::population::Population;
 use super::progress::Step;
 use super::target::Targets;
 use super::unwind::Unwinder;
@@ -78,10 +79,11 @@ pub fn prepared_unwinder(memory: u64, targets: &Targets) -> Unwinder {
     unwinder
 }
 
-/// An unwinder with the tables begun of what is mapped on the host.
-pub fn expecting_unwinder(memory: u64) -> Unwinder {
+/// An unwinder with the tables begun of what the host's processes have mapped that a trace is about.
+pub fn expecting_unwinder(memory: u64, people: &Population) -> Unwinder {
     let mut unwinder = Unwinder::new(memory);
-    for pid in info::all_pids().unwrap_or_default() {
+    let pids = info::all_pids().unwrap_or_default();
+    for pid in pids.into_iter().filter(|pid| people.is_about(*pid)) {
         // A process that has ended meanwhile needs none.
         if let Ok(maps) = maps::read(pid) {
             unwinder.expect(pid, &maps);

@@ -44,9 +44,10 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
     let log = Log::new(invocation.verbose);
     let unwinder = (config.unwind != Unwind::Fp).then(|| {
         let building = Instant::now();
-        let unwinder = match &targets {
-            Some(targets) => start::prepared_unwinder(config.unwind_memory, targets),
-            None => start::expecting_unwinder(config.unwind_memory),
+        let unwinder = match (&targets, &host) {
+            (Some(targets), _) => start::prepared_unwinder(config.unwind_memory, targets),
+            (None, Some(host)) => host.expecting_unwinder(config.unwind_memory),
+            (None, None) => Unwinder::new(config.unwind_memory),
         };
         log.timing("building unwind tables", building);
         unwinder

@@ -49,25 +49,26 @@ pub struct Account {
 }
 
 impl Account {
-    /// The account of a program whose calls are being told from now on; of a new one, from its first instruction on.
-    /// So many events of all programs were lost before.
-    pub fn begin(owner: Owner, is_new: bool, lost: u64) -> Self {
+    /// The account of a program whose calls are being told from now on, and whose maps were read after that; of a new one, from its
+    /// first instruction on. So many events of all programs were lost before.
+    pub fn begin(owner: Owner, maps: &[Mapping], is_new: bool, lost: u64) -> Self {
+        let heap_start = match maps.is_empty() {
+            true => None,
+            false => info::heap_start(owner.tgid),
+        };
+        // It began without a heap: what there is by now came by calls that are told.
+        let was_there = |mapping: &&Mapping| !is_new || Kind::of_mapping(mapping) != Kind::Brk;
+        // Whatever is told later was done later, or is in the maps already.
+        let maps_then: Vec<Mapping> = maps.iter().filter(was_there).cloned().collect();
         let mut account = Self {
             owner,
+            space: AddressSpace::from_maps(&maps_then, heap_start, 0),
+            // Those of a program that is ending are empty.
+            map_known: !maps.is_empty(),
             lost_before: lost,
             ..Self::default()
         };
-        if let Ok(mut maps) = maps::read(owner.tgid) {
-            // Those of a program that is ending are empty.
-            account.map_known = !maps.is_empty();
-            if is_new {
-                // It began without a heap: what there is by now came by calls that are told.
-                maps.retain(|mapping| Kind::of_mapping(mapping) != Kind::Brk);
-            }
-            // Whatever is told later was done later, or is in the maps already.
-            account.space = AddressSpace::from_maps(&maps, info::heap_start(owner.tgid), 0);
-            account.learn_names(&maps);
-        }
+        account.learn_names(maps);
         account
     }
 

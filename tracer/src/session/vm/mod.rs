@@ -28,7 +28,7 @@ use crate::bpf::{Events, Method, Settings, Tracer};
 use crate::cli::{EXIT_DONE, Invocation, Unwind, VmConfig};
 use crate::process::command::Running;
 use crate::process::info;
-use crate::process::maps::Mapping;
+use crate::process::maps::{self, Mapping};
 use crate::report::CommandExit;
 use crate::symbolize::Symbolizer;
 
@@ -44,9 +44,10 @@ pub fn run(invocation: &Invocation, config: &VmConfig) -> Result<u8> {
     };
     let log = Log::new(invocation.verbose);
     let building = Instant::now();
-    let unwinder = (config.unwind != Unwind::Fp).then(|| match &targets {
-        Some(targets) => start::prepared_unwinder(config.unwind_memory, targets),
-        None => start::expecting_unwinder(config.unwind_memory),
+    let unwinder = (config.unwind != Unwind::Fp).then(|| match (&targets, &host) {
+        (Some(targets), _) => start::prepared_unwinder(config.unwind_memory, targets),
+        (None, Some(host)) => host.expecting_unwinder(config.unwind_memory),
+        (None, None) => Unwinder::new(config.unwind_memory),
     });
     log.timing("building unwind tables", building);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -215,16 +216,21 @@ impl<'a> Vm<'a> {
 
     /// Begins the account of a program; of a new one, once it has called `exec`.
     fn open_account(&mut self, owner: Owner, is_new: bool) {
-        self.begin_account(owner, is_new);
+        self.begin_account(owner, &maps_of(owner), is_new);
         self.reconcile([owner]);
     }
 
     /// Begins the account of a program from its maps, and from what was told of it before.
-    fn begin_account(&mut self, owner: Owner, is_new: bool) {
-        let account = Account::begin(owner, is_new, self.lost());
+    fn begin_account(&mut self, owner: Owner, maps: &[Mapping], is_new: bool) {
+        let account = Account::begin(owner, maps, is_new, self.lost());
         self.accounts.insert(owner, account);
         for event in self.early.remove(&owner).unwrap_or_default() {
             self.take_in(event);
         }
     }
+}
+
+/// What a program has mapped; nothing if it has ended.
+fn maps_of(owner: Owner) -> Vec<Mapping> {
+    maps::read(owner.tgid).unwrap_or_default()
 }

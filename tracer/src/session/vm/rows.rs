@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Result;
 use tracer_common::key::Owner;
 use tracer_common::limits;
-use tracer_common::stack::End;
+use tracer_common::stack::{End, StackMeta};
 
 use super::Vm;
 use super::account::Account;
@@ -247,10 +247,7 @@ impl Vm<'_> {
         let (frames, truncated) = match meta.filter(|_| row.row >= limits::MAX_PROCESSES) {
             Some(meta) => {
                 let addresses = self.tracer.stack_frames(&meta);
-                let code = Owner {
-                    tgid: meta.owner.tgid,
-                    image: meta.code,
-                };
+                let code = self.code_of(&meta, row.owner);
                 let frames = self.symbolizer.symbolize(code, &addresses, true);
                 (frames, End::from_raw(meta.end).clause().map(str::to_owned))
             }
@@ -281,6 +278,21 @@ impl Vm<'_> {
             oldest: Duration::from_nanos(oldest_ns.map_or(0, |then| now.saturating_sub(then))),
             truncated,
             frames,
+        }
+    }
+}
+
+impl Vm<'_> {
+    /// What the addresses of a stack that `owner` has are known by. One that was inherited is the parent's; if that had ended
+    /// before its code was looked at, the child has the same code at the same addresses.
+    fn code_of(&self, meta: &StackMeta, owner: Owner) -> Owner {
+        let parents = Owner {
+            tgid: meta.owner.tgid,
+            image: meta.code,
+        };
+        match meta.owner == owner || self.symbolizer.knows(parents) {
+            true => parents,
+            false => self.running(owner.tgid).unwrap_or(owner),
         }
     }
 }

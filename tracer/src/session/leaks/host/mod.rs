@@ -22,6 +22,8 @@ use crate::process::identity::Identities;
 use crate::report::{EndedTally, GuardStep, LateFile};
 use crate::session::population::Population;
 use crate::session::progress::Step;
+use crate::session::start;
+use crate::session::unwind::Unwinder;
 
 /// What a hit of an empty program costs where it could not be measured; `docs/performance.md` has 450 ns.
 const ASSUMED_HIT: Duration = Duration::from_nanos(500);
@@ -80,6 +82,11 @@ impl WholeHost {
             hot: HashMap::new(),
             previous: Duration::ZERO,
         }))
+    }
+
+    /// An unwinder with the tables begun of what the trace is about.
+    pub(super) fn expecting_unwinder(&self, memory: u64) -> Unwinder {
+        start::expecting_unwinder(memory, &self.people)
     }
 
     /// Measures what a probe hit costs here, and sets the guard up for it.

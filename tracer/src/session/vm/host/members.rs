@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use tracer_common::key::Owner;
 
-use super::super::Vm;
 use super::super::account::Account;
+use super::super::{Vm, maps_of};
 use super::Over;
 use crate::report::EndedProcess;
 use crate::report::space::SpaceHeld;
@@ -34,7 +34,7 @@ impl Vm<'_> {
         let is_new = member.started_in_trace;
         self.images.push(Image::new(owner, new.comm));
         if !self.accounts.contains_key(&owner) {
-            self.begin_account(owner, is_new);
+            self.begin_account(owner, &maps_of(owner), is_new);
         }
         self.begin_rates(owner);
     }

@@ -10,18 +10,25 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tracer_common::key::Owner;
 
-use super::Vm;
 use super::account::Account;
+use super::{Vm, maps_of};
 use crate::bpf::LoadError;
 use crate::cli::{Target, VmConfig};
 use crate::process::identity::Identities;
 use crate::process::info;
+use crate::process::maps::Mapping;
 use crate::report::space::{SpaceHeld, SpaceHost, SpaceProcessHost};
 use crate::report::units::counted_processes;
 use crate::report::{EndedTally, Grouping, Rates};
 use crate::session::population::Population;
 use crate::session::progress::Step;
+use crate::session::start;
+use crate::session::unwind::Unwinder;
 use crate::session::watch::Image;
+
+/// For how long the start waits for unwind tables. A host with a few hundred processes has them by then; of a larger one the
+/// first stacks are cut.
+const TABLES_AWAITED: Duration = Duration::from_millis(300);
 
 /// What only a trace of the whole host keeps.
 pub(super) struct WholeHost {
@@ -61,6 +68,11 @@ impl WholeHost {
         }))
     }
 
+    /// An unwinder with the tables begun of what the trace is about.
+    pub(super) fn expecting_unwinder(&self, memory: u64) -> Unwinder {
+        start::expecting_unwinder(memory, &self.people)
+    }
+
     /// What only the host's report tells of a process, whose account has come to so many mapped bytes.
     pub(super) fn row(
         &mut self,
@@ -94,6 +106,7 @@ impl Vm<'_> {
         if let Some(unwinder) = &mut self.unwinder {
             unwinder.collect(&mut self.tracer);
         }
+        self.learn_identities();
         self.tracer.enable();
         self.started = Instant::now();
         self.admit_those_that_run()?;
@@ -101,6 +114,7 @@ impl Vm<'_> {
         self.reconcile(owners);
         drop(step);
         self.log.timing("reading maps", reading);
+        self.wait_for_tables();
         let scope = self.host.as_ref().map(|host| host.people.scope());
         eprintln!(
             "memlens: tracing the address spaces of {}: {}; Ctrl-C ends",
@@ -153,11 +167,44 @@ impl Vm<'_> {
             .people
             .admit_running(&self.tracer, owner, row, info, Duration::ZERO);
         if admitted.is_some() {
+            let mut maps = maps_of(owner);
             self.images.push(Image::new(owner, comm));
-            self.begin_account(owner, false);
+            self.begin_account(owner, &maps, false);
             self.begin_rates(owner);
+            self.expect_code(pid, &mut maps);
         }
         Ok(())
+    }
+
+    /// Learns which files the kernel means on filesystems that have no device of their own.
+    fn learn_identities(&mut self) {
+        match (self.tracer.code_areas(), &mut self.host) {
+            (Ok(areas), Some(host)) => host.identities.learn(&areas),
+            (Err(error), _) => {
+                self.note_once(format!("the first stacks may be cut: {error}"));
+            }
+            (Ok(_), None) => {}
+        }
+    }
+
+    /// Has the unwind tables built of what a process has mapped: its first call is then walked by them, before anybody has
+    /// looked at it.
+    fn expect_code(&mut self, pid: u32, maps: &mut [Mapping]) {
+        if let (Some(host), Some(unwinder)) = (&mut self.host, &mut self.unwinder) {
+            host.identities.translate(pid, maps);
+            unwinder.expect(pid, maps);
+        }
+    }
+
+    /// Gives the unwind tables some time, the most urgent of which are built first.
+    fn wait_for_tables(&mut self) {
+        let waiting = Instant::now();
+        if let Some(unwinder) = &mut self.unwinder {
+            let step = Step::new("building unwind tables");
+            unwinder.finish_within(&step, TABLES_AWAITED);
+            unwinder.collect(&mut self.tracer);
+        }
+        self.log.timing("waiting for unwind tables", waiting);
     }
 
     /// A program grows by what it maps from now on.
