@@ -53,12 +53,9 @@ pub fn enter(ctx: &RawTracePointContext) {
 #[inline(always)]
 pub fn leave(ctx: &BtfTracePointContext) {
     let regs: *const pt_regs = ctx.arg(0);
-    // SAFETY: the tracepoint's own argument, which the verifier knows as the registers; volatile, so that no field is read
-    // before it is wanted.
-    let number = unsafe { read_volatile(&raw const (*regs).orig_rax) };
-    let Some(call) = SpaceCall::from_number(number) else {
+    if SpaceCall::from_number(number(regs)).is_none() {
         return;
-    };
+    }
     let Some(thread) = thread::existing() else {
         return;
     };
@@ -70,6 +67,10 @@ pub fn leave(ctx: &BtfTracePointContext) {
     // SAFETY: as above.
     unsafe { (*thread).entered_ns = 0 };
     let Some(process) = thread::process_of(thread) else {
+        return;
+    };
+    // Read once more: the verifier would follow each kind of call from the first time on.
+    let Some(call) = SpaceCall::from_number(number(regs)) else {
         return;
     };
     let mut args = arguments(regs);
@@ -98,7 +99,7 @@ pub fn leave(ctx: &BtfTracePointContext) {
     let (slot, owner) = unsafe { ((*thread).slot.wrapping_sub(1), (*process).owner) };
     let mut row = slot;
     if wants & STACK != 0 {
-        // SAFETY: as for the number.
+        // SAFETY: the registers that the tracepoint gave, as the verifier knows.
         let caller = unsafe {
             Registers {
                 ip: (*regs).rip,
@@ -138,10 +139,17 @@ pub fn forked(parent: Owner, child: Owner) {
     send(SpaceEvent::fork(parent, child, now));
 }
 
+/// The number of a system call.
+#[inline(always)]
+fn number(regs: *const pt_regs) -> u64 {
+    // SAFETY: the registers that the tracepoint gave, as the verifier knows; volatile, so that each call reads.
+    unsafe { read_volatile(&raw const (*regs).orig_rax) }
+}
+
 /// The arguments of a system call.
 #[inline(always)]
 fn arguments(regs: *const pt_regs) -> [u64; 6] {
-    // SAFETY: the registers that the tracepoint gave, as the verifier knows.
+    // SAFETY: as for the number.
     unsafe {
         [
             (*regs).rdi,
