@@ -1,11 +1,14 @@
 //! What the probes cost, and carrying out what the guard decides.
 
+use std::collections::HashSet;
+
 use tracer_common::key::Owner;
 use tracer_common::sampling;
 
 use super::super::Leaks;
-use crate::guard::{Action, Decision, Usage};
+use crate::guard::{Action, Decision, Usage, Whom};
 use crate::process::breakpoints;
+use crate::process::cgroup::Place;
 use crate::process::maps;
 use crate::report::{Guard, GuardAction, GuardStep};
 
@@ -21,6 +24,10 @@ impl Leaks<'_> {
     }
 
     fn usage(&self) -> Vec<Usage> {
+        let running: HashSet<u32> = match &self.host {
+            Some(host) => host.rows.values().copied().collect(),
+            None => HashSet::new(),
+        };
         let rows = self.tracer.process_rows();
         rows.map(|(row, process)| Usage {
             row,
@@ -28,50 +35,85 @@ impl Leaks<'_> {
             hits: process.hits,
             step: process.step,
             followed: process.active != 0,
+            alive: running.contains(&row),
         })
         .collect()
     }
 
     fn carry_out(&mut self, decision: &Decision) {
         let Some(host) = &self.host else { return };
-        let owner = host
-            .rows
+        let concerned: Vec<Owner> = match decision.whom {
+            Whom::Process { row, tgid } => {
+                let is_meant =
+                    |(owner, other): &(&Owner, &u32)| **other == row && owner.tgid == tgid;
+                let found = host.rows.iter().find(is_meant);
+                found.into_iter().map(|(owner, _)| *owner).collect()
+            }
+            Whom::Program(program) => {
+                let members = host.members.iter();
+                let meant = members.filter(|(_, member)| member.program == Some(program));
+                meant.map(|(owner, _)| *owner).collect()
+            }
+        };
+        let before = concerned.iter().find_map(|owner| host.rows.get(owner));
+        let before = before.map_or(0, |row| self.tracer.step(*row));
+        let done = concerned
             .iter()
-            .find(|(owner, row)| **row == decision.row && owner.tgid == decision.tgid);
-        let Some((&owner, _)) = owner else { return };
-        match decision.action {
-            Action::Sample(step) => self.sample(owner, step, decision),
-            Action::Off => self.take_probes_off(owner, decision, GuardAction::ProbesOff),
+            .filter(|owner| self.act(**owner, decision.action))
+            .count();
+        // Of a single process that has ended meanwhile there is nothing to tell.
+        if done > 0 || matches!(decision.whom, Whom::Program(_)) {
+            self.note_step(decision, concerned.first().copied(), before);
         }
     }
 
-    fn sample(&mut self, owner: Owner, step: u32, decision: &Decision) {
-        let base = self.config.sample_bytes.map_or(0, u64::from);
-        let interval = |step| Some(sampling::interval(base, step)).filter(|interval| *interval > 0);
-        let before = self.tracer.step(decision.row);
-        self.tracer.set_step(decision.row, step);
-        let action = GuardAction::Sample {
-            from: interval(before),
-            to: interval(step),
-        };
-        self.note_step(owner, action, decision);
+    /// Does to a process what was decided; whether it could be done.
+    fn act(&mut self, owner: Owner, action: Action) -> bool {
+        let row = self.host.as_ref().and_then(|host| host.rows.get(&owner));
+        let Some(&row) = row else { return false };
+        match action {
+            Action::Sample(step) => {
+                self.tracer.set_step(row, step);
+                true
+            }
+            Action::Off => self.take_probes_off(owner, row),
+        }
     }
 
-    /// Takes the probes out of a process: it costs nothing from then on, and its numbers stop.
-    pub(in crate::session::leaks) fn take_probes_off(
-        &mut self,
-        owner: Owner,
-        decision: &Decision,
-        action: GuardAction,
-    ) {
-        let pid = owner.tgid;
-        let Ok(mut maps) = maps::read(pid) else {
-            return;
-        };
+    /// A process begins to be traced: what was decided for earlier ones of its program holds for it, if it is a new one.
+    pub(super) fn begin_guarding(&mut self, owner: Owner) {
         let at = self.started.elapsed();
         let Some(host) = &mut self.host else { return };
-        let Some(&row) = host.rows.get(&owner) else {
+        let Some(member) = host.members.get(&owner) else {
             return;
+        };
+        let (row, program) = (member.row, member.program);
+        let is_new = member.started_in_trace;
+        let action = host.guard.begin(row, owner.tgid, program, at);
+        let action = action.filter(|_| is_new);
+        // The row may have had another program, sampled in another way.
+        let step = self.tracer.step(row);
+        let action = action.or((step != 0).then_some(Action::Sample(0)));
+        let Some(action) = action else { return };
+        if self.act(owner, action)
+            && let Some(host) = &mut self.host
+            && let Some(index) = program.and_then(|program| host.precedents.get(&program))
+            && let Some(step) = host.steps.get_mut(*index)
+            && action != Action::Sample(0)
+        {
+            step.later_processes += 1;
+        }
+    }
+
+    /// Takes the probes out of a process: it costs nothing from then on, and its numbers stop. Whether it has any left to stop.
+    fn take_probes_off(&mut self, owner: Owner, row: u32) -> bool {
+        let pid = owner.tgid;
+        let Ok(mut maps) = maps::read(pid) else {
+            return false;
+        };
+        let at = self.started.elapsed();
+        let Some(host) = &mut self.host else {
+            return false;
         };
         host.identities.translate(pid, &mut maps);
         // Its calls are passed over first: what goes on while the probes leave one by one is seen by halves.
@@ -79,36 +121,56 @@ impl Leaks<'_> {
         let removed = breakpoints::remove(pid, &self.prober.everywhere().sites(&maps));
         if let Some(member) = host.members.get_mut(&owner) {
             member.probes_off_at = Some(at);
-            let exe = member.exe.clone();
-            if decision.urgent {
-                host.hot.extend(exe.map(|exe| (exe, (*decision, at))));
-            }
         }
         match removed {
-            Ok(_) => self.note_step(owner, action, decision),
+            Ok(_) => true,
             // It has ended meanwhile, or it is let be: its calls are passed over, and go on paying for it.
-            Err(_) if maps::read(pid).is_err() => {}
-            Err(error) => self.note_once(error.to_string()),
+            Err(_) if maps::read(pid).is_err() => false,
+            Err(error) => {
+                self.note_once(error.to_string());
+                false
+            }
         }
     }
 
-    fn note_step(&mut self, owner: Owner, action: GuardAction, decision: &Decision) {
+    fn note_step(&mut self, decision: &Decision, owner: Option<Owner>, before: u32) {
+        let base = self.config.sample_bytes.map_or(0, u64::from);
+        let interval = |step| Some(sampling::interval(base, step)).filter(|interval| *interval > 0);
         let at = self.started.elapsed();
         let Some(host) = &mut self.host else { return };
-        let (comm, place) = match host.members.get(&owner) {
-            Some(member) => (member.comm.clone(), member.place.clone()),
-            None => ("?".to_owned(), super::members::place(owner.tgid)),
+        let member = owner.and_then(|owner| host.members.get(&owner));
+        let program = match decision.whom {
+            Whom::Program(program) => Some(program),
+            Whom::Process { .. } => member.and_then(|member| member.program),
+        };
+        let name = program.and_then(|program| host.programs.name(program));
+        let (pid, comm, place) = match (decision.whom, member, owner) {
+            (Whom::Program(_), ..) => (None, name, Place::default()),
+            (Whom::Process { tgid, .. }, Some(member), _) => {
+                (Some(tgid), Some(member.comm.clone()), member.place.clone())
+            }
+            (Whom::Process { tgid, .. }, ..) => (Some(tgid), None, super::members::place(tgid)),
         };
         let step = GuardStep {
             at,
-            pid: owner.tgid,
-            comm,
+            pid,
+            comm: comm.unwrap_or_else(|| "?".to_owned()),
             place,
-            action,
+            action: match decision.action {
+                Action::Sample(step) => GuardAction::Sample {
+                    from: interval(before),
+                    to: interval(step),
+                },
+                Action::Off => GuardAction::ProbesOff,
+            },
             hits_per_second: decision.hits_per_second as u64,
             cost_percent: decision.cost / host.cpus * 100.0,
+            later_processes: 0,
         };
         eprintln!("memlens: {}", step.sentence());
+        if let Some(program) = program {
+            host.precedents.insert(program, host.steps.len());
+        }
         host.steps.push(step);
     }
 

@@ -1,7 +1,6 @@
 //! The processes of a whole-host trace: admitted at their first call, told of while they run, let go when they end.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tracer_common::key::Owner;
@@ -13,12 +12,9 @@ use crate::process::cgroup::Place;
 use crate::process::info::ProcessInfo;
 use crate::process::scope::Candidate;
 use crate::process::{info, maps};
-use crate::report::{EndedProcess, GuardAction, ProcessState, Rates};
+use crate::report::{EndedProcess, ProcessState, Rates};
 use crate::session::watch::{Image, Program};
 
-/// How long after a process lost its probes at once the next ones of its program lose theirs as they start: a build or a
-/// shell loop that starts one after the other. Interpreters run other programs as well, so it is not for long.
-const HOT_FOR: Duration = Duration::from_secs(10);
 /// Programs that are over and wait to be swept, before a sweep is worth while.
 const SWEEP_AT: usize = 512;
 
@@ -27,7 +23,8 @@ pub(super) struct Member {
     /// Its row in the process table.
     pub(super) row: u32,
     pub(super) comm: String,
-    pub(super) exe: Option<PathBuf>,
+    /// Number of its executable, where that is known.
+    pub(super) program: Option<u32>,
     pub(super) place: Place,
     pub(super) uid: u32,
     pub(super) user: String,
@@ -81,14 +78,10 @@ impl Leaks<'_> {
             self.tracer.set_active(row, false);
             return;
         }
-        let hot = exe.as_ref().and_then(|exe| host.hot.get(exe));
-        let like = hot
-            .filter(|(_, since)| at < *since + HOT_FOR)
-            .map(|(decision, _)| *decision);
         let member = Member {
             row,
             comm: comm.clone(),
-            exe,
+            program: exe.map(|exe| host.programs.number(exe)),
             place: Place::of(&cgroup),
             uid,
             user: host.users.name(uid).to_owned(),
@@ -100,9 +93,7 @@ impl Leaks<'_> {
         host.members.insert(owner, member);
         self.images.push(Image::new(owner, comm));
         self.look_again(owner.tgid);
-        if let Some(decision) = like {
-            self.take_probes_off(owner, &decision, GuardAction::ProbesOffAsBefore);
-        }
+        self.begin_guarding(owner);
     }
 
     /// A process has replaced its program; the row stays.

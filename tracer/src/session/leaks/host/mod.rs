@@ -17,7 +17,7 @@ use tracer_common::key::Owner;
 use super::Leaks;
 use crate::bpf::{Settings, Tracer};
 use crate::cli::{HostConfig, LeaksConfig, Target};
-use crate::guard::{Costs, Decision, Guard};
+use crate::guard::{Costs, Guard};
 use crate::process::identity::Identities;
 use crate::process::info;
 use crate::process::maps;
@@ -53,14 +53,39 @@ pub(super) struct WholeHost {
     over: Vec<Over>,
     steps: Vec<GuardStep>,
     late: Vec<LateFile>,
-    /// Executables one of whose processes has lost its probes at once, why, and when.
-    hot: HashMap<PathBuf, (Decision, Duration)>,
+    programs: Programs,
+    /// The last step that was taken for each program.
+    precedents: HashMap<u32, usize>,
     /// When the trace began, in clock ticks since boot.
     began: u64,
     /// Process events that were lost and repaired.
     lost_events: u64,
     /// Elapsed time of the previous report.
     previous: Duration,
+}
+
+/// Numbers of executables.
+#[derive(Default)]
+struct Programs {
+    numbers: HashMap<PathBuf, u32>,
+    paths: Vec<PathBuf>,
+}
+
+impl Programs {
+    /// The number of an executable.
+    fn number(&mut self, path: PathBuf) -> u32 {
+        let next = self.paths.len() as u32;
+        *self.numbers.entry(path).or_insert_with_key(|path| {
+            self.paths.push(path.clone());
+            next
+        })
+    }
+
+    /// The name of the file.
+    fn name(&self, number: u32) -> Option<String> {
+        let name = self.paths.get(number as usize)?.file_name()?;
+        Some(name.to_string_lossy().into_owned())
+    }
 }
 
 /// A program that is over.
@@ -97,7 +122,8 @@ impl WholeHost {
             over: Vec::new(),
             steps: Vec::new(),
             late: Vec::new(),
-            hot: HashMap::new(),
+            programs: Programs::default(),
+            precedents: HashMap::new(),
             began: info::now_in_ticks(),
             lost_events: 0,
             previous: Duration::ZERO,
