@@ -3,21 +3,25 @@
 mod areas;
 mod btf;
 mod calibrate;
+mod events;
 mod grace;
 mod links;
 mod live;
 mod load;
 mod mappings;
+mod multi;
 mod offsets;
 mod processes;
+mod publish;
 mod rows;
 mod space;
 mod sys;
 mod tables;
 mod view;
 
+pub use events::Events;
 pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram, Scope};
 pub use live::LiveScan;
-pub use load::{Events, LoadError, Settings, TableSize, Tracer};
+pub use load::{LoadError, Settings, TableSize, Tracer};
 pub use mappings::{Mapped, MappedCode, MappingEvent, MappingEvents};
 pub use tables::{MappingsFull, TableFull, TablePlace, TableRoom, UnwindTables};

@@ -3,7 +3,8 @@
 use aya::programs::{ProgramError, RawTracePoint};
 use tracer_common::space::SpaceEvent;
 
-use super::load::{Events, LoadError, Tracer};
+use super::events::Events;
+use super::load::{LoadError, Tracer};
 
 /// Programs and their tracepoints: returns first, so that no call is seen to begin whose end is missed.
 const PROGRAMS: [(&str, &str); 2] = [("space_leave", "sys_exit"), ("space_enter", "sys_enter")];
