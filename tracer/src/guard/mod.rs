@@ -117,6 +117,8 @@ pub struct Decision {
     pub hits_per_second: f64,
     /// What they cost, in CPUs.
     pub cost: f64,
+    /// What all probes cost together, which is what the budget is for.
+    pub total: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -375,13 +377,14 @@ impl Guard {
 
     /// Processes that no sampling brings into the budget, at first sight.
     fn emergencies(&mut self, rows: &[Usage], budget: f64) -> Vec<Decision> {
+        let total = self.cost(rows);
         let mut decisions = Vec::new();
         for usage in rows {
             let Some(candidate) = self.candidate(usage, |watched| watched.now) else {
                 continue;
             };
             let least = self.forecast(&candidate, LAST_STEP);
-            let decision = self.decision(&candidate, Action::Off);
+            let decision = self.decision(&candidate, Action::Off, total);
             let Some(watched) = self.watched.get_mut(&usage.row) else {
                 continue;
             };
@@ -429,12 +432,12 @@ impl Guard {
         };
         let Some(dearest) = candidates.iter().filter(saves).max_by(dearer) else {
             let dearest = candidates.iter().max_by(dearer)?;
-            return Some(self.decision(dearest, Action::Off));
+            return Some(self.decision(dearest, Action::Off, total));
         };
         let others = total - cost(dearest);
         let mut steps = dearest.step + 1..=LAST_STEP;
         let enough = steps.find(|step| others + self.forecast(dearest, *step) <= budget);
-        Some(self.decision(dearest, Action::Sample(enough.unwrap_or(LAST_STEP))))
+        Some(self.decision(dearest, Action::Sample(enough.unwrap_or(LAST_STEP)), total))
     }
 
     /// Processes that run and have their probes; in place of those of a program whose cost is mostly that of processes
@@ -474,15 +477,16 @@ impl Guard {
         let step = cheapest.step - 1;
         let fits = total - self.costs_of(&cheapest) + self.forecast(&cheapest, step)
             <= budget * DENSER_UP_TO;
-        fits.then(|| self.decision(&cheapest, Action::Sample(step)))
+        fits.then(|| self.decision(&cheapest, Action::Sample(step), total))
     }
 
-    fn decision(&self, candidate: &Candidate, action: Action) -> Decision {
+    fn decision(&self, candidate: &Candidate, action: Action, total: f64) -> Decision {
         Decision {
             whom: candidate.whom,
             action,
             hits_per_second: candidate.rate,
             cost: self.costs_of(candidate),
+            total,
         }
     }
 }

@@ -46,13 +46,19 @@ impl GuardStep {
                 count(later)
             ),
         };
+        // What is told of one does not explain itself where it is the sum that is above the budget.
+        let all = if self.total_percent > self.cost_percent * 1.1 {
+            format!(" ({} with all others)", percent(self.total_percent))
+        } else {
+            String::new()
+        };
         match self.is_relief() {
             true => {
                 format!("{whose}: only {hits} probe hits/s, {cost} of the machine: {done}{later}")
             }
             false => {
                 format!(
-                    "{whose}: {hits} probe hits/s would cost {cost} of the machine: {done}{later}"
+                    "{whose}: {hits} probe hits/s would cost {cost} of the machine{all}: {done}{later}"
                 )
             }
         }
@@ -116,6 +122,7 @@ mod tests {
             action,
             hits_per_second,
             cost_percent,
+            total_percent: cost_percent,
             later_processes: 0,
         };
         step.sentence()
@@ -162,11 +169,12 @@ mod tests {
             },
             hits_per_second: 500_000,
             cost_percent: 12.0,
+            total_percent: 18.0,
             later_processes: 1_204,
         };
         assert_eq!(
             step.sentence(),
-            "all processes of cc1 together: 500 k probe hits/s would cost 12% of the machine: after 3.0s one block in about \
+            "all processes of cc1 together: 500 k probe hits/s would cost 12% of the machine (18% with all others): after 3.0s one block in about \
              4 KiB is followed (all before); their numbers are estimates; the same for later ones of this program, 1,204 by now"
         );
     }

@@ -178,6 +178,8 @@ pub struct GuardStep {
     pub hits_per_second: u64,
     /// What they would have gone on to cost, in percent of the machine's CPUs.
     pub cost_percent: f64,
+    /// What all probes on the host cost then, in the same way.
+    pub total_percent: f64,
     /// Processes of the same program that began since, and to which the same was done.
     pub later_processes: u64,
 }

@@ -123,6 +123,7 @@ struct WireStep<'a> {
     sample_bytes_before: Option<u64>,
     hits_per_second: u64,
     cost_percent: f64,
+    total_percent: f64,
     later_processes: u64,
     sentence: String,
 }
@@ -280,6 +281,7 @@ impl<'a> WireStep<'a> {
             sample_bytes_before: from,
             hits_per_second: step.hits_per_second,
             cost_percent: step.cost_percent,
+            total_percent: step.total_percent,
             later_processes: step.later_processes,
             sentence: step.sentence(),
         }

@@ -118,6 +118,7 @@ fn guard() -> Guard {
         action,
         hits_per_second,
         cost_percent,
+        total_percent: cost_percent + 0.5,
         later_processes: 0,
     };
     let sample = |from, to| GuardAction::Sample { from, to };
@@ -149,6 +150,7 @@ fn guard() -> Guard {
                 action: GuardAction::ProbesOff,
                 hits_per_second: 2_400_000,
                 cost_percent: 61.0,
+                total_percent: 75.0,
                 later_processes: 1_204,
             },
         ],

@@ -165,6 +165,7 @@ impl Leaks<'_> {
             },
             hits_per_second: decision.hits_per_second as u64,
             cost_percent: decision.cost / host.cpus * 100.0,
+            total_percent: decision.total.max(decision.cost) / host.cpus * 100.0,
             later_processes: 0,
         };
         eprintln!("memlens: {}", step.sentence());
