@@ -70,8 +70,7 @@ pub fn explain(
     pid: u32,
     survey: impl FnOnce(u32) -> Vec<FoundAllocator>,
 ) -> Result<Explanation, ExplainError> {
-    let info = info::read(pid).map_err(ExplainError::Process)?;
-    check(&info)?;
+    let info = find(pid)?;
     let pid = info.pid;
     let gone = |error| match error {
         ProcessError::Gone { pid } => ExplainError::Exited { pid },
@@ -83,6 +82,7 @@ pub fn explain(
         process: facts(&info),
         totals,
         ledger: Vec::new(),
+        places: Vec::new(),
         unaccounted: 0,
         stacks: None,
         allocators: Vec::new(),
@@ -117,6 +117,16 @@ pub fn explain(
     explanation.unaccounted = explanation.totals.resident.cast_signed() - sum.cast_signed();
     explanation.findings = words::findings(&explanation);
     Ok(explanation)
+}
+
+/// Finds a process, and refuses one that has no memory of its own.
+///
+/// # Errors
+/// [`ExplainError`].
+pub fn find(pid: u32) -> Result<ProcessInfo, ExplainError> {
+    let info = info::read(pid).map_err(ExplainError::Process)?;
+    check(&info)?;
+    Ok(info)
 }
 
 fn check(info: &ProcessInfo) -> Result<(), ExplainError> {
@@ -211,7 +221,7 @@ fn look_inside(
             explanation
                 .notes
                 .push(format!("heaps and runtimes were not looked at: {error}"));
-            explanation.ledger = ledger::rows(regions, &context, |_, _| None);
+            take(explanation, ledger::sort(regions, &context, |_, _| None));
             return Ok(());
         }
     };
@@ -266,10 +276,15 @@ fn look_inside(
     )?);
     context.labels = ledger::tidy(labels);
     let resident = |start, end| memory.resident(start, end).ok();
-    explanation.ledger = ledger::rows(regions, &context, resident);
+    take(explanation, ledger::sort(regions, &context, resident));
     explanation.stacks = stack_sum(&explanation.ledger);
     managed::settle(explanation, &kinds);
     Ok(())
+}
+
+fn take(explanation: &mut Explanation, sorted: ledger::Sorted) {
+    explanation.ledger = sorted.rows;
+    explanation.places = sorted.places;
 }
 
 /// The executable's file, as the mappings name it.

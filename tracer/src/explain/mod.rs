@@ -8,6 +8,7 @@ pub mod allocators;
 pub mod diff;
 pub mod gather;
 pub mod glibc;
+pub mod growth;
 pub mod json;
 pub mod kind;
 pub mod ledger;

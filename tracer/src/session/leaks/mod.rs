@@ -2,6 +2,7 @@
 
 mod follow;
 mod host;
+mod once;
 mod rows;
 
 use std::collections::{HashMap, VecDeque};
@@ -91,7 +92,7 @@ fn settings(
 }
 
 /// A running trace.
-struct Leaks<'a> {
+pub(super) struct Leaks<'a> {
     config: &'a LeaksConfig,
     printer: Printer<'a>,
     log: Log,

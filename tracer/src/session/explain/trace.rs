@@ -1,0 +1,311 @@
+//! `memlens explain --trace`: what `leaks` and `vm` see between two looks at a process, joined into them.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{Outcome, survey};
+use crate::cli::{
+    Allocator, Invocation, LeaksConfig, MAX_STACK_DEPTH, Output, SizeRange, Sort, SpaceSort,
+    Target, Unwind, VmConfig,
+};
+use crate::explain::growth::{self, BlockStack, Blocks, Ranges, Seen, Stack};
+use crate::explain::{ExplainError, Explanation, diff, explain, gather};
+use crate::preflight::Facts;
+use crate::process::{info, pagemap};
+use crate::report::loss::{Severity, sentences};
+use crate::report::{Report, space::Width};
+use crate::session::error::one_line;
+use crate::session::interrupt::Interrupt;
+use crate::session::leaks::Leaks;
+use crate::session::refuse_if_unable;
+use crate::session::vm::{Since, Vm};
+
+/// Stacks kept of each part of the growth.
+const STACKS: usize = 10;
+/// Later than any trace ends: no report is due before.
+const NO_REPORT: Duration = Duration::from_secs(365 * 86_400);
+
+/// Looks at a process, traces it for so long, and looks again.
+pub fn run(invocation: &Invocation, pid: u32, time: Duration) -> Result<Outcome> {
+    let process = gather::find(pid)?;
+    let facts = refuse_if_unable("trace a process")?;
+    let interrupt = Interrupt::install()?;
+    let settings = (leaks_config(process.pid), vm_config(process.pid));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let Looks { mut looked, seen } = runtime.block_on(async {
+        let mut tracers = Tracers::begin(invocation, &settings, &facts);
+        let looked = tracers.between_looks(process.pid, time, interrupt).await;
+        let ranges = tracers.end();
+        looked.map(|looked| Looks {
+            looked,
+            seen: ranges,
+        })
+    })?;
+    let same_program = info::image(process.pid).ok() == Some(process.image);
+    let Some(after) = looked.after.take().filter(|_| same_program) else {
+        let mut before = looked.before;
+        before.notes.push(
+            "the process exited or replaced its program while it was traced: this is what it was like before"
+                .to_owned(),
+        );
+        return Ok(Outcome {
+            explanation: before,
+            change: None,
+            growth: None,
+        });
+    };
+    Ok(join(looked.before, after, seen))
+}
+
+struct Looks {
+    looked: Looked,
+    seen: Seen,
+}
+
+/// The process before and after the trace; `after` is missing if it has exited.
+struct Looked {
+    before: Explanation,
+    after: Option<Explanation>,
+}
+
+fn join(before: Explanation, after: Explanation, mut seen: Seen) -> Outcome {
+    let touched = match seen.ranges.as_ref().map(|ranges| touched(&after, ranges)) {
+        Ok(Err(error)) => {
+            seen.ranges = Err(format!("what was mapped meanwhile: {error}"));
+            Vec::new()
+        }
+        Ok(Ok(touched)) => touched,
+        Err(_) => Vec::new(),
+    };
+    let change = diff::between(&before, &after);
+    let growth = growth::join(&before, &after, &change, seen, &touched, STACKS);
+    Outcome {
+        explanation: after,
+        change: Some(change),
+        growth: Some(growth),
+    }
+}
+
+fn touched(
+    after: &Explanation,
+    ranges: &Ranges,
+) -> Result<Vec<pagemap::Region>, crate::process::ProcessError> {
+    let ranges: Vec<Range<u64>> = ranges
+        .ranges
+        .iter()
+        .map(|(start, end, _)| *start..*end)
+        .collect();
+    pagemap::touched(after.process.pid, &ranges)
+}
+
+/// The two traces that run beside each other; why one does not, where it does not.
+struct Tracers<'a> {
+    leaks: Result<Leaks<'a>>,
+    vm: Result<Vm<'a>>,
+}
+
+impl<'a> Tracers<'a> {
+    fn begin(
+        invocation: &Invocation,
+        (leaks, vm): &'a (LeaksConfig, VmConfig),
+        facts: &Facts,
+    ) -> Self {
+        Self {
+            leaks: Leaks::begun(invocation, leaks, facts),
+            vm: Vm::begun(invocation, vm),
+        }
+    }
+
+    /// Looks at the process now, and again when the time is over, while the traces go on.
+    async fn between_looks(
+        &mut self,
+        pid: u32,
+        time: Duration,
+        mut interrupt: Interrupt,
+    ) -> Result<Looked> {
+        let (stop, stopped) = Interrupt::by_hand();
+        let (end, mut ended) = Interrupt::by_hand();
+        let (leaks, vm) = (self.leaks.as_mut().ok(), self.vm.as_mut().ok());
+        let traces_nothing = leaks.is_none() && vm.is_none();
+        let follow = async {
+            let leaks = async {
+                match leaks {
+                    Some(leaks) => leaks.watch(stopped.clone()).await.map(drop),
+                    None => Ok(()),
+                }
+            };
+            let vm = async {
+                match vm {
+                    Some(vm) => vm.watch(stopped.clone()).await.map(drop),
+                    None => Ok(()),
+                }
+            };
+            let followed = tokio::try_join!(leaks, vm);
+            // Nobody waits for it any more if the time is over.
+            let _ = end.send(!traces_nothing);
+            followed
+        };
+        let look = async {
+            let before = look(pid).await?;
+            tokio::select! {
+                () = tokio::time::sleep(time) => {}
+                () = interrupt.wait() => {}
+                () = ended.wait() => {}
+            }
+            let after = match look(pid).await {
+                Ok(after) => Some(after),
+                Err(error) if is_gone(&error) => None,
+                Err(error) => return Err(error),
+            };
+            let _ = stop.send(true);
+            Ok(Looked { before, after })
+        };
+        let (looked, _) = tokio::try_join!(look, follow)?;
+        Ok(looked)
+    }
+
+    /// Ends both traces.
+    fn end(self) -> Seen {
+        let mut lost = BTreeMap::new();
+        let mut notes = Vec::new();
+        let blocks = self.leaks.and_then(|leaks| leaks.ended_with(STACKS));
+        let blocks = blocks.map(|mut report| {
+            add(&mut lost, &report.loss);
+            notes.append(&mut report.notes);
+            blocks_of(report)
+        });
+        let ranges = self.vm.and_then(Vm::ended_with).map(|mut since| {
+            add(&mut lost, &since.loss);
+            notes.append(&mut since.notes);
+            ranges_of(since)
+        });
+        let lost = sentences(&lost);
+        let lost = lost
+            .into_iter()
+            .filter(|sentence| sentence.severity != Severity::Coverage);
+        let mut lost: Vec<String> = lost.map(|sentence| sentence.text).collect();
+        for note in notes {
+            if !lost.contains(&note) {
+                lost.push(note);
+            }
+        }
+        let why = |what: &'static str| move |error| format!("{what}: {}", one_line(&error));
+        Seen {
+            blocks: blocks.map_err(why("blocks of the heap")),
+            ranges: ranges.map_err(why("what was mapped meanwhile")),
+            lost,
+        }
+    }
+}
+
+/// Looks at the process in another thread, so that the traces go on.
+async fn look(pid: u32) -> Result<Explanation> {
+    let looked = tokio::task::spawn_blocking(move || explain(pid, survey));
+    Ok(looked.await.context("the look at the process failed")??)
+}
+
+fn is_gone(error: &anyhow::Error) -> bool {
+    use crate::process::ProcessError;
+    matches!(
+        error.downcast_ref(),
+        Some(
+            ExplainError::Exited { .. }
+                | ExplainError::Zombie { .. }
+                | ExplainError::Process(ProcessError::Gone { .. })
+        )
+    )
+}
+
+fn add(sums: &mut BTreeMap<&'static str, u64>, more: &BTreeMap<&'static str, u64>) {
+    for (name, count) in more {
+        *sums.entry(name).or_default() += count;
+    }
+}
+
+fn blocks_of(report: Report) -> Blocks {
+    Blocks {
+        bytes: report.live_bytes(),
+        count: report.live_count(),
+        stacks_total: report.stacks_total,
+        stacks: report
+            .stacks
+            .into_iter()
+            .map(|row| BlockStack {
+                bytes: row.live_bytes,
+                count: row.live_count,
+                stack: Stack {
+                    frames: row.frames,
+                    truncated: row.truncated,
+                },
+            })
+            .collect(),
+    }
+}
+
+fn ranges_of(since: Since) -> Ranges {
+    let ranges = since.ranges.into_iter();
+    let stacks = since.stacks.into_iter();
+    Ranges {
+        ranges: ranges
+            .map(|(range, stack)| (range.start, range.end, stack))
+            .collect(),
+        stacks: stacks
+            .map(|(frames, truncated)| Stack { frames, truncated })
+            .collect(),
+    }
+}
+
+/// What the printer of a trace is asked for that prints nothing.
+fn no_output() -> Output {
+    Output {
+        json: false,
+        folded: None,
+        svg: None,
+        top: None,
+        source: true,
+        addresses: false,
+    }
+}
+
+fn leaks_config(pid: u32) -> LeaksConfig {
+    LeaksConfig {
+        target: Target::Pids(vec![pid]),
+        host: None,
+        interval: NO_REPORT,
+        count: NonZeroU64::new(1),
+        sizes: SizeRange::ALL,
+        older: Duration::ZERO,
+        allocator: Allocator::default(),
+        output: no_output(),
+        sort: Sort::Bytes,
+        show_allocs: false,
+        all_stacks: false,
+        fail_over: None,
+        combined: false,
+        sample_bytes: None,
+        stack_depth: MAX_STACK_DEPTH,
+        unwind: Unwind::Auto,
+        unwind_memory: 256 << 20,
+        max_live: 2_097_152,
+    }
+}
+
+fn vm_config(pid: u32) -> VmConfig {
+    VmConfig {
+        target: Target::Pids(vec![pid]),
+        interval: NO_REPORT,
+        count: NonZeroU64::new(1),
+        output: no_output(),
+        sort: SpaceSort::Resident,
+        width: Width::default(),
+        stack_depth: MAX_STACK_DEPTH,
+        unwind: Unwind::Auto,
+        unwind_memory: 256 << 20,
+    }
+}
