@@ -270,7 +270,7 @@ fn look_inside(
     }
     labels.extend(native::mapped_block_labels(
         &mut memory,
-        &found,
+        &explanation.allocators,
         &mappings,
         &labels,
     )?);

@@ -63,7 +63,7 @@ fn heap(growth: &Growth) -> String {
         return "heap; its blocks were not traced".to_owned();
     };
     format!(
-        "heap; of the blocks allocated meanwhile {} in {} live",
+        "heap; of what was allocated meanwhile, {} in {} is live",
         bytes(blocks.bytes),
         counted(blocks.count, "block")
     )

@@ -22,6 +22,7 @@ use crate::session::error::one_line;
 use crate::session::interrupt::Interrupt;
 use crate::session::leaks::Leaks;
 use crate::session::refuse_if_unable;
+use crate::session::start::monotonic_ns;
 use crate::session::vm::{Since, Vm};
 
 /// Stacks kept of each part of the growth.
@@ -38,40 +39,37 @@ pub fn run(invocation: &Invocation, pid: u32, time: Duration) -> Result<Outcome>
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let Looks { mut looked, seen } = runtime.block_on(async {
+    let mut begun = 0;
+    let (before, tracers) = runtime.block_on(async {
         let mut tracers = Tracers::begin(invocation, &settings, &facts);
-        let looked = tracers.between_looks(process.pid, time, interrupt).await;
-        let ranges = tracers.end();
-        looked.map(|looked| Looks {
-            looked,
-            seen: ranges,
-        })
+        begun = monotonic_ns();
+        let before = tracers.follow(process.pid, time, interrupt).await?;
+        tracers.stop();
+        anyhow::Ok((before, tracers))
     })?;
-    let same_program = info::image(process.pid).ok() == Some(process.image);
-    let Some(after) = looked.after.take().filter(|_| same_program) else {
-        let mut before = looked.before;
-        before.notes.push(
-            "the process exited or replaced its program while it was traced: this is what it was like before"
-                .to_owned(),
-        );
-        return Ok(Outcome {
-            explanation: before,
-            change: None,
-            growth: None,
-        });
+    let after = explain(process.pid, survey);
+    // Names are looked up, and probes taken off, when the figures are there.
+    let seen = {
+        let _runtime = runtime.enter();
+        tracers.end(begun)
     };
-    Ok(join(looked.before, after, seen))
+    let after = match after {
+        Ok(after) if info::image(process.pid).ok() == Some(process.image) => after,
+        Err(error) if !is_gone(&error) => return Err(error.into()),
+        _ => return Ok(only(before)),
+    };
+    Ok(join(before, after, seen))
 }
 
-struct Looks {
-    looked: Looked,
-    seen: Seen,
-}
-
-/// The process before and after the trace; `after` is missing if it has exited.
-struct Looked {
-    before: Explanation,
-    after: Option<Explanation>,
+/// What there is to print of a process that is not there any more.
+fn only(mut explanation: Explanation) -> Outcome {
+    let note = "the process exited or replaced its program while it was traced: this is what it was like before";
+    explanation.notes.push(note.to_owned());
+    Outcome {
+        explanation,
+        change: None,
+        growth: None,
+    }
 }
 
 fn join(before: Explanation, after: Explanation, mut seen: Seen) -> Outcome {
@@ -116,23 +114,24 @@ impl<'a> Tracers<'a> {
         (leaks, vm): &'a (LeaksConfig, VmConfig),
         facts: &Facts,
     ) -> Self {
-        Self {
-            leaks: Leaks::begun(invocation, leaks, facts),
-            vm: Vm::begun(invocation, vm),
-        }
+        // Ranges have the time of their call, so what is mapped while the other trace begins can be left out.
+        let vm = Vm::begun(invocation, vm);
+        let leaks = Leaks::begun(invocation, leaks, facts);
+        Self { leaks, vm }
     }
 
-    /// Looks at the process now, and again when the time is over, while the traces go on.
-    async fn between_looks(
+    /// Lets the traces go on until the time is over, and looks at the process at the beginning.
+    async fn follow(
         &mut self,
         pid: u32,
         time: Duration,
         mut interrupt: Interrupt,
-    ) -> Result<Looked> {
+    ) -> Result<Explanation> {
+        let over = tokio::time::Instant::now() + time;
         let (stop, stopped) = Interrupt::by_hand();
         let (end, mut ended) = Interrupt::by_hand();
         let (leaks, vm) = (self.leaks.as_mut().ok(), self.vm.as_mut().ok());
-        let traces_nothing = leaks.is_none() && vm.is_none();
+        let is_traced = leaks.is_some() || vm.is_some();
         let follow = async {
             let leaks = async {
                 match leaks {
@@ -147,31 +146,36 @@ impl<'a> Tracers<'a> {
                 }
             };
             let followed = tokio::try_join!(leaks, vm);
-            // Nobody waits for it any more if the time is over.
-            let _ = end.send(!traces_nothing);
+            // Where nothing is traced, the ledgers are compared when the time is over all the same.
+            end.send_replace(is_traced);
             followed
         };
         let look = async {
             let before = look(pid).await?;
             tokio::select! {
-                () = tokio::time::sleep(time) => {}
+                () = tokio::time::sleep_until(over) => {}
                 () = interrupt.wait() => {}
                 () = ended.wait() => {}
             }
-            let after = match look(pid).await {
-                Ok(after) => Some(after),
-                Err(error) if is_gone(&error) => None,
-                Err(error) => return Err(error),
-            };
-            let _ = stop.send(true);
-            Ok(Looked { before, after })
+            stop.send_replace(true);
+            Ok(before)
         };
-        let (looked, _) = tokio::try_join!(look, follow)?;
-        Ok(looked)
+        let (before, _) = tokio::try_join!(look, follow)?;
+        Ok(before)
     }
 
-    /// Ends both traces.
-    fn end(self) -> Seen {
+    /// Nothing is counted any more.
+    fn stop(&mut self) {
+        if let Ok(vm) = &mut self.vm {
+            vm.stop();
+        }
+        if let Ok(leaks) = &mut self.leaks {
+            leaks.stop();
+        }
+    }
+
+    /// Ends both traces; what was mapped before `begun` does not count.
+    fn end(self, begun: u64) -> Seen {
         let mut lost = BTreeMap::new();
         let mut notes = Vec::new();
         let blocks = self.leaks.and_then(|leaks| leaks.ended_with(STACKS));
@@ -180,7 +184,8 @@ impl<'a> Tracers<'a> {
             notes.append(&mut report.notes);
             blocks_of(report)
         });
-        let ranges = self.vm.and_then(Vm::ended_with).map(|mut since| {
+        let ranges = self.vm.and_then(|vm| vm.ended_with(begun));
+        let ranges = ranges.map(|mut since| {
             add(&mut lost, &since.loss);
             notes.append(&mut since.notes);
             ranges_of(since)
@@ -210,15 +215,13 @@ async fn look(pid: u32) -> Result<Explanation> {
     Ok(looked.await.context("the look at the process failed")??)
 }
 
-fn is_gone(error: &anyhow::Error) -> bool {
+fn is_gone(error: &ExplainError) -> bool {
     use crate::process::ProcessError;
     matches!(
-        error.downcast_ref(),
-        Some(
-            ExplainError::Exited { .. }
-                | ExplainError::Zombie { .. }
-                | ExplainError::Process(ProcessError::Gone { .. })
-        )
+        error,
+        ExplainError::Exited { .. }
+            | ExplainError::Zombie { .. }
+            | ExplainError::Process(ProcessError::Gone { .. })
     )
 }
 

@@ -23,9 +23,13 @@ impl<'a> Leaks<'a> {
         Ok(leaks)
     }
 
-    /// Ends the trace.
-    pub(in crate::session) fn ended_with(mut self, stacks: usize) -> Result<Report> {
+    /// Counts nothing from now on.
+    pub(in crate::session) fn stop(&mut self) {
         self.tracer.disable();
+    }
+
+    /// Ends a trace that was stopped.
+    pub(in crate::session) fn ended_with(mut self, stacks: usize) -> Result<Report> {
         let report = self.made(true, stacks);
         self.leave();
         report

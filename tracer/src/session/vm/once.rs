@@ -40,8 +40,8 @@ impl<'a> Vm<'a> {
         Ok(vm)
     }
 
-    /// Ends the trace.
-    pub(in crate::session) fn ended_with(mut self) -> Result<Since> {
+    /// Takes no more calls into account from now on.
+    pub(in crate::session) fn stop(&mut self) {
         self.drain();
         let lost = self.lost();
         let owners: Vec<Owner> = self.accounts.keys().copied().collect();
@@ -49,6 +49,10 @@ impl<'a> Vm<'a> {
             self.reconcile(owner, Cause::Running { lost });
         }
         self.tracer.disable();
+    }
+
+    /// Ends a trace that was stopped. What was mapped before `begun` (`CLOCK_MONOTONIC`, nanoseconds) is left out.
+    pub(in crate::session) fn ended_with(mut self, begun: u64) -> Result<Since> {
         self.resolve_new_stacks(usize::MAX);
         let mut since = Since {
             loss: self.tracer.losses_by_name()?,
@@ -56,7 +60,7 @@ impl<'a> Vm<'a> {
             ..Since::default()
         };
         let mut places = HashMap::new();
-        for (range, row) in self.ranges() {
+        for (range, row) in self.ranges(begun) {
             let place = *places.entry(row).or_insert_with(|| {
                 let frames = match row {
                     Some(row) => self.frames_of(row),
@@ -71,10 +75,11 @@ impl<'a> Vm<'a> {
     }
 
     /// What was mapped since the start, and the row of its stack.
-    fn ranges(&self) -> Vec<(Range<u64>, Option<u32>)> {
+    fn ranges(&self, begun: u64) -> Vec<(Range<u64>, Option<u32>)> {
         let pieces = self.accounts.values();
         let pieces = pieces.flat_map(|account| account.space.pieces().iter());
         let mut ranges: Vec<_> = pieces
+            .filter(|piece| piece.mapped_ns >= begun)
             .filter_map(|piece| match piece.origin {
                 Origin::Call(row) => Some((piece.range(), Some(row))),
                 Origin::Found => Some((piece.range(), None)),
