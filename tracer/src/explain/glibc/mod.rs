@@ -26,6 +26,8 @@ use lists::{Hints, Listed, Lists};
 use params::Params;
 use walk::{Bounds, Piece, Tally, Trouble, Walk};
 
+/// How often the arenas are looked for.
+const TRIES: u32 = 4;
 /// How long chunks are walked, in all: some 50 GiB of them.
 const WALK_LIMIT: Duration = Duration::from_secs(30);
 /// How many chunks at the head of a fast bin are read from memory, at each try.
@@ -89,13 +91,29 @@ pub struct HeapTally {
     pub params: Option<Params>,
 }
 
+/// Finds the arenas. One that grows is beyond the mappings that were just read, so there is more than one try.
+fn find<P: Process>(
+    process: &mut P,
+    data: &[(u64, u64)],
+) -> Result<(Areas, Layout, Vec<Arena>), NotFound> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let areas = Areas::of(&process.mappings()?);
+        match arena::find(process, data, &areas) {
+            Ok((layout, arenas)) => return Ok((areas, layout, arenas)),
+            Err(NotFound::NoPattern | NotFound::OpenList) if tries < TRIES => {}
+            Err(why) => return Err(why),
+        }
+    }
+}
+
 /// Reads the whole heap. `data` is the writable data of the libc, as ranges of addresses.
 ///
 /// # Errors
 /// [`NotFound`] where there is no way in; what goes wrong further on is in the arena's `trouble`.
 pub fn read<P: Process>(process: &mut P, data: &[(u64, u64)]) -> Result<HeapTally, NotFound> {
-    let areas = Areas::of(&process.mappings()?);
-    let (layout, arenas) = arena::find(process, data, &areas)?;
+    let (areas, layout, arenas) = find(process, data)?;
     let params = params::find(process, data, &areas)?;
     let mut hints = Hints::default();
     let mut walk = Common {
