@@ -9,7 +9,7 @@ use super::ledger::{self, Context, Label};
 use super::memory::{Memory, ProcessMemory, ReadError};
 use super::runtime::{RuntimeKind, by_file};
 use super::value::{Allocator, Explanation, ProcessFacts, Row, Runtime, Stacks, Totals};
-use super::{allocators, managed, native, stacks, words};
+use super::{allocators, huge, managed, native, stacks, words};
 use crate::attach::allocator::AllocatorKind;
 use crate::process::info::{self, Machine, ProcessInfo, State};
 use crate::process::maps::{FileId, Mapping};
@@ -85,6 +85,7 @@ pub fn explain(
         places: Vec::new(),
         unaccounted: 0,
         stacks: None,
+        huge_pages: None,
         allocators: Vec::new(),
         runtimes: Vec::new(),
         findings: Vec::new(),
@@ -244,7 +245,7 @@ fn look_inside(
         context.allocator = Some(format!("{}, by elimination", allocators::name(*only)));
     }
     for allocator in &found {
-        let read = native::read_allocator(&mut memory, allocator, regions, &mut labels)?;
+        let read = native::read_allocator(&mut memory, pid, allocator, regions, &mut labels)?;
         explanation.allocators.push(read);
     }
     if context.allocator.is_some() {
@@ -277,6 +278,7 @@ fn look_inside(
     context.labels = ledger::tidy(labels);
     let resident = |start, end| memory.resident(start, end).ok();
     take(explanation, ledger::sort(regions, &context, resident));
+    explanation.huge_pages = huge::look(&mut memory, pid, regions)?;
     explanation.stacks = stack_sum(&explanation.ledger);
     managed::settle(explanation, &kinds);
     Ok(())

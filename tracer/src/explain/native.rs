@@ -9,6 +9,7 @@ use super::kind::Kind;
 use super::ledger::{Label, tidy};
 use super::managed;
 use super::memory::{PAGE, ProcessMemory, ReadError};
+use super::tcmalloc;
 use super::value::{Allocator, Heap, HeapArena, MappedBlocks};
 use crate::attach::allocator::AllocatorKind;
 use crate::process::info::ProcessInfo;
@@ -35,7 +36,7 @@ pub fn by_layout(
         kind: AllocatorKind::Glibc,
         file,
     };
-    let allocator = read_allocator(memory, &guess, regions, labels)?;
+    let allocator = read_allocator(memory, info.pid, &guess, regions, labels)?;
     Ok(allocator.heap.is_some().then_some(allocator))
 }
 
@@ -45,6 +46,7 @@ pub fn by_layout(
 /// As [`by_layout`].
 pub fn read_allocator(
     memory: &mut ProcessMemory,
+    pid: u32,
     found: &FoundAllocator,
     regions: &[Region],
     labels: &mut Vec<Label>,
@@ -53,8 +55,12 @@ pub fn read_allocator(
         name: allocators::name(found.kind).to_owned(),
         file: found.file.display().to_string(),
         heap: None,
+        figures: Vec::new(),
         unreadable: None,
     };
+    if found.kind == AllocatorKind::Tcmalloc {
+        allocator.figures = tcmalloc::figures(memory, pid, &found.file, regions)?;
+    }
     if found.kind != AllocatorKind::Glibc {
         allocator.unreadable = Some(allocators::unreadable(found.kind).to_owned());
         return Ok(allocator);
@@ -167,9 +173,7 @@ pub fn mapped_block_labels(
             rest.push((next, end));
         }
     }
-    let heaps = known
-        .iter()
-        .filter_map(|allocator| allocator.heap.as_ref());
+    let heaps = known.iter().filter_map(|allocator| allocator.heap.as_ref());
     let counted = heaps.filter_map(|heap| heap.mapped).next();
     if let Some(counted) = counted.filter(|counted| counted.blocks > blocks.len() as u64) {
         let mut most = MOST_SEARCHED;

@@ -10,11 +10,11 @@ use super::growth::{self, Growth};
 use super::table::Table;
 use super::value::{Allocator, Explanation, Heap, HeapArena, Runtime};
 use super::words;
+use crate::report::units::{bytes, change, count, counted};
 use crate::report::{
     self,
     line::{Line, Writer},
 };
-use crate::report::units::{bytes, change, count, counted};
 
 /// Most arenas that get a line of their own.
 const MOST_ARENAS: usize = 16;
@@ -210,6 +210,12 @@ fn write_allocator(
         .strong(&allocator.name)
         .faint(&format!("  {}", allocator.file));
     out.line(&title)?;
+    let figures = allocator.figures.iter();
+    let figures = figures.map(|figure| format!("{} {}", figure.name, bytes(figure.bytes)));
+    let figures: Vec<String> = figures.collect();
+    if !figures.is_empty() {
+        out.sentence(Line::of(" "), &figures.join(", "), 2)?;
+    }
     if let Some(why) = &allocator.unreadable {
         out.sentence(Line::of(" "), why, 2)?;
     }

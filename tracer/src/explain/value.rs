@@ -24,6 +24,9 @@ pub struct Explanation {
     pub unaccounted: i64,
     /// Thread stacks, where they could be told.
     pub stacks: Option<Stacks>,
+    /// What a sample of its transparent huge pages holds; `None` where it has none, or none could be read.
+    #[serde(default)]
+    pub huge_pages: Option<HugePages>,
     /// Its allocators.
     pub allocators: Vec<Allocator>,
     /// Its language runtimes.
@@ -144,6 +147,17 @@ pub struct Stacks {
     pub resident: u64,
 }
 
+/// A sample of transparent huge pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HugePages {
+    /// How many were read.
+    pub read: u64,
+    /// Bytes in them that lie in small pages full of zeros: they came with the rest, and were most likely never touched.
+    pub zero: u64,
+    /// So many bytes of all huge pages, by that sample.
+    pub zero_estimate: u64,
+}
+
 /// An allocator and what could be read of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allocator {
@@ -153,6 +167,9 @@ pub struct Allocator {
     pub file: String,
     /// Its heap, where it could be read.
     pub heap: Option<Heap>,
+    /// What else it publishes, by name.
+    #[serde(default)]
+    pub figures: Vec<Figure>,
     /// Why its heap could not be read.
     pub unreadable: Option<String>,
 }

@@ -219,9 +219,9 @@ fn parts<'a>(ranges: &Ranges, after: &'a Explanation, touched: &[Region]) -> Vec
 
 /// Memory is an allocator's by elimination alone, but no function of the allocator's file has mapped it.
 fn is_foreign(place: &Place, frames: &[Frame], after: &Explanation) -> bool {
-    let mut files = after.allocators.iter().map(|allocator| &allocator.file);
     let is_allocator = |frame: &Frame| {
         let module = frame.module.as_deref();
+        let mut files = after.allocators.iter().map(|allocator| &allocator.file);
         files.any(|file| module == Some(Path::new(file)))
     };
     place.kind == Kind::Allocator && !frames.is_empty() && !frames.iter().any(is_allocator)
@@ -341,7 +341,10 @@ fn no_growth(growth: &Growth) -> Option<String> {
 
 fn heap_grows(growth: &Growth) -> String {
     let heap = bytes(growth.heap.unsigned_abs());
-    let of = format!("of {} of growth {heap} is the heap's", change(growth.resident));
+    let of = format!(
+        "of {} of growth {heap} is the heap's",
+        change(growth.resident)
+    );
     let Some(blocks) = &growth.blocks else {
         return of;
     };

@@ -28,10 +28,7 @@ pub(in crate::session) struct Since {
 
 impl<'a> Vm<'a> {
     /// Traces what the settings name; they ask for unwind tables.
-    pub(in crate::session) fn begun(
-        invocation: &Invocation,
-        config: &'a VmConfig,
-    ) -> Result<Self> {
+    pub(in crate::session) fn begun(invocation: &Invocation, config: &'a VmConfig) -> Result<Self> {
         let targets = target::resolve(&config.target)?;
         let unwinder = start::prepared_unwinder(config.unwind_memory, &targets);
         let mut vm = Self::load(invocation, config, Some(unwinder))?;
@@ -64,7 +61,10 @@ impl<'a> Vm<'a> {
             let place = *places.entry(row).or_insert_with(|| {
                 let frames = match row {
                     Some(row) => self.frames_of(row),
-                    None => (Vec::new(), Some("mapped by no call that was seen".to_owned())),
+                    None => (
+                        Vec::new(),
+                        Some("mapped by no call that was seen".to_owned()),
+                    ),
                 };
                 since.stacks.push(frames);
                 since.stacks.len() - 1
