@@ -17,7 +17,7 @@ use crate::explain::{ExplainError, Explanation, diff, explain, gather};
 use crate::preflight::Facts;
 use crate::process::{info, pagemap};
 use crate::report::loss::{Severity, sentences};
-use crate::report::{Report, space::Width};
+use crate::report::{Report, space::Width, units};
 use crate::session::error::one_line;
 use crate::session::interrupt::Interrupt;
 use crate::session::leaks::Leaks;
@@ -152,6 +152,11 @@ impl<'a> Tracers<'a> {
         };
         let look = async {
             let before = look(pid).await?;
+            eprintln!(
+                "memlens: tracing process {pid} ({}) for {}; Ctrl-C ends it early",
+                before.process.comm,
+                units::duration(time)
+            );
             tokio::select! {
                 () = tokio::time::sleep_until(over) => {}
                 () = interrupt.wait() => {}
