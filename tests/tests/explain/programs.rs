@@ -193,7 +193,8 @@ fn go_with_and_without_symbols() -> Result<()> {
         why.contains("no debug information") && why.contains("ReadMemStats"),
         "{why}"
     );
-    ensure!(explained.number("/runtimes/0/heap_resident")? > 10_000_000);
+    // Of each slice one page was touched.
+    ensure!(explained.number("/runtimes/0/heap_resident")? > 1000 * 4096);
     Ok(())
 }
 

@@ -78,11 +78,7 @@ fn members(file: &ElfFile64) -> Option<BTreeMap<String, u64>> {
     let section = |id: SectionId| -> Result<Cow<'_, [u8]>, object::Error> {
         let wanted = matches!(
             id,
-            SectionId::DebugInfo
-                | SectionId::DebugAbbrev
-                | SectionId::DebugStr
-                | SectionId::DebugStrOffsets
-                | SectionId::DebugLineStr
+            SectionId::DebugInfo | SectionId::DebugAbbrev | SectionId::DebugStr
         );
         match file.section_by_name(id.name()).filter(|_| wanted) {
             Some(section) => section.uncompressed_data(),
@@ -93,7 +89,7 @@ fn members(file: &ElfFile64) -> Option<BTreeMap<String, u64>> {
     let dwarf = sections.borrow(|bytes| EndianSlice::new(bytes, LittleEndian));
     let mut units = dwarf.units();
     while let Ok(Some(header)) = units.next() {
-        if let Some(members) = members_in(&dwarf, header).ok().flatten() {
+        if let Some(members) = members_in(&dwarf, &header).ok().flatten() {
             return Some(members);
         }
     }
@@ -105,10 +101,10 @@ type Bytes<'a> = EndianSlice<'a, LittleEndian>;
 /// The same in one unit of the debug information.
 fn members_in(
     dwarf: &Dwarf<Bytes<'_>>,
-    header: gimli::UnitHeader<Bytes<'_>>,
+    header: &gimli::UnitHeader<Bytes<'_>>,
 ) -> Result<Option<BTreeMap<String, u64>>, gimli::Error> {
-    let unit = dwarf.unit(header)?;
-    let mut entries = unit.entries();
+    let abbreviations = header.abbreviations(&dwarf.debug_abbrev)?;
+    let mut entries = header.entries(&abbreviations);
     let mut members: Option<(isize, BTreeMap<String, u64>)> = None;
     while let Some(entry) = entries.next_dfs()? {
         let depth = entry.depth();
@@ -117,9 +113,10 @@ fn members_in(
         {
             break;
         }
-        let name = || {
-            let name = entry.attr_value(gimli::DW_AT_name)?;
-            dwarf.attr_string(&unit, name).ok()
+        let name = || match entry.attr_value(gimli::DW_AT_name)? {
+            AttributeValue::String(name) => Some(name),
+            AttributeValue::DebugStrRef(offset) => dwarf.debug_str.get_str(offset).ok(),
+            _ => None,
         };
         match &mut members {
             None if entry.tag() == gimli::DW_TAG_structure_type => {
