@@ -4,6 +4,7 @@ mod accounting;
 mod admission;
 mod allocators;
 mod events;
+mod explain;
 mod faults;
 mod filters;
 mod host;

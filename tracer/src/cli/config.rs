@@ -203,7 +203,7 @@ impl TryFrom<Cli> for Invocation {
             Subcommands::Leaks(args) => Command::Leaks(Box::new(leaks(*args)?)),
             Subcommands::Vm(args) => Command::Vm(Box::new(super::vm::config(args)?)),
             Subcommands::Trace(args) => Command::Trace(trace(args)?),
-            Subcommands::Explain(args) => Command::Explain(args.into()),
+            Subcommands::Explain(args) => Command::Explain(super::explain::config(args)?),
             Subcommands::Doctor(args) => Command::Doctor(doctor(args)?),
             Subcommands::Demo(args) => Command::Demo(demo(args)?),
             Subcommands::Host(args) => Command::Host(machine::config(args)?),

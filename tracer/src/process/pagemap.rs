@@ -39,6 +39,15 @@ pub fn touched(pid: u32, ranges: &[Range<u64>]) -> Result<Vec<Region>, ProcessEr
     }
 }
 
+/// The huge pages in these ranges, by ascending address; `None` where the kernel does not tell. The ranges must ascend.
+pub fn huge(pid: u32, ranges: &[Range<u64>]) -> Result<Option<Vec<Region>>, ProcessError> {
+    let map = PageMap::open(pid)?;
+    match map.scan_for(ranges, HUGE_PAGES) {
+        Err(error) if is_unknown(&error) => Ok(None),
+        scanned => scanned.map(Some).map_err(|error| map.error(error)),
+    }
+}
+
 /// The kernel has no such request: it is older than 6.7.
 fn is_unknown(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOTTY | libc::EINVAL))
@@ -65,13 +74,17 @@ impl PageMap {
 
     /// Lets the kernel look for the pages.
     fn scan(&self, ranges: &[Range<u64>]) -> io::Result<Vec<Region>> {
+        self.scan_for(ranges, TOUCHED_PAGES)
+    }
+
+    fn scan_for(&self, ranges: &[Range<u64>], wanted: Wanted) -> io::Result<Vec<Region>> {
         let mut regions = Regions::default();
         let mut found = vec![PageRegion::default(); 4096];
         for range in ranges {
             let (mut at, mut slice) = (range.start, SLICE);
             while at < range.end {
                 let end = range.end.min(at.saturating_add(slice));
-                let (count, scanned_to) = scan(&self.file, at..end, &mut found)?;
+                let (count, scanned_to) = scan(&self.file, at..end, wanted, &mut found)?;
                 for region in &found[..count] {
                     let swapped = region.categories & SWAPPED != 0;
                     regions.push(region.start..region.end, swapped);
@@ -185,6 +198,27 @@ const PRESENT: u64 = 1 << 3;
 const SWAPPED: u64 = 1 << 4;
 const ZERO_PAGE: u64 = 1 << 5;
 
+const HUGE: u64 = 1 << 6;
+
+/// Pages to look for: all of the `mask`, where those that are `inverted` must not be set, and one of `any`.
+#[derive(Clone, Copy)]
+struct Wanted {
+    inverted: u64,
+    mask: u64,
+    any: u64,
+}
+
+const TOUCHED_PAGES: Wanted = Wanted {
+    inverted: ZERO_PAGE,
+    mask: ZERO_PAGE,
+    any: PRESENT | SWAPPED,
+};
+const HUGE_PAGES: Wanted = Wanted {
+    inverted: ZERO_PAGE,
+    mask: ZERO_PAGE | HUGE,
+    any: PRESENT,
+};
+
 #[repr(C)]
 #[derive(Default)]
 struct ScanArg {
@@ -213,16 +247,21 @@ struct PageRegion {
 const _: () = assert!(size_of::<ScanArg>() == 96 && size_of::<PageRegion>() == 24);
 
 /// One scan: how many regions were found, and the address that it got to.
-fn scan(file: &File, range: Range<u64>, found: &mut [PageRegion]) -> io::Result<(usize, u64)> {
+fn scan(
+    file: &File,
+    range: Range<u64>,
+    wanted: Wanted,
+    found: &mut [PageRegion],
+) -> io::Result<(usize, u64)> {
     let mut arg = ScanArg {
         size: size_of::<ScanArg>() as u64,
         start: range.start,
         end: range.end,
         vec: found.as_mut_ptr() as u64,
         vec_len: found.len() as u64,
-        category_inverted: ZERO_PAGE,
-        category_mask: ZERO_PAGE,
-        category_anyof_mask: PRESENT | SWAPPED,
+        category_inverted: wanted.inverted,
+        category_mask: wanted.mask,
+        category_anyof_mask: wanted.any,
         return_mask: PRESENT | SWAPPED,
         ..ScanArg::default()
     };

@@ -6,7 +6,7 @@ mod ended;
 pub mod file;
 mod filter;
 pub mod folded;
-mod frames;
+pub(crate) mod frames;
 mod group;
 mod guard;
 mod host;

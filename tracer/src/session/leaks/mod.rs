@@ -2,6 +2,7 @@
 
 mod follow;
 mod host;
+mod once;
 mod rows;
 
 use std::collections::{HashMap, VecDeque};
@@ -57,7 +58,7 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
     runtime.block_on(async {
         let mut leaks = Leaks::load(invocation, config, &settings, unwinder, host)?;
         match targets {
-            Some(targets) => leaks.begin(targets)?,
+            Some(targets) => eprintln!("memlens: tracing {}", leaks.begin(targets)?),
             None => leaks.begin_everywhere(&settings)?,
         }
         leaks.follow(interrupt).await?;
@@ -91,7 +92,7 @@ fn settings(
 }
 
 /// A running trace.
-struct Leaks<'a> {
+pub(super) struct Leaks<'a> {
     config: &'a LeaksConfig,
     printer: Printer<'a>,
     log: Log,
@@ -164,8 +165,8 @@ impl<'a> Leaks<'a> {
         })
     }
 
-    /// Places the probes on named processes and lets the trace begin.
-    fn begin(&mut self, targets: Targets) -> Result<()> {
+    /// Places the probes on named processes and lets the trace begin; what is traced, in words.
+    fn begin(&mut self, targets: Targets) -> Result<String> {
         let step = Step::new("placing probes");
         let attaching = Instant::now();
         let ready = start::begin(
@@ -187,8 +188,7 @@ impl<'a> Leaks<'a> {
             // A process that ends at once is reported by its end.
             let _ = self.symbolizer.snapshot(image.code());
         }
-        eprintln!("memlens: tracing {}", ready.summary);
-        Ok(())
+        Ok(ready.summary)
     }
 
     /// The blocks that reports count.

@@ -28,7 +28,17 @@ const MOST_EARLY: usize = 65_536;
 
 impl Vm<'_> {
     /// Reports until there is nothing more to trace, enough reports have been made or the user ends it.
-    pub(super) async fn follow(&mut self, mut interrupt: Interrupt) -> Result<()> {
+    pub(super) async fn follow(&mut self, interrupt: Interrupt) -> Result<()> {
+        if self.watch(interrupt).await? == Reader::Gone {
+            return Ok(());
+        }
+        let printed = self.report(true);
+        self.tracer.disable();
+        printed.map(drop)
+    }
+
+    /// Goes on until the last report is due, or nobody wants it any more.
+    pub(in crate::session) async fn watch(&mut self, mut interrupt: Interrupt) -> Result<Reader> {
         let first = tokio::time::Instant::now() + self.config.interval;
         let mut reports = interval_at(first, self.config.interval);
         let mut tick = interval_at(tokio::time::Instant::now() + TICK, TICK);
@@ -50,7 +60,7 @@ impl Vm<'_> {
                         break;
                     }
                     if self.report(false)? == Reader::Gone {
-                        return Ok(());
+                        return Ok(Reader::Gone);
                     }
                 }
                 _ = tick.tick() => self.tick(),
@@ -65,9 +75,7 @@ impl Vm<'_> {
             let changes = self.watcher.collect();
             self.apply(changes);
         }
-        let printed = self.report(true);
-        self.tracer.disable();
-        printed.map(drop)
+        Ok(Reader::Listening)
     }
 
     fn tick(&mut self) {
@@ -212,7 +220,7 @@ impl Vm<'_> {
     fn ended(&mut self, pid: u32) {
         let image = self.images.iter().rfind(|image| image.owner.tgid == pid);
         // The end of a command is in the report.
-        if let (Some(image), None) = (image, &self.command) {
+        if let (Some(image), None, false) = (image, &self.command, self.quiet) {
             eprintln!("memlens: process {pid} ({}) has exited", image.comm);
         }
         self.close(pid, ProcessState::Exited);

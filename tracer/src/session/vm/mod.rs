@@ -2,6 +2,7 @@
 
 mod account;
 mod follow;
+mod once;
 mod rows;
 
 use std::collections::{HashMap, VecDeque};
@@ -28,6 +29,8 @@ use crate::process::info;
 use crate::process::maps::Mapping;
 use crate::report::CommandExit;
 use crate::symbolize::Symbolizer;
+
+pub(super) use self::once::Since;
 
 /// Runs `memlens vm`.
 pub fn run(invocation: &Invocation, config: &VmConfig) -> Result<u8> {
@@ -85,7 +88,9 @@ fn default_huge_page() -> u64 {
 }
 
 /// A running trace of address spaces.
-struct Vm<'a> {
+pub(super) struct Vm<'a> {
+    /// Says nothing on standard error of what goes well: another trace does.
+    quiet: bool,
     config: &'a VmConfig,
     printer: Printer<'a>,
     log: Log,
@@ -128,6 +133,7 @@ impl<'a> Vm<'a> {
             Watcher::new(tracer.take_lifecycle()?).context("cannot watch for new mappings")?;
         log.timing("loading", loading);
         Ok(Self {
+            quiet: false,
             config,
             printer: Printer::new(&config.output, invocation, false),
             log,
@@ -182,7 +188,9 @@ impl<'a> Vm<'a> {
             [image] => format!("process {} ({})", image.owner.tgid, image.comm),
             images => format!("{} processes", images.len()),
         };
-        eprintln!("memlens: tracing the address space of {who}; Ctrl-C ends");
+        if !self.quiet {
+            eprintln!("memlens: tracing the address space of {who}; Ctrl-C ends");
+        }
         Ok(())
     }
 
