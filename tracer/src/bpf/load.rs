@@ -8,7 +8,7 @@ use std::path::Path;
 use aya::maps::{Map, MapData, PerCpuArray};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
-use tracer_common::config::{Config, Process, State};
+use tracer_common::config::{Admission, Config, Process, State};
 use tracer_common::event::{CallEvent, CodeArea, LifecycleEvent};
 use tracer_common::key::{Owner, StackTotals};
 use tracer_common::limits;
@@ -47,8 +47,8 @@ pub struct Settings {
     pub unwind: Option<TableSize>,
     /// How probes are attached.
     pub method: Method,
-    /// Trace processes that were not named, from their first call on.
-    pub admit: bool,
+    /// Which processes are traced that were not named.
+    pub admit: Admission,
     /// Give each process its own sampling interval, and count its probe hits.
     pub adaptive: bool,
 }
@@ -146,7 +146,7 @@ impl Tracer {
             stack_depth: settings.stack_depth.clamp(1, limits::MAX_DEPTH),
             trace: u32::from(settings.trace_calls),
             unwind: u32::from(settings.unwind.is_some()),
-            admit: u32::from(settings.admit),
+            admit: settings.admit as u32,
             adaptive: u32::from(settings.adaptive),
             offsets: kernel_offsets(),
         };

@@ -6,8 +6,10 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::args::{IntervalArgs, MAX_STACK_DEPTH, OutputArgs, TargetArgs, Unwind, WalkArgs};
-use super::config::{Output, Target, in_range, interval, output, target};
+use super::config::{Output, Target, in_range, interval, output};
 use super::error::ConfigError;
+use super::host::{ScopeArgs, scoped_target};
+use crate::report::Grouping;
 use crate::report::space::Width;
 
 /// The order of the stacks in a report of address space.
@@ -36,6 +38,9 @@ pub struct VmArgs {
     /// What to trace.
     #[command(flatten)]
     pub target: TargetArgs,
+    /// The whole host.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
     /// What to print.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -67,6 +72,8 @@ pub struct VmArgs {
 pub struct VmConfig {
     /// What to trace.
     pub target: Target,
+    /// What the first table has rows for; set where `target` is [`Target::Host`], and nowhere else.
+    pub by: Option<Grouping>,
     /// Time between reports; not zero.
     pub interval: Duration,
     /// Number of reports; `None`: until Ctrl-C or the target's end.
@@ -88,8 +95,10 @@ pub struct VmConfig {
 /// Checks what fits together.
 pub(super) fn config(args: VmArgs) -> Result<VmConfig, ConfigError> {
     let (interval, count) = interval(&args.interval)?;
+    let (target, by) = scoped_target(args.target, &args.scope)?;
     Ok(VmConfig {
-        target: target(args.target)?,
+        target,
+        by,
         interval,
         count,
         output: output(args.output)?,

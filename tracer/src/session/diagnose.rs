@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anyhow::Result;
+use tracer_common::config::Admission;
 use tracer_common::limits;
 
 use super::attach::{AttachError, ProbedFile, Prober, is_slow};
@@ -71,7 +72,7 @@ fn programs(method: Method) -> Finding {
         unwind: Some(TableSize::default()),
         space_ring: 0,
         method,
-        admit: false,
+        admit: Admission::Named,
         adaptive: false,
     };
     let sampled = Settings {
@@ -83,7 +84,7 @@ fn programs(method: Method) -> Finding {
         ..plain
     };
     let whole_host = Settings {
-        admit: true,
+        admit: Admission::Births,
         adaptive: true,
         ..sampled
     };

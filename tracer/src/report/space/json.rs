@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::json_host::{WireHost, WireProcessHost};
 use super::{Amount, Corrections, SpaceOther, SpaceProcess, SpaceReport, SpaceStack};
 use crate::report::json::{WireExit, WireFrame, all_counters};
 use crate::report::{loss, text::state_name};
@@ -42,10 +43,12 @@ struct WireReport<'a> {
     others_total: usize,
     others: Vec<WireOther>,
     command_exit: Option<WireExit>,
+    host: Option<WireHost<'a>>,
 }
 
+/// Bytes of a part.
 #[derive(Serialize)]
-struct WireAmount {
+pub(super) struct WireAmount {
     mapped_bytes: u64,
     reserved_bytes: u64,
     resident_bytes: Option<u64>,
@@ -63,6 +66,7 @@ struct WireProcess<'a> {
     growth_bytes: Option<i64>,
     kinds: BTreeMap<&'static str, WireAmount>,
     corrections: WireCorrections,
+    host: Option<WireProcessHost<'a>>,
 }
 
 #[derive(Serialize)]
@@ -76,6 +80,7 @@ struct WireCorrections {
 #[derive(Serialize)]
 struct WireStack<'a> {
     pid: u32,
+    also_pids: &'a [u32],
     kind: &'static str,
     kinds: Vec<&'static str>,
     files: Vec<String>,
@@ -104,7 +109,7 @@ fn milliseconds(time: Duration) -> u64 {
 }
 
 impl WireAmount {
-    fn of(amount: &Amount, measured: bool) -> Self {
+    pub(super) fn of(amount: &Amount, measured: bool) -> Self {
         Self {
             mapped_bytes: amount.mapped,
             reserved_bytes: amount.reserved,
@@ -139,6 +144,7 @@ impl<'a> WireReport<'a> {
             others_total: report.others_total,
             others: report.others.iter().map(WireOther::of).collect(),
             command_exit: report.command_exit.map(WireExit::of),
+            host: report.host.as_ref().map(|host| WireHost::of(report, host)),
         })
     }
 }
@@ -167,6 +173,7 @@ impl<'a> WireProcess<'a> {
                 access_bytes: access,
                 repaired_bytes: repaired,
             },
+            host: row.host.as_ref().map(WireProcessHost::of),
         }
     }
 }
@@ -176,6 +183,7 @@ impl<'a> WireStack<'a> {
         let kinds: Vec<&'static str> = row.kinds.iter().map(|kind| kind.name()).collect();
         Self {
             pid: row.pid,
+            also_pids: &row.also,
             kind: kinds.first().copied().unwrap_or("none"),
             kinds,
             files: row

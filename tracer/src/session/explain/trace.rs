@@ -307,6 +307,7 @@ fn leaks_config(pid: u32) -> LeaksConfig {
 fn vm_config(pid: u32) -> VmConfig {
     VmConfig {
         target: Target::Pids(vec![pid]),
+        by: None,
         interval: NO_REPORT,
         count: NonZeroU64::new(1),
         output: no_output(),

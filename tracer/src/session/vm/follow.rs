@@ -7,9 +7,10 @@ use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval_at};
 use tracer_common::key::Owner;
 use tracer_common::loss::Loss;
+use tracer_common::space::SpaceEvent;
 
 use super::Vm;
-use super::account::{self, Cause};
+use super::account;
 use crate::process::info;
 use crate::report::{CommandExit, ProcessState};
 use crate::session::interrupt::Interrupt;
@@ -50,7 +51,7 @@ impl Vm<'_> {
                 () = interrupt.wait() => break,
                 changes = self.watcher.changes() => {
                     self.apply(changes.context("cannot wait for process events")?);
-                    if self.watcher.running() == 0 {
+                    if self.host.is_none() && self.watcher.running() == 0 {
                         break;
                     }
                 }
@@ -67,6 +68,7 @@ impl Vm<'_> {
                 ready = self.events.readable() => ready?.clear_ready(),
             }
             self.drain();
+            self.look_at_the_awake();
         }
         if interrupt.is_set() {
             clear_echo();
@@ -81,6 +83,9 @@ impl Vm<'_> {
     fn tick(&mut self) {
         self.drain();
         self.resolve_new_stacks(RESOLVE_AT_ONCE);
+        if self.host.is_some() {
+            self.repair_lost_events();
+        }
     }
 
     /// A Ctrl-C goes to the command as well: its end belongs to the trace.
@@ -100,28 +105,54 @@ impl Vm<'_> {
         let mut is_over = false;
         while !is_over && let Some(event) = self.events.get_mut().take_next() {
             is_over = event.left_ns > now;
-            match self.accounts.get_mut(&event.owner) {
-                Some(account) if account.over => {}
-                Some(account) => account.apply(&event, self.huge_page),
+            self.take_in(event);
+        }
+    }
+
+    /// Takes in a call, or a fork.
+    pub(super) fn take_in(&mut self, event: SpaceEvent) {
+        match self.accounts.get_mut(&event.owner) {
+            Some(account) if account.over => {}
+            Some(account) => match event.child() {
+                Some(child) => {
+                    let account = account.fork(child, event.left_ns);
+                    self.accounts.insert(child, account);
+                }
                 None => {
-                    let early = self.early.entry(event.owner).or_default();
-                    if early.len() < MOST_EARLY {
-                        early.push(event);
+                    if account.calls == 0 {
+                        self.awake.push(event.owner.tgid);
                     }
+                    account.apply(&event, self.huge_page);
+                }
+            },
+            None => {
+                let early = self.early.entry(event.owner).or_default();
+                if early.len() < MOST_EARLY {
+                    early.push(event);
                 }
             }
         }
     }
 
-    /// Holds the account of a program against its maps.
-    pub(super) fn reconcile(&mut self, owner: Owner, cause: Cause) {
+    /// Processes of a whole host have made their first call since the trace began: from now on their stacks are worth a look.
+    fn look_at_the_awake(&mut self) {
+        for pid in std::mem::take(&mut self.awake) {
+            if self.host.is_some() {
+                self.look_again(pid);
+            }
+        }
+    }
+
+    /// Holds the accounts of programs against their maps.
+    pub(super) fn reconcile(&mut self, owners: impl IntoIterator<Item = Owner>) {
         let differences = account::reconcile(
             self,
-            |vm| vm.accounts.get_mut(&owner),
+            owners,
+            |vm, owner| vm.accounts.get_mut(&owner),
             |vm| vm.drain(),
-            cause,
+            |vm| vm.lost(),
         );
-        for difference in differences {
+        for (owner, difference) in differences {
             self.log
                 .event(|| format!("process {}: {difference}", owner.tgid));
         }
@@ -138,6 +169,9 @@ impl Vm<'_> {
 
     /// Follows the processes through exec, exit and new code.
     fn apply(&mut self, changes: Vec<Change>) {
+        if self.host.is_some() {
+            return self.apply_on_host(changes);
+        }
         let mut look = BTreeSet::new();
         for change in changes {
             self.log.event(|| change.words());
@@ -166,7 +200,7 @@ impl Vm<'_> {
     }
 
     /// The present code of a process that runs.
-    fn running(&self, pid: u32) -> Option<Owner> {
+    pub(super) fn running(&self, pid: u32) -> Option<Owner> {
         let mut images = self.images.iter();
         let is_running =
             |image: &&Image| image.owner.tgid == pid && image.state == ProcessState::Running;
@@ -174,11 +208,13 @@ impl Vm<'_> {
     }
 
     /// Looks at the code that a process has mapped by now.
-    fn look_again(&mut self, pid: u32) {
+    pub(super) fn look_again(&mut self, pid: u32) {
         let Some(code) = self.running(pid) else {
             return;
         };
-        if let Some(unwinder) = &mut self.unwinder {
+        if self.host.is_some() {
+            self.publish_on_host(pid);
+        } else if let Some(unwinder) = &mut self.unwinder {
             unwinder.publish(&mut self.tracer, pid);
         }
         // If it has ended meanwhile, the mapping events have told what there was.
@@ -238,13 +274,21 @@ impl Vm<'_> {
     fn publish_arrived(&mut self) {
         if let Some(unwinder) = &mut self.unwinder {
             for pid in unwinder.collect(&mut self.tracer) {
-                unwinder.publish(&mut self.tracer, pid);
+                match self.host {
+                    Some(_) => self.awake.push(pid),
+                    None => unwinder.publish(&mut self.tracer, pid),
+                }
             }
         }
     }
 
     /// Looks up the names in stacks that are new, while their process lives.
     pub(super) fn resolve_new_stacks(&mut self, most: usize) {
+        if self.host.is_some() {
+            // Of a host's stacks only those are looked up that a report shows.
+            self.tracer.new_stacks();
+            return;
+        }
         self.unresolved.extend(self.tracer.new_stacks());
         let now = most.min(self.unresolved.len());
         for row in self.unresolved.drain(..now) {

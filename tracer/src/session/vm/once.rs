@@ -7,7 +7,6 @@ use anyhow::Result;
 use tracer_common::key::Owner;
 
 use super::Vm;
-use super::account::Cause;
 use crate::cli::{Invocation, VmConfig};
 use crate::session::{start, target};
 use crate::space::Origin;
@@ -31,7 +30,7 @@ impl<'a> Vm<'a> {
     pub(in crate::session) fn begun(invocation: &Invocation, config: &'a VmConfig) -> Result<Self> {
         let targets = target::resolve(&config.target)?;
         let unwinder = start::prepared_unwinder(config.unwind_memory, &targets);
-        let mut vm = Self::load(invocation, config, Some(unwinder))?;
+        let mut vm = Self::load(invocation, config, Some(unwinder), None)?;
         vm.quiet = true;
         vm.begin(targets)?;
         Ok(vm)
@@ -40,11 +39,8 @@ impl<'a> Vm<'a> {
     /// Takes no more calls into account from now on.
     pub(in crate::session) fn stop(&mut self) {
         self.drain();
-        let lost = self.lost();
         let owners: Vec<Owner> = self.accounts.keys().copied().collect();
-        for owner in owners {
-            self.reconcile(owner, Cause::Running { lost });
-        }
+        self.reconcile(owners);
         self.tracer.disable();
     }
 
@@ -60,7 +56,7 @@ impl<'a> Vm<'a> {
         for (range, row) in self.ranges(begun) {
             let place = *places.entry(row).or_insert_with(|| {
                 let frames = match row {
-                    Some(row) => self.frames_of(row),
+                    Some(row) => self.frames_of(row, None),
                     None => (
                         Vec::new(),
                         Some("mapped by no call that was seen".to_owned()),

@@ -11,6 +11,7 @@ use crate::process::breakpoints;
 use crate::process::cgroup::Place;
 use crate::process::maps;
 use crate::report::{Guard, GuardAction, GuardStep};
+use crate::session::population::{self, Member};
 
 impl Leaks<'_> {
     /// Looks at the hit counts, and does what the guard says.
@@ -25,7 +26,7 @@ impl Leaks<'_> {
 
     fn usage(&self) -> Vec<Usage> {
         let running: HashSet<u32> = match &self.host {
-            Some(host) => host.rows.values().copied().collect(),
+            Some(host) => host.people.rows().collect(),
             None => HashSet::new(),
         };
         let rows = self.tracer.process_rows();
@@ -43,20 +44,16 @@ impl Leaks<'_> {
     fn carry_out(&mut self, decision: &Decision) {
         let Some(host) = &self.host else { return };
         let concerned: Vec<Owner> = match decision.whom {
-            Whom::Process { row, tgid } => {
-                let is_meant =
-                    |(owner, other): &(&Owner, &u32)| **other == row && owner.tgid == tgid;
-                let found = host.rows.iter().find(is_meant);
-                found.into_iter().map(|(owner, _)| *owner).collect()
-            }
+            Whom::Process { row, tgid } => host.people.owner_in(row, tgid).into_iter().collect(),
             Whom::Program(program) => {
-                let members = host.members.iter();
-                let meant = members.filter(|(_, member)| member.program == Some(program));
+                let members = host.people.members().iter();
+                let is_meant = |member: &Member| host.programs.known(member) == Some(program);
+                let meant = members.filter(|(_, member)| is_meant(member));
                 meant.map(|(owner, _)| *owner).collect()
             }
         };
-        let before = concerned.iter().find_map(|owner| host.rows.get(owner));
-        let before = before.map_or(0, |row| self.tracer.step(*row));
+        let before = concerned.iter().find_map(|owner| host.people.row(*owner));
+        let before = before.map_or(0, |row| self.tracer.step(row));
         let done = concerned
             .iter()
             .filter(|owner| self.act(**owner, decision.action))
@@ -69,8 +66,8 @@ impl Leaks<'_> {
 
     /// Does to a process what was decided; whether it could be done.
     fn act(&mut self, owner: Owner, action: Action) -> bool {
-        let row = self.host.as_ref().and_then(|host| host.rows.get(&owner));
-        let Some(&row) = row else { return false };
+        let row = self.host.as_ref().and_then(|host| host.people.row(owner));
+        let Some(row) = row else { return false };
         match action {
             Action::Sample(step) => {
                 self.tracer.set_step(row, step);
@@ -84,10 +81,11 @@ impl Leaks<'_> {
     pub(super) fn begin_guarding(&mut self, owner: Owner) {
         let at = self.started.elapsed();
         let Some(host) = &mut self.host else { return };
-        let Some(member) = host.members.get(&owner) else {
+        let Some(member) = host.people.members().get(&owner) else {
             return;
         };
-        let (row, program) = (member.row, member.program);
+        let row = member.row;
+        let program = host.programs.number(member);
         let is_new = member.started_in_trace;
         let action = host.guard.begin(row, owner.tgid, program, at);
         let action = action.filter(|_| is_new);
@@ -119,8 +117,8 @@ impl Leaks<'_> {
         // Its calls are passed over first: what goes on while the probes leave one by one is seen by halves.
         self.tracer.set_active(row, false);
         let removed = breakpoints::remove(pid, &self.prober.everywhere().sites(&maps));
-        if let Some(member) = host.members.get_mut(&owner) {
-            member.probes_off_at = Some(at);
+        if host.people.members().contains_key(&owner) {
+            host.probes_off.insert(owner, at);
         }
         match removed {
             Ok(_) => true,
@@ -138,18 +136,18 @@ impl Leaks<'_> {
         let interval = |step| Some(sampling::interval(base, step)).filter(|interval| *interval > 0);
         let at = self.started.elapsed();
         let Some(host) = &mut self.host else { return };
-        let member = owner.and_then(|owner| host.members.get(&owner));
+        let member = owner.and_then(|owner| host.people.members().get(&owner));
         let program = match decision.whom {
             Whom::Program(program) => Some(program),
-            Whom::Process { .. } => member.and_then(|member| member.program),
+            Whom::Process { .. } => member.and_then(|member| host.programs.known(member)),
         };
         let name = program.and_then(|program| host.programs.name(program));
-        let (pid, comm, place) = match (decision.whom, member, owner) {
-            (Whom::Program(_), ..) => (None, name, Place::default()),
-            (Whom::Process { tgid, .. }, Some(member), _) => {
+        let (pid, comm, place) = match (decision.whom, member) {
+            (Whom::Program(_), _) => (None, name, Place::default()),
+            (Whom::Process { tgid, .. }, Some(member)) => {
                 (Some(tgid), Some(member.comm.clone()), member.place.clone())
             }
-            (Whom::Process { tgid, .. }, ..) => (Some(tgid), None, super::members::place(tgid)),
+            (Whom::Process { tgid, .. }, None) => (Some(tgid), None, population::place(tgid)),
         };
         let step = GuardStep {
             at,
