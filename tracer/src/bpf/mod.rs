@@ -3,6 +3,7 @@
 mod areas;
 mod btf;
 mod calibrate;
+mod faults;
 mod grace;
 mod links;
 mod live;

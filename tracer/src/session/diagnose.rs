@@ -70,6 +70,7 @@ fn programs(method: Method) -> Finding {
         trace_calls: false,
         unwind: Some(TableSize::default()),
         space_ring: 0,
+        faults: None,
         method,
         admit: false,
         adaptive: false,
@@ -89,6 +90,7 @@ fn programs(method: Method) -> Finding {
     };
     let spaces = Settings {
         space_ring: 4096,
+        faults: Some(0),
         ..plain
     };
     let mut most: BTreeMap<String, u32> = BTreeMap::new();
@@ -118,7 +120,11 @@ fn programs(method: Method) -> Finding {
 fn load(settings: &Settings) -> Result<Tracer, LoadError> {
     let mut tracer = Tracer::load(settings)?;
     if settings.space_ring > 0 {
-        tracer.attach_space()?;
+        // The ring stays open until all programs that write to it are loaded.
+        let _events = tracer.attach_space()?;
+        if settings.faults.is_some() {
+            tracer.attach_faults()?;
+        }
     }
     Ok(tracer)
 }

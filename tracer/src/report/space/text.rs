@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Amount, SpaceProcess, SpaceReport, SpaceStack};
+use super::{Amount, SpaceProcess, SpaceReport, SpaceStack, faults};
 use crate::report::line::{Line, Writer};
 use crate::report::loss::{Severity, sentences};
 use crate::report::text::{TextOptions, command_exit, state_name};
@@ -30,6 +30,9 @@ pub fn write(report: &SpaceReport, options: &TextOptions, out: &mut impl Write) 
         out.blank()?;
     }
     stacks_left_out(&mut out, report)?;
+    if let Some(found) = &report.faults {
+        faults::write(&mut out, found, options, |pid| whose(report, pid))?;
+    }
     others(&mut out, report)?;
     closing(&mut out, report, options)?;
     if !report.last {
@@ -258,12 +261,18 @@ fn stack_head(
         }
         parts.push(Line::of(&named.join(", ")));
     }
-    if report.processes.len() > 1 {
-        let row = report.processes.iter().rfind(|row| row.pid == stack.pid);
-        let comm = row.map_or("pid", |row| row.comm.as_str());
-        parts.push(Line::of(&format!("{} ({})", names::clean(comm), stack.pid)));
-    }
+    parts.extend(whose(report, stack.pid).map(|whose| Line::of(&whose)));
     out.list(parts, 4)
+}
+
+/// Whose a stack is, where there are several processes.
+fn whose(report: &SpaceReport, pid: u32) -> Option<String> {
+    if report.processes.len() < 2 {
+        return None;
+    }
+    let row = report.processes.iter().rfind(|row| row.pid == pid);
+    let comm = row.map_or("pid", |row| row.comm.as_str());
+    Some(format!("{} ({pid})", names::clean(comm)))
 }
 
 fn stacks_left_out(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval_at};
+use tracer_common::faults::SpaceRecord;
 use tracer_common::key::Owner;
 use tracer_common::loss::Loss;
 
@@ -90,18 +91,32 @@ impl Vm<'_> {
     pub(super) fn drain(&mut self) {
         let now = monotonic_ns();
         let mut is_over = false;
-        while !is_over && let Some(event) = self.events.get_mut().take_next() {
-            is_over = event.left_ns > now;
-            match self.accounts.get_mut(&event.owner) {
-                Some(account) if account.over => {}
-                Some(account) => account.apply(&event, self.huge_page),
-                None => {
-                    let early = self.early.entry(event.owner).or_default();
-                    if early.len() < MOST_EARLY {
-                        early.push(event);
-                    }
-                }
+        while !is_over && let Some(record) = self.events.get_mut().take_next() {
+            is_over = record.time_ns() > now;
+            if self.accounts.contains_key(&record.owner()) {
+                self.apply_record(&record);
+                continue;
             }
+            let early = self.early.entry(record.owner()).or_default();
+            if early.len() < MOST_EARLY {
+                early.push(record);
+            }
+        }
+        if let Some(faults) = &mut self.faults {
+            faults.measure(now);
+        }
+    }
+
+    /// Takes a record of a program that has an account into it.
+    pub(super) fn apply_record(&mut self, record: &SpaceRecord) {
+        let account = self.accounts.get_mut(&record.owner());
+        let Some(account) = account.filter(|account| !account.over) else {
+            return;
+        };
+        match (record, &mut self.faults) {
+            (SpaceRecord::Call(call), _) => account.apply(call, self.huge_page),
+            (SpaceRecord::Fault(fault), Some(faults)) => faults.apply(fault, &account.space),
+            (SpaceRecord::Fault(_), None) => {}
         }
     }
 
@@ -181,6 +196,9 @@ impl Vm<'_> {
     fn close(&mut self, pid: u32, state: ProcessState) {
         self.drain();
         self.resolve_new_stacks(usize::MAX);
+        if let Some(faults) = &mut self.faults {
+            faults.close(pid);
+        }
         for image in &mut self.images {
             if image.owner.tgid == pid && image.state == ProcessState::Running {
                 image.state = state;
@@ -197,6 +215,9 @@ impl Vm<'_> {
         self.close(owner.tgid, ProcessState::Replaced);
         self.images.retain(|image| image.owner.tgid != owner.tgid);
         self.accounts.retain(|other, _| other.tgid != owner.tgid);
+        if let Some(faults) = &mut self.faults {
+            faults.forget(owner.tgid);
+        }
         let (mut comm, mappings) = self.loading.remove(&owner.tgid).unwrap_or_default();
         if comm.is_empty() {
             comm = info::read(owner.tgid).map_or_else(|_| "?".to_owned(), |info| info.comm);
@@ -246,7 +267,8 @@ impl Vm<'_> {
                     tgid: meta.owner.tgid,
                     image: meta.code,
                 };
-                self.symbolizer.resolve(code, &frames, true);
+                self.symbolizer
+                    .resolve(code, &frames, meta.first_is_return());
             }
         }
     }

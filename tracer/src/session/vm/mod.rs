@@ -1,6 +1,7 @@
 //! `memlens vm`: what is mapped, by whom, and how much of it is memory, report after report.
 
 mod account;
+mod faults;
 mod follow;
 mod rows;
 
@@ -9,11 +10,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use tokio::io::unix::AsyncFd;
+use tracer_common::faults::SpaceRecord;
 use tracer_common::key::Owner;
 use tracer_common::limits;
-use tracer_common::space::SpaceEvent;
 
 use self::account::{Account, Cause};
+use self::faults::Faults;
 use super::interrupt::Interrupt;
 use super::output::Printer;
 use super::progress::{Log, Step};
@@ -61,6 +63,7 @@ fn settings(config: &VmConfig, unwinder: Option<&Unwinder>) -> Settings {
         max_live: 1,
         trace_calls: false,
         space_ring: ring_bytes(),
+        faults: config.faults,
         // No probe is placed.
         method: Method::PerfEvents,
         admit: false,
@@ -90,14 +93,16 @@ struct Vm<'a> {
     printer: Printer<'a>,
     log: Log,
     tracer: Tracer,
-    events: AsyncFd<Events<SpaceEvent>>,
+    events: AsyncFd<Events<SpaceRecord>>,
     watcher: Watcher,
     symbolizer: Symbolizer,
     unwinder: Option<Unwinder>,
     images: Vec<Image>,
     accounts: HashMap<Owner, Account>,
+    /// Page faults, where they are followed.
+    faults: Option<Faults>,
     /// Events of programs whose `exec` has not been told yet.
-    early: HashMap<Owner, Vec<SpaceEvent>>,
+    early: HashMap<Owner, Vec<SpaceRecord>>,
     /// Code that programs map before they begin to run.
     loading: HashMap<u32, (String, Vec<Mapping>)>,
     command: Option<Running>,
@@ -124,6 +129,9 @@ impl<'a> Vm<'a> {
         let loading = Instant::now();
         let mut tracer = Tracer::load(&settings(config, unwinder.as_ref()))?;
         let events = readable(tracer.attach_space()?).context("cannot wait for events")?;
+        if config.faults.is_some() {
+            tracer.attach_faults()?;
+        }
         let watcher =
             Watcher::new(tracer.take_lifecycle()?).context("cannot watch for new mappings")?;
         log.timing("loading", loading);
@@ -138,6 +146,7 @@ impl<'a> Vm<'a> {
             unwinder,
             images: Vec::new(),
             accounts: HashMap::new(),
+            faults: config.faults.is_some().then(Faults::default),
             early: HashMap::new(),
             loading: HashMap::new(),
             command: None,
@@ -188,11 +197,14 @@ impl<'a> Vm<'a> {
 
     /// Begins the account of a program; of a new one, once it has called `exec`.
     fn open_account(&mut self, owner: Owner, is_new: bool) {
-        let mut account = Account::begin(owner, is_new);
-        for event in self.early.remove(&owner).unwrap_or_default() {
-            account.apply(&event, self.huge_page);
+        if let Some(faults) = &mut self.faults {
+            faults.begin(owner);
         }
+        let account = Account::begin(owner, is_new);
         self.accounts.insert(owner, account);
+        for record in self.early.remove(&owner).unwrap_or_default() {
+            self.apply_record(&record);
+        }
         self.reconcile(owner, Cause::Beginning);
     }
 }

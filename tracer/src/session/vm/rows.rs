@@ -19,6 +19,7 @@ use crate::session::output::Reader;
 use crate::session::progress::Step;
 use crate::session::start::monotonic_ns;
 use crate::space::{Kind, Origin, Piece, Residence, residence};
+use crate::symbolize::Frame;
 
 /// Rows of what no call has mapped that are shown of each report, where the number of stacks is limited.
 const OTHERS_SHOWN: usize = 10;
@@ -84,9 +85,17 @@ impl Vm<'_> {
         self.reports += 1;
         drop(step);
         let rest = report.stacks.split_off(top.min(report.stacks.len()));
+        let faults = report.faults.as_mut();
+        let more_faults = faults.map(|faults| {
+            let shown = top.min(faults.stacks.len());
+            faults.stacks.split_off(shown)
+        });
         let printed = self.printer.print(&report)?;
         if all {
             report.stacks.extend(rest);
+            if let (Some(faults), Some(more)) = (&mut report.faults, more_faults) {
+                faults.stacks.extend(more);
+            }
             self.printer.write_files(&report)?;
         }
         self.log.report(requested);
@@ -164,6 +173,7 @@ impl Vm<'_> {
             stacks_amount,
             others,
             others_total,
+            faults: self.fault_report(most),
             width: self.config.width,
             command_exit: self.command_exit,
         })
@@ -216,23 +226,25 @@ impl Vm<'_> {
         rows
     }
 
-    fn stack_row(&mut self, row: Row, now: u64) -> SpaceStack {
-        let meta = self.tracer.stack_meta(row.row);
-        let (frames, truncated) = match meta.filter(|_| row.row >= limits::MAX_PROCESSES) {
-            Some(meta) => {
-                let addresses = self.tracer.stack_frames(&meta);
-                let code = Owner {
-                    tgid: meta.owner.tgid,
-                    image: meta.code,
-                };
-                let frames = self.symbolizer.symbolize(code, &addresses, true);
-                (frames, End::from_raw(meta.end).clause().map(str::to_owned))
-            }
-            None => {
-                let why = "not kept: the table of stacks was full, or the range was moved there";
-                (Vec::new(), Some(why.to_owned()))
-            }
+    /// The frames of the stack in a row, and why it is cut where it is.
+    pub(super) fn frames_of(&mut self, row: u32) -> (Vec<Frame>, Option<String>) {
+        let meta = self.tracer.stack_meta(row);
+        let Some(meta) = meta.filter(|_| row >= limits::MAX_PROCESSES) else {
+            let why = "not kept: the table of stacks was full, or the range was moved there";
+            return (Vec::new(), Some(why.to_owned()));
         };
+        let addresses = self.tracer.stack_frames(&meta);
+        let code = Owner {
+            tgid: meta.owner.tgid,
+            image: meta.code,
+        };
+        let first_is_return = meta.first_is_return();
+        let frames = self.symbolizer.symbolize(code, &addresses, first_is_return);
+        (frames, End::from_raw(meta.end).clause().map(str::to_owned))
+    }
+
+    fn stack_row(&mut self, row: Row, now: u64) -> SpaceStack {
+        let (frames, truncated) = self.frames_of(row.row);
         let account = self.accounts.get(&row.owner);
         let totals = account.and_then(|account| account.space.totals().get(&Origin::Call(row.row)));
         let totals = totals.copied().unwrap_or_default();
