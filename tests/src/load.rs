@@ -62,6 +62,15 @@ pub fn redis_load(port: u16, requests: u32) -> Result<()> {
     Ok(())
 }
 
+/// Sends redis-server a command.
+pub fn redis_command(port: u16, words: &[&str]) -> Result<()> {
+    let mut command = Command::new(need::program("redis-cli")?);
+    command.args(["-p", &port.to_string()]).args(words);
+    let status = command.stdout(Stdio::null()).status()?;
+    ensure!(status.success(), "redis-cli {words:?}: {status}");
+    Ok(())
+}
+
 /// nginx with one worker that serves a folder; the master's process.
 pub fn nginx(folder: &Path, port: u16) -> Result<Owned> {
     let prefix = folder.display();

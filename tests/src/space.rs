@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::Memlens;
+use crate::host::ProcessHost;
 use crate::memlens::Ended;
 use crate::need;
 use crate::report::Frame;
@@ -36,6 +37,77 @@ pub struct SpaceReport {
     pub faults: Option<Vec<FaultStack>>,
     /// How the command ended.
     pub command_exit: Option<serde_json::Value>,
+    /// What only the whole host has.
+    pub host: Option<SpaceHost>,
+}
+
+/// The host's part of a report.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SpaceHost {
+    /// What is traced, in words.
+    pub scope: String,
+    /// Rows of the first table.
+    pub groups: Vec<SpaceGroup>,
+    /// Processes that ended.
+    pub ended: SpaceEnded,
+}
+
+/// A row of the first table.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SpaceGroup {
+    /// The container or user.
+    pub key: String,
+    /// Its processes.
+    pub processes: u64,
+    /// Their address spaces.
+    #[serde(flatten)]
+    pub amount: Amount,
+}
+
+/// Processes that ended.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SpaceEnded {
+    /// How many.
+    pub count: u64,
+    /// Those that are named.
+    pub processes: Vec<SpaceEndedProcess>,
+    /// The others, by name.
+    pub names: Vec<SpaceEndedName>,
+}
+
+/// A process that ended.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SpaceEndedProcess {
+    /// Its PID.
+    pub pid: u32,
+    /// What it held.
+    #[serde(flatten)]
+    pub held: SpaceHeld,
+}
+
+/// Processes of one name that ended.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SpaceEndedName {
+    /// Their name.
+    pub comm: String,
+    /// How many.
+    pub processes: u64,
+    /// What they held.
+    #[serde(flatten)]
+    pub held: SpaceHeld,
+}
+
+/// What was mapped at the end.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub struct SpaceHeld {
+    /// All that is known.
+    pub mapped_bytes: u64,
+    /// By calls of the trace.
+    pub called_bytes: u64,
+    /// Of these, memory.
+    pub anonymous_bytes: u64,
+    /// Processes whose maps were not read in time.
+    pub unread: u64,
 }
 
 /// Bytes of a part.
@@ -56,8 +128,15 @@ pub struct Amount {
 pub struct SpaceProcess {
     /// Its PID.
     pub pid: u32,
+    /// Its name.
+    pub comm: String,
     /// What became of it.
     pub state: String,
+    /// How much.
+    #[serde(flatten)]
+    pub amount: Amount,
+    /// Where it belongs, in a trace of the whole host.
+    pub host: Option<ProcessHost>,
     /// What the account had to take over from the maps.
     pub corrections: BTreeMap<String, u64>,
 }
@@ -65,6 +144,10 @@ pub struct SpaceProcess {
 /// A stack.
 #[derive(Clone, Debug, Deserialize)]
 pub struct SpaceStack {
+    /// Whose.
+    pub pid: u32,
+    /// Others that have it.
+    pub also_pids: Vec<u32>,
     /// How much.
     #[serde(flatten)]
     pub amount: Amount,
@@ -220,20 +303,75 @@ impl SpaceReport {
 
     /// What stacks through a function hold, in pages: mapped, resident, without access, unmapped again.
     pub fn pages_of(&self, function: &str) -> [u64; 4] {
-        let mut sum = [0; 4];
-        let stacks = self.stacks.iter();
-        for stack in stacks.filter(|stack| stack.frames.iter().any(|frame| frame.is(function))) {
-            let amount = stack.amount;
-            let parts = [
-                amount.mapped_bytes,
-                amount.resident_bytes.unwrap_or(0),
-                amount.reserved_bytes,
-                stack.unmapped_total_bytes,
-            ];
-            for (sum, part) in sum.iter_mut().zip(parts) {
-                *sum += part / PAGE;
-            }
-        }
-        sum
+        pages(self.stacks.iter().filter(|stack| stack.has(function)))
     }
+
+    /// The same of one process.
+    pub fn pages_in(&self, pid: u32, function: &str) -> [u64; 4] {
+        let own = self.stacks.iter().filter(|stack| stack.pid == pid);
+        pages(own.filter(|stack| stack.has(function)))
+    }
+
+    /// The host's part.
+    pub fn host(&self) -> Result<&SpaceHost> {
+        let host = self.host.as_ref();
+        host.context("the report has no part about the host")
+    }
+
+    /// The row of a process.
+    pub fn process(&self, pid: u32) -> Result<&SpaceProcess> {
+        let mut rows = self.processes.iter();
+        let row = rows.find(|row| row.pid == pid);
+        row.with_context(|| format!("no row of PID {pid}"))
+    }
+
+    /// What is tracked of a process is what its maps say, without a correction.
+    pub fn check_process(&self, pid: u32, maps: (u64, u64)) -> Result<&SpaceProcess> {
+        let row = self.process(pid)?;
+        let tracked = (row.amount.mapped_bytes, row.amount.reserved_bytes);
+        ensure!(
+            tracked == maps,
+            "PID {pid} ({}): tracked {tracked:?}, mapped {maps:?}",
+            row.comm
+        );
+        ensure!(
+            row.corrections.values().all(|bytes| *bytes == 0),
+            "PID {pid} ({}) was corrected: {:?}",
+            row.comm,
+            row.corrections
+        );
+        Ok(row)
+    }
+}
+
+impl SpaceStack {
+    /// Whether it goes through a function.
+    pub fn has(&self, function: &str) -> bool {
+        self.frames.iter().any(|frame| frame.is(function))
+    }
+}
+
+impl SpaceHost {
+    /// The sum of the short-lived processes of a name.
+    pub fn ended_name(&self, comm: &str) -> Result<&SpaceEndedName> {
+        let mut names = self.ended.names.iter();
+        let name = names.find(|name| name.comm == comm);
+        name.with_context(|| format!("nothing named {comm} ended: {:?}", self.ended))
+    }
+}
+
+fn pages<'a>(stacks: impl Iterator<Item = &'a SpaceStack>) -> [u64; 4] {
+    let mut sum = [0; 4];
+    for stack in stacks {
+        let parts = [
+            stack.amount.mapped_bytes,
+            stack.amount.resident_bytes.unwrap_or(0),
+            stack.amount.reserved_bytes,
+            stack.unmapped_total_bytes,
+        ];
+        for (sum, part) in sum.iter_mut().zip(parts) {
+            *sum += part / PAGE;
+        }
+    }
+    sum
 }

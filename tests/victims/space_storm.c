@@ -1,4 +1,5 @@
-/* Threads that change the address space at random, each its own ranges: space_storm THREADS CALLS.
+/* Threads that change the address space at random, each its own ranges: space_storm THREADS CALLS [PER_SECOND]. With a rate all threads
+ * together make so many calls a second.
  *
  * Freed ranges are given out again at once, to other threads as well. At "done CALLS" nothing changes any more, and what is mapped
  * is in /proc/PID/maps. The seed is the thread's number.
@@ -7,6 +8,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #define PAGE 4096ul
 #define RANGES 64
@@ -14,6 +16,19 @@
 
 struct range { char *at; size_t pages; };
 static long calls_each;
+static double rate_each;
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
+}
+
+/* Waits until so many calls are due. */
+static void pace(double start, long calls) {
+    double ahead = start + (double)calls / rate_each - now();
+    if (ahead > 0) usleep((useconds_t)(ahead * 1e6));
+}
 
 static unsigned next(unsigned *state) { return *state = *state * 1664525u + 1013904223u, *state >> 8; }
 
@@ -67,7 +82,9 @@ static void move_heap(unsigned *state) {
 static void *storm(void *number) {
     struct range ranges[RANGES] = {0};
     unsigned state = (unsigned)(uintptr_t)number;
+    double start = now();
     for (long call = 0; call < calls_each; call++) {
+        if (rate_each > 0 && call % 64 == 0) pace(start, call);
         if (number == (void *)1 && call % 8 == 0) move_heap(&state);
         else change(&ranges[next(&state) % RANGES], &state);
     }
@@ -77,10 +94,11 @@ static void *storm(void *number) {
 int main(int count, char **arguments) {
     pthread_t threads[16];
     char line[64];
-    if (count != 3) return 2;
+    if (count < 3) return 2;
     int wanted = atoi(arguments[1]);
     long calls = atol(arguments[2]);
     calls_each = calls / wanted;
+    rate_each = count > 3 ? atof(arguments[3]) / wanted : 0;
     victim_ready();
     for (int number = 0; number < wanted; number++)
         if (pthread_create(&threads[number], NULL, storm, (void *)(uintptr_t)(number + 1)) != 0) return 3;

@@ -17,7 +17,7 @@ pub struct Config {
     pub trace: u32,
     /// 1: walk stacks by the unwind tables; 0: by frame pointers alone.
     pub unwind: u32,
-    /// 1: a process that is not known is traced from its first call on; 0: only those that user space has named.
+    /// Which processes that user space has not named are traced, and from when on: an [`Admission`].
     pub admit: u32,
     /// 1: each process has its own sampling interval (see [`Process::step`]), and its probe hits are counted.
     pub adaptive: u32,
@@ -27,6 +27,20 @@ pub struct Config {
     pub fault_interval: u32,
     /// Where things are in the running kernel.
     pub offsets: KernelOffsets,
+}
+
+/// Which processes are traced that user space has not named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[repr(u32)]
+pub enum Admission {
+    /// None.
+    #[default]
+    Named = 0,
+    /// Each, from its first traced call on.
+    Calls = 1,
+    /// Each, from its first traced call on; the children of traced processes from their birth on, since they have a copy of
+    /// an address space that is known.
+    Births = 2,
 }
 
 /// Offsets in the running kernel's structures, in bytes, from its BTF; 0 where that does not tell.

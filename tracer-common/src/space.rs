@@ -35,7 +35,10 @@ pub const MADV_DOFORK: u64 = 11;
 /// `MAP_ANONYMOUS`.
 pub const MAP_ANONYMOUS: u64 = 0x20;
 
-/// A system call that succeeded.
+/// Stands in place of a call's number where a child was forked: no call, and beyond all of them.
+pub const FORKED: u32 = u32::MAX;
+
+/// A system call that succeeded, or a fork.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct SpaceEvent {
@@ -53,7 +56,7 @@ pub struct SpaceEvent {
     pub owner: Owner,
     /// Device of that file, as the kernel numbers it: major << 20 | minor.
     pub device: u32,
-    /// A [`SpaceCall`].
+    /// A [`SpaceCall`], or [`FORKED`].
     pub call: u32,
     /// Row of the caller's stack, where the call maps something; else the process's own row.
     pub stack: u32,
@@ -62,6 +65,36 @@ pub struct SpaceEvent {
 }
 
 const _: () = assert!(size_of::<SpaceEvent>() == 104);
+
+impl SpaceEvent {
+    /// The process `parent` has forked `child`, which has a copy of its address space.
+    #[inline(always)]
+    pub const fn fork(parent: Owner, child: Owner, time_ns: u64) -> Self {
+        Self {
+            entered_ns: time_ns,
+            left_ns: time_ns,
+            args: [child.tgid as u64, child.image as u64, 0, 0, 0, 0],
+            result: 0,
+            inode: 0,
+            owner: parent,
+            device: 0,
+            call: FORKED,
+            stack: 0,
+            reserved: 0,
+        }
+    }
+
+    /// The child that was forked, where one was.
+    pub const fn child(&self) -> Option<Owner> {
+        match self.call {
+            FORKED => Some(Owner {
+                tgid: self.args[0] as u32,
+                image: self.args[1] as u32,
+            }),
+            _ => None,
+        }
+    }
+}
 
 impl SpaceCall {
     /// The call of this number, if it may change an address space.
@@ -140,9 +173,11 @@ impl TryFrom<&[u8]> for SpaceEvent {
     type Error = crate::event::Malformed;
 
     fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
-        if bytes.len() != size_of::<Self>()
-            || SpaceCall::from_number(word(bytes, 92) as u64).is_none()
-        {
+        if bytes.len() != size_of::<Self>() {
+            return Err(crate::event::Malformed);
+        }
+        let call = word(bytes, 92);
+        if call != FORKED && SpaceCall::from_number(call as u64).is_none() {
             return Err(crate::event::Malformed);
         }
         let mut args = [0; 6];
@@ -160,7 +195,7 @@ impl TryFrom<&[u8]> for SpaceEvent {
                 image: word(bytes, 84),
             },
             device: word(bytes, 88),
-            call: word(bytes, 92),
+            call,
             stack: word(bytes, 96),
             reserved: word(bytes, 100),
         })
@@ -203,6 +238,17 @@ mod tests {
             SpaceEvent::try_from(&bytes[..]).is_err(),
             "write maps nothing"
         );
+    }
+
+    #[test]
+    fn a_fork_tells_of_its_child() {
+        let [parent, child] = [5, 6].map(|tgid| Owner { tgid, image: 9 });
+        let event = SpaceEvent::fork(parent, child, 3);
+        assert_eq!((event.owner, event.child()), (parent, Some(child)));
+        assert_eq!(SpaceEvent::default().child(), None);
+        let mut bytes = [0u8; 104];
+        bytes[92..96].copy_from_slice(&FORKED.to_ne_bytes());
+        assert!(SpaceEvent::try_from(&bytes[..]).is_ok_and(|event| event.child().is_some()));
     }
 
     #[test]

@@ -75,7 +75,7 @@ fields! {
     trace: u32;
     /// 1: walk stacks by the unwind tables.
     unwind: u32;
-    /// 1: processes that are not known are traced from their first call on.
+    /// Which processes are traced that are not known: an `Admission`.
     admit: u32;
     /// 1: each process has its own sampling interval, and its hits are counted.
     adaptive: u32;

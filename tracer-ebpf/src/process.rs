@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
-use tracer_common::config::{Process, State};
+use tracer_common::config::{Admission, Process, State};
 use tracer_common::event::{LifecycleEvent, LifecycleKind};
 use tracer_common::key::Owner;
 use tracer_common::limits;
@@ -22,6 +22,7 @@ use crate::globals::{self, offset};
 use crate::loss;
 use crate::maps::{FREE_PROCESSES, PROCESS_SLOTS, PROCESSES, STATE};
 use crate::memory::{fetch_add, read_kernel_u32, read_kernel_u64, read_user};
+use crate::space;
 use crate::thread;
 
 /// The current process has replaced its program: its blocks are gone, and a new image begins.
@@ -59,9 +60,15 @@ pub fn exec() {
     send(owner, LifecycleKind::Exec, slot);
 }
 
-/// Sends a process event to user space.
+/// Sends an event of the current process to user space.
 #[inline(always)]
 fn send(owner: Owner, kind: LifecycleKind, slot: u32) {
+    send_as(owner, kind, slot, parent());
+}
+
+/// Sends a process event to user space.
+#[inline(always)]
+fn send_as(owner: Owner, kind: LifecycleKind, slot: u32, parent: u32) {
     emit::lifecycle(LifecycleEvent {
         owner,
         kind: kind as u32,
@@ -70,7 +77,7 @@ fn send(owner: Owner, kind: LifecycleKind, slot: u32) {
         time_ns: unsafe { bpf_ktime_get_ns() },
         comm: bpf_get_current_comm().unwrap_or_default(),
         uid: bpf_get_current_uid_gid() as u32,
-        parent: parent(),
+        parent,
     });
 }
 
@@ -97,6 +104,20 @@ pub fn admit() -> Option<u32> {
         return None;
     }
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    match register(tgid) {
+        Some((row, owner)) => {
+            send(owner, LifecycleKind::Admitted, row);
+            Some(row)
+        }
+        // Another thread of the process was faster, or there is no room.
+        None => thread::process_slot(),
+    }
+}
+
+/// Gives a process a row of the table; the row and its owner id. `None` if it has one already, or if there is no room,
+/// which is counted.
+#[inline(always)]
+fn register(tgid: u32) -> Option<(u32, Owner)> {
     let state = STATE.get_ptr_mut(0)?;
     let Some(row) = free_row(state) else {
         loss::count(Loss::ProcessTableFull);
@@ -122,18 +143,16 @@ pub fn admit() -> Option<u32> {
         owner
     };
     if PROCESS_SLOTS.insert(tgid, row, BPF_NOEXIST as u64).is_err() {
-        // Another thread of the process was faster, and the row is free again.
-        // SAFETY: as above.
+        // SAFETY: as above; the row is free again.
         unsafe {
             (*process).active = 0;
             (*process).owner = Owner { tgid: 0, image: 0 };
         }
         // There is room for every row.
         let _ = FREE_PROCESSES.push(row, 0);
-        return thread::process_slot();
+        return None;
     }
-    send(owner, LifecycleKind::Admitted, row);
-    Some(row)
+    Some((row, owner))
 }
 
 /// A row of the process table: one that has been released, so that the rows in use stay together, or a new one.
@@ -225,9 +244,10 @@ pub fn exit() {
 
 /// A traced process has started another one.
 ///
-/// Where processes are admitted the new one is, too, at its own first call: it has a copy of the memory, in which nothing
-/// is tracked yet. One that runs in the memory of its parent (`vfork`) allocates and releases there, so it is a guest in
-/// its parent's row until it calls `exec`. Otherwise it is not traced, and only counted.
+/// Where processes are admitted the new one is, too: at its own first call, since it has a copy of the memory, in which
+/// nothing is tracked yet, or at once, if the copy is of an address space that is tracked. One that runs in the memory of its parent
+/// (`vfork`) allocates and releases there, so it is a guest in its parent's row until it calls `exec`. Otherwise it is not
+/// traced, and only counted.
 #[inline(always)]
 pub fn fork(ctx: &RawTracePointContext) {
     if offset::task_tgid() == 0 {
@@ -249,18 +269,36 @@ pub fn fork(ctx: &RawTracePointContext) {
     // SAFETY: a helper without arguments.
     let parent = unsafe { bpf_get_current_task() };
     let memory = |task: u64| read_kernel_u64(task + offset::task_mm() as u64);
-    if offset::task_mm() == 0 || memory(child) != memory(parent) {
-        return;
-    }
     let Some(process) = PROCESSES.get_ptr_mut(slot) else {
         return;
     };
+    if offset::task_mm() == 0 || memory(child) != memory(parent) {
+        if globals::admit() == Admission::Births as u32 {
+            born(process, child_tgid);
+        }
+        return;
+    }
     if PROCESS_SLOTS
         .insert(child_tgid, slot, BPF_NOEXIST as u64)
         .is_ok()
     {
         // SAFETY: checked for null.
         unsafe { fetch_add(&raw mut (*process).guests, 1) };
+    }
+}
+
+/// A traced process has a child with a copy of its memory, which has not run yet: all that it does is told after this.
+#[inline(always)]
+fn born(parent: *mut Process, child: u32) {
+    // SAFETY: checked for null by the caller.
+    let (active, owner) = unsafe { ((*parent).active, (*parent).owner) };
+    if active == 0 {
+        return;
+    }
+    if let Some((row, new)) = register(child) {
+        space::forked(owner, new);
+        // The name and the user are the parent's, which is the current process.
+        send_as(new, LifecycleKind::Admitted, row, owner.tgid);
     }
 }
 

@@ -6,6 +6,7 @@ use core::ptr::{read_volatile, write_volatile};
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_ringbuf_query};
 use aya_ebpf::programs::RawTracePointContext;
+use tracer_common::key::Owner;
 use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::space::{SpaceCall, SpaceEvent};
@@ -127,6 +128,14 @@ pub fn leave(ctx: &RawTracePointContext) {
         reserved: 0,
     };
     submit(event, Loss::SpaceRingFull);
+}
+
+/// A process has forked a child. Sent in order with the calls of both.
+#[inline(always)]
+pub fn forked(parent: Owner, child: Owner) {
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    submit(SpaceEvent::fork(parent, child, now), Loss::SpaceRingFull);
 }
 
 /// The registers of the calling thread, as the kernel keeps them for its return.

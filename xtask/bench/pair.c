@@ -1,4 +1,5 @@
-// Allocates and frees in a loop from the bottom of a call chain of ten frames.
+// Allocates and frees in a loop from the bottom of a call chain of ten frames; compiled with -DPAIR_MMAP, -DPAIR_MMAP_TOUCHED or
+// -DPAIR_GETPPID, makes those system calls in place of malloc and free.
 //
 // pair SECONDS THREADS [SLOTS [DEPTH]]
 //
@@ -15,7 +16,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #define MAX_THREADS 64
 // Levels between the thread's function and the one that allocates: at most, and without DEPTH.
@@ -60,12 +63,28 @@ NOINLINE static void find_frames(void) {
     frames = backtrace(addresses, 2 * MAX_LEVELS) - 1;
 }
 
+// What is measured: a pair of calls that take and give back, or a single system call, as compiled.
+static inline void pair(void) {
+#if defined(PAIR_MMAP) || defined(PAIR_MMAP_TOUCHED)
+    char *block = mmap(NULL, 16 << 12, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED) _exit(1);
+#ifdef PAIR_MMAP_TOUCHED
+    *block = 1;
+#endif
+    munmap(block, 16 << 12);
+#elif defined(PAIR_GETPPID)
+    getppid();
+#else
+    void *block = malloc(64);
+    __asm__ volatile("" : "+r"(block)::"memory");
+    free(block);
+#endif
+}
+
 NOINLINE static void pairs(int count) {
     if (count == 0) find_frames();
     for (int i = 0; i < count; i++) {
-        void *block = malloc(64);
-        __asm__ volatile("" : "+r"(block)::"memory");
-        free(block);
+        pair();
     }
 }
 // Never reached: there are no more than MAX_LEVELS.

@@ -10,6 +10,7 @@ use memlens::cli::Allocator;
 use memlens::session::{Prober, probes};
 use memlens_tests::child::until;
 use memlens_tests::{Live, Program, Victim, need};
+use tracer_common::config::Admission;
 use tracer_common::event::{LifecycleEvent, LifecycleKind};
 use tracer_common::key::{COUNT_ONE, Owner};
 use tracer_common::limits::MAX_PROCESSES;
@@ -44,7 +45,7 @@ impl Trace {
             faults: None,
             unwind: None,
             method,
-            admit: true,
+            admit: Admission::Calls,
             adaptive: true,
         };
         let mut tracer = Tracer::load(&settings)?;

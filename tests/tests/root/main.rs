@@ -15,6 +15,7 @@ mod outputs;
 mod programs;
 mod refusals;
 mod space;
+mod space_host;
 mod space_programs;
 mod stacks;
 mod targets;

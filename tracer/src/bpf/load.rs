@@ -10,7 +10,7 @@ use aya::maps::HashMap;
 use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
-use tracer_common::config::{Config, Process, State};
+use tracer_common::config::{Admission, Config, Process, State};
 use tracer_common::event::{CallEvent, CodeArea, LifecycleEvent};
 use tracer_common::key::{Owner, StackTotals};
 use tracer_common::limits;
@@ -51,8 +51,8 @@ pub struct Settings {
     pub unwind: Option<TableSize>,
     /// How probes are attached.
     pub method: Method,
-    /// Trace processes that were not named, from their first call on.
-    pub admit: bool,
+    /// Which processes are traced that were not named.
+    pub admit: Admission,
     /// Give each process its own sampling interval, and count its probe hits.
     pub adaptive: bool,
 }
@@ -155,7 +155,7 @@ impl Tracer {
             stack_depth: settings.stack_depth.clamp(1, limits::MAX_DEPTH),
             trace: u32::from(settings.trace_calls),
             unwind: u32::from(settings.unwind.is_some()),
-            admit: u32::from(settings.admit),
+            admit: settings.admit as u32,
             adaptive: u32::from(settings.adaptive),
             faults: u32::from(settings.faults.is_some()),
             fault_interval: settings.faults.unwrap_or(0),

@@ -59,7 +59,7 @@ pub enum Subcommands {
     /// mapped since the start and are still mapped: bytes mapped and resident side by side, ranges, growth and age; and what was there before, by kind
     /// and file. Each report is held against /proc/PID/maps, and says so.
     #[command(after_help = help::VM_EXAMPLES)]
-    Vm(VmArgs),
+    Vm(Box<VmArgs>),
     /// Print every allocator call: one line each.
     ///
     /// A line has TIME (seconds since boot, CLOCK_MONOTONIC), PID, TID, FUNCTION, SIZE (bytes asked for; "-" for a

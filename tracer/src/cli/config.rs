@@ -201,7 +201,7 @@ impl TryFrom<Cli> for Invocation {
     fn try_from(cli: Cli) -> Result<Self, ConfigError> {
         let command = match cli.command {
             Subcommands::Leaks(args) => Command::Leaks(Box::new(leaks(*args)?)),
-            Subcommands::Vm(args) => Command::Vm(Box::new(super::vm::config(args)?)),
+            Subcommands::Vm(args) => Command::Vm(Box::new(super::vm::config(*args)?)),
             Subcommands::Trace(args) => Command::Trace(trace(args)?),
             Subcommands::Explain(args) => Command::Explain(args.into()),
             Subcommands::Doctor(args) => Command::Doctor(doctor(args)?),

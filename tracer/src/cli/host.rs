@@ -12,15 +12,15 @@ use crate::report::Grouping;
 /// Most that probes may cost unless told otherwise, in percent of the machine's CPUs.
 const CPU_BUDGET_PERCENT: f64 = 5.0;
 
-/// The whole host, or a part of it.
+/// The whole host, or a part of it, in `leaks` and in `vm`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Whole host")]
-pub struct HostArgs {
+pub struct ScopeArgs {
     /// Every process of this host, in all containers, also those that start during the trace.
     ///
     /// A table of processes comes first, then the stacks that hold most over all of them. memlens itself is left out.
     ///
-    /// Example: memlens leaks --all
+    /// Example: --all
     #[arg(long)]
     pub all: bool,
     /// Every process of this cgroup and those below it, also those that start during the trace.
@@ -49,6 +49,15 @@ pub struct HostArgs {
     /// Example: --all --by container
     #[arg(long, value_enum, value_name = "WHAT")]
     pub by: Option<Grouping>,
+}
+
+/// The whole host in `leaks`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Whole host")]
+pub struct HostArgs {
+    /// Which processes.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
     /// Also show the top N stacks of each of the first processes.
     ///
     /// Example: --all --top 5 --per-process 3
@@ -69,13 +78,40 @@ pub fn target(
     args: TargetArgs,
     host: &HostArgs,
 ) -> Result<(Target, Option<HostConfig>), ConfigError> {
+    let (target, by) = scoped_target(args, &host.scope)?;
+    let Some(by) = by else {
+        let options = [
+            (host.per_process.is_some(), "--per-process"),
+            (host.cpu_budget.is_some(), "--cpu-budget"),
+        ];
+        refuse(&options)?;
+        return Ok((target, None));
+    };
+    let config = HostConfig {
+        by,
+        per_process: host.per_process.unwrap_or(0),
+        cpu_budget_percent: host
+            .cpu_budget
+            .map_or(Some(CPU_BUDGET_PERCENT), |budget| budget.0),
+    };
+    Ok((target, Some(config)))
+}
+
+/// The target of a command that can trace the whole host, and what its first table has rows for then.
+pub fn scoped_target(
+    args: TargetArgs,
+    host: &ScopeArgs,
+) -> Result<(Target, Option<Grouping>), ConfigError> {
     let wanted = [
         (host.all, "--all"),
         (host.cgroup.is_some(), "--cgroup"),
         (host.user.is_some(), "--user"),
     ];
     let Some((_, word)) = wanted.into_iter().find(|(given, _)| *given) else {
-        refuse_options(host)?;
+        refuse(&[
+            (!host.exclude.is_empty(), "--exclude"),
+            (host.by.is_some(), "--by"),
+        ])?;
         let target = one_target(args.processes, args.command)?.ok_or(ConfigError::NoTarget(
             "-p PID, -n NAME, --all or, at the end, -- COMMAND",
         ))?;
@@ -91,17 +127,13 @@ pub fn target(
         &targets,
         "-p PID, -n NAME, --all (--cgroup, --user) and -- COMMAND",
     )?;
-    let config = HostConfig {
-        by: host.by.unwrap_or_default(),
-        per_process: host.per_process.unwrap_or(0),
-        cpu_budget_percent: host
-            .cpu_budget
-            .map_or(Some(CPU_BUDGET_PERCENT), |budget| budget.0),
-    };
-    Ok((Target::Host(scope(host)?), Some(config)))
+    Ok((
+        Target::Host(scope(host)?),
+        Some(host.by.unwrap_or_default()),
+    ))
 }
 
-fn scope(args: &HostArgs) -> Result<Scope, ConfigError> {
+fn scope(args: &ScopeArgs) -> Result<Scope, ConfigError> {
     let cgroup = read(
         "--cgroup",
         args.cgroup.as_deref(),
@@ -142,15 +174,9 @@ fn read<T>(
     Ok(Some(parsed))
 }
 
-/// Refuses what only the whole host has.
-fn refuse_options(args: &HostArgs) -> Result<(), ConfigError> {
-    let options = [
-        (!args.exclude.is_empty(), "--exclude"),
-        (args.by.is_some(), "--by"),
-        (args.per_process.is_some(), "--per-process"),
-        (args.cpu_budget.is_some(), "--cpu-budget"),
-    ];
-    match options.into_iter().find(|(given, _)| *given) {
+/// Refuses what only the whole host has, where it was given.
+fn refuse(options: &[(bool, &'static str)]) -> Result<(), ConfigError> {
+    match options.iter().find(|(given, _)| *given) {
         Some((_, option)) => Err(ConfigError::NeedsHost(option)),
         None => Ok(()),
     }

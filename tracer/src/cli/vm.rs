@@ -6,8 +6,10 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::args::{IntervalArgs, MAX_STACK_DEPTH, OutputArgs, TargetArgs, Unwind, WalkArgs};
-use super::config::{Output, Target, in_range, interval, output, target};
+use super::config::{Output, Target, in_range, interval, output};
 use super::error::ConfigError;
+use super::host::{ScopeArgs, scoped_target};
+use crate::report::Grouping;
 use crate::report::space::Width;
 
 /// Largest distance that can be asked for: as far as the sample goes by itself.
@@ -39,6 +41,9 @@ pub struct VmArgs {
     /// What to trace.
     #[command(flatten)]
     pub target: TargetArgs,
+    /// The whole host.
+    #[command(flatten)]
+    pub scope: ScopeArgs,
     /// What to print.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -82,6 +87,8 @@ pub struct VmArgs {
 pub struct VmConfig {
     /// What to trace.
     pub target: Target,
+    /// What the first table has rows for; set where `target` is [`Target::Host`], and nowhere else.
+    pub by: Option<Grouping>,
     /// Time between reports; not zero.
     pub interval: Duration,
     /// Number of reports; `None`: until Ctrl-C or the target's end.
@@ -108,9 +115,12 @@ pub(super) fn config(args: VmArgs) -> Result<VmConfig, ConfigError> {
     if args.width == Width::Faults && !args.faults {
         return Err(ConfigError::Without("--width faults", "--faults"));
     }
+    let faults = faults(&args)?;
+    let (target, by) = scoped_target(args.target, &args.scope)?;
     Ok(VmConfig {
-        faults: faults(&args)?,
-        target: target(args.target)?,
+        faults,
+        target,
+        by,
         interval,
         count,
         output: output(args.output)?,

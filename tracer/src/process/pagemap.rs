@@ -145,8 +145,13 @@ impl PageMap {
 struct Regions(Vec<Region>);
 
 impl Regions {
+    /// Adds a region that begins no earlier than those before it. What they have told already is left out: a page that is larger than
+    /// the part that was asked for is told whole.
     fn push(&mut self, range: Range<u64>, swapped: bool) {
+        let told = self.0.last().map_or(0, |last| last.end);
+        let range = range.start.max(told)..range.end;
         match self.0.last_mut() {
+            _ if range.is_empty() => {}
             Some(last) if last.end == range.start && last.swapped == swapped => {
                 last.end = range.end
             }

@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::host::{Ended, EndedName, EndedProcess};
+use super::host::{Ended, EndedName, EndedProcess, HeapHeld, Held};
 use super::names;
-use super::units::{bytes, counted, duration};
+use super::units::duration;
 
 /// A process that was traced for a shorter time is short-lived.
 const SHORT_LIVED: Duration = Duration::from_secs(10);
@@ -25,14 +25,14 @@ const OTHERS: &str = "(other names)";
 
 /// Gathers processes as they end. Its memory is bounded, however many there are.
 #[derive(Clone, Debug, Default)]
-pub struct EndedTally {
-    processes: Vec<EndedProcess>,
-    names: HashMap<String, EndedName>,
+pub struct EndedTally<H = HeapHeld> {
+    processes: Vec<EndedProcess<H>>,
+    names: HashMap<String, EndedName<H>>,
 }
 
-impl EndedTally {
+impl<H: Held> EndedTally<H> {
     /// Adds one process.
-    pub fn add(&mut self, process: EndedProcess) {
+    pub fn add(&mut self, process: EndedProcess<H>) {
         if process.is_short_lived() {
             return self.sum(&process);
         }
@@ -40,14 +40,15 @@ impl EndedTally {
         if self.processes.len() <= MOST_PROCESSES {
             return;
         }
-        let least = (0..self.processes.len()).min_by_key(|index| self.processes[*index].live_bytes);
+        let held = |index: &usize| self.processes[*index].held.bytes();
+        let least = (0..self.processes.len()).min_by_key(held);
         if let Some(index) = least {
             let least = self.processes.remove(index);
             self.sum(&least);
         }
     }
 
-    fn sum(&mut self, process: &EndedProcess) {
+    fn sum(&mut self, process: &EndedProcess<H>) {
         let known = self.names.contains_key(&process.comm);
         let key = match known || self.names.len() < MOST_NAMES {
             true => process.comm.as_str(),
@@ -58,25 +59,20 @@ impl EndedTally {
             .entry(key.to_owned())
             .or_insert_with(|| EndedName {
                 comm: key.to_owned(),
-                ..EndedName::default()
+                processes: 0,
+                last_at: Duration::ZERO,
+                held: H::default(),
             });
         name.processes += 1;
         name.last_at = name.last_at.max(process.at);
-        for (sum, value) in [
-            (&mut name.live_bytes, process.live_bytes),
-            (&mut name.live_count, process.live_count),
-            (&mut name.alloc_bytes, process.alloc_bytes),
-            (&mut name.alloc_count, process.alloc_count),
-        ] {
-            *sum = sum.saturating_add(value);
-        }
+        name.held.add(&process.held);
     }
 
     /// All of them until now.
-    pub fn ended(&self) -> Ended {
-        let mut names: Vec<EndedName> = self.names.values().cloned().collect();
+    pub fn ended(&self) -> Ended<H> {
+        let mut names: Vec<EndedName<H>> = self.names.values().cloned().collect();
         names.sort_by(|a, b| {
-            let key = |name: &EndedName| Reverse((name.live_bytes, name.processes));
+            let key = |name: &EndedName<H>| Reverse((name.held.bytes(), name.processes));
             key(a).cmp(&key(b)).then_with(|| a.comm.cmp(&b.comm))
         });
         Ended {
@@ -86,46 +82,37 @@ impl EndedTally {
     }
 }
 
-impl EndedProcess {
+impl<H: Held> EndedProcess<H> {
     /// Whether it is summed up with others of its name: it was not traced for long, and did not hold much.
     pub fn is_short_lived(&self) -> bool {
-        self.traced < SHORT_LIVED && self.live_bytes <= MUCH
+        self.traced < SHORT_LIVED && self.held.bytes() <= MUCH
     }
 
     /// What is said of it when it ends: "process 812 (perl, docker:3f2a9c1b7d4e) ended after 12.3s and held 29.3 KiB in
     /// 3 blocks".
     pub fn sentence(&self) -> String {
-        let held = match self.live_count {
-            0 => "held nothing".to_owned(),
-            blocks => format!(
-                "held {} in {}",
-                bytes(self.live_bytes),
-                counted(blocks, "block")
-            ),
-        };
+        let held = self.held.words();
         let whose = names::whose(self.pid, &self.comm, &self.place);
-        format!("{whose} ended after {} and {held}", duration(self.traced))
+        format!(
+            "{whose} ended after {} and held {held}",
+            duration(self.traced)
+        )
     }
 }
 
-impl Ended {
+impl<H: Held> Ended<H> {
     /// How many processes ended.
     pub fn count(&self) -> u64 {
         self.processes.len() as u64 + self.names.iter().map(|name| name.processes).sum::<u64>()
     }
 
-    /// Bytes that all of them held.
-    pub fn live_bytes(&self) -> u64 {
-        let processes = self.processes.iter().map(|process| process.live_bytes);
-        let names = self.names.iter().map(|name| name.live_bytes);
-        processes.chain(names).fold(0, u64::saturating_add)
-    }
-
-    /// Blocks that all of them held.
-    pub fn live_count(&self) -> u64 {
-        let processes = self.processes.iter().map(|process| process.live_count);
-        let names = self.names.iter().map(|name| name.live_count);
-        processes.chain(names).fold(0, u64::saturating_add)
+    /// What all of them held.
+    pub fn held(&self) -> H {
+        let mut sum = H::default();
+        let processes = self.processes.iter().map(|process| &process.held);
+        let names = self.names.iter().map(|name| &name.held);
+        processes.chain(names).for_each(|held| sum.add(held));
+        sum
     }
 }
 
@@ -142,10 +129,12 @@ mod tests {
             user: "root".to_owned(),
             at: Duration::from_secs(100),
             traced: Duration::from_secs(seconds),
-            live_bytes,
-            live_count: u64::from(live_bytes > 0),
-            alloc_bytes: 2 * live_bytes,
-            alloc_count: 2,
+            held: HeapHeld {
+                live_bytes,
+                live_count: u64::from(live_bytes > 0),
+                alloc_bytes: 2 * live_bytes,
+                alloc_count: 2,
+            },
         }
     }
 
@@ -168,14 +157,15 @@ mod tests {
                 (
                     name.comm.as_str(),
                     name.processes,
-                    name.live_bytes,
-                    name.alloc_count,
+                    name.held.live_bytes,
+                    name.held.alloc_count,
                 )
             })
             .collect();
         assert_eq!(names, [("sh", 2_000, 200_000, 4_000), ("true", 1, 0, 2)]);
         assert_eq!(ended.count(), 2_003);
-        assert_eq!((ended.live_bytes(), ended.live_count()), (5_200_000, 2_001));
+        let held = ended.held();
+        assert_eq!((held.live_bytes, held.live_count), (5_200_000, 2_001));
     }
 
     #[test]
@@ -190,11 +180,11 @@ mod tests {
         assert_eq!(ended.processes.len(), MOST_PROCESSES);
         assert!(ended.names.len() <= MOST_NAMES + 1, "{}", ended.names.len());
         assert_eq!(ended.count(), 2 * all);
-        assert_eq!(ended.live_bytes(), all * (all - 1) / 2 + all);
+        assert_eq!(ended.held().live_bytes, all * (all - 1) / 2 + all);
         let least = ended
             .processes
             .iter()
-            .map(|process| process.live_bytes)
+            .map(|process| process.held.live_bytes)
             .min();
         assert_eq!(least, Some(all - MOST_PROCESSES as u64));
         assert!(ended.names.iter().any(|name| name.comm == OTHERS));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::host::{Grouping, ProcessHost};
 use super::{ProcessRow, StackRow};
+use crate::process::cgroup::Place;
 use crate::symbolize::Frame;
 
 /// Processes that have something in common.
@@ -41,7 +42,9 @@ pub fn groups(processes: &[ProcessRow], by: Grouping) -> Vec<GroupRow> {
         .iter()
         .filter_map(|row| Some((row, row.host.as_ref()?)))
     {
-        let Some(key) = key(host, by) else { continue };
+        let Some(key) = key(&host.place, &host.user, by) else {
+            continue;
+        };
         let group = groups
             .entry(key.clone())
             .or_insert_with(|| GroupRow::empty(key));
@@ -52,10 +55,11 @@ pub fn groups(processes: &[ProcessRow], by: Grouping) -> Vec<GroupRow> {
     groups
 }
 
-fn key(host: &ProcessHost, by: Grouping) -> Option<String> {
+/// What a process of this place and user has in common with others; `None` by process and by stack.
+pub(super) fn key(place: &Place, user: &str, by: Grouping) -> Option<String> {
     match by {
-        Grouping::Container => Some(host.place.label()),
-        Grouping::User => Some(host.user.clone()),
+        Grouping::Container => Some(place.label()),
+        Grouping::User => Some(user.to_owned()),
         Grouping::Process | Grouping::Stack => None,
     }
 }
@@ -95,7 +99,8 @@ impl GroupRow {
     }
 }
 
-fn add<T: Copy>(sum: &mut Option<T>, value: Option<T>, plus: impl Fn(T, T) -> T) {
+/// Adds a value, where there is one.
+pub(super) fn add<T: Copy>(sum: &mut Option<T>, value: Option<T>, plus: impl Fn(T, T) -> T) {
     *sum = match (*sum, value) {
         (Some(sum), Some(value)) => Some(plus(sum, value)),
         (sum, value) => sum.or(value),
@@ -107,7 +112,10 @@ fn add<T: Copy>(sum: &mut Option<T>, value: Option<T>, plus: impl Fn(T, T) -> T)
 /// of their live bytes.
 pub fn by_stack(mut stacks: Vec<StackRow>) -> Vec<StackRow> {
     stacks.sort_by_key(|stack| Reverse(stack.live_bytes));
-    let firsts = first_equals(&stacks);
+    let parts = stacks
+        .iter()
+        .map(|stack| (stack.frames.as_slice(), stack.truncated.as_deref()));
+    let firsts = first_equals(parts);
     let mut merged: Vec<Option<StackRow>> = Vec::with_capacity(stacks.len());
     for (stack, first) in stacks.into_iter().zip(firsts) {
         match merged.get_mut(first) {
@@ -125,16 +133,16 @@ pub fn by_stack(mut stacks: Vec<StackRow>) -> Vec<StackRow> {
 
 /// For each stack the index of the first that is equal: its own, if none is. Stacks of which nothing is known are not one
 /// and the same.
-fn first_equals(stacks: &[StackRow]) -> Vec<usize> {
+pub(super) fn first_equals<'a>(
+    stacks: impl Iterator<Item = (&'a [Frame], Option<&'a str>)>,
+) -> Vec<usize> {
     let mut first: HashMap<(Vec<Code<'_>>, Option<&str>), usize> = HashMap::new();
-    let equal = stacks.iter().enumerate().map(|(index, stack)| {
-        if stack.frames.is_empty() {
+    let equal = stacks.enumerate().map(|(index, (frames, truncated))| {
+        if frames.is_empty() {
             return index;
         }
-        let codes = stack.frames.iter().map(code).collect();
-        *first
-            .entry((codes, stack.truncated.as_deref()))
-            .or_insert(index)
+        let codes = frames.iter().map(code).collect();
+        *first.entry((codes, truncated)).or_insert(index)
     });
     equal.collect()
 }

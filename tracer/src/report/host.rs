@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use serde::Serialize;
 
 use super::StackRow;
+use super::units::{bytes, counted};
 use crate::process::cgroup::Place;
 
 /// What the first table of the report has a row for.
@@ -48,12 +50,29 @@ pub struct Host {
     pub own_rss_bytes: Option<u64>,
 }
 
+impl Grouping {
+    /// Its name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Container => "container",
+            Self::User => "user",
+            Self::Stack => "stack",
+        }
+    }
+}
+
 impl Host {
     /// Whether what happened at this elapsed time of the trace is to be told in `report`: it is new, or the report is
     /// the last.
     pub(super) fn is_due(&self, at: Duration, last: bool) -> bool {
-        last || self.previous.is_zero() || at > self.previous
+        is_due(self.previous, at, last)
     }
+}
+
+/// Whether what happened at this elapsed time is to be told, where the previous report was made at `previous`.
+pub(super) fn is_due(previous: Duration, at: Duration, last: bool) -> bool {
+    last || previous.is_zero() || at > previous
 }
 
 /// What a whole-host trace knows of one process besides its memory totals.
@@ -97,16 +116,16 @@ pub struct ProcessStacks {
 
 /// Processes that ended during the trace; [`EndedTally`](super::EndedTally) gathers them.
 #[derive(Clone, Debug, Default)]
-pub struct Ended {
+pub struct Ended<H = HeapHeld> {
     /// Those that lived long or held much, each, in the order of their ends.
-    pub processes: Vec<EndedProcess>,
+    pub processes: Vec<EndedProcess<H>>,
     /// All others, summed by name, the most held bytes first.
-    pub names: Vec<EndedName>,
+    pub names: Vec<EndedName<H>>,
 }
 
 /// A process that ended, with what it still held.
 #[derive(Clone, Debug, PartialEq)]
-pub struct EndedProcess {
+pub struct EndedProcess<H = HeapHeld> {
     /// Its PID.
     pub pid: u32,
     /// Its name.
@@ -119,33 +138,68 @@ pub struct EndedProcess {
     pub at: Duration,
     /// For how long it was traced.
     pub traced: Duration,
-    /// Bytes that it had allocated since the start and not released.
-    pub live_bytes: u64,
-    /// Blocks that it had allocated since the start and not released.
-    pub live_count: u64,
-    /// Bytes that it had allocated since the start.
-    pub alloc_bytes: u64,
-    /// Blocks that it had allocated since the start.
-    pub alloc_count: u64,
+    /// What it held.
+    pub held: H,
 }
 
 /// Processes of one name that ended.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct EndedName {
+pub struct EndedName<H = HeapHeld> {
     /// Their name.
     pub comm: String,
     /// How many.
     pub processes: u64,
     /// Elapsed time of the trace at the last one's end.
     pub last_at: Duration,
-    /// Bytes that they had not released.
+    /// What they held together.
+    pub held: H,
+}
+
+/// What a process can hold at its end.
+pub trait Held: Clone + Default {
+    /// Bytes: what makes one process matter more than another.
+    fn bytes(&self) -> u64;
+    /// Adds what another one held.
+    fn add(&mut self, other: &Self);
+    /// In words: "29.3 KiB in 3 blocks", or "nothing".
+    fn words(&self) -> String;
+}
+
+/// Heap memory that was held at the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HeapHeld {
+    /// Bytes that were allocated since the start and not released.
     pub live_bytes: u64,
-    /// Blocks that they had not released.
+    /// Blocks that were allocated since the start and not released.
     pub live_count: u64,
-    /// Bytes that they had allocated since the start.
+    /// Bytes that were allocated since the start.
     pub alloc_bytes: u64,
-    /// Blocks that they had allocated since the start.
+    /// Blocks that were allocated since the start.
     pub alloc_count: u64,
+}
+
+impl Held for HeapHeld {
+    fn bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (sum, value) in [
+            (&mut self.live_bytes, other.live_bytes),
+            (&mut self.live_count, other.live_count),
+            (&mut self.alloc_bytes, other.alloc_bytes),
+            (&mut self.alloc_count, other.alloc_count),
+        ] {
+            *sum = sum.saturating_add(value);
+        }
+    }
+
+    fn words(&self) -> String {
+        match self.live_count {
+            0 => "nothing".to_owned(),
+            blocks => format!("{} in {}", bytes(self.live_bytes), counted(blocks, "block")),
+        }
+    }
 }
 
 /// The overhead guard: what the probes cost, and what was done about it.

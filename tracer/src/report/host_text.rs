@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::elide;
 use super::group::{GroupRow, groups};
-use super::host::{EndedName, EndedProcess, Grouping, GuardStep, Host, ProcessHost};
+use super::host::{Ended, EndedName, EndedProcess, Grouping, GuardStep, Held, Host, ProcessHost};
 use super::line::{Line, Writer};
 use super::table::{Column, write_columns};
-use super::units::{bytes, change, count, counted, duration, rate};
+use super::units::{bytes, change, count, counted, counted_processes, duration, rate};
 use super::{ProcessRow, ProcessState, Report};
 use crate::process::cgroup::Place;
 
@@ -21,14 +21,14 @@ const MOST_LINES: usize = 20;
 const MOST_NAMES: usize = 5;
 
 /// The column of containers, units and cgroups.
-const PLACE: &str = "where";
+pub const PLACE: &str = "where";
 
 /// Columns of the terminal for a place: fewer tell nothing, more push the numbers away.
 const NARROWEST_PLACE: usize = 14;
 const WIDEST_PLACE: usize = 40;
 
 /// Columns of the terminal for a user's name.
-const WIDEST_USER: usize = 16;
+pub const WIDEST_USER: usize = 16;
 
 /// Writes the table of processes or of groups, and what it leaves out.
 pub fn table(out: &mut Writer<'_, impl Write>, report: &Report, host: &Host) -> io::Result<()> {
@@ -83,7 +83,7 @@ fn columns(rows: &[ProcessRow], shown: &[ProcessRow], place: usize) -> Vec<Colum
 }
 
 /// A label within `most` columns: of a container's id the beginning, as its tools take it; of a name both ends.
-fn short_label(place: &Place, most: usize) -> String {
+pub fn short_label(place: &Place, most: usize) -> String {
     let label = place.label();
     match place.container {
         Some(_) => elide::start(&label, most).to_owned(),
@@ -91,17 +91,30 @@ fn short_label(place: &Place, most: usize) -> String {
     }
 }
 
-/// Writes the processes; in a narrow terminal with shorter places, and then without the columns that matter least.
 fn processes(
     out: &mut Writer<'_, impl Write>,
     rows: &[ProcessRow],
     top: Option<usize>,
 ) -> io::Result<()> {
     let (shown, rest) = rows.split_at(top.unwrap_or(usize::MAX).min(rows.len()));
-    let width = out.width().unwrap_or(usize::MAX);
     let least = ["user", "allocs/s", "rss", "state", "growth/min", PLACE];
+    table_with_places(out, shown.len(), &least, |place| {
+        columns(rows, shown, place)
+    })?;
+    left_out_processes(out, rest)
+}
+
+/// Writes a table with a column of places, [`PLACE`], whose labels may be as wide as `columns` is told; in a narrow terminal with
+/// shorter places, and then without the columns that matter least.
+pub fn table_with_places(
+    out: &mut Writer<'_, impl Write>,
+    rows: usize,
+    least: &[&str],
+    columns: impl Fn(usize) -> Vec<Column>,
+) -> io::Result<()> {
+    let width = out.width().unwrap_or(usize::MAX);
     for dropped in 0..least.len() {
-        let others = columns(rows, shown, 0);
+        let others = columns(0);
         let kept = |heading: &str| heading != PLACE && !least[..dropped].contains(&heading);
         let taken: usize = others
             .iter()
@@ -117,18 +130,11 @@ fn processes(
         } else {
             WIDEST_PLACE
         };
-        let mut columns = columns(rows, shown, place.min(most));
+        let mut columns = columns(place.min(most));
         columns.retain(|column| column.heading == PLACE || kept(column.heading));
-        write_columns(out, columns, shown.len(), &[])?;
-        return left_out_processes(out, rest);
+        return write_columns(out, columns, rows, &[]);
     }
-    write_columns(
-        out,
-        columns(rows, shown, NARROWEST_PLACE),
-        shown.len(),
-        &least,
-    )?;
-    left_out_processes(out, rest)
+    write_columns(out, columns(NARROWEST_PLACE), rows, least)
 }
 
 fn left_out_processes(out: &mut Writer<'_, impl Write>, rest: &[ProcessRow]) -> io::Result<()> {
@@ -169,7 +175,7 @@ fn group_table(
     left_out(out, rest.len(), ["group", "groups"], held)
 }
 
-fn optional<T>(value: Option<T>, print: fn(T) -> String) -> String {
+pub fn optional<T>(value: Option<T>, print: fn(T) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), print)
 }
 
@@ -194,7 +200,7 @@ fn state(row: &ProcessRow, some_sampled: bool) -> String {
     words.join(", ")
 }
 
-fn left_out(
+pub fn left_out(
     out: &mut Writer<'_, impl Write>,
     rows: usize,
     [one, many]: [&str; 2],
@@ -212,32 +218,27 @@ fn left_out(
     out.sentence(Line::of(" "), &text, 2)
 }
 
-/// Writes what ended: since the previous report, or all in the last one.
-pub fn ended(out: &mut Writer<'_, impl Write>, report: &Report, host: &Host) -> io::Result<()> {
-    let is_due = |at| host.is_due(at, report.last);
-    let due = host
-        .ended
-        .processes
-        .iter()
-        .filter(|process| is_due(process.at));
-    let mut processes: Vec<&EndedProcess> = due.collect();
-    let due = host.ended.names.iter().filter(|name| is_due(name.last_at));
-    let names: Vec<&EndedName> = due.collect();
+/// Writes what ended and is due: since the previous report, or all in the last one.
+pub fn ended<H: Held>(
+    out: &mut Writer<'_, impl Write>,
+    ended: &Ended<H>,
+    is_due: impl Fn(Duration) -> bool,
+) -> io::Result<()> {
+    let due = ended.processes.iter().filter(|process| is_due(process.at));
+    let mut processes: Vec<&EndedProcess<H>> = due.collect();
+    let due = ended.names.iter().filter(|name| is_due(name.last_at));
+    let names: Vec<&EndedName<H>> = due.collect();
     if processes.is_empty() && names.is_empty() {
         return Ok(());
     }
-    let all = host.ended.count();
+    let all = ended.count();
     let text = format!(
         "{} in all, which held {}",
-        if all == 1 {
-            "1 process".to_owned()
-        } else {
-            format!("{} processes", count(all))
-        },
-        held(host.ended.live_bytes(), host.ended.live_count())
+        counted_processes(all),
+        ended.held().words()
     );
     out.sentence(Line::default().strong("ended:"), &text, 2)?;
-    processes.sort_by_key(|process| Reverse(process.live_bytes));
+    processes.sort_by_key(|process| Reverse(process.held.bytes()));
     for process in processes.iter().take(MOST_LINES) {
         let text = format!(
             "{} ({}), {}, after {}: {}",
@@ -245,7 +246,7 @@ pub fn ended(out: &mut Writer<'_, impl Write>, report: &Report, host: &Host) -> 
             process.pid,
             process.place.label(),
             duration(process.traced),
-            held(process.live_bytes, process.live_count)
+            process.held.words()
         );
         out.sentence(Line::of(" "), &text, 4)?;
     }
@@ -254,7 +255,7 @@ pub fn ended(out: &mut Writer<'_, impl Write>, report: &Report, host: &Host) -> 
             "{}, {} short-lived: {}",
             name.comm,
             count(name.processes),
-            held(name.live_bytes, name.live_count)
+            name.held.words()
         );
         out.sentence(Line::of(" "), &text, 4)?;
     }
@@ -265,13 +266,6 @@ pub fn ended(out: &mut Writer<'_, impl Write>, report: &Report, host: &Host) -> 
     }
     let text = format!("and {} more (--json has all)", count(untold as u64));
     out.sentence(Line::of(" "), &text, 4)
-}
-
-fn held(live_bytes: u64, live_count: u64) -> String {
-    match live_count {
-        0 => "nothing".to_owned(),
-        blocks => format!("{} in {}", bytes(live_bytes), counted(blocks, "block")),
-    }
 }
 
 /// Writes what the guard did, and what came up late: since the previous report, or all in the last one.

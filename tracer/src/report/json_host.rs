@@ -5,10 +5,11 @@ use serde::Serialize;
 use super::Report;
 use super::group::{GroupRow, groups};
 use super::host::{
-    EndedName, EndedProcess, Grouping, GuardAction, GuardStep, Host, LateFile, ProcessHost,
+    EndedName, EndedProcess, GuardAction, GuardStep, HeapHeld, Host, LateFile, ProcessHost,
     ProcessStacks,
 };
 use super::json::{JsonOptions, WireStack, lossy, millis};
+use crate::process::cgroup::Place;
 
 /// What only a trace of the whole host tells.
 #[derive(Serialize)]
@@ -27,11 +28,8 @@ pub struct WireHost<'a> {
 /// What only a trace of the whole host tells of a process.
 #[derive(Serialize)]
 pub struct WireProcessHost<'a> {
-    r#where: String,
-    container: Option<WireContainer<'a>>,
-    pod: Option<&'a str>,
-    unit: Option<&'a str>,
-    cgroup: &'a str,
+    #[serde(flatten)]
+    place: WirePlace<'a>,
     uid: u32,
     user: &'a str,
     first_seen_ms: u64,
@@ -41,6 +39,16 @@ pub struct WireProcessHost<'a> {
     rss_bytes: Option<u64>,
     sample_bytes: Option<u64>,
     probes_off_ms: Option<u64>,
+}
+
+/// Where a process belongs.
+#[derive(Serialize)]
+pub struct WirePlace<'a> {
+    r#where: String,
+    container: Option<WireContainer<'a>>,
+    pod: Option<&'a str>,
+    unit: Option<&'a str>,
+    cgroup: &'a str,
 }
 
 #[derive(Serialize)]
@@ -79,29 +87,27 @@ struct WireEnded<'a> {
     names: Vec<WireEndedName<'a>>,
 }
 
+/// A process that ended; what it held is the trace's own matter.
 #[derive(Serialize)]
-struct WireEndedProcess<'a> {
+pub struct WireEndedProcess<'a, H = HeapHeld> {
     pid: u32,
     comm: &'a str,
     r#where: String,
     user: &'a str,
     ended_ms: u64,
     traced_ms: u64,
-    live_bytes: u64,
-    live_count: u64,
-    alloc_bytes: u64,
-    alloc_count: u64,
+    #[serde(flatten)]
+    held: &'a H,
 }
 
+/// Processes of one name that ended.
 #[derive(Serialize)]
-struct WireEndedName<'a> {
+pub struct WireEndedName<'a, H = HeapHeld> {
     comm: &'a str,
     processes: u64,
     last_ended_ms: u64,
-    live_bytes: u64,
-    live_count: u64,
-    alloc_bytes: u64,
-    alloc_count: u64,
+    #[serde(flatten)]
+    held: &'a H,
 }
 
 #[derive(Serialize)]
@@ -141,22 +147,18 @@ impl<'a> WireHost<'a> {
     pub fn of(report: &'a Report, host: &'a Host, options: JsonOptions) -> Self {
         let groups = groups(&report.processes, host.by);
         let process_stacks = host.process_stacks.iter();
+        let held = host.ended.held();
         Self {
             scope: &host.scope,
-            by: match host.by {
-                Grouping::Process => "process",
-                Grouping::Container => "container",
-                Grouping::User => "user",
-                Grouping::Stack => "stack",
-            },
+            by: host.by.name(),
             groups: groups.into_iter().map(WireGroup::of).collect(),
             process_stacks: process_stacks
                 .map(|process| WireProcessStacks::of(process, options))
                 .collect(),
             ended: WireEnded {
                 count: host.ended.count(),
-                live_bytes: host.ended.live_bytes(),
-                live_count: host.ended.live_count(),
+                live_bytes: held.live_bytes,
+                live_count: held.live_count,
                 processes: host
                     .ended
                     .processes
@@ -178,10 +180,9 @@ impl<'a> WireHost<'a> {
     }
 }
 
-impl<'a> WireProcessHost<'a> {
-    /// The host's part of a process, as it is written.
-    pub fn of(host: &'a ProcessHost) -> Self {
-        let place = &host.place;
+impl<'a> WirePlace<'a> {
+    /// As it is written.
+    pub fn of(place: &'a Place) -> Self {
         Self {
             r#where: place.label(),
             container: place.container.as_ref().map(|container| WireContainer {
@@ -191,6 +192,15 @@ impl<'a> WireProcessHost<'a> {
             pod: place.pod.as_deref(),
             unit: place.unit.as_deref(),
             cgroup: &place.path,
+        }
+    }
+}
+
+impl<'a> WireProcessHost<'a> {
+    /// The host's part of a process, as it is written.
+    pub fn of(host: &'a ProcessHost) -> Self {
+        Self {
+            place: WirePlace::of(&host.place),
             uid: host.uid,
             user: &host.user,
             first_seen_ms: millis(host.first_seen),
@@ -232,8 +242,9 @@ impl<'a> WireProcessStacks<'a> {
     }
 }
 
-impl<'a> WireEndedProcess<'a> {
-    fn of(process: &'a EndedProcess) -> Self {
+impl<'a, H> WireEndedProcess<'a, H> {
+    /// As it is written.
+    pub fn of(process: &'a EndedProcess<H>) -> Self {
         Self {
             pid: process.pid,
             comm: &process.comm,
@@ -241,24 +252,19 @@ impl<'a> WireEndedProcess<'a> {
             user: &process.user,
             ended_ms: millis(process.at),
             traced_ms: millis(process.traced),
-            live_bytes: process.live_bytes,
-            live_count: process.live_count,
-            alloc_bytes: process.alloc_bytes,
-            alloc_count: process.alloc_count,
+            held: &process.held,
         }
     }
 }
 
-impl<'a> WireEndedName<'a> {
-    fn of(name: &'a EndedName) -> Self {
+impl<'a, H> WireEndedName<'a, H> {
+    /// As it is written.
+    pub fn of(name: &'a EndedName<H>) -> Self {
         Self {
             comm: &name.comm,
             processes: name.processes,
             last_ended_ms: millis(name.last_at),
-            live_bytes: name.live_bytes,
-            live_count: name.live_count,
-            alloc_bytes: name.alloc_bytes,
-            alloc_count: name.alloc_count,
+            held: &name.held,
         }
     }
 }

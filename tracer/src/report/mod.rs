@@ -39,8 +39,8 @@ pub use ended::EndedTally;
 pub use filter::BlockFilter;
 pub use group::{GroupRow, by_stack, groups};
 pub use host::{
-    Ended, EndedName, EndedProcess, Grouping, Guard, GuardAction, GuardStep, Host, LateFile,
-    ProcessHost, ProcessStacks,
+    Ended, EndedName, EndedProcess, Grouping, Guard, GuardAction, GuardStep, HeapHeld, Held, Host,
+    LateFile, ProcessHost, ProcessStacks,
 };
 pub use rates::Rates;
 pub use tables::TableUse;

@@ -42,9 +42,14 @@ pub struct Rates {
 impl Rates {
     /// A process that is first seen at this elapsed time of the trace, with nothing yet.
     pub fn new(at: Duration) -> Self {
+        Self::with(at, 0)
+    }
+
+    /// A process that is first seen at this elapsed time of the trace, and holds so many bytes: they are no growth.
+    pub fn with(at: Duration, live_bytes: u64) -> Self {
         let start = Moment {
             at,
-            live_bytes: 0,
+            live_bytes,
             alloc_count: 0,
         };
         Self {
@@ -119,6 +124,13 @@ mod tests {
         rates.add(at(7_000), 1 << 20, 100);
         assert_eq!(rates.growth_per_minute(), Some(30 << 20));
         assert_eq!(rates.allocs_per_second(), Some(50.0));
+    }
+
+    #[test]
+    fn what_was_there_is_no_growth() {
+        let mut rates = Rates::with(at(0), 1 << 20);
+        rates.add(at(60_000), (1 << 20) + 5, 0);
+        assert_eq!(rates.growth_per_minute(), Some(5));
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub fn write(report: &Report, options: &TextOptions, out: &mut impl Write) -> io
     stacks::write_left_out(&mut out, report)?;
     if let Some(host) = &report.host {
         stacks::write_of_processes(&mut out, report, host, options)?;
-        host_text::ended(&mut out, report, host)?;
+        host_text::ended(&mut out, &host.ended, |at| host.is_due(at, report.last))?;
     }
     closing(&mut out, report, options)?;
     if !report.last {

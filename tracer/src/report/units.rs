@@ -55,6 +55,14 @@ pub fn counted(value: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", count(value))
 }
 
+/// So many processes, in words.
+pub fn counted_processes(value: u64) -> String {
+    match value {
+        1 => "1 process".to_owned(),
+        many => format!("{} processes", count(many)),
+    }
+}
+
 /// A change of a size with its sign: "+1.2 MiB", "-512 B"; "0 B" where nothing changed.
 pub fn change(value: i64) -> String {
     let sign = match value.signum() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use anyhow::Result;
+use tracer_common::config::Admission;
 use tracer_common::limits;
 
 use super::attach::{AttachError, ProbedFile, Prober, is_slow};
@@ -72,7 +73,7 @@ fn programs(method: Method) -> Finding {
         space_ring: 0,
         faults: None,
         method,
-        admit: false,
+        admit: Admission::Named,
         adaptive: false,
     };
     let sampled = Settings {
@@ -84,7 +85,7 @@ fn programs(method: Method) -> Finding {
         ..plain
     };
     let whole_host = Settings {
-        admit: true,
+        admit: Admission::Births,
         adaptive: true,
         ..sampled
     };

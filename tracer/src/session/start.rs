@@ -8,6 +8,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::attach::{ProbedFile, Prober, slow_functions};
 use super::error;
+use super::population::Population;
 use super::progress::Step;
 use super::target::Targets;
 use super::unwind::Unwinder;
@@ -15,7 +16,7 @@ use super::watch::{Image, Watcher};
 use crate::bpf::{Method, Tracer};
 use crate::preflight::{self, Facts};
 use crate::process::command::{Exit, Running};
-use crate::process::info;
+use crate::process::{info, maps};
 use crate::report::CommandExit;
 use crate::report::units::counted;
 
@@ -75,6 +76,19 @@ pub fn prepared_unwinder(memory: u64, targets: &Targets) -> Unwinder {
             .for_each(|process| unwinder.want(process.pid)),
     }
     unwinder.finish(&step);
+    unwinder
+}
+
+/// An unwinder with the tables begun of what the host's processes have mapped that a trace is about.
+pub fn expecting_unwinder(memory: u64, people: &Population) -> Unwinder {
+    let mut unwinder = Unwinder::new(memory);
+    let pids = info::all_pids().unwrap_or_default();
+    for pid in pids.into_iter().filter(|pid| people.is_about(*pid)) {
+        // A process that has ended meanwhile needs none.
+        if let Ok(maps) = maps::read(pid) {
+            unwinder.expect(pid, &maps);
+        }
+    }
     unwinder
 }
 

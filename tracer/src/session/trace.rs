@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval};
+use tracer_common::config::Admission;
 use tracer_common::event::CallEvent;
 use tracer_common::key::Owner;
 use tracer_common::loss::Loss;
@@ -41,7 +42,7 @@ pub fn run(invocation: &Invocation, config: &TraceConfig) -> Result<u8> {
         space_ring: 0,
         faults: None,
         method: start::method(&facts),
-        admit: false,
+        admit: Admission::Named,
         adaptive: false,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

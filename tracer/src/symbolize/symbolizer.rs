@@ -87,6 +87,11 @@ impl Symbolizer {
         }
     }
 
+    /// Whether anything is kept of a program image.
+    pub fn knows(&self, owner: Owner) -> bool {
+        self.images.contains_key(&owner)
+    }
+
     /// Drops all that is kept of a program image.
     pub fn forget(&mut self, owner: Owner) {
         self.images.remove(&owner);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use memlens::process::cgroup::Place;
 use memlens::report::{
-    EndedProcess, EndedTally, Grouping, Guard, GuardAction, GuardStep, Host, LateFile, ProcessHost,
-    ProcessRow, ProcessStacks, Report, Sampling, StackRow, by_stack,
+    EndedProcess, EndedTally, Grouping, Guard, GuardAction, GuardStep, HeapHeld, Host, LateFile,
+    ProcessHost, ProcessRow, ProcessStacks, Report, Sampling, StackRow, by_stack,
 };
 
 use super::{bare, base, frame, process, stack, with_main};
@@ -152,10 +152,12 @@ fn ended(pid: u32, comm: &str, times: (u64, u64), live: u64, blocks: u64) -> End
         user: "root".into(),
         at: at(times.0),
         traced: at(times.1),
-        live_bytes: live,
-        live_count: blocks,
-        alloc_bytes: 3 * live,
-        alloc_count: 3 * blocks,
+        held: HeapHeld {
+            live_bytes: live,
+            live_count: blocks,
+            alloc_bytes: 3 * live,
+            alloc_count: 3 * blocks,
+        },
     }
 }
 

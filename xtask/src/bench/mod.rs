@@ -11,6 +11,7 @@ mod pair;
 mod passes;
 mod report;
 mod samples;
+mod space;
 mod table;
 mod tracer;
 mod unwind;
@@ -129,6 +130,11 @@ const BENCHES: &[Bench] = &[
         name: "host-pass",
         about: "one pass of memlens host over 2,000 processes",
         run: passes::pass,
+    },
+    Bench {
+        name: "space",
+        about: "memlens vm: cost of a traced mmap and munmap, a storm of calls, reports, the start on 500 processes",
+        run: space::all,
     },
     Bench {
         name: "exact",

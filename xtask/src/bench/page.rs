@@ -39,6 +39,10 @@ const METHOD: &str = "\
   memlens's peak RSS; the tables in the kernel are not in it (32 MiB, and 96 bytes for each live block).
 * `host-pass`: two thousand processes that sleep; `memlens host` tells in its JSON report what its last pass took: processes, machine and cgroups. By default, with
   the cgroup of each process read again (`--by container`), and with the PSS of each (`--of pss`).
+* `space`: the program of `pair` with `mmap` and `munmap` of 64 KiB in place of malloc and free, and with `getppid()`, by CPU time, as memlens's
+  programs pass every system call of the host. The storm is of two threads that map, unmap, move, protect and move the heap's end at random, with a pause after
+  every 64 calls to keep the rate; memlens's CPU time is that of those ten seconds without a report. The report is of ten thousand ranges
+  that cannot be joined, every page touched. The start is of `memlens vm --all` with 500 idle processes.
 * `exact`: malloc, calloc, realloc, posix_memalign and free, mixed at random on eight threads. The program knows what it keeps at the end, and the
   report must say the same, with all loss counters at zero.
 

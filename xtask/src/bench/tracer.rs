@@ -28,7 +28,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How memlens is to run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mode<'a> {
-    /// Flags of `memlens leaks`.
+    /// Flags of the subcommand.
     pub flags: &'a [&'a str],
     /// Value of `MEMLENS_FLOOR`: empty programs, on which places.
     pub floor: Option<&'a str>,
@@ -60,18 +60,23 @@ pub struct Ended {
 impl Tracer {
     /// Traces a process's leaks; returns once the probes are on.
     pub fn leaks(memlens: &Path, pid: u32, mode: Mode) -> Result<Self> {
-        Self::start(memlens, &["-p", &pid.to_string()], mode)
+        Self::start(memlens, "leaks", &["-p", &pid.to_string()], mode)
     }
 
     /// Traces the whole host; returns once the probes are on.
     pub fn everything(memlens: &Path, mode: Mode) -> Result<Self> {
-        Self::start(memlens, &["--all"], mode)
+        Self::start(memlens, "leaks", &["--all"], mode)
     }
 
-    fn start(memlens: &Path, target: &[&str], mode: Mode) -> Result<Self> {
+    /// Traces address spaces; returns once their calls are followed.
+    pub fn space(memlens: &Path, target: &[&str], mode: Mode) -> Result<Self> {
+        Self::start(memlens, "vm", target, mode)
+    }
+
+    fn start(memlens: &Path, subcommand: &str, target: &[&str], mode: Mode) -> Result<Self> {
         let mut command = Command::new(memlens);
         command
-            .args(["leaks", "-v"])
+            .args([subcommand, "-v"])
             .args(target)
             .arg(mode.interval.unwrap_or(NO_REPORT))
             .args(mode.flags)

@@ -49,6 +49,16 @@ impl Victim {
         Self::start(&program, &args)
     }
 
+    /// The same on one thread with the system calls that this definition chooses (see `pair.c`).
+    pub fn calls(seconds: u32, definition: &str) -> Result<Self> {
+        let flags = ["-pthread", &format!("-D{definition}")];
+        let name = definition.to_lowercase();
+        let program = compile(&name, &own_source("pair")?, &flags)?;
+        let args = [seconds.to_string(), "1".to_owned(), SLOTS.to_string()];
+        let _pinned = Pinned::to_first(1)?;
+        Self::start(&program, &args)
+    }
+
     /// The same on one thread, below exactly so many frames, none of which keeps a frame pointer.
     pub fn deep_pairs(seconds: u32, depth: usize) -> Result<Self> {
         let flags = ["-pthread", "-fomit-frame-pointer"];
@@ -135,6 +145,12 @@ impl Victim {
         Ok(slots.iter().map(|slot| slot.ns).collect())
     }
 
+    /// The same by CPU time of the program, which leaves out what others take of the CPU.
+    pub fn cpu_cost(&mut self, seconds: u32) -> Result<Vec<f64>> {
+        let slots = self.slots(seconds)?;
+        Ok(slots.iter().map(|slot| slot.cpu_ns).collect())
+    }
+
     /// The slots of so many seconds that lie in the future as a whole; without those in which nothing was done.
     pub fn slots(&mut self, seconds: u32) -> Result<Vec<Slot>> {
         while self.lines.try_recv().is_ok() {}
@@ -178,6 +194,11 @@ fn parse_slot(line: &str) -> Option<Slot> {
 /// The source of a benchmark's own program.
 pub fn own_source(name: &str) -> Result<PathBuf> {
     Ok(run::workspace_root()?.join(format!("xtask/bench/{name}.c")))
+}
+
+/// Path of the source of a victim of the tests.
+pub fn tests_source(name: &str) -> Result<PathBuf> {
+    Ok(run::workspace_root()?.join(format!("tests/victims/{name}.c")))
 }
 
 /// Compiles a program or library with frame pointers, unless the flags say otherwise.

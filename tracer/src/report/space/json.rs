@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::faults::{WireFaults, WireTotals};
+use super::json_host::{WireHost, WireProcessHost};
 use super::{Amount, Corrections, SpaceOther, SpaceProcess, SpaceReport, SpaceStack};
 use crate::report::json::{WireExit, WireFrame, all_counters};
 use crate::report::{loss, text::state_name};
@@ -45,10 +46,12 @@ struct WireReport<'a> {
     fault_totals: Option<WireTotals>,
     faults: Option<Vec<WireFaults<'a>>>,
     command_exit: Option<WireExit>,
+    host: Option<WireHost<'a>>,
 }
 
+/// Bytes of a part.
 #[derive(Serialize)]
-struct WireAmount {
+pub(super) struct WireAmount {
     mapped_bytes: u64,
     reserved_bytes: u64,
     resident_bytes: Option<u64>,
@@ -66,6 +69,7 @@ struct WireProcess<'a> {
     growth_bytes: Option<i64>,
     kinds: BTreeMap<&'static str, WireAmount>,
     corrections: WireCorrections,
+    host: Option<WireProcessHost<'a>>,
 }
 
 #[derive(Serialize)]
@@ -79,6 +83,7 @@ struct WireCorrections {
 #[derive(Serialize)]
 struct WireStack<'a> {
     pid: u32,
+    also_pids: &'a [u32],
     kind: &'static str,
     kinds: Vec<&'static str>,
     files: Vec<String>,
@@ -107,7 +112,7 @@ fn milliseconds(time: Duration) -> u64 {
 }
 
 impl WireAmount {
-    fn of(amount: &Amount, measured: bool) -> Self {
+    pub(super) fn of(amount: &Amount, measured: bool) -> Self {
         Self {
             mapped_bytes: amount.mapped,
             reserved_bytes: amount.reserved,
@@ -147,6 +152,7 @@ impl<'a> WireReport<'a> {
                 .as_ref()
                 .map(|faults| faults.stacks.iter().map(WireFaults::of).collect()),
             command_exit: report.command_exit.map(WireExit::of),
+            host: report.host.as_ref().map(|host| WireHost::of(report, host)),
         })
     }
 }
@@ -175,6 +181,7 @@ impl<'a> WireProcess<'a> {
                 access_bytes: access,
                 repaired_bytes: repaired,
             },
+            host: row.host.as_ref().map(WireProcessHost::of),
         }
     }
 }
@@ -184,6 +191,7 @@ impl<'a> WireStack<'a> {
         let kinds: Vec<&'static str> = row.kinds.iter().map(|kind| kind.name()).collect();
         Self {
             pid: row.pid,
+            also_pids: &row.also,
             kind: kinds.first().copied().unwrap_or("none"),
             kinds,
             files: row

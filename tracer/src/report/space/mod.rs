@@ -1,7 +1,11 @@
 //! The report of `memlens vm` as one plain value: whose address space holds what, mapped by whom, and how much of it is memory.
 
 pub mod faults;
+pub mod group;
+mod host;
+mod host_text;
 pub mod json;
+mod json_host;
 mod picture;
 pub mod text;
 
@@ -14,6 +18,7 @@ use super::{CommandExit, ProcessState};
 use crate::space::Kind;
 use crate::symbolize::Frame;
 
+pub use host::{SpaceHeld, SpaceHost, SpaceProcessHost};
 pub use picture::{Width, folded, svg};
 
 /// Bytes of a part of an address space.
@@ -73,6 +78,8 @@ pub struct SpaceReport {
     pub width: Width,
     /// The exit of the traced command, where the trace started it.
     pub command_exit: Option<CommandExit>,
+    /// What only a trace of the whole host tells.
+    pub host: Option<SpaceHost>,
 }
 
 /// The address space of one program.
@@ -94,6 +101,8 @@ pub struct SpaceProcess {
     pub growth: Option<i64>,
     /// How the account was found to differ from the maps, and was corrected, since the start.
     pub corrections: Corrections,
+    /// What only a trace of the whole host knows of it.
+    pub host: Option<SpaceProcessHost>,
 }
 
 /// What the maps showed and no call had told, in bytes.
@@ -114,6 +123,8 @@ pub struct Corrections {
 pub struct SpaceStack {
     /// Whose stack.
     pub pid: u32,
+    /// Other processes that have the same stack, where those are one row.
+    pub also: Vec<u32>,
     /// What it has mapped and not unmapped.
     pub amount: Amount,
     /// Whether what is in memory is known.
@@ -174,10 +185,11 @@ impl SpaceReport {
 
     /// Whose address space the report is about.
     pub fn subject(&self) -> String {
-        let subject = match self.processes.as_slice() {
-            [] => "no process".to_owned(),
-            [only] => format!("{} ({})", only.comm, only.pid),
-            several => {
+        let subject = match (&self.host, self.processes.as_slice()) {
+            (Some(host), _) => host.scope.clone(),
+            (None, []) => "no process".to_owned(),
+            (None, [only]) => format!("{} ({})", only.comm, only.pid),
+            (None, several) => {
                 let mut pids: Vec<u32> = several.iter().map(|row| row.pid).collect();
                 pids.sort_unstable();
                 pids.dedup();

@@ -22,6 +22,7 @@ fn amount(mapped: u64, reserved: u64, resident: u64) -> Amount {
 fn stack(function: &str, amount: Amount) -> SpaceStack {
     SpaceStack {
         pid: 42,
+        also: Vec::new(),
         amount,
         measured: true,
         kinds: vec![Kind::Anonymous],
@@ -59,6 +60,7 @@ fn sample() -> SpaceReport {
             kinds: BTreeMap::from([(Kind::Anonymous, all)]),
             growth: None,
             corrections: Corrections::default(),
+            host: None,
         }],
         stacks: vec![stack("hold", held), stack("reserve", reserved)],
         stacks_total: 3,
@@ -75,6 +77,7 @@ fn sample() -> SpaceReport {
         faults: None,
         width: Width::Mapped,
         command_exit: None,
+        host: None,
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::io::{self, Write};
 
-use super::{Amount, SpaceProcess, SpaceReport, SpaceStack, faults};
+use super::{Amount, SpaceProcess, SpaceReport, SpaceStack, faults, host_text};
 use crate::report::line::{Line, Writer};
 use crate::report::loss::{Severity, sentences};
 use crate::report::text::{TextOptions, command_exit, state_name};
-use crate::report::units::{bytes, change, count, counted, duration};
+use crate::report::units::{bytes, change, count, counted, counted_processes, duration};
 use crate::report::{ProcessState, frames, names};
 use crate::space::Kind;
+
+/// Corrections that are told one by one.
+const MOST_CORRECTIONS: usize = 10;
 
 /// Files named in a stack's heading.
 const FILES_NAMED: usize = 2;
@@ -22,8 +25,13 @@ pub fn write(report: &SpaceReport, options: &TextOptions, out: &mut impl Write) 
     heading(&mut out, report, options)?;
     totals(&mut out, report)?;
     out.blank()?;
-    processes(&mut out, report)?;
-    out.blank()?;
+    match &report.host {
+        Some(host) => host_text::table(&mut out, report, host)?,
+        None => {
+            processes(&mut out, report)?;
+            out.blank()?;
+        }
+    }
     for (index, stack) in report.stacks.iter().enumerate() {
         stack_head(&mut out, report, index, stack)?;
         frames::write(&mut out, &stack.frames, stack.truncated.as_deref(), options)?;
@@ -34,6 +42,9 @@ pub fn write(report: &SpaceReport, options: &TextOptions, out: &mut impl Write) 
         faults::write(&mut out, found, options, |pid| whose(report, pid))?;
     }
     others(&mut out, report)?;
+    if let Some(host) = &report.host {
+        host_text::ended(&mut out, report, host)?;
+    }
     closing(&mut out, report, options)?;
     if !report.last {
         out.blank()?;
@@ -261,7 +272,11 @@ fn stack_head(
         }
         parts.push(Line::of(&named.join(", ")));
     }
-    parts.extend(whose(report, stack.pid).map(|whose| Line::of(&whose)));
+    let also = match stack.also.len() {
+        0 => String::new(),
+        more => format!(" and {} more", counted_processes(more as u64)),
+    };
+    parts.extend(whose(report, stack.pid).map(|whose| Line::of(&format!("{whose}{also}"))));
     out.list(parts, 4)
 }
 
@@ -340,10 +355,14 @@ fn closing(
         ),
     };
     out.sentence(Line::default().strong(mark), text, 2)?;
-    for row in &report.processes {
-        for sentence in corrections(row) {
-            out.sentence(Line::default().strong("  corrected:"), &sentence, 4)?;
-        }
+    let corrected: Vec<String> = report.processes.iter().flat_map(corrections).collect();
+    for sentence in corrected.iter().take(MOST_CORRECTIONS) {
+        out.sentence(Line::default().strong("  corrected:"), sentence, 4)?;
+    }
+    if corrected.len() > MOST_CORRECTIONS {
+        let more = count((corrected.len() - MOST_CORRECTIONS) as u64);
+        let text = format!("{more} more (--json has all)");
+        out.sentence(Line::default().strong("  corrected:"), &text, 4)?;
     }
     for sentence in lost(Severity::Totals).chain(lost(Severity::Detail)) {
         out.sentence(Line::default().strong("  lost:"), &sentence.text, 4)?;

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use tracer_common::config::Admission;
 use tracer_common::key::Owner;
 use tracer_common::stack::StackMeta;
 
@@ -43,9 +44,10 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
     let log = Log::new(invocation.verbose);
     let unwinder = (config.unwind != Unwind::Fp).then(|| {
         let building = Instant::now();
-        let unwinder = match &targets {
-            Some(targets) => start::prepared_unwinder(config.unwind_memory, targets),
-            None => host::expecting_unwinder(config),
+        let unwinder = match (&targets, &host) {
+            (Some(targets), _) => start::prepared_unwinder(config.unwind_memory, targets),
+            (None, Some(host)) => host.expecting_unwinder(config.unwind_memory),
+            (None, None) => Unwinder::new(config.unwind_memory),
         };
         log.timing("building unwind tables", building);
         unwinder
@@ -86,7 +88,10 @@ fn settings(
         space_ring: 0,
         faults: None,
         method: start::method(facts),
-        admit: whole_host,
+        admit: match whole_host {
+            true => Admission::Calls,
+            false => Admission::Named,
+        },
         adaptive: whole_host,
     }
 }

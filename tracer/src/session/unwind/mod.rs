@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracer_common::unwind::{FileKey, FileTable, Rule};
 
@@ -129,11 +129,18 @@ impl Unwinder {
 
     /// Waits until all tables are built that are wanted by now.
     pub fn finish(&mut self, step: &Step) {
+        self.finish_within(step, Duration::MAX);
+    }
+
+    /// The same, but no longer than this.
+    pub fn finish_within(&mut self, step: &Step, most: Duration) {
+        let began = Instant::now();
         let all = self.builder.left();
-        while self.builder.left() > 0 {
+        while self.builder.left() > 0 && began.elapsed() < most {
             let built = all - self.builder.left();
             step.at(format!("building unwind tables: {built} of {all} files"));
-            for (named, outcome) in self.builder.wait(TOLD_EVERY) {
+            let left = most.saturating_sub(began.elapsed());
+            for (named, outcome) in self.builder.wait(TOLD_EVERY.min(left)) {
                 self.arrived(named, outcome);
             }
         }

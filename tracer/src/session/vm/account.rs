@@ -34,6 +34,12 @@ pub struct Account {
     pub calls: u64,
     /// The program has ended; what is left is its last state.
     pub over: bool,
+    /// Whether the maps have been read, or those of the parent that it was forked from: what it began with is known.
+    pub map_known: bool,
+    /// When it was forked from a parent whose ranges it has a copy of: `CLOCK_MONOTONIC`, nanoseconds.
+    pub born_ns: Option<u64>,
+    /// Whether the account has agreed with the maps once, or was corrected. Until then calls may have been under way when it began.
+    settled: bool,
     /// Something was mapped of which the kernel side could not tell how much, since the last look at the maps.
     unmeasured: bool,
     /// Events lost, all programs together, when the maps were last looked at.
@@ -42,35 +48,41 @@ pub struct Account {
     touched: Option<Vec<Range<u64>>>,
 }
 
-/// Where differences from the maps come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The account has just begun: calls were under way.
-    Beginning,
-    /// Nothing explains them, unless events were lost; how many of all programs by now.
-    Running {
-        /// Events lost.
-        lost: u64,
-    },
-}
-
 impl Account {
-    /// The account of a program whose calls are being told from now on; of a new one, from its first instruction on.
-    pub fn begin(owner: Owner, is_new: bool) -> Self {
+    /// The account of a program whose calls are being told from now on, and whose maps were read after that; of a new one, from its
+    /// first instruction on. So many events of all programs were lost before.
+    pub fn begin(owner: Owner, maps: &[Mapping], is_new: bool, lost: u64) -> Self {
+        let heap_start = match maps.is_empty() {
+            true => None,
+            false => info::heap_start(owner.tgid),
+        };
+        // It began without a heap: what there is by now came by calls that are told.
+        let was_there = |mapping: &&Mapping| !is_new || Kind::of_mapping(mapping) != Kind::Brk;
+        // Whatever is told later was done later, or is in the maps already.
+        let maps_then: Vec<Mapping> = maps.iter().filter(was_there).cloned().collect();
         let mut account = Self {
             owner,
+            space: AddressSpace::from_maps(&maps_then, heap_start, 0),
+            // Those of a program that is ending are empty.
+            map_known: !maps.is_empty(),
+            lost_before: lost,
             ..Self::default()
         };
-        if let Ok(mut maps) = maps::read(owner.tgid) {
-            if is_new {
-                // It began without a heap: what there is by now came by calls that are told.
-                maps.retain(|mapping| Kind::of_mapping(mapping) != Kind::Brk);
-            }
-            // Whatever is told later was done later, or is in the maps already.
-            account.space = AddressSpace::from_maps(&maps, info::heap_start(owner.tgid), 0);
-            account.learn_names(&maps);
-        }
+        account.learn_names(maps);
         account
+    }
+
+    /// The account of a child that has just been forked: it has a copy of all ranges, with their stacks and ages.
+    pub fn fork(&self, child: Owner, time_ns: u64) -> Self {
+        Self {
+            owner: child,
+            space: self.space.forked(),
+            names: self.names.clone(),
+            map_known: self.map_known,
+            born_ns: Some(time_ns),
+            lost_before: self.lost_before,
+            ..Self::default()
+        }
     }
 
     /// Takes a call into account.
@@ -113,26 +125,27 @@ impl Account {
         self.space.differences(maps, &touched)
     }
 
-    /// Takes over what has been found to differ.
-    pub fn correct(&mut self, maps: &[Mapping], differences: &[Difference], cause: Cause) {
-        let (origin, lost) = match cause {
-            Cause::Beginning => (Origin::Before, None),
-            Cause::Running { lost } => (Origin::Found, Some(lost)),
+    /// Takes over what has been found to differ; so many events of all programs are lost by now. What the first look finds was
+    /// there at the beginning: calls were under way.
+    pub fn correct(&mut self, maps: &[Mapping], differences: &[Difference], lost: u64) {
+        let known = lost > self.lost_before || self.unmeasured;
+        let is_beginning = !self.settled && !known;
+        let origin = match is_beginning {
+            true => Origin::Before,
+            false => Origin::Found,
         };
         let explained = |difference: &Difference| difference.is_the_kernels_own();
         let (own, others): (Vec<_>, Vec<_>) = differences.iter().cloned().partition(explained);
         let now = monotonic_ns();
         self.space.repair(maps, &own, origin, now);
         let repair = self.space.repair(maps, &others, origin, now);
-        let Some(lost) = lost else {
-            return;
-        };
-        let known = lost > self.lost_before || self.unmeasured;
+        self.settled = true;
+        self.map_known = true;
         self.lost_before = lost;
         self.unmeasured = false;
         if known {
             self.corrections.repaired += repair.found + repair.gone + repair.access;
-        } else {
+        } else if !is_beginning {
             self.corrections.found += repair.found;
             self.corrections.gone += repair.gone;
             self.corrections.access += repair.access;
@@ -150,38 +163,80 @@ impl Account {
     }
 }
 
-/// Holds an account against the maps, and corrects what has differed in several looks. `drain` takes in the calls that were
-/// told by now. The differences that were corrected.
+/// An account that is held against the maps, and how it differed when they were read last.
+struct Looked {
+    owner: Owner,
+    before: Option<Vec<Difference>>,
+}
+
+/// Holds accounts against the maps, and corrects what has differed in several looks. All are looked at, then those again that
+/// differ. `drain` takes in the calls that were told by now, `lost` tells how many events of all programs were lost by now. The
+/// differences that were corrected.
 pub fn reconcile<T>(
     state: &mut T,
-    account: impl Fn(&mut T) -> Option<&mut Account>,
+    owners: impl IntoIterator<Item = Owner>,
+    account: impl Fn(&mut T, Owner) -> Option<&mut Account>,
     drain: impl Fn(&mut T),
-    cause: Cause,
-) -> Vec<Difference> {
-    let mut before: Option<Vec<Difference>> = None;
-    for look in 0..LOOKS {
-        if look > 0 {
+    lost: impl Fn(&T) -> u64,
+) -> Vec<(Owner, Difference)> {
+    let mut corrected = Vec::new();
+    let lost_before = lost(state);
+    let owners = owners.into_iter();
+    let mut looked: Vec<Looked> = owners
+        .map(|owner| Looked {
+            owner,
+            before: None,
+        })
+        .collect();
+    for look in 1..=LOOKS {
+        if looked.is_empty() {
+            break;
+        }
+        if look > 1 {
             std::thread::sleep(BETWEEN_LOOKS);
         }
-        drain(state);
-        let Some(looked) = account(state) else { break };
-        looked.look_begins();
-        let maps = looked.read_maps();
-        drain(state);
-        let Some(looked) = account(state) else { break };
-        let Ok(Some(maps)) = maps else {
-            looked.look_fails();
-            break;
-        };
-        let mut differences = looked.look_ends(&maps);
-        if let Some(before) = &before {
-            differences = lasting(before, &differences);
+        let all = std::mem::take(&mut looked);
+        for Looked { owner, before } in all {
+            drain(state);
+            let Some(maps) = account(state, owner).and_then(look_at_maps) else {
+                continue;
+            };
+            drain(state);
+            let Some(looked_at) = account(state, owner) else {
+                continue;
+            };
+            let mut differences = looked_at.look_ends(&maps);
+            if let Some(before) = &before {
+                differences = lasting(before, &differences);
+            }
+            if differences.is_empty() {
+                looked_at.correct(&maps, &[], lost_before);
+            } else if look < LOOKS {
+                looked.push(Looked {
+                    owner,
+                    before: Some(differences),
+                });
+            } else {
+                let lost = lost(state);
+                if let Some(account) = account(state, owner) {
+                    account.correct(&maps, &differences, lost);
+                }
+                let told = differences.into_iter();
+                corrected.extend(told.map(|difference| (owner, difference)));
+            }
         }
-        if differences.is_empty() || look + 1 == LOOKS {
-            looked.correct(&maps, &differences, cause);
-            return differences;
-        }
-        before = Some(differences);
     }
-    Vec::new()
+    corrected
+}
+
+/// Reads the maps, and has noted what calls change meanwhile; `None` if the program is ending.
+fn look_at_maps(account: &mut Account) -> Option<Vec<Mapping>> {
+    account.look_begins();
+    match account.read_maps() {
+        Ok(Some(maps)) => Some(maps),
+        _ => {
+            account.look_fails();
+            None
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Who brings pages into memory: the sample of page faults, by stack and by what was touched.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use tracer_common::faults::{FaultEvent, FaultKind, PROTECTION, WRITE, weight};
@@ -97,6 +97,8 @@ pub(super) struct Faults {
     stacks: HashMap<(Owner, u32), HashMap<Place, Sums>>,
     /// By process and thread.
     last: HashMap<(Owner, u32), Last>,
+    /// Programs of which a fault was told.
+    met: HashSet<Owner>,
     /// Of each program, the kernel's count when its account began.
     counted: HashMap<Owner, KernelFaults>,
     unmeasured: Vec<Unmeasured>,
@@ -107,8 +109,9 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    /// Takes what was told of a fault into account; `space` is what was mapped at that time.
-    pub fn apply(&mut self, event: &FaultEvent, space: &AddressSpace) {
+    /// Takes what was told of a fault into account; `space` is what was mapped at that time. Whether it is the first of
+    /// its program.
+    pub fn apply(&mut self, event: &FaultEvent, space: &AddressSpace) -> bool {
         let thread = (event.owner, event.tid);
         match FaultKind::from_raw(event.kind) {
             Some(FaultKind::Touched) => {
@@ -156,6 +159,7 @@ impl Faults {
             }
             None => {}
         }
+        self.met.insert(event.owner)
     }
 
     /// Looks which of the pages that were touched some time before `now` are huge ones.
@@ -199,12 +203,22 @@ impl Faults {
             .extend(counters(owner.tgid).map(|counted| (owner, counted)));
     }
 
-    /// A program was replaced: what it did belongs to no process that is reported.
+    /// Rows of the stacks that mapped what was touched.
+    pub fn mappers(&self) -> impl Iterator<Item = u32> {
+        let places = self.stacks.values().flat_map(HashMap::keys);
+        places.filter_map(|place| match place.origin {
+            Some(Origin::Call(row)) => Some(row),
+            Some(Origin::Before | Origin::Found) | None => None,
+        })
+    }
+
+    /// A program is not reported any more.
     pub fn forget(&mut self, tgid: u32) {
         self.stacks.retain(|(owner, _), _| owner.tgid != tgid);
         self.last.retain(|(owner, _), _| owner.tgid != tgid);
         self.before.retain(|(owner, _), _| owner.tgid != tgid);
         self.counted.retain(|owner, _| owner.tgid != tgid);
+        self.met.retain(|owner| owner.tgid != tgid);
         self.close(tgid);
     }
 
@@ -307,7 +321,7 @@ impl Vm<'_> {
         let stacks = rows
             .into_iter()
             .map(|(stack, amount)| {
-                let (frames, truncated) = self.frames_of(stack.1);
+                let (frames, truncated) = self.frames_of(stack.1, stack.0);
                 let before = before.get(&stack).copied().unwrap_or(0);
                 FaultStack {
                     pid: stack.0.tgid,
@@ -348,7 +362,7 @@ impl Vm<'_> {
                 file: place.file.and_then(|file| self.file_name(stack.0, file)),
                 mapper: match place.origin {
                     Some(Origin::Before) => Mapper::Before,
-                    Some(Origin::Call(row)) => Mapper::Stack(self.frames_of(row).0),
+                    Some(Origin::Call(row)) => Mapper::Stack(self.frames_of(row, stack.0).0),
                     Some(Origin::Found) | None => Mapper::Unknown,
                 },
                 amount,

@@ -10,7 +10,7 @@ use tracer_common::key::Owner;
 use tracer_common::loss::Loss;
 
 use super::Vm;
-use super::account::{self, Cause};
+use super::account;
 use crate::process::info;
 use crate::report::{CommandExit, ProcessState};
 use crate::session::interrupt::Interrupt;
@@ -39,13 +39,7 @@ impl Vm<'_> {
             tokio::select! {
                 biased;
                 () = interrupt.wait() => break,
-                changes = self.watcher.changes() => {
-                    self.apply(changes.context("cannot wait for process events")?);
-                    if self.watcher.running() == 0 {
-                        break;
-                    }
-                }
-                () = unwind::ready(&self.unwinder) => self.publish_arrived(),
+                // Before the changes: a program that replaces itself again and again may make more of them than are taken in.
                 _ = reports.tick() => {
                     if self.config.count.is_some_and(|count| self.reports + 1 >= count.get()) {
                         break;
@@ -54,10 +48,18 @@ impl Vm<'_> {
                         return Ok(());
                     }
                 }
+                changes = self.watcher.changes() => {
+                    self.apply(changes.context("cannot wait for process events")?);
+                    if self.host.is_none() && self.watcher.running() == 0 {
+                        break;
+                    }
+                }
+                () = unwind::ready(&self.unwinder) => self.publish_arrived(),
                 _ = tick.tick() => self.tick(),
                 ready = self.events.readable() => ready?.clear_ready(),
             }
             self.drain();
+            self.look_at_the_awake();
         }
         if interrupt.is_set() {
             clear_echo();
@@ -74,6 +76,9 @@ impl Vm<'_> {
     fn tick(&mut self) {
         self.drain();
         self.resolve_new_stacks(RESOLVE_AT_ONCE);
+        if self.host.is_some() {
+            self.repair_lost_events();
+        }
     }
 
     /// A Ctrl-C goes to the command as well: its end belongs to the trace.
@@ -93,42 +98,72 @@ impl Vm<'_> {
         let mut is_over = false;
         while !is_over && let Some(record) = self.events.get_mut().take_next() {
             is_over = record.time_ns() > now;
-            if self.accounts.contains_key(&record.owner()) {
-                self.apply_record(&record);
-                continue;
-            }
-            let early = self.early.entry(record.owner()).or_default();
-            if early.len() < MOST_EARLY {
-                early.push(record);
-            }
+            self.take_in(&record);
         }
         if let Some(faults) = &mut self.faults {
             faults.measure(now);
         }
     }
 
-    /// Takes a record of a program that has an account into it.
-    pub(super) fn apply_record(&mut self, record: &SpaceRecord) {
-        let account = self.accounts.get_mut(&record.owner());
-        let Some(account) = account.filter(|account| !account.over) else {
+    /// Takes in a call, a fork or a page fault.
+    pub(super) fn take_in(&mut self, record: &SpaceRecord) {
+        let owner = record.owner();
+        let Some(account) = self.accounts.get_mut(&owner) else {
+            let early = self.early.entry(owner).or_default();
+            if early.len() < MOST_EARLY {
+                early.push(*record);
+            }
             return;
         };
-        match (record, &mut self.faults) {
-            (SpaceRecord::Call(call), _) => account.apply(call, self.huge_page),
-            (SpaceRecord::Fault(fault), Some(faults)) => faults.apply(fault, &account.space),
-            (SpaceRecord::Fault(_), None) => {}
+        if account.over {
+            return;
+        }
+        match record {
+            SpaceRecord::Call(event) => match event.child() {
+                Some(child) => {
+                    let account = account.fork(child, event.left_ns);
+                    self.accounts.insert(child, account);
+                }
+                None => {
+                    if account.calls == 0 {
+                        self.awake.push(owner.tgid);
+                    }
+                    account.apply(event, self.huge_page);
+                }
+            },
+            SpaceRecord::Fault(event) => {
+                if let Some(faults) = &mut self.faults
+                    && faults.apply(event, &account.space)
+                {
+                    self.awake.push(owner.tgid);
+                }
+            }
         }
     }
 
-    /// Holds the account of a program against its maps.
-    pub(super) fn reconcile(&mut self, owner: Owner, cause: Cause) {
+    /// Processes of a whole host have made their first call since the trace began: from now on their stacks are worth a look.
+    fn look_at_the_awake(&mut self) {
+        for pid in std::mem::take(&mut self.awake) {
+            if self.host.is_some() {
+                self.look_again(pid);
+            }
+        }
+    }
+
+    /// Holds the accounts of programs against their maps.
+    pub(super) fn reconcile(&mut self, owners: impl IntoIterator<Item = Owner>) {
         let differences = account::reconcile(
             self,
-            |vm| vm.accounts.get_mut(&owner),
+            owners,
+            |vm, owner| match vm.tracer.is_present(owner) {
+                true => vm.accounts.get_mut(&owner),
+                // It has replaced its program: the maps are of another one.
+                false => None,
+            },
             |vm| vm.drain(),
-            cause,
+            |vm| vm.lost(),
         );
-        for difference in differences {
+        for (owner, difference) in differences {
             self.log
                 .event(|| format!("process {}: {difference}", owner.tgid));
         }
@@ -145,6 +180,9 @@ impl Vm<'_> {
 
     /// Follows the processes through exec, exit and new code.
     fn apply(&mut self, changes: Vec<Change>) {
+        if self.host.is_some() {
+            return self.apply_on_host(changes);
+        }
         let mut look = BTreeSet::new();
         for change in changes {
             self.log.event(|| change.words());
@@ -173,7 +211,7 @@ impl Vm<'_> {
     }
 
     /// The present code of a process that runs.
-    fn running(&self, pid: u32) -> Option<Owner> {
+    pub(super) fn running(&self, pid: u32) -> Option<Owner> {
         let mut images = self.images.iter();
         let is_running =
             |image: &&Image| image.owner.tgid == pid && image.state == ProcessState::Running;
@@ -181,11 +219,13 @@ impl Vm<'_> {
     }
 
     /// Looks at the code that a process has mapped by now.
-    fn look_again(&mut self, pid: u32) {
+    pub(super) fn look_again(&mut self, pid: u32) {
         let Some(code) = self.running(pid) else {
             return;
         };
-        if let Some(unwinder) = &mut self.unwinder {
+        if self.host.is_some() {
+            self.publish_on_host(pid);
+        } else if let Some(unwinder) = &mut self.unwinder {
             unwinder.publish(&mut self.tracer, pid);
         }
         // If it has ended meanwhile, the mapping events have told what there was.
@@ -251,13 +291,21 @@ impl Vm<'_> {
     fn publish_arrived(&mut self) {
         if let Some(unwinder) = &mut self.unwinder {
             for pid in unwinder.collect(&mut self.tracer) {
-                unwinder.publish(&mut self.tracer, pid);
+                match self.host {
+                    Some(_) => self.awake.push(pid),
+                    None => unwinder.publish(&mut self.tracer, pid),
+                }
             }
         }
     }
 
     /// Looks up the names in stacks that are new, while their process lives.
     pub(super) fn resolve_new_stacks(&mut self, most: usize) {
+        if self.host.is_some() {
+            // Of a host's stacks only those are looked up that a report shows.
+            self.tracer.new_stacks();
+            return;
+        }
         self.unresolved.extend(self.tracer.new_stacks());
         let now = most.min(self.unresolved.len());
         for row in self.unresolved.drain(..now) {

@@ -3,6 +3,7 @@
 mod account;
 mod faults;
 mod follow;
+mod host;
 mod rows;
 
 use std::collections::{HashMap, VecDeque};
@@ -10,24 +11,26 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use tokio::io::unix::AsyncFd;
+use tracer_common::config::Admission;
 use tracer_common::faults::SpaceRecord;
 use tracer_common::key::Owner;
 use tracer_common::limits;
 
-use self::account::{Account, Cause};
+use self::account::Account;
 use self::faults::Faults;
+use self::host::WholeHost;
 use super::interrupt::Interrupt;
 use super::output::Printer;
 use super::progress::{Log, Step};
 use super::target::{self, Targets};
-use super::unwind::Unwinder;
+use super::unwind::{Scope, Unwinder};
 use super::watch::{Image, Watcher, readable};
 use super::{refuse_if_unable, start};
 use crate::bpf::{Events, Method, Settings, Tracer};
 use crate::cli::{EXIT_DONE, Invocation, Unwind, VmConfig};
 use crate::process::command::Running;
 use crate::process::info;
-use crate::process::maps::Mapping;
+use crate::process::maps::{self, Mapping};
 use crate::report::CommandExit;
 use crate::symbolize::Symbolizer;
 
@@ -36,26 +39,40 @@ pub fn run(invocation: &Invocation, config: &VmConfig) -> Result<u8> {
     refuse_if_unable("load BPF programs")?;
     let interrupt = Interrupt::install()?;
     Printer::new(&config.output, invocation, false).check_files()?;
-    let targets = target::resolve(&config.target)?;
+    let host = WholeHost::new(config)?;
+    let targets = match host {
+        Some(_) => None,
+        None => Some(target::resolve(&config.target)?),
+    };
     let log = Log::new(invocation.verbose);
     let building = Instant::now();
-    let unwinder = (config.unwind != Unwind::Fp)
-        .then(|| start::prepared_unwinder(config.unwind_memory, &targets));
+    let unwinder = (config.unwind != Unwind::Fp).then(|| match (&targets, &host) {
+        (Some(targets), _) => start::prepared_unwinder(config.unwind_memory, targets),
+        (None, Some(host)) => host.expecting_unwinder(config.unwind_memory),
+        (None, None) => Unwinder::new(config.unwind_memory),
+    });
     log.timing("building unwind tables", building);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let mut vm = Vm::load(invocation, config, unwinder)?;
-        vm.begin(targets)?;
+        let mut vm = Vm::load(invocation, config, unwinder, host)?;
+        match targets {
+            Some(targets) => vm.begin(targets)?,
+            None => vm.begin_everywhere()?,
+        }
         vm.follow(interrupt).await?;
         Ok(EXIT_DONE)
     })
 }
 
-fn settings(config: &VmConfig, unwinder: Option<&Unwinder>) -> Settings {
+fn settings(config: &VmConfig, unwinder: Option<&Unwinder>, whole_host: bool) -> Settings {
+    let (scope, admit) = match whole_host {
+        true => (Scope::Host, Admission::Births),
+        false => (Scope::Processes, Admission::Named),
+    };
     Settings {
-        unwind: unwinder.map(|unwinder| unwinder.size(super::unwind::Scope::Processes)),
+        unwind: unwinder.map(|unwinder| unwinder.size(scope)),
         sample_bytes: None,
         min_size: 0,
         max_size: u64::MAX,
@@ -66,7 +83,7 @@ fn settings(config: &VmConfig, unwinder: Option<&Unwinder>) -> Settings {
         faults: config.faults,
         // No probe is placed.
         method: Method::PerfEvents,
-        admit: false,
+        admit,
         adaptive: false,
     }
 }
@@ -103,6 +120,8 @@ struct Vm<'a> {
     faults: Option<Faults>,
     /// Events of programs whose `exec` has not been told yet.
     early: HashMap<Owner, Vec<SpaceRecord>>,
+    /// Processes that have made their first call of the trace.
+    awake: Vec<u32>,
     /// Code that programs map before they begin to run.
     loading: HashMap<u32, (String, Vec<Mapping>)>,
     command: Option<Running>,
@@ -115,6 +134,8 @@ struct Vm<'a> {
     /// Bytes mapped at the last report: of each program, and of each stack.
     mapped_before: rows::Before,
     huge_page: u64,
+    /// Set in a trace of the whole host.
+    host: Option<WholeHost>,
 }
 
 impl<'a> Vm<'a> {
@@ -123,17 +144,22 @@ impl<'a> Vm<'a> {
         invocation: &Invocation,
         config: &'a VmConfig,
         unwinder: Option<Unwinder>,
+        host: Option<WholeHost>,
     ) -> Result<Self> {
         let log = Log::new(invocation.verbose);
         let _step = Step::new("loading the BPF programs");
         let loading = Instant::now();
-        let mut tracer = Tracer::load(&settings(config, unwinder.as_ref()))?;
+        let mut tracer = Tracer::load(&settings(config, unwinder.as_ref(), host.is_some()))?;
         let events = readable(tracer.attach_space()?).context("cannot wait for events")?;
         if config.faults.is_some() {
             tracer.attach_faults()?;
         }
-        let watcher =
-            Watcher::new(tracer.take_lifecycle()?).context("cannot watch for new mappings")?;
+        let lifecycle = tracer.take_lifecycle()?;
+        let watcher = match host {
+            Some(_) => Watcher::of_everyone(lifecycle),
+            None => Watcher::new(lifecycle),
+        };
+        let watcher = watcher.context("cannot watch for new mappings")?;
         log.timing("loading", loading);
         Ok(Self {
             config,
@@ -148,6 +174,7 @@ impl<'a> Vm<'a> {
             accounts: HashMap::new(),
             faults: config.faults.is_some().then(Faults::default),
             early: HashMap::new(),
+            awake: Vec::new(),
             loading: HashMap::new(),
             command: None,
             command_exit: None,
@@ -157,6 +184,7 @@ impl<'a> Vm<'a> {
             reports: 0,
             mapped_before: rows::Before::default(),
             huge_page: default_huge_page(),
+            host,
         })
     }
 
@@ -197,14 +225,24 @@ impl<'a> Vm<'a> {
 
     /// Begins the account of a program; of a new one, once it has called `exec`.
     fn open_account(&mut self, owner: Owner, is_new: bool) {
+        self.begin_account(owner, &maps_of(owner), is_new);
+        self.reconcile([owner]);
+    }
+
+    /// Begins the account of a program from its maps, and from what was told of it before.
+    fn begin_account(&mut self, owner: Owner, maps: &[Mapping], is_new: bool) {
         if let Some(faults) = &mut self.faults {
             faults.begin(owner);
         }
-        let account = Account::begin(owner, is_new);
+        let account = Account::begin(owner, maps, is_new, self.lost());
         self.accounts.insert(owner, account);
         for record in self.early.remove(&owner).unwrap_or_default() {
-            self.apply_record(&record);
+            self.take_in(&record);
         }
-        self.reconcile(owner, Cause::Beginning);
     }
+}
+
+/// What a program has mapped; nothing if it has ended.
+fn maps_of(owner: Owner) -> Vec<Mapping> {
+    maps::read(owner.tgid).unwrap_or_default()
 }

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Result;
 use tracer_common::key::Owner;
 use tracer_common::limits;
-use tracer_common::stack::End;
+use tracer_common::stack::{End, StackMeta};
 
 use super::Vm;
-use super::account::{Account, Cause};
+use super::account::Account;
 use crate::cli::SpaceSort;
 use crate::process::pagemap;
+use crate::report::Grouping;
+use crate::report::space::group;
 use crate::report::space::{Amount, SpaceOther, SpaceProcess, SpaceReport, SpaceStack};
 use crate::session::output::Reader;
 use crate::session::progress::Step;
@@ -27,7 +29,7 @@ const OTHERS_SHOWN: usize = 10;
 /// Bytes mapped at the last report.
 #[derive(Default)]
 pub struct Before {
-    programs: HashMap<Owner, u64>,
+    pub(super) programs: HashMap<Owner, u64>,
     stacks: HashMap<(Owner, u32), u64>,
 }
 
@@ -66,36 +68,41 @@ impl Vm<'_> {
         let requested = Instant::now();
         let step = Step::new("measuring");
         self.drain();
-        let lost = self.lost();
-        let owners: Vec<Owner> = self.images.iter().map(|image| image.owner).collect();
-        for owner in owners {
-            if self
-                .accounts
-                .get(&owner)
+        let runs = |owner: &Owner| {
+            self.accounts
+                .get(owner)
                 .is_some_and(|account| !account.over)
-            {
-                self.reconcile(owner, Cause::Running { lost });
-            }
-        }
+        };
+        let owners = self.images.iter().map(|image| image.owner);
+        let owners: Vec<Owner> = owners.filter(runs).collect();
+        self.reconcile(owners);
         self.resolve_new_stacks(usize::MAX);
         let mut parts = self.parts();
         let top = self.config.output.top.unwrap_or(usize::MAX);
         let all = self.printer.wants_all_stacks();
-        let mut report = self.render(&mut parts, last, if all { usize::MAX } else { top })?;
+        // Which stacks are alike is known when all have names.
+        let by_stack = self.config.by == Some(Grouping::Stack);
+        let most = if all || by_stack { usize::MAX } else { top };
+        let mut report = self.render(&mut parts, last, most)?;
         self.reports += 1;
+        self.sweep();
         drop(step);
-        let rest = report.stacks.split_off(top.min(report.stacks.len()));
-        let faults = report.faults.as_mut();
-        let more_faults = faults.map(|faults| {
-            let shown = top.min(faults.stacks.len());
-            faults.stacks.split_off(shown)
-        });
+        // Files have each process's stacks, all of them; the report has the first ones, or what they have in common.
+        let stacks = match all {
+            true => (report.stacks.clone(), report.faults.clone()),
+            false => (Vec::new(), None),
+        };
+        if by_stack {
+            report.stacks = group::by_stack(std::mem::take(&mut report.stacks));
+            report.stacks_total = report.stacks.len();
+        }
+        report.stacks.truncate(top);
+        if let Some(faults) = &mut report.faults {
+            faults.stacks.truncate(top);
+        }
         let printed = self.printer.print(&report)?;
         if all {
-            report.stacks.extend(rest);
-            if let (Some(faults), Some(more)) = (&mut report.faults, more_faults) {
-                faults.stacks.extend(more);
-            }
+            (report.stacks, report.faults) = stacks;
             self.printer.write_files(&report)?;
         }
         self.log.report(requested);
@@ -106,7 +113,11 @@ impl Vm<'_> {
     fn parts(&mut self) -> HashMap<Owner, Part> {
         let mut parts = HashMap::new();
         let mut failures = Vec::new();
-        for (owner, account) in &self.accounts {
+        for image in &self.images {
+            let owner = &image.owner;
+            let Some(account) = self.accounts.get(owner) else {
+                continue;
+            };
             let touched = match account.over {
                 true => None,
                 false => match touched(account) {
@@ -138,7 +149,8 @@ impl Vm<'_> {
         last: bool,
         most: usize,
     ) -> Result<SpaceReport> {
-        let processes = self.process_rows(parts);
+        let elapsed = self.started.elapsed();
+        let processes = self.process_rows(parts, elapsed);
         let mut rows = self.stack_rows(parts);
         let mut stacks_amount = Amount::default();
         rows.iter()
@@ -158,7 +170,7 @@ impl Vm<'_> {
             .collect();
         Ok(SpaceReport {
             time: SystemTime::now(),
-            elapsed: self.started.elapsed(),
+            elapsed,
             last,
             loss: self.tracer.losses_by_name()?,
             notes: self
@@ -176,10 +188,15 @@ impl Vm<'_> {
             faults: self.fault_report(most),
             width: self.config.width,
             command_exit: self.command_exit,
+            host: self.host_report(elapsed),
         })
     }
 
-    fn process_rows(&mut self, parts: &HashMap<Owner, Part>) -> Vec<SpaceProcess> {
+    fn process_rows(
+        &mut self,
+        parts: &HashMap<Owner, Part>,
+        elapsed: Duration,
+    ) -> Vec<SpaceProcess> {
         let mut rows = Vec::new();
         for image in &self.images {
             let (Some(part), Some(account)) =
@@ -198,6 +215,10 @@ impl Vm<'_> {
                 kinds: part.kinds.clone(),
                 growth: before.map(|before| difference(part.amount.mapped, before)),
                 corrections: account.corrections,
+                host: self
+                    .host
+                    .as_mut()
+                    .and_then(|host| host.row(account, part.amount.mapped, elapsed)),
             });
         }
         rows.sort_by_key(|row| std::cmp::Reverse((row.amount.resident, row.amount.mapped)));
@@ -226,25 +247,22 @@ impl Vm<'_> {
         rows
     }
 
-    /// The frames of the stack in a row, and why it is cut where it is.
-    pub(super) fn frames_of(&mut self, row: u32) -> (Vec<Frame>, Option<String>) {
+    /// The frames of a stack that `owner` has, and why it is cut where it is.
+    pub(super) fn frames_of(&mut self, row: u32, owner: Owner) -> (Vec<Frame>, Option<String>) {
         let meta = self.tracer.stack_meta(row);
         let Some(meta) = meta.filter(|_| row >= limits::MAX_PROCESSES) else {
             let why = "not kept: the table of stacks was full, or the range was moved there";
             return (Vec::new(), Some(why.to_owned()));
         };
         let addresses = self.tracer.stack_frames(&meta);
-        let code = Owner {
-            tgid: meta.owner.tgid,
-            image: meta.code,
-        };
+        let code = self.code_of(&meta, owner);
         let first_is_return = meta.first_is_return();
         let frames = self.symbolizer.symbolize(code, &addresses, first_is_return);
         (frames, End::from_raw(meta.end).clause().map(str::to_owned))
     }
 
     fn stack_row(&mut self, row: Row, now: u64) -> SpaceStack {
-        let (frames, truncated) = self.frames_of(row.row);
+        let (frames, truncated) = self.frames_of(row.row, row.owner);
         let account = self.accounts.get(&row.owner);
         let totals = account.and_then(|account| account.space.totals().get(&Origin::Call(row.row)));
         let totals = totals.copied().unwrap_or_default();
@@ -256,6 +274,7 @@ impl Vm<'_> {
         } = row.sums;
         SpaceStack {
             pid: row.owner.tgid,
+            also: Vec::new(),
             amount,
             measured: row.measured,
             kinds: most_first(kinds),
@@ -266,6 +285,21 @@ impl Vm<'_> {
             oldest: Duration::from_nanos(oldest_ns.map_or(0, |then| now.saturating_sub(then))),
             truncated,
             frames,
+        }
+    }
+}
+
+impl Vm<'_> {
+    /// What the addresses of a stack that `owner` has are known by. One that was inherited is the parent's; if that had ended
+    /// before its code was looked at, the child has the same code at the same addresses.
+    fn code_of(&self, meta: &StackMeta, owner: Owner) -> Owner {
+        let parents = Owner {
+            tgid: meta.owner.tgid,
+            image: meta.code,
+        };
+        match meta.owner == owner || self.symbolizer.knows(parents) {
+            true => parents,
+            false => self.running(owner.tgid).unwrap_or(owner),
         }
     }
 }
@@ -320,7 +354,7 @@ fn part(account: &Account, regions: Option<&[pagemap::Region]>) -> Part {
     part
 }
 
-fn amount_of(piece: &Piece, residence: Residence) -> Amount {
+pub(super) fn amount_of(piece: &Piece, residence: Residence) -> Amount {
     Amount {
         mapped: piece.len(),
         reserved: if piece.reserved { piece.len() } else { 0 },

@@ -1,6 +1,6 @@
 //! What a trace of the whole host costs: an idle host of 500 processes, and programs under load.
 
-mod crowd;
+pub mod crowd;
 mod load;
 
 use std::{thread, time::Duration};

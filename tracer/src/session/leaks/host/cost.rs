@@ -8,6 +8,7 @@ use crate::guard::{Action, Decision, Usage};
 use crate::process::breakpoints;
 use crate::process::maps;
 use crate::report::{Guard, GuardAction, GuardStep};
+use crate::session::population;
 
 impl Leaks<'_> {
     /// Looks at the hit counts, and does what the guard says.
@@ -34,11 +35,9 @@ impl Leaks<'_> {
 
     fn carry_out(&mut self, decision: &Decision) {
         let Some(host) = &self.host else { return };
-        let owner = host
-            .rows
-            .iter()
-            .find(|(owner, row)| **row == decision.row && owner.tgid == decision.tgid);
-        let Some((&owner, _)) = owner else { return };
+        let Some(owner) = host.people.owner_in(decision.row, decision.tgid) else {
+            return;
+        };
         match decision.action {
             Action::Sample(step) => self.sample(owner, step, decision),
             Action::Off => self.take_probes_off(owner, decision, GuardAction::ProbesOff),
@@ -70,15 +69,15 @@ impl Leaks<'_> {
         };
         let at = self.started.elapsed();
         let Some(host) = &mut self.host else { return };
-        let Some(&row) = host.rows.get(&owner) else {
+        let Some(row) = host.people.row(owner) else {
             return;
         };
         host.identities.translate(pid, &mut maps);
         // Its calls are passed over first: what goes on while the probes leave one by one is seen by halves.
         self.tracer.set_active(row, false);
         let removed = breakpoints::remove(pid, &self.prober.everywhere().sites(&maps));
-        if let Some(member) = host.members.get_mut(&owner) {
-            member.probes_off_at = Some(at);
+        if let Some(member) = host.people.members().get(&owner) {
+            host.probes_off.insert(owner, at);
             let exe = member.exe.clone();
             if decision.urgent {
                 host.hot.extend(exe.map(|exe| (exe, (*decision, at))));
@@ -95,9 +94,9 @@ impl Leaks<'_> {
     fn note_step(&mut self, owner: Owner, action: GuardAction, decision: &Decision) {
         let at = self.started.elapsed();
         let Some(host) = &mut self.host else { return };
-        let (comm, place) = match host.members.get(&owner) {
+        let (comm, place) = match host.people.members().get(&owner) {
             Some(member) => (member.comm.clone(), member.place.clone()),
-            None => ("?".to_owned(), super::members::place(owner.tgid)),
+            None => ("?".to_owned(), population::place(owner.tgid)),
         };
         let step = GuardStep {
             at,

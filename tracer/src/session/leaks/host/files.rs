@@ -11,6 +11,7 @@ use crate::process::{breakpoints, info};
 use crate::report::LateFile;
 use crate::report::units::counted;
 use crate::session::attach::{Outcome, Sighting, sightings};
+use crate::session::population;
 
 impl Leaks<'_> {
     /// Probes every allocator file that is mapped now; tells how many.
@@ -115,7 +116,7 @@ impl Leaks<'_> {
             at: at.saturating_sub(missed),
             pid,
             comm,
-            place: super::members::place(pid),
+            place: population::place(pid),
             path,
             missed,
         });

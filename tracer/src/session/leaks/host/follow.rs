@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use tracer_common::loss::Loss;
-
 use super::super::Leaks;
 use crate::process::maps::{self, Mapping};
+use crate::session::identities;
 use crate::session::watch::Change;
 
 impl Leaks<'_> {
@@ -69,25 +68,16 @@ impl Leaks<'_> {
     /// Gives mappings the kernel's identities of their files.
     pub(in crate::session::leaks) fn translate(&mut self, pid: u32, maps: &mut [Mapping]) {
         let Some(host) = &mut self.host else { return };
-        let mut code = maps
-            .iter()
-            .filter(|mapping| mapping.execute && mapping.file.inode != 0);
-        if code.any(|mapping| host.identities.of(pid, mapping).is_none()) {
-            self.look_at_all_code();
-        }
-        if let Some(host) = &mut self.host {
-            host.identities.translate(pid, maps);
+        let looked = identities::translate(&mut host.identities, &mut self.tracer, pid, maps);
+        if let Err(error) = looked {
+            self.note_once(format!("new files may go without probes: {error}"));
         }
     }
 
     /// Notices that process events were lost, and looks at the process table itself then.
     pub(in crate::session::leaks) fn repair_lost_events(&mut self) {
-        let lost = self.tracer.losses().ok();
-        let lost = lost.and_then(|losses| losses.get(&Loss::LifecycleFull).copied());
-        let lost = lost.unwrap_or(0);
         let Some(host) = &mut self.host else { return };
-        if lost > host.lost_events {
-            host.lost_events = lost;
+        if host.people.has_lost_events(&self.tracer) {
             self.resynchronise();
         }
     }

@@ -1,7 +1,6 @@
 //! The processes of a whole-host trace: admitted at their first call, told of while they run, let go when they end.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tracer_common::key::Owner;
@@ -9,11 +8,8 @@ use tracer_common::key::Owner;
 use super::super::Leaks;
 use super::Over;
 use crate::heap::Totals;
-use crate::process::cgroup::Place;
-use crate::process::info::ProcessInfo;
-use crate::process::scope::Candidate;
-use crate::process::{info, maps};
-use crate::report::{EndedProcess, GuardAction, ProcessState, Rates};
+use crate::report::{EndedProcess, GuardAction, HeapHeld, ProcessState};
+use crate::session::population::OutOfStep;
 use crate::session::watch::{Image, Program};
 
 /// How long after a process lost its probes at once the next ones of its program lose theirs as they start: a build or a
@@ -22,83 +18,20 @@ const HOT_FOR: Duration = Duration::from_secs(10);
 /// Programs that are over and wait to be swept, before a sweep is worth while.
 const SWEEP_AT: usize = 512;
 
-/// A process that the trace is about.
-pub(super) struct Member {
-    /// Its row in the process table.
-    pub(super) row: u32,
-    pub(super) comm: String,
-    pub(super) exe: Option<PathBuf>,
-    pub(super) place: Place,
-    pub(super) uid: u32,
-    pub(super) user: String,
-    pub(super) first_seen: Duration,
-    pub(super) started_in_trace: bool,
-    pub(super) rates: Rates,
-    pub(super) probes_off_at: Option<Duration>,
-}
-
-/// Where a process belongs; nowhere if it has ended.
-pub(super) fn place(pid: u32) -> Place {
-    Place::of(&cgroup_text(pid))
-}
-
-fn cgroup_text(pid: u32) -> String {
-    // Names of cgroups need not be UTF-8.
-    let bytes = std::fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 impl Leaks<'_> {
     /// A process has made its first traced call, in this row of the process table.
     pub(in crate::session::leaks) fn admitted(&mut self, new: Program, row: u32) {
-        let Program {
-            owner,
-            comm,
-            uid,
-            parent,
-        } = new;
         let at = self.started.elapsed();
-        let mut cgroup = cgroup_text(owner.tgid);
-        // Asked afterwards: if it still has an executable, it ran when it was asked where it is.
-        let info = info::read(owner.tgid).ok();
-        let exe = info.as_ref().and_then(|info| info.exe.clone());
-        if exe.is_none() && parent != 0 {
-            // It has ended already: nothing is told of it, or that it is nowhere (v1, kernel/cgroup/cgroup.c,
-            // proc_cgroup_show). It began where its parent is.
-            cgroup.push_str(&cgroup_text(parent));
-        }
+        let owner = new.owner;
         let Some(host) = &mut self.host else { return };
-        host.rows.insert(owner, row);
-        let candidate = Candidate {
-            pid: owner.tgid,
-            comm: &comm,
-            exe: exe.as_deref(),
-            uid,
-            cgroup: &cgroup,
-        };
-        if !host.filter.matches(&candidate) {
-            host.strangers.insert(owner);
-            self.tracer.set_active(row, false);
+        let Some(member) = host.people.admit(&self.tracer, &new, row, at) else {
             return;
-        }
-        let hot = exe.as_ref().and_then(|exe| host.hot.get(exe));
+        };
+        let hot = member.exe.as_ref().and_then(|exe| host.hot.get(exe));
         let like = hot
             .filter(|(_, since)| at < *since + HOT_FOR)
             .map(|(decision, _)| *decision);
-        let member = Member {
-            row,
-            comm: comm.clone(),
-            exe,
-            place: Place::of(&cgroup),
-            uid,
-            user: host.users.name(uid).to_owned(),
-            first_seen: at,
-            started_in_trace: is_new(info.as_ref(), host.began),
-            rates: Rates::new(at),
-            probes_off_at: None,
-        };
-        host.members.insert(owner, member);
-        self.images.push(Image::new(owner, comm));
+        self.images.push(Image::new(owner, new.comm));
         self.look_again(owner.tgid);
         if let Some(decision) = like {
             self.take_probes_off(owner, &decision, GuardAction::ProbesOffAsBefore);
@@ -108,21 +41,10 @@ impl Leaks<'_> {
     /// A process has replaced its program; the row stays.
     pub(in crate::session::leaks) fn replaced_on_host(&mut self, new: Program) {
         let Some(host) = &mut self.host else { return };
-        let tgid = new.owner.tgid;
-        let old = host
-            .rows
-            .keys()
-            .find(|old| old.tgid == tgid && **old != new.owner);
-        let row = match old.copied() {
-            Some(old) => {
-                let row = host.rows.remove(&old);
-                host.strangers.remove(&old);
-                self.over(old, None);
-                row
-            }
-            // Its admission was not told: the ring was full then.
-            None => self.tracer.row_of(tgid),
-        };
+        let (old, row) = host.people.replaced(&mut self.tracer, new.owner);
+        if let Some(old) = old {
+            self.over(old, None);
+        }
         if let Some(row) = row {
             self.admitted(new, row);
         }
@@ -131,10 +53,9 @@ impl Leaks<'_> {
     /// A process has ended.
     pub(in crate::session::leaks) fn ended_on_host(&mut self, owner: Owner) {
         let Some(host) = &mut self.host else { return };
-        let Some(row) = host.rows.remove(&owner) else {
+        let Some(row) = host.people.forget_row(owner) else {
             return;
         };
-        host.strangers.remove(&owner);
         self.over(owner, Some(row));
         self.sweep_if_needed();
     }
@@ -145,7 +66,8 @@ impl Leaks<'_> {
         let at = self.started.elapsed();
         let totals = self.totals_of(owner, row);
         let Some(host) = &mut self.host else { return };
-        if let Some(member) = host.members.remove(&owner)
+        host.probes_off.remove(&owner);
+        if let Some(member) = host.people.remove(owner)
             && (row.is_some() || totals.alloc_count > 0)
         {
             let ended = EndedProcess {
@@ -155,10 +77,12 @@ impl Leaks<'_> {
                 user: member.user,
                 at,
                 traced: at.saturating_sub(member.first_seen),
-                live_bytes: totals.live_bytes(),
-                live_count: totals.live_count(),
-                alloc_bytes: totals.alloc_bytes,
-                alloc_count: totals.alloc_count,
+                held: HeapHeld {
+                    live_bytes: totals.live_bytes(),
+                    live_count: totals.live_count(),
+                    alloc_bytes: totals.alloc_bytes,
+                    alloc_count: totals.alloc_count,
+                },
             };
             if !ended.is_short_lived() {
                 eprintln!("memlens: {}", ended.sentence());
@@ -233,51 +157,13 @@ impl Leaks<'_> {
 
     /// Repairs what is known of the processes after events were lost: the process table itself tells.
     pub(in crate::session::leaks) fn resynchronise(&mut self) {
-        let rows: Vec<_> = self.tracer.process_rows().collect();
         let Some(host) = &self.host else { return };
-        let gone: Vec<Owner> = host
-            .rows
-            .iter()
-            .filter(|(owner, row)| {
-                let now = rows.iter().find(|(number, _)| number == *row);
-                now.is_none_or(|(_, process)| {
-                    process.owner.tgid != owner.tgid || process.active == 0
-                }) && maps::read(owner.tgid).is_err()
-            })
-            .map(|(owner, _)| *owner)
-            .collect();
+        let OutOfStep { gone, new } = host.people.out_of_step(&self.tracer);
         for owner in gone {
             self.ended_on_host(owner);
         }
-        let known = |host: &super::WholeHost, owner| host.rows.contains_key(&owner);
-        let new: Vec<_> = rows
-            .into_iter()
-            .filter(|(_, process)| process.active != 0)
-            .filter(|(_, process)| {
-                self.host
-                    .as_ref()
-                    .is_some_and(|host| !known(host, process.owner))
-            })
-            .collect();
-        for (row, process) in new {
-            // What the lost event would have told.
-            let Ok(info) = info::read(process.owner.tgid) else {
-                continue;
-            };
-            let program = Program {
-                owner: process.owner,
-                comm: info.comm,
-                uid: info.uid,
-                // It runs: it can be asked itself.
-                parent: 0,
-            };
+        for (program, row) in new {
             self.admitted(program, row);
         }
     }
-}
-
-/// Whether a process began after the trace did, at `began` clock ticks after boot.
-fn is_new(info: Option<&ProcessInfo>, began: u64) -> bool {
-    // One that has ended already was short-lived.
-    info.is_none_or(|info| info.image.start_time > began)
 }

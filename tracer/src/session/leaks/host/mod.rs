@@ -7,7 +7,7 @@ mod follow;
 mod members;
 mod report;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -19,15 +19,11 @@ use crate::bpf::{Settings, Tracer};
 use crate::cli::{HostConfig, LeaksConfig, Target};
 use crate::guard::{Costs, Decision, Guard};
 use crate::process::identity::Identities;
-use crate::process::info;
-use crate::process::maps;
-use crate::process::scope::{Filter, Scope};
-use crate::process::users::Users;
 use crate::report::{EndedTally, GuardStep, LateFile};
+use crate::session::population::Population;
 use crate::session::progress::Step;
+use crate::session::start;
 use crate::session::unwind::Unwinder;
-
-use members::Member;
 
 /// What a hit of an empty program costs where it could not be measured; `docs/performance.md` has 450 ns.
 const ASSUMED_HIT: Duration = Duration::from_nanos(500);
@@ -35,19 +31,13 @@ const ASSUMED_HIT: Duration = Duration::from_nanos(500);
 /// What only a trace of the whole host keeps.
 pub(super) struct WholeHost {
     settings: HostConfig,
-    scope: Scope,
-    filter: Filter,
-    users: Users,
+    people: Population,
     identities: Identities,
     guard: Guard,
     /// CPUs of the machine.
     cpus: f64,
-    /// The programs that run and that the trace is about.
-    members: BTreeMap<Owner, Member>,
-    /// Programs that run and that the trace is not about.
-    strangers: HashSet<Owner>,
-    /// Rows of the process table.
-    rows: HashMap<Owner, u32>,
+    /// When the guard took the probes off a program that runs.
+    probes_off: HashMap<Owner, Duration>,
     ended: EndedTally,
     /// Programs that are over, and whose blocks and rows are still there.
     over: Vec<Over>,
@@ -55,10 +45,6 @@ pub(super) struct WholeHost {
     late: Vec<LateFile>,
     /// Executables one of whose processes has lost its probes at once, why, and when.
     hot: HashMap<PathBuf, (Decision, Duration)>,
-    /// When the trace began, in clock ticks since boot.
-    began: u64,
-    /// Process events that were lost and repaired.
-    lost_events: u64,
     /// Elapsed time of the previous report.
     previous: Duration,
 }
@@ -80,9 +66,7 @@ impl WholeHost {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from) as f64;
         Ok(Some(Self {
             settings: settings.clone(),
-            filter: scope.filter()?,
-            scope: scope.clone(),
-            users: Users::default(),
+            people: Population::new(scope)?,
             identities: Identities::default(),
             guard: Guard::new(
                 None,
@@ -90,18 +74,19 @@ impl WholeHost {
                 0,
             ),
             cpus,
-            members: BTreeMap::new(),
-            strangers: HashSet::new(),
-            rows: HashMap::new(),
+            probes_off: HashMap::new(),
             ended: EndedTally::default(),
             over: Vec::new(),
             steps: Vec::new(),
             late: Vec::new(),
             hot: HashMap::new(),
-            began: info::now_in_ticks(),
-            lost_events: 0,
             previous: Duration::ZERO,
         }))
+    }
+
+    /// An unwinder with the tables begun of what the trace is about.
+    pub(super) fn expecting_unwinder(&self, memory: u64) -> Unwinder {
+        start::expecting_unwinder(memory, &self.people)
     }
 
     /// Measures what a probe hit costs here, and sets the guard up for it.
@@ -126,18 +111,6 @@ fn allow_many_files() {
     }
 }
 
-/// An unwinder with the tables begun of what is mapped on the host.
-pub(super) fn expecting_unwinder(config: &LeaksConfig) -> Unwinder {
-    let mut unwinder = Unwinder::new(config.unwind_memory);
-    for pid in info::all_pids().unwrap_or_default() {
-        // A process that has ended meanwhile needs none.
-        if let Ok(maps) = maps::read(pid) {
-            unwinder.expect(pid, &maps);
-        }
-    }
-    unwinder
-}
-
 impl Leaks<'_> {
     /// Probes every allocator that is mapped on the host, and begins to count.
     pub(super) fn begin_everywhere(&mut self, settings: &Settings) -> Result<()> {
@@ -154,7 +127,7 @@ impl Leaks<'_> {
         self.started = Instant::now();
         drop(step);
         self.log.timing("attaching", attaching);
-        let scope = self.host.as_ref().map(|host| host.scope.words());
+        let scope = self.host.as_ref().map(|host| host.people.scope());
         eprintln!(
             "memlens: tracing {}: {files} with allocators; a probe hit costs {} ns here; Ctrl-C ends",
             scope.unwrap_or_default(),

@@ -15,7 +15,7 @@ impl Leaks<'_> {
     /// Whether a program's numbers are in the reports.
     pub(in crate::session::leaks) fn is_reported(&self, owner: Owner) -> bool {
         match &self.host {
-            Some(host) => host.members.contains_key(&owner),
+            Some(host) => host.people.members().contains_key(&owner),
             None => true,
         }
     }
@@ -29,7 +29,7 @@ impl Leaks<'_> {
             let sums = figures.rows.iter().filter_map(|row| row.sums.as_ref());
             sums.filter(|sums| sums.variance > 0.0)
         };
-        let steps = host.members.values();
+        let steps = host.people.members().values();
         let steps = steps.map(|member| self.tracer.step(member.row));
         let least = steps.filter(|step| *step > 0).min();
         if least.is_none() && sampled().next().is_none() {
@@ -54,8 +54,8 @@ impl Leaks<'_> {
         let Some(host) = &mut self.host else {
             return Vec::new();
         };
-        let mut rows = Vec::with_capacity(host.members.len());
-        for (owner, member) in &mut host.members {
+        let mut rows = Vec::with_capacity(host.people.members().len());
+        for (owner, member) in host.people.members_mut() {
             let (totals, growth) = figures.owners.get(owner).copied().unwrap_or_default();
             member
                 .rates
@@ -83,7 +83,7 @@ impl Leaks<'_> {
                     allocs_per_second: member.rates.allocs_per_second(),
                     rss_bytes: info::resident_bytes(owner.tgid),
                     sample_bytes: Some(interval).filter(|interval| *interval > 0),
-                    probes_off_at: member.probes_off_at,
+                    probes_off_at: host.probes_off.get(owner).copied(),
                 }),
             });
         }
@@ -110,7 +110,7 @@ impl Leaks<'_> {
         let host = self.host.as_mut()?;
         let previous = std::mem::replace(&mut host.previous, elapsed);
         Some(Host {
-            scope: host.scope.words(),
+            scope: host.people.scope(),
             by: host.settings.by,
             previous,
             top: self.config.output.top,

@@ -1,0 +1,466 @@
+//! `memlens vm --all` and its parts: every address space of the host, known to the page, from a process's birth to its end.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use memlens_tests::cgroup::{Cgroup, Joined};
+use memlens_tests::child::{Owned, send_signal, until};
+use memlens_tests::container::{Container, Image};
+use memlens_tests::patience::patient;
+use memlens_tests::space::{PAGE, SpaceReport, last_report, mapped, trace};
+use memlens_tests::{Memlens, Program, Victim, load, need};
+
+/// The cgroup that a test runs in, with all that it starts: a trace of it goes the way of a trace of the whole host, and is
+/// not at the mercy of what else runs there.
+struct Stage {
+    // In the order in which they are to be dropped.
+    _joined: Joined,
+    cgroup: Cgroup,
+}
+
+impl Stage {
+    /// Moves the test into a cgroup of its own. Make it first, so that it is dropped last.
+    fn enter() -> Result<Self> {
+        need::root()?;
+        let cgroup = Cgroup::new()?;
+        Ok(Self {
+            _joined: cgroup.join()?,
+            cgroup,
+        })
+    }
+
+    /// Traces all that runs and will run in it.
+    fn trace(&self, more: &[&str]) -> Result<Memlens> {
+        let mut words = vec!["--cgroup", self.cgroup.path()];
+        words.extend(more);
+        trace(&words, &[])
+    }
+}
+
+/// Until the unwind tables of programs that have just been met are built: stacks are whole from then on.
+fn let_tables_be_built() {
+    std::thread::sleep(patient(Duration::from_millis(700)));
+}
+
+fn stop(memlens: Memlens) -> Result<SpaceReport> {
+    last_report(&memlens.interrupt()?)
+}
+
+/// Pages that a function's stacks of a process have mapped.
+fn check_pages(report: &SpaceReport, pid: u32, expected: &[(&str, u64)]) -> Result<()> {
+    for (function, pages) in expected {
+        let found = report.pages_in(pid, function)[0];
+        ensure!(
+            found == *pages,
+            "{function} of PID {pid}: {found} pages, not {pages}"
+        );
+    }
+    Ok(())
+}
+
+/// Several processes, there before and during the trace, each to the page.
+fn check_several(trace: impl FnOnce() -> Result<Memlens>) -> Result<(SpaceReport, Vec<Victim>)> {
+    let start = |name| Victim::start(Program::new("space_exact").named(name).command(&[])?);
+    let mut victims = vec![start("space-one")?, start("space-two")?];
+    let idle = Victim::start(Program::new("sleepy").command(&[])?)?;
+    let memlens = trace()?;
+    let own = memlens.pid();
+    victims.push(start("space-late")?);
+    let_tables_be_built();
+    for victim in &mut victims {
+        victim.run()?;
+    }
+    let pids = victims.iter().map(Victim::pid).chain([idle.pid()]);
+    let maps = pids.map(|pid| Ok((pid, mapped(pid)?)));
+    let maps = maps.collect::<Result<Vec<_>>>()?;
+    let report = stop(memlens)?;
+    ensure!(report.process(own).is_err(), "memlens is in its own report");
+    for (pid, maps) in maps {
+        let row = report.check_process(pid, maps)?;
+        let host = row.host.as_ref().context("nothing of the host")?;
+        ensure!(host.user == "root", "{host:?}");
+        ensure!(
+            host.started_in_trace == (row.comm == "space-late"),
+            "{row:?}"
+        );
+    }
+    Ok((report, victims))
+}
+
+/// Among all others of the host. How whole their stacks are is a matter of what else runs there, and wants its unwind tables first.
+#[test]
+fn every_process_of_the_host_is_followed_to_the_page() -> Result<()> {
+    need::root()?;
+    let (report, _victims) = check_several(|| trace(&["--all"], &[]))?;
+    ensure!(report.host()?.scope == "the whole host");
+    Ok(())
+}
+
+#[test]
+fn every_process_of_a_cgroup_has_its_stacks() -> Result<()> {
+    let stage = Stage::enter()?;
+    let (report, victims) = check_several(|| stage.trace(&[]))?;
+    report.check_complete()?;
+    for victim in &victims {
+        let expected = [
+            ("holed", 13),
+            ("overmapped", 12),
+            ("reserved", 262_144),
+            ("attached", 5),
+            ("broken", 7),
+            ("detached", 0),
+        ];
+        check_pages(&report, victim.pid(), &expected)?;
+    }
+    Ok(())
+}
+
+/// A forked child begins with its parent's ranges and their stacks; both go on by themselves. A process that runs in its parent's
+/// memory maps there.
+#[test]
+fn a_forked_child_is_followed_to_the_page() -> Result<()> {
+    let stage = Stage::enter()?;
+    let mut victim = Victim::start(Program::new("space_fork").command(&[])?)?;
+    let memlens = stage.trace(&[])?;
+    let_tables_be_built();
+    let child: u32 = victim.go_to("done")?.parse()?;
+    let maps = [mapped(victim.pid())?, mapped(child)?];
+    let report = stop(memlens)?;
+    report.check_complete()?;
+    report.check_process(victim.pid(), maps[0])?;
+    report.check_process(child, maps[1])?;
+    check_pages(
+        &report,
+        victim.pid(),
+        &[
+            ("in_parent", 10),
+            ("later", 3),
+            ("guest", 5),
+            ("not_forked", 2),
+            ("in_child", 0),
+        ],
+    )?;
+    check_pages(
+        &report,
+        child,
+        &[
+            ("in_parent", 6),
+            ("in_child", 7),
+            ("later", 0),
+            ("guest", 0),
+            ("not_forked", 0),
+        ],
+    )
+}
+
+/// The parent has ended, also before the trace's reports: the stacks that its child's ranges came by are still named.
+#[test]
+fn an_orphan_keeps_the_stacks_of_its_parent() -> Result<()> {
+    let stage = Stage::enter()?;
+    let mut victim = Victim::start(Program::new("space_fork").command(&["orphan"])?)?;
+    let words = [
+        "vm",
+        "0.2",
+        "--json",
+        "--top",
+        "0",
+        "--cgroup",
+        stage.cgroup.path(),
+    ];
+    let mut memlens = Memlens::start(words)?;
+    memlens.wait_until_tracing()?;
+    let_tables_be_built();
+    let child: u32 = victim.go_to("done")?.parse()?;
+    victim.wait()?;
+    // Some reports, each of which sweeps what is over.
+    std::thread::sleep(Duration::from_secs(1));
+    let maps = mapped(child)?;
+    let report = stop(memlens)?;
+    send_signal(child, libc::SIGKILL)?;
+    report.check_process(child, maps)?;
+    ensure!(
+        report.process(victim.pid()).is_err(),
+        "the parent has a row"
+    );
+    check_pages(&report, child, &[("in_parent", 6), ("in_child", 7)])
+}
+
+/// A child of `fork` that calls `exec` has a new address space, known from its first instruction.
+#[test]
+fn exec_begins_a_new_address_space() -> Result<()> {
+    let stage = Stage::enter()?;
+    let memlens = stage.trace(&[])?;
+    let program = Program::new("space_exact").build()?;
+    // With a command behind it, so that the shell itself stays.
+    let script = format!("'{}'; true", program.display());
+    let mut command = std::process::Command::new(need::program("sh")?);
+    command.args(["-c", &script]);
+    let mut victim = Victim::start(command)?;
+    let_tables_be_built();
+    victim.run()?;
+    let maps = mapped(victim.pid())?;
+    let report = stop(memlens)?;
+    report.check_complete()?;
+    let row = report.check_process(victim.pid(), maps)?;
+    ensure!(row.comm == "space_exact", "{row:?}");
+    check_pages(&report, victim.pid(), &[("holed", 13), ("broken", 7)])
+}
+
+/// Processes in containers have their names, and are summed by them; so is overlayfs.
+#[test]
+fn containers_have_their_names() -> Result<()> {
+    need::root()?;
+    let image = Image::new(&Program::new("space_brief").named("contained"))?;
+    let containers = [Container::on(&image)?, Container::over(&image)?];
+    for container in &containers {
+        let (mut before, before_pid) = container.start(&[])?;
+        let scope = ["--cgroup", container.cgroup().path(), "--by", "container"];
+        let memlens = trace(&scope, &[])?;
+        let (mut later, later_pid) = container.start(&[])?;
+        let_tables_be_built();
+        before.run()?;
+        later.run()?;
+        let maps = [mapped(before_pid)?, mapped(later_pid)?];
+        let report = stop(memlens)?;
+        for (pid, maps) in [before_pid, later_pid].into_iter().zip(maps) {
+            let row = report.check_process(pid, maps)?;
+            let host = row.host.as_ref().context("nothing of the host")?;
+            ensure!(host.r#where == container.name(), "{host:?}");
+            check_pages(&report, pid, &[("held_at_end", 30)])?;
+        }
+        let groups = &report.host()?.groups;
+        let group = groups.iter().find(|group| group.key == container.name());
+        let group = group.context("the container has no row")?;
+        ensure!(
+            group.amount.mapped_bytes >= maps[0].0 + maps[1].0,
+            "{group:?}"
+        );
+    }
+    Ok(())
+}
+
+/// What is left out has no row, whether it ran before or comes later.
+#[test]
+fn what_is_left_out_has_no_row() -> Result<()> {
+    let stage = Stage::enter()?;
+    let other = Cgroup::new()?;
+    let start = |name| Program::new("space_exact").named(name).command(&[]);
+    let mut stays = Victim::start(start("space-in")?)?;
+    let mut by_name = Victim::start(start("space-not")?)?;
+    let mut elsewhere = Victim::start(other.enter(start("space-in")?)?)?;
+    let memlens = stage.trace(&["--exclude", "space-not", "--exclude", other.path()])?;
+    let mut later = Victim::start(start("space-not")?)?;
+    for victim in [&mut stays, &mut by_name, &mut elsewhere, &mut later] {
+        victim.run()?;
+    }
+    let maps = mapped(stays.pid())?;
+    let report = stop(memlens)?;
+    report.check_process(stays.pid(), maps)?;
+    for victim in [&by_name, &elsewhere, &later] {
+        let pid = victim.pid();
+        ensure!(report.process(pid).is_err(), "PID {pid} has a row");
+        ensure!(
+            report.stacks.iter().all(|stack| stack.pid != pid),
+            "PID {pid} has a stack"
+        );
+    }
+    Ok(())
+}
+
+/// Starts so many processes a second, each of which ends at once; the victim that starts them.
+fn spawner(name: &str, count: u64, rate: u32) -> Result<Victim> {
+    let child = Program::new("space_brief").named(name).build()?;
+    let child = child.to_string_lossy().into_owned();
+    let (count, rate) = (count.to_string(), rate.to_string());
+    Victim::start(Program::new("spawner").command(&[&count, &rate, &child])?)
+}
+
+/// More than two thousand a minute: each is counted, and what it held is known, whether its maps could be read in time or not.
+#[test]
+fn short_lived_processes_leave_what_they_held() -> Result<()> {
+    let stage = Stage::enter()?;
+    const COUNT: u64 = 500;
+    let mut one = spawner("space-single", 1, 0)?;
+    let mut many = spawner("space-brief", COUNT, 40)?;
+    let memlens = stage.trace(&[])?;
+    one.run()?;
+    many.run()?;
+    let maps = mapped(many.pid())?;
+    let report = stop(memlens)?;
+    let [single, brief] =
+        ["space-single", "space-brief"].map(|name| report.host()?.ended_name(name));
+    let (single, brief) = (single?, brief?);
+    ensure!(
+        (single.processes, brief.processes) == (1, COUNT),
+        "{single:?} {brief:?}"
+    );
+    // The loader and the C library map some memory of their own, always as much.
+    let each = single.held.anonymous_bytes;
+    ensure!(
+        (30 * PAGE..60 * PAGE).contains(&each),
+        "one process held {each} bytes"
+    );
+    ensure!(
+        brief.held.anonymous_bytes == COUNT * each
+            && brief.held.called_bytes == COUNT * single.held.called_bytes,
+        "{brief:?} is not {COUNT} times {single:?}"
+    );
+    ensure!(brief.held.mapped_bytes >= brief.held.called_bytes);
+    ensure!(report.loss["lifecycle_full"] == 0 && report.loss["process_table_full"] == 0);
+    report.check_process(many.pid(), maps).map(|_| ())
+}
+
+/// A process that lived long or held much is named by itself.
+#[test]
+fn one_that_held_much_is_named() -> Result<()> {
+    let stage = Stage::enter()?;
+    let mut victim = Victim::start(Program::new("space_much").command(&[])?)?;
+    let pid = victim.pid();
+    let memlens = stage.trace(&[])?;
+    victim.go_to("done")?;
+    victim.exit()?;
+    let report = stop(memlens)?;
+    let mut ended = report.host()?.ended.processes.iter();
+    let ended = ended.find(|ended| ended.pid == pid);
+    let held = ended.context("it is not named")?.held;
+    ensure!(held.anonymous_bytes == 5_000 * PAGE, "{held:?}");
+    ensure!(held.unread == 0 && held.mapped_bytes > held.called_bytes);
+    Ok(())
+}
+
+/// With a ring of one page most events are lost: the maps tell what is there, and the report says so.
+#[test]
+fn lost_events_are_repaired_from_the_maps() -> Result<()> {
+    let stage = Stage::enter()?;
+    let mut storm = Victim::start(Program::new("space_storm").command(&["2", "60000"])?)?;
+    let mut forks = Victim::start(Program::new("space_fork").command(&[])?)?;
+    let memlens = trace(&["--cgroup", stage.cgroup.path()], &["4096"])?;
+    storm.go()?;
+    let child: u32 = forks.go_to("done")?.parse()?;
+    storm.expect("done")?;
+    let pids = [storm.pid(), forks.pid(), child];
+    let maps = pids.map(mapped);
+    let report = stop(memlens)?;
+    ensure!(report.loss["space_ring_full"] > 0, "nothing was lost");
+    for (pid, maps) in pids.into_iter().zip(maps) {
+        let row = report.process(pid)?;
+        let tracked = (row.amount.mapped_bytes, row.amount.reserved_bytes);
+        let maps = maps?;
+        ensure!(tracked == maps, "PID {pid}: {tracked:?}, not {maps:?}");
+    }
+    let corrections = &report.process(storm.pid())?.corrections;
+    ensure!(corrections["repaired_bytes"] > 0, "{corrections:?}");
+    Ok(())
+}
+
+/// A stack that several processes have in common is one row.
+#[test]
+fn stacks_that_processes_share_are_one() -> Result<()> {
+    let stage = Stage::enter()?;
+    let start = || Victim::start(Program::new("space_exact").command(&[])?);
+    let mut victims = [start()?, start()?, start()?];
+    let memlens = stage.trace(&["--by", "stack"])?;
+    let_tables_be_built();
+    for victim in &mut victims {
+        victim.run()?;
+    }
+    let report = stop(memlens)?;
+    let mut stacks = report.stacks.iter().filter(|stack| stack.has("holed"));
+    let (stack, more) = (stacks.next().context("no stack")?, stacks.count());
+    ensure!(
+        more == 0 && stack.also_pids.len() == 2,
+        "{more} more, {stack:?}"
+    );
+    ensure!(stack.amount.mapped_bytes == 3 * 13 * PAGE, "{stack:?}");
+    Ok(())
+}
+
+/// A server that forks to save its data, under load: both account for their maps.
+#[test]
+fn redis_that_saves_in_a_child() -> Result<()> {
+    let stage = Stage::enter()?;
+    let folder = tempfile::tempdir()?;
+    let port = load::free_port()?;
+    let server = load::redis(folder.path(), port)?;
+    let memlens = stage.trace(&[])?;
+    load::redis_load(port, 20_000)?;
+    for _ in 0..3 {
+        load::redis_command(port, &["BGSAVE"])?;
+        load::redis_load(port, 5_000)?;
+        until("the child has saved", Duration::from_secs(30), || {
+            Ok(load::children(server.pid())?.is_empty().then_some(()))
+        })?;
+    }
+    let maps = rested(server.pid())?;
+    let report = stop(memlens)?;
+    report.check_complete()?;
+    report.check_process(server.pid(), maps)?;
+    ensure!(
+        report.host()?.ended.count >= 3,
+        "{:?}",
+        report.host()?.ended
+    );
+    Ok(())
+}
+
+/// Maps of a program that changes them no more: the same twice.
+fn rested(pid: u32) -> Result<(u64, u64)> {
+    until("the program rests", Duration::from_secs(30), || {
+        let before = mapped(pid)?;
+        std::thread::sleep(Duration::from_millis(300));
+        Ok((mapped(pid)? == before).then_some(before))
+    })
+}
+
+/// Workers that are forked from a program with threads, and that work on memory of their own.
+const PYTHON: &str = "
+import multiprocessing, sys, threading
+kept = []
+def busy():
+    for _ in range(200): bytearray(3 << 20)
+def work(number):
+    kept.append([bytearray(1 << 20) for _ in range(20)])
+    return number
+if __name__ == '__main__':
+    multiprocessing.set_start_method('fork')
+    sys.stdin.readline()
+    kept.append(bytearray(30 << 20))
+    threads = [threading.Thread(target=busy) for _ in range(4)]
+    [thread.start() for thread in threads]
+    pool = multiprocessing.Pool(4)
+    pool.map(work, range(40))
+    [thread.join() for thread in threads]
+    print('done', flush=True)
+    sys.stdin.readline()
+";
+
+#[test]
+fn python_with_forked_workers() -> Result<()> {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Command, Stdio};
+    let stage = Stage::enter()?;
+    let mut command = Command::new(need::program("python3")?);
+    command.args(["-c", PYTHON]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut python = Owned::start(&mut command)?;
+    let handle = python.handle();
+    let mut input = handle.stdin.take().context("no input")?;
+    let mut output = BufReader::new(handle.stdout.take().context("no output")?);
+    let memlens = stage.trace(&[])?;
+    writeln!(input, "go")?;
+    let mut line = String::new();
+    output.read_line(&mut line)?;
+    ensure!(line == "done\n", "{line:?}");
+    let mut maps = vec![(python.pid(), rested(python.pid())?)];
+    for worker in load::children(python.pid())? {
+        maps.push((worker, rested(worker)?));
+    }
+    ensure!(maps.len() == 5, "{} processes", maps.len());
+    let report = stop(memlens)?;
+    report.check_complete()?;
+    for (pid, maps) in maps {
+        report.check_process(pid, maps)?;
+    }
+    drop(input);
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! The parts of the text report of address spaces that only a trace of the whole host has.
+
+use std::io::{self, Write};
+
+use super::group::{SpaceGroup, groups};
+use super::{Amount, SpaceHost, SpaceProcess, SpaceReport};
+use crate::report::Grouping;
+use crate::report::host_text::{PLACE, WIDEST_USER, optional, short_label, table_with_places};
+use crate::report::line::{Line, Writer};
+use crate::report::table::{Column, write_columns};
+use crate::report::units::{bytes, change, count};
+use crate::report::{elide, host, host_text, names};
+use crate::space::Kind;
+
+/// Columns by kind of what is mapped, in order.
+const KINDS: [(&str, Kind); 5] = [
+    ("brk", Kind::Brk),
+    ("anonymous", Kind::Anonymous),
+    ("file", Kind::File),
+    ("shared", Kind::Shared),
+    ("stacks", Kind::Stack),
+];
+
+/// Writes the table of processes or of groups, and what it leaves out.
+pub fn table(
+    out: &mut Writer<'_, impl Write>,
+    report: &SpaceReport,
+    host: &SpaceHost,
+) -> io::Result<()> {
+    match host.by {
+        _ if report.processes.is_empty() => return Ok(()),
+        Grouping::Stack => return Ok(()),
+        Grouping::Process => processes(out, &report.processes, host.top)?,
+        Grouping::User => group_table(out, "user", report, host)?,
+        Grouping::Container => group_table(out, PLACE, report, host)?,
+    }
+    out.blank()
+}
+
+/// Writes what ended, where it is new to the reader.
+pub fn ended(
+    out: &mut Writer<'_, impl Write>,
+    report: &SpaceReport,
+    host: &SpaceHost,
+) -> io::Result<()> {
+    let is_due = |at| host::is_due(host.previous, at, report.last);
+    host_text::ended(out, &host.ended, is_due)
+}
+
+fn resident(amount: &Amount, measured: bool) -> String {
+    match measured {
+        true => bytes(amount.resident),
+        false => "-".to_owned(),
+    }
+}
+
+/// Columns of the table of processes, in order; `place` is how wide the label of a place may be.
+fn columns(shown: &[SpaceProcess], place: usize) -> Vec<Column> {
+    let label = |row: &SpaceProcess| {
+        let host = row.host.as_ref();
+        host.map_or_else(|| "-".to_owned(), |host| short_label(&host.place, place))
+    };
+    let user = |row: &SpaceProcess| {
+        let host = row.host.as_ref();
+        host.map_or_else(
+            || "-".to_owned(),
+            |host| elide::middle(&host.user, WIDEST_USER),
+        )
+    };
+    let growth = |row: &SpaceProcess| {
+        let host = row.host.as_ref();
+        optional(host.and_then(|host| host.growth_per_minute), change)
+    };
+    let mut columns = vec![
+        Column::new("pid", shown, |row| row.pid.to_string()),
+        Column::new("command", shown, |row| names::clean(&row.comm).into_owned()).words(),
+        Column::new(PLACE, shown, label).words(),
+        Column::new("user", shown, user).words(),
+        Column::new("resident", shown, |row| resident(&row.amount, row.measured)).strong(),
+        Column::new("mapped", shown, |row| bytes(row.amount.mapped)),
+        Column::new("growth/min", shown, growth),
+    ];
+    if shown.iter().any(|row| row.amount.reserved > 0) {
+        columns.push(Column::new("no access", shown, |row| {
+            bytes(row.amount.reserved)
+        }));
+    }
+    if shown.iter().any(|row| row.amount.swapped > 0) {
+        columns.push(Column::new("swapped", shown, |row| {
+            bytes(row.amount.swapped)
+        }));
+    }
+    for (heading, kind) in KINDS {
+        let mapped = |row: &SpaceProcess| bytes(mapped_of(&row.kinds, kind));
+        columns.push(Column::new(heading, shown, mapped));
+    }
+    columns.push(Column::new("state", shown, state).words());
+    columns.retain(|column| column.heading != "state" || !column.is_empty());
+    columns
+}
+
+fn mapped_of(kinds: &std::collections::BTreeMap<Kind, Amount>, kind: Kind) -> u64 {
+    kinds.get(&kind).map_or(0, |amount| amount.mapped)
+}
+
+/// What a reader must know of a row before its numbers are compared with others.
+fn state(row: &SpaceProcess) -> String {
+    let Some(host) = &row.host else {
+        return String::new();
+    };
+    let words = [(!host.map_known, "no map"), (host.started_in_trace, "new")];
+    let words: Vec<&str> = words
+        .into_iter()
+        .filter_map(|(is_so, word)| is_so.then_some(word))
+        .collect();
+    words.join(", ")
+}
+
+fn processes(
+    out: &mut Writer<'_, impl Write>,
+    rows: &[SpaceProcess],
+    top: Option<usize>,
+) -> io::Result<()> {
+    let (shown, rest) = rows.split_at(top.unwrap_or(usize::MAX).min(rows.len()));
+    let least = [
+        "stacks",
+        "shared",
+        "state",
+        "user",
+        "no access",
+        "file",
+        "brk",
+        "anonymous",
+        "growth/min",
+        PLACE,
+    ];
+    table_with_places(out, shown.len(), &least, |place| columns(shown, place))?;
+    let amounts = rest.iter().map(|row| row.amount);
+    left_out(out, rest.len(), ["process", "processes"], sum(amounts))
+}
+
+fn group_table(
+    out: &mut Writer<'_, impl Write>,
+    heading: &'static str,
+    report: &SpaceReport,
+    host: &SpaceHost,
+) -> io::Result<()> {
+    let rows = groups(&report.processes, host.by);
+    let (shown, rest) = rows.split_at(host.top.unwrap_or(usize::MAX).min(rows.len()));
+    let width = out.width().map_or(usize::MAX, |width| width / 2);
+    let mut columns = vec![
+        Column::new(heading, shown, |row| elide::middle(&row.key, width)).words(),
+        Column::new("processes", shown, |row| count(row.processes)),
+        Column::new("resident", shown, |row: &SpaceGroup| {
+            resident(&row.amount, row.measured)
+        })
+        .strong(),
+        Column::new("mapped", shown, |row| bytes(row.amount.mapped)),
+        Column::new("growth/min", shown, |row| {
+            optional(row.growth_per_minute, change)
+        }),
+    ];
+    for (heading, kind) in KINDS {
+        let mapped = |row: &SpaceGroup| bytes(mapped_of(&row.kinds, kind));
+        columns.push(Column::new(heading, shown, mapped));
+    }
+    let least = [
+        "stacks",
+        "shared",
+        "file",
+        "brk",
+        "anonymous",
+        "processes",
+        "growth/min",
+    ];
+    write_columns(out, columns, shown.len(), &least)?;
+    let amounts = rest.iter().map(|row| row.amount);
+    left_out(out, rest.len(), ["group", "groups"], sum(amounts))
+}
+
+fn sum(amounts: impl Iterator<Item = Amount>) -> Amount {
+    let mut sum = Amount::default();
+    amounts.for_each(|amount| sum.add(&amount));
+    sum
+}
+
+fn left_out(
+    out: &mut Writer<'_, impl Write>,
+    rows: usize,
+    [one, many]: [&str; 2],
+    rest: Amount,
+) -> io::Result<()> {
+    if rows == 0 {
+        return Ok(());
+    }
+    let (noun, verb) = match rows {
+        1 => (one, "has"),
+        _ => (many, "have"),
+    };
+    let text = format!(
+        "{} more {noun} {verb} {} resident, {} mapped",
+        count(rows as u64),
+        bytes(rest.resident),
+        bytes(rest.mapped)
+    );
+    out.sentence(Line::of(" "), &text, 2)
+}
