@@ -12,6 +12,8 @@ use tracer_common::loss::Loss;
 use tracer_common::space::{SpaceCall, SpaceEvent};
 use tracer_common::stack::Registers;
 
+use crate::faults;
+use crate::globals;
 use crate::loss;
 use crate::maps::SPACE;
 use crate::stack;
@@ -36,6 +38,9 @@ const CALL_SHIFT: u64 = 8;
 /// as the kernel has taken it, long before the call ends.
 #[inline(always)]
 pub fn enter(ctx: &RawTracePointContext) {
+    if globals::faults() != 0 {
+        faults::before_call();
+    }
     let number: u64 = ctx.arg(1);
     if SpaceCall::from_number(number).is_none() {
         return;
@@ -110,7 +115,7 @@ pub fn leave(ctx: &RawTracePointContext) {
             args[2] = area.end.wrapping_sub(area.start);
         }
     }
-    send(SpaceEvent {
+    let event = SpaceEvent {
         entered_ns,
         left_ns,
         args,
@@ -121,7 +126,8 @@ pub fn leave(ctx: &RawTracePointContext) {
         call: (wants >> CALL_SHIFT) as u32,
         stack: row,
         reserved: 0,
-    });
+    };
+    submit(event, Loss::SpaceRingFull);
 }
 
 /// A process has forked a child. Sent in order with the calls of both.
@@ -129,7 +135,7 @@ pub fn leave(ctx: &RawTracePointContext) {
 pub fn forked(parent: Owner, child: Owner) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    send(SpaceEvent::fork(parent, child, now));
+    submit(SpaceEvent::fork(parent, child, now), Loss::SpaceRingFull);
 }
 
 /// The registers of the calling thread, as the kernel keeps them for its return.
@@ -148,10 +154,11 @@ fn registers(address: u64) -> Option<pt_regs> {
     (status == 0).then(|| unsafe { regs.assume_init() })
 }
 
+/// Sends a record; where there is no room for it, the loss is counted.
 #[inline(always)]
-fn send(event: SpaceEvent) {
-    let Some(mut entry) = SPACE.reserve(0) else {
-        loss::count(Loss::SpaceRingFull);
+pub fn submit<T: 'static>(event: T, loss: Loss) {
+    let Some(mut entry) = SPACE.reserve_untyped(0) else {
+        loss::count(loss);
         return;
     };
     entry.write(event);

@@ -43,6 +43,8 @@ pub struct Settings {
     pub trace_calls: bool,
     /// Bytes of the ring for changes of address spaces, a power of two; 0 where they are not followed.
     pub space_ring: u32,
+    /// Follow page faults, by a sample of this mean distance: 1 takes every one, 0 as many as cost little.
+    pub faults: Option<u32>,
     /// Room for unwind tables; `None` walks stacks by frame pointers alone.
     pub unwind: Option<TableSize>,
     /// How probes are attached.
@@ -82,6 +84,11 @@ pub enum LoadError {
         "this kernel has no system call tracepoints, which memlens vm needs; boot one that is built with CONFIG_FTRACE_SYSCALLS"
     )]
     NoSystemCalls,
+    /// The kernel has no tracepoints at page faults.
+    #[error(
+        "this kernel has no page fault tracepoints (exceptions:page_fault_user, on x86 only), which --faults needs; leave --faults out"
+    )]
+    NoPageFaults,
     /// A map could not be read or written.
     #[error("cannot access the BPF map {map}: {source}")]
     Map {
@@ -148,6 +155,8 @@ impl Tracer {
             unwind: u32::from(settings.unwind.is_some()),
             admit: settings.admit as u32,
             adaptive: u32::from(settings.adaptive),
+            faults: u32::from(settings.faults.is_some()),
+            fault_interval: settings.faults.unwrap_or(0),
             offsets: kernel_offsets(),
         };
         let mut loader = EbpfLoader::new();

@@ -4,6 +4,7 @@ mod areas;
 mod btf;
 mod calibrate;
 mod events;
+mod faults;
 mod grace;
 mod links;
 mod live;

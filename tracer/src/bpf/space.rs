@@ -1,7 +1,7 @@
 //! The programs that follow address spaces, on the tracepoints of all system calls.
 
 use aya::programs::{ProgramError, RawTracePoint};
-use tracer_common::space::SpaceEvent;
+use tracer_common::faults::SpaceRecord;
 
 use super::events::Events;
 use super::load::{LoadError, Tracer};
@@ -11,7 +11,7 @@ const PROGRAMS: [(&str, &str); 2] = [("space_leave", "sys_exit"), ("space_enter"
 
 impl Tracer {
     /// Begins to watch the system calls that change address spaces; they are sent once the trace is enabled.
-    pub fn attach_space(&mut self) -> Result<Events<SpaceEvent>, LoadError> {
+    pub fn attach_space(&mut self) -> Result<Events<SpaceRecord>, LoadError> {
         let (_, ebpf) = self.links();
         for (name, tracepoint) in PROGRAMS {
             let program: Option<&mut RawTracePoint> = ebpf

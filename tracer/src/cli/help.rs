@@ -40,6 +40,7 @@ Examples:
   memlens vm -p 4242                     report every 5 seconds until Ctrl-C
   memlens vm -p 4242 --sort growth 60    what was mapped in the last minute and stayed
   memlens vm -n java 10 3                three reports of every java, 10 seconds apart
+  memlens vm --faults -p 4242            who touches memory that was not there yet
   memlens vm --all --by container 60     the whole host, summed by container, every minute
   memlens vm --svg map.svg -- ./prog -v  a flame graph of what ./prog has mapped";
 

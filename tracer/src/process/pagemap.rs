@@ -53,14 +53,16 @@ fn is_unknown(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOTTY | libc::EINVAL))
 }
 
-struct PageMap {
+/// The page map of a process, kept open to ask for single pages.
+pub struct PageMap {
     pid: u32,
     path: PathBuf,
     file: File,
 }
 
 impl PageMap {
-    fn open(pid: u32) -> Result<Self, ProcessError> {
+    /// Opens the page map of a process; its memory goes when it ends, all the same.
+    pub fn open(pid: u32) -> Result<Self, ProcessError> {
         let path = PathBuf::from(format!("/proc/{pid}/pagemap"));
         match File::open(&path) {
             Ok(file) => Ok(Self { pid, path, file }),
@@ -70,6 +72,25 @@ impl PageMap {
 
     fn error(&self, error: io::Error) -> ProcessError {
         ProcessError::from_io(self.pid, &self.path, error)
+    }
+
+    /// Whether the page at an address is a part of a huge one; `None` where there is no page, or the kernel cannot tell
+    /// (before 6.7).
+    pub fn is_huge(&self, address: u64) -> Option<bool> {
+        let page = address & !(PAGE - 1);
+        let mut arg = ScanArg {
+            size: size_of::<ScanArg>() as u64,
+            start: page,
+            end: page + PAGE,
+            category_mask: PRESENT,
+            return_mask: PRESENT | HUGE,
+            ..ScanArg::default()
+        };
+        let mut found = [PageRegion::default()];
+        match request(&self.file, &mut arg, &mut found) {
+            Ok(1) => Some(found[0].categories & HUGE != 0),
+            _ => None,
+        }
     }
 
     /// Lets the kernel look for the pages.
@@ -202,7 +223,6 @@ const PAGEMAP_SCAN: libc::Ioctl =
 const PRESENT: u64 = 1 << 3;
 const SWAPPED: u64 = 1 << 4;
 const ZERO_PAGE: u64 = 1 << 5;
-
 const HUGE: u64 = 1 << 6;
 
 /// Pages to look for: all of the `mask`, where those that are `inverted` must not be set, and one of `any`.
@@ -262,18 +282,24 @@ fn scan(
         size: size_of::<ScanArg>() as u64,
         start: range.start,
         end: range.end,
-        vec: found.as_mut_ptr() as u64,
-        vec_len: found.len() as u64,
         category_inverted: wanted.inverted,
         category_mask: wanted.mask,
         category_anyof_mask: wanted.any,
         return_mask: PRESENT | SWAPPED,
         ..ScanArg::default()
     };
+    let count = request(file, &mut arg, found)?;
+    Ok((count, arg.walk_end))
+}
+
+/// Makes a request; how many regions were found.
+fn request(file: &File, arg: &mut ScanArg, found: &mut [PageRegion]) -> io::Result<usize> {
+    arg.vec = found.as_mut_ptr() as u64;
+    arg.vec_len = found.len() as u64;
     // SAFETY: the request's structure; the kernel writes at most `vec_len` regions into `found`.
-    let count = unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
+    let count = unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, std::ptr::from_mut(arg)) };
     match usize::try_from(count) {
-        Ok(count) => Ok((count.min(found.len()), arg.walk_end)),
+        Ok(count) => Ok(count.min(found.len())),
         Err(_) => Err(io::Error::last_os_error()),
     }
 }

@@ -71,6 +71,7 @@ fn programs(method: Method) -> Finding {
         trace_calls: false,
         unwind: Some(TableSize::default()),
         space_ring: 0,
+        faults: None,
         method,
         admit: Admission::Named,
         adaptive: false,
@@ -90,6 +91,7 @@ fn programs(method: Method) -> Finding {
     };
     let spaces = Settings {
         space_ring: 4096,
+        faults: Some(0),
         ..plain
     };
     let mut most: BTreeMap<String, u32> = BTreeMap::new();
@@ -119,7 +121,11 @@ fn programs(method: Method) -> Finding {
 fn load(settings: &Settings) -> Result<Tracer, LoadError> {
     let mut tracer = Tracer::load(settings)?;
     if settings.space_ring > 0 {
-        tracer.attach_space()?;
+        // The ring stays open until all programs that write to it are loaded.
+        let _events = tracer.attach_space()?;
+        if settings.faults.is_some() {
+            tracer.attach_faults()?;
+        }
     }
     Ok(tracer)
 }

@@ -313,6 +313,7 @@ fn vm_config(pid: u32) -> VmConfig {
         output: no_output(),
         sort: SpaceSort::Resident,
         width: Width::default(),
+        faults: None,
         stack_depth: MAX_STACK_DEPTH,
         unwind: Unwind::Auto,
         unwind_memory: 256 << 20,

@@ -87,6 +87,7 @@ fn settings(
         max_live: config.max_live,
         trace_calls: false,
         space_ring: 0,
+        faults: None,
         method: start::method(facts),
         admit: match whole_host {
             true => Admission::Calls,

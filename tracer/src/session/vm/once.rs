@@ -53,10 +53,10 @@ impl<'a> Vm<'a> {
             ..Since::default()
         };
         let mut places = HashMap::new();
-        for (range, row) in self.ranges(begun) {
-            let place = *places.entry(row).or_insert_with(|| {
-                let frames = match row {
-                    Some(row) => self.frames_of(row, None),
+        for (range, stack) in self.ranges(begun) {
+            let place = *places.entry(stack).or_insert_with(|| {
+                let frames = match stack {
+                    Some((owner, row)) => self.frames_of(row, owner),
                     None => (
                         Vec::new(),
                         Some("mapped by no call that was seen".to_owned()),
@@ -70,14 +70,16 @@ impl<'a> Vm<'a> {
         Ok(since)
     }
 
-    /// What was mapped since the start, and the row of its stack.
-    fn ranges(&self, begun: u64) -> Vec<(Range<u64>, Option<u32>)> {
-        let pieces = self.accounts.values();
-        let pieces = pieces.flat_map(|account| account.space.pieces().iter());
+    /// What was mapped since the start, and the row of its stack with whose it is.
+    fn ranges(&self, begun: u64) -> Vec<(Range<u64>, Option<(Owner, u32)>)> {
+        let pieces = self.accounts.iter().flat_map(|(owner, account)| {
+            let pieces = account.space.pieces().iter();
+            pieces.map(move |piece| (*owner, piece))
+        });
         let mut ranges: Vec<_> = pieces
-            .filter(|piece| piece.mapped_ns >= begun)
-            .filter_map(|piece| match piece.origin {
-                Origin::Call(row) => Some((piece.range(), Some(row))),
+            .filter(|(_, piece)| piece.mapped_ns >= begun)
+            .filter_map(|(owner, piece)| match piece.origin {
+                Origin::Call(row) => Some((piece.range(), Some((owner, row)))),
                 Origin::Found => Some((piece.range(), None)),
                 Origin::Before => None,
             })
