@@ -5,6 +5,7 @@
 pub mod call;
 pub mod config;
 pub mod event;
+pub mod kernel_memory;
 pub mod key;
 pub mod limits;
 pub mod loss;

@@ -4,6 +4,8 @@ mod areas;
 mod btf;
 mod calibrate;
 mod grace;
+mod kernel_memory;
+mod kernel_offsets;
 mod links;
 mod live;
 mod load;
@@ -16,6 +18,7 @@ mod sys;
 mod tables;
 mod view;
 
+pub use kernel_memory::{CacheFilter, KernelLoadError, KernelMemory, KernelSettings};
 pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram, Scope};
 pub use live::LiveScan;
 pub use load::{Events, LoadError, Settings, TableSize, Tracer};

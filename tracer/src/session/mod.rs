@@ -9,6 +9,7 @@ mod explain;
 mod floor;
 mod host;
 mod interrupt;
+mod kernel;
 mod leaks;
 mod output;
 mod progress;
@@ -34,6 +35,7 @@ pub fn run(invocation: Invocation) -> u8 {
         Command::Explain(config) => explain::run(&invocation, config),
         Command::Doctor(config) => diagnose::run(&invocation, config),
         Command::Vm(config) => vm::run(&invocation, config),
+        Command::Kernel(config) => kernel::run(&invocation, config),
         Command::Demo(config) => demo::run(&invocation, config),
         Command::Host(config) => host::run(&invocation, config),
     };
