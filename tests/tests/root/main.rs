@@ -7,6 +7,7 @@ mod events;
 mod faults;
 mod filters;
 mod host;
+mod kernel;
 mod lifecycle;
 mod losses;
 mod methods;

@@ -51,7 +51,9 @@ impl Kernel<'_> {
             entry.add_totals(&self.memory.totals(row));
             entry.missed_frees += u64::from(self.memory.missed_frees(row));
         }
-        let spare: HashMap<u32, Kind> = Stacks::spare_rows().collect();
+        let followed: Vec<Kind> = self.kinds().collect();
+        let spare = Stacks::spare_rows().filter(|(_, kind)| followed.contains(kind));
+        let spare: HashMap<u32, Kind> = spare.collect();
         for (row, kind) in &spare {
             let entry = sums.entry(Place::Spare(*kind)).or_default();
             entry.add_totals(&self.memory.totals(*row));
