@@ -6,6 +6,7 @@ pub mod call;
 pub mod config;
 pub mod event;
 pub mod faults;
+pub mod kernel_memory;
 pub mod key;
 pub mod limits;
 pub mod loss;

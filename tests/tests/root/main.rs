@@ -9,6 +9,7 @@ mod faults;
 mod faults_vm;
 mod filters;
 mod host;
+mod kernel;
 mod lifecycle;
 mod losses;
 mod methods;

@@ -6,6 +6,8 @@ mod calibrate;
 mod events;
 mod faults;
 mod grace;
+mod kernel_memory;
+mod kernel_offsets;
 mod links;
 mod live;
 mod load;
@@ -21,6 +23,7 @@ mod tables;
 mod view;
 
 pub use events::Events;
+pub use kernel_memory::{CacheFilter, KernelLoadError, KernelMemory, KernelSettings};
 pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram, Scope};
 pub use live::LiveScan;
 pub use load::{LoadError, Settings, TableSize, Tracer};

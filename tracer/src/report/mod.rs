@@ -13,6 +13,7 @@ mod host;
 mod host_text;
 pub mod json;
 mod json_host;
+pub mod kernel;
 pub(crate) mod line;
 pub mod loss;
 mod names;
