@@ -75,7 +75,7 @@ impl<'a> Vm<'a> {
     }
 
     /// What was mapped since the start, and the row of its stack.
-    fn ranges(&self, begun: u64) -> Vec<(Range<u64>, Option<u32>)> {
+    pub(in crate::session) fn ranges(&self, begun: u64) -> Vec<(Range<u64>, Option<u32>)> {
         let pieces = self.accounts.values();
         let pieces = pieces.flat_map(|account| account.space.pieces().iter());
         let mut ranges: Vec<_> = pieces
