@@ -156,7 +156,7 @@ fn ruby_with_a_growing_heap() -> Result<()> {
     // Short strings lie in the object itself, 40 bytes each; long ones are malloc's.
     let script = "long = []; $stdout.sync = true; puts 'ready'\n\
         while STDIN.gets\n\
-        \x20 50_000.times { long << 'y' * 2000 }; puts 'grown'\n\
+        \x20 200_000.times { long << 'y' * 500 }; puts 'grown'\n\
         end\n";
     let mut command = Command::new(need::program("ruby")?);
     let objects = "$few = (0...200_000).map { |i| \"x#{i}\" }";
@@ -173,7 +173,7 @@ fn ruby_with_a_growing_heap() -> Result<()> {
     after.check_ledger(steps.child.pid())?;
     let grown = after.number("/runtimes/0/heap_resident")? - heap;
     ensure!(
-        (1_500_000..8_000_000).contains(&grown),
+        (4_000_000..16_000_000).contains(&grown),
         "it grew by {grown}"
     );
     let native = after.ledger("brk_heap", "resident") - before.ledger("brk_heap", "resident");
