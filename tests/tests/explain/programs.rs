@@ -150,6 +150,37 @@ fn java_with_direct_buffers() -> Result<()> {
     Ok(())
 }
 
+/// Ruby's heap is told from what its objects have in malloc's memory.
+#[test]
+fn ruby_with_a_growing_heap() -> Result<()> {
+    // Short strings lie in the object itself, 40 bytes each; long ones are malloc's.
+    let script = "long = []; $stdout.sync = true; puts 'ready'\n\
+        while STDIN.gets\n\
+        \x20 200_000.times { long << 'y' * 500 }; puts 'grown'\n\
+        end\n";
+    let mut command = Command::new(need::program("ruby")?);
+    let objects = "$few = (0...200_000).map { |i| \"x#{i}\" }";
+    command.args(["-e", &format!("{objects}\n{script}")]);
+    let mut steps = Steps::start(command)?;
+    let before = explain(steps.child.pid())?;
+    let heap = before.number("/runtimes/0/heap_resident")?;
+    ensure!(
+        (8_000_000..32_000_000).contains(&heap),
+        "Ruby's heap is {heap}"
+    );
+    steps.step()?;
+    let after = explain(steps.child.pid())?;
+    after.check_ledger(steps.child.pid())?;
+    let grown = after.number("/runtimes/0/heap_resident")? - heap;
+    ensure!(
+        (4_000_000..16_000_000).contains(&grown),
+        "it grew by {grown}"
+    );
+    let native = after.ledger("brk_heap", "resident") - before.ledger("brk_heap", "resident");
+    ensure!(native >= 95_000_000, "the native side grew by {native}");
+    after.says(&["Ruby's own heap", "most is on the native side"])
+}
+
 /// Go's heap by its own counters; and without symbols, why not.
 #[test]
 fn go_with_and_without_symbols() -> Result<()> {

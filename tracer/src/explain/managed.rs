@@ -10,7 +10,7 @@ use super::kind::Kind;
 use super::ledger::Label;
 use super::memory::{ProcessMemory, ReadError};
 use super::runtime::hsperf::Counters;
-use super::runtime::{RuntimeKind, cpython, go, hotspot, hsperf, v8};
+use super::runtime::{RuntimeKind, cpython, go, hotspot, hsperf, ruby, v8};
 use super::symbols;
 use super::value::{Explanation, Figure, Runtime};
 use crate::process::info::ProcessInfo;
@@ -87,7 +87,8 @@ pub fn look(
                 go_counters(&mut runtime, memory, info, mappings);
                 go_heap(mappings)
             }
-            RuntimeKind::Ruby | RuntimeKind::Dotnet => Vec::new(),
+            RuntimeKind::Ruby => ruby::pages(memory, &anonymous)?,
+            RuntimeKind::Dotnet => Vec::new(),
         };
         labels.extend(ranges.into_iter().map(|(start, end)| Label {
             start,

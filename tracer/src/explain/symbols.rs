@@ -30,7 +30,7 @@ pub fn exported<const N: usize>(
 pub fn bias(file: &ElfFile64, mapped: &MappedFile) -> Option<u64> {
     let segment = file.segments().find(|segment| {
         let (offset, size) = segment.file_range();
-        (offset - offset % 4096..offset + size).contains(&mapped.offset)
+        (offset - offset % 4096..offset.saturating_add(size)).contains(&mapped.offset)
             && segment.permissions().executable()
     })?;
     let stated = segment

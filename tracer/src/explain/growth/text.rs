@@ -8,6 +8,8 @@ use crate::report::line::{Line, Writer};
 use crate::report::text::TextOptions;
 use crate::report::units::{bytes, change, count, counted, share};
 
+/// Stacks shown of each part, unless every frame is asked for.
+const STACKS_SHOWN: usize = 5;
 /// Rows of the ledger that are named behind a part.
 const ROWS_NAMED: usize = 3;
 
@@ -94,14 +96,16 @@ fn of_blocks(
     out.line(&Line::of(
         "heap stacks, by blocks allocated meanwhile and live:",
     ))?;
-    for (index, row) in blocks.stacks.iter().enumerate() {
+    let sizes = blocks.stacks.iter().map(|row| row.bytes);
+    let shown = worth_showing(sizes, blocks.bytes, options);
+    for (index, row) in blocks.stacks.iter().take(shown).enumerate() {
         let parts = vec![
             held(index, row.bytes, &counted(row.count, "block")),
             Line::of(&format!("{} of these", share(row.bytes, blocks.bytes))),
         ];
         stack(parts, &row.stack, options, out)?;
     }
-    left_out(blocks.stacks_total, blocks.stacks.len(), out)
+    left_out(blocks.stacks_total, shown, out)
 }
 
 fn of_mappings(
@@ -113,7 +117,9 @@ fn of_mappings(
     out.line(&Line::of(
         "mapping stacks, by memory in what they mapped meanwhile:",
     ))?;
-    for (index, row) in mapped.stacks.iter().enumerate() {
+    let sizes = mapped.stacks.iter().map(|row| row.resident);
+    let shown = worth_showing(sizes, mapped.resident, options);
+    for (index, row) in mapped.stacks.iter().take(shown).enumerate() {
         let mut parts = vec![
             held(index, row.resident, &counted(row.ranges, "range")),
             Line::of(&format!("{} mapped", bytes(row.size))),
@@ -121,7 +127,16 @@ fn of_mappings(
         parts.push(Line::of(&row.rows.join(", ")));
         stack(parts, &row.stack, options, out)?;
     }
-    left_out(mapped.stacks_total, mapped.stacks.len(), out)
+    left_out(mapped.stacks_total, shown, out)
+}
+
+/// How many of the stacks, most first, are worth their lines: those with a hundredth of the whole.
+fn worth_showing(sizes: impl Iterator<Item = u64>, whole: u64, options: &TextOptions) -> usize {
+    if options.all_frames {
+        return sizes.count();
+    }
+    let worth = sizes.take_while(|size| *size > 0 && *size >= whole / 100);
+    worth.count().clamp(1, STACKS_SHOWN)
 }
 
 fn held(index: usize, size: u64, what: &str) -> Line {

@@ -17,8 +17,8 @@ use crate::process::maps::MappedFile;
 /// The variable, and its type.
 const VARIABLE: &str = "runtime.gcController";
 const TYPE: &[u8] = b"runtime.gcControllerState";
-/// Most bytes of debug information that are unpacked and searched.
-const MOST_DEBUG: u64 = 512 << 20;
+/// Most bytes of a section of debug information that is unpacked and searched: a second's work.
+const MOST_DEBUG: u64 = 256 << 20;
 
 /// What Go says of its heap. Sizes are in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,21 +67,16 @@ pub fn counters<M: Memory>(memory: &mut M, image: &[u8], mapped: &MappedFile) ->
 
 /// Offsets of the members of the variable's type.
 fn members(file: &ElfFile64) -> Option<BTreeMap<String, u64>> {
-    let all: u64 = file
-        .sections()
-        .filter(|section| section.name().is_ok_and(|name| name.contains("debug_info")))
-        .map(|section| section.size())
-        .sum();
-    if all > MOST_DEBUG {
-        return None;
-    }
     let section = |id: SectionId| -> Result<Cow<'_, [u8]>, object::Error> {
         let wanted = matches!(
             id,
             SectionId::DebugInfo | SectionId::DebugAbbrev | SectionId::DebugStr
         );
         match file.section_by_name(id.name()).filter(|_| wanted) {
-            Some(section) => section.uncompressed_data(),
+            Some(section) => match section.compressed_data()? {
+                data if data.uncompressed_size <= MOST_DEBUG => data.decompress(),
+                _ => Ok(Cow::Borrowed(&[])),
+            },
             None => Ok(Cow::Borrowed(&[])),
         }
     };
@@ -119,10 +114,10 @@ fn members_in(
             _ => None,
         };
         match &mut members {
-            None if entry.tag() == gimli::DW_TAG_structure_type => {
-                if name().is_some_and(|name| name.slice() == TYPE) {
-                    members = Some((depth, BTreeMap::new()));
-                }
+            None if entry.tag() == gimli::DW_TAG_structure_type
+                && name().is_some_and(|name| name.slice() == TYPE) =>
+            {
+                members = Some((depth, BTreeMap::new()));
             }
             Some((_, members)) if entry.tag() == gimli::DW_TAG_member => {
                 let offset = entry

@@ -4,6 +4,7 @@ pub mod cpython;
 pub mod go;
 pub mod hotspot;
 pub mod hsperf;
+pub mod ruby;
 pub mod v8;
 
 use std::path::Path;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
-use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -15,7 +14,7 @@ use crate::cli::{
 use crate::explain::growth::{self, BlockStack, Blocks, Ranges, Seen, Stack};
 use crate::explain::{ExplainError, Explanation, diff, explain, gather};
 use crate::preflight::Facts;
-use crate::process::{info, pagemap};
+use crate::process::{ProcessError, info, pagemap};
 use crate::report::loss::{Severity, sentences};
 use crate::report::{Report, space::Width, units};
 use crate::session::error::one_line;
@@ -47,6 +46,7 @@ pub fn run(invocation: &Invocation, pid: u32, time: Duration) -> Result<Outcome>
         tracers.stop();
         anyhow::Ok((before, tracers))
     })?;
+    let touched = tracers.touched(process.pid, begun);
     let after = explain(process.pid, survey);
     // Names are looked up, and probes taken off, when the figures are there.
     let seen = {
@@ -58,7 +58,7 @@ pub fn run(invocation: &Invocation, pid: u32, time: Duration) -> Result<Outcome>
         Err(error) if !is_gone(&error) => return Err(error.into()),
         _ => return Ok(only(before)),
     };
-    Ok(join(before, after, seen))
+    Ok(join(&before, after, seen, touched))
 }
 
 /// What there is to print of a process that is not there any more.
@@ -72,34 +72,23 @@ fn only(mut explanation: Explanation) -> Outcome {
     }
 }
 
-fn join(before: Explanation, after: Explanation, mut seen: Seen) -> Outcome {
-    let touched = match seen.ranges.as_ref().map(|ranges| touched(&after, ranges)) {
-        Ok(Err(error)) => {
-            seen.ranges = Err(format!("what was mapped meanwhile: {error}"));
-            Vec::new()
-        }
-        Ok(Ok(touched)) => touched,
-        Err(_) => Vec::new(),
-    };
-    let change = diff::between(&before, &after);
-    let growth = growth::join(&before, &after, &change, seen, &touched, STACKS);
+fn join(
+    before: &Explanation,
+    after: Explanation,
+    mut seen: Seen,
+    touched: Result<Vec<pagemap::Region>, ProcessError>,
+) -> Outcome {
+    let touched = touched.unwrap_or_else(|error| {
+        seen.ranges = Err(format!("what was mapped meanwhile: {error}"));
+        Vec::new()
+    });
+    let change = diff::between(before, &after);
+    let growth = growth::join(before, &after, &change, seen, &touched, STACKS);
     Outcome {
         explanation: after,
         change: Some(change),
         growth: Some(growth),
     }
-}
-
-fn touched(
-    after: &Explanation,
-    ranges: &Ranges,
-) -> Result<Vec<pagemap::Region>, crate::process::ProcessError> {
-    let ranges: Vec<Range<u64>> = ranges
-        .ranges
-        .iter()
-        .map(|(start, end, _)| *start..*end)
-        .collect();
-    pagemap::touched(after.process.pid, &ranges)
 }
 
 /// The two traces that run beside each other; why one does not, where it does not.
@@ -179,6 +168,15 @@ impl<'a> Tracers<'a> {
         }
     }
 
+    /// Which pages of what was mapped since `begun` are in memory or in swap now.
+    fn touched(&self, pid: u32, begun: u64) -> Result<Vec<pagemap::Region>, ProcessError> {
+        let Ok(vm) = &self.vm else {
+            return Ok(Vec::new());
+        };
+        let ranges = vm.ranges(begun).into_iter().map(|(range, _)| range);
+        pagemap::touched(pid, &ranges.collect::<Vec<_>>())
+    }
+
     /// Ends both traces; what was mapped before `begun` does not count.
     fn end(self, begun: u64) -> Seen {
         let mut lost = BTreeMap::new();
@@ -221,7 +219,6 @@ async fn look(pid: u32) -> Result<Explanation> {
 }
 
 fn is_gone(error: &ExplainError) -> bool {
-    use crate::process::ProcessError;
     matches!(
         error,
         ExplainError::Exited { .. }

@@ -71,7 +71,7 @@ impl<'a> Vm<'a> {
     }
 
     /// What was mapped since the start, and the row of its stack with whose it is.
-    fn ranges(&self, begun: u64) -> Vec<(Range<u64>, Option<(Owner, u32)>)> {
+    pub(in crate::session) fn ranges(&self, begun: u64) -> Vec<(Range<u64>, Option<(Owner, u32)>)> {
         let pieces = self.accounts.iter().flat_map(|(owner, account)| {
             let pieces = account.space.pieces().iter();
             pieces.map(move |piece| (*owner, piece))
