@@ -284,7 +284,7 @@ pub const FRAMES: u32 = 1 << 21;
 pub const DEPTH: u32 = 127;
 /// Caches known: hosts have two hundred, more where file systems make their own.
 pub const CACHES: u32 = 4096;
-/// Live blocks tracked by default: 80 MiB, and 16 MiB for the buckets.
+/// Live blocks tracked by default: 80 MiB, and 16 MiB for the buckets of the table.
 pub const DEFAULT_MAX_LIVE: u32 = 1 << 20;
 /// Most objects that are taken out of one release in bulk; the kernel's own batches have some five hundred at most.
 pub const MAX_BULK: u32 = 4096;
