@@ -357,6 +357,22 @@ impl KernelMemory {
             .map_err(|error| LoadError::refused(&error as &aya::maps::MapError))
     }
 
+    /// How often a second program has done the work of a first one that an interrupt came upon.
+    ///
+    /// # Errors
+    /// [`LoadError`] if the counters cannot be read.
+    pub fn taken_over(&self) -> Result<u64, LoadError> {
+        let guards: PerCpuArray<&MapData, KernelGuard> = self.counters("GUARDS")?;
+        let mut sum = 0;
+        for number in NUMBERS {
+            let guards = guards
+                .get(&number, 0)
+                .map_err(|error| LoadError::refused(&error))?;
+            sum += guards.iter().map(|guard| guard.taken_over).sum::<u64>();
+        }
+        Ok(sum)
+    }
+
     /// Allocations and releases that neither of two programs has seen: what the first was passed over in, less what the second
     /// has done in its place.
     fn passed_over(&self) -> Result<(u64, u64), LoadError> {

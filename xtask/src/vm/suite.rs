@@ -44,6 +44,11 @@ const SELECTION: &[&str] = &[
     "events::each_call_is_one_line",
     "events::doctor_sees_the_machine",
     "refusals::a_32_bit_process",
+    // Arguments of the kernel's tracepoints, programs at its functions.
+    "kernel::descriptors",
+    "kernel::pages_are_counted",
+    "kernel::per_cpu_memory",
+    "kernel::releases_without",
 ];
 
 /// Tests among them whose victims wait a fixed time, which is too short there.
