@@ -2,6 +2,7 @@
  *
  *   eventfd, timerfd, epoll, pipe, socket   that many descriptors
  *   pipe_pages                              one pipe with that many full pages in it
+ *   epoll_items                             one epoll with that many eventfds in it
  *   queued                                  a pair of sockets with that many datagrams of 1,000 bytes in it
  *   percpu                                  that many per-CPU BPF arrays of one element of 64 bytes
  *
@@ -63,10 +64,34 @@ static void queue(size_t datagrams) {
         if (send(ends[0], text, sizeof text, MSG_DONTWAIT) != sizeof text) victim_fail("send");
 }
 
+/* As many as may be: where the limit itself must not be raised, up to that. */
+static void allow_descriptors(void) {
+    struct rlimit limit = {2 * MOST + 100, 2 * MOST + 100};
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0) return;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) victim_fail("RLIMIT_NOFILE");
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) victim_fail("RLIMIT_NOFILE");
+}
+
+/* Items of one epoll, which the kernel releases by kfree_rcu. */
+static void watch(size_t count) {
+    struct epoll_event event = {EPOLLIN, {0}};
+    int epoll = epoll_create1(0);
+    keep(epoll);
+    for (size_t i = 0; i < count; i++) {
+        keep(eventfd(0, 0));
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, open_fds[open_count - 1], &event) != 0) victim_fail("epoll_ctl");
+    }
+}
+
 static void hold(const char *what, size_t count) {
     int ends[2];
     if (strcmp(what, "pipe_pages") == 0) {
         fill_pipe(count);
+        return;
+    }
+    if (strcmp(what, "epoll_items") == 0) {
+        watch(count);
         return;
     }
     if (strcmp(what, "queued") == 0) {
@@ -91,13 +116,10 @@ static void *close_all(void *unused) {
 }
 
 int main(int argc, char **argv) {
-    struct rlimit limit;
     pthread_t thread;
     size_t count = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
     if (count == 0 || count > MOST) victim_fail("arguments");
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) victim_fail("RLIMIT_NOFILE");
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) victim_fail("RLIMIT_NOFILE");
+    allow_descriptors();
     victim_ready();
     hold(argv[1], count);
     victim_step("held");

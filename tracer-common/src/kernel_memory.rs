@@ -284,7 +284,7 @@ pub const FRAMES: u32 = 1 << 21;
 pub const DEPTH: u32 = 127;
 /// Caches known: hosts have two hundred, more where file systems make their own.
 pub const CACHES: u32 = 4096;
-/// Live blocks tracked by default: 80 MiB, and 16 MiB for the buckets.
+/// Live blocks tracked by default: 80 MiB, and 16 MiB for the buckets of the table.
 pub const DEFAULT_MAX_LIVE: u32 = 1 << 20;
 /// Most objects that are taken out of one release in bulk; the kernel's own batches have some five hundred at most.
 pub const MAX_BULK: u32 = 4096;
@@ -316,8 +316,10 @@ pub const PROGRAMS: u32 = 7;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct KernelGuard {
-    /// 1 while the first program runs.
-    pub running: u64,
+    /// The block that the first program has done with, and the second one has not been called for.
+    pub done: u64,
+    /// What stood there before.
+    pub previous: u64,
     /// How often the second one has done its work.
     pub taken_over: u64,
 }
@@ -401,7 +403,7 @@ const _: () = assert!(size_of::<KernelBlock>() == 24);
 const _: () = assert!(size_of::<KernelStackKey>() == 16);
 const _: () = assert!(size_of::<KernelRow>() == 24);
 const _: () = assert!(size_of::<Cache>() == 40);
-const _: () = assert!(size_of::<KernelGuard>() == 16);
+const _: () = assert!(size_of::<KernelGuard>() == 24);
 
 #[cfg(test)]
 mod tests {

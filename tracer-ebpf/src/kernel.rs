@@ -24,49 +24,57 @@ use kernel_memory::{bulk, pages, percpu, slab};
 /// `kmalloc` has returned memory.
 #[raw_tracepoint(tracepoint = "kmalloc")]
 fn kmalloc(ctx: RawTracePointContext) -> i32 {
-    first(Program::Kmalloc, |room| slab::kmalloc(&ctx, room))
+    first(Program::Kmalloc, ctx.arg(1), |room| {
+        slab::kmalloc(&ctx, room)
+    })
 }
 
 /// As [`kmalloc`], where that was running.
 #[raw_tracepoint(tracepoint = "kmalloc")]
 fn kmalloc_nested(ctx: RawTracePointContext) -> i32 {
-    second(Program::Kmalloc, |room| slab::kmalloc(&ctx, room))
+    second(Program::Kmalloc, ctx.arg(1), |room| {
+        slab::kmalloc(&ctx, room)
+    })
 }
 
 /// A cache has given out an object.
 #[raw_tracepoint(tracepoint = "kmem_cache_alloc")]
 fn cache_alloc(ctx: RawTracePointContext) -> i32 {
-    first(Program::CacheAlloc, |room| slab::cache_alloc(&ctx, room))
+    first(Program::CacheAlloc, ctx.arg(1), |room| {
+        slab::cache_alloc(&ctx, room)
+    })
 }
 
 /// As [`cache_alloc`], where that was running.
 #[raw_tracepoint(tracepoint = "kmem_cache_alloc")]
 fn cache_alloc_nested(ctx: RawTracePointContext) -> i32 {
-    second(Program::CacheAlloc, |room| slab::cache_alloc(&ctx, room))
+    second(Program::CacheAlloc, ctx.arg(1), |room| {
+        slab::cache_alloc(&ctx, room)
+    })
 }
 
 /// `kfree`, also of a cache's object.
 #[raw_tracepoint(tracepoint = "kfree")]
 fn kfree(ctx: RawTracePointContext) -> i32 {
-    first(Program::Kfree, |_| slab::free(ctx.arg(1)))
+    first(Program::Kfree, ctx.arg(1), |_| slab::free(ctx.arg(1)))
 }
 
 /// As [`kfree`], where that was running.
 #[raw_tracepoint(tracepoint = "kfree")]
 fn kfree_nested(ctx: RawTracePointContext) -> i32 {
-    second(Program::Kfree, |_| slab::free(ctx.arg(1)))
+    second(Program::Kfree, ctx.arg(1), |_| slab::free(ctx.arg(1)))
 }
 
 /// A cache takes an object back.
 #[raw_tracepoint(tracepoint = "kmem_cache_free")]
 fn cache_free(ctx: RawTracePointContext) -> i32 {
-    first(Program::CacheFree, |_| slab::free(ctx.arg(1)))
+    first(Program::CacheFree, ctx.arg(1), |_| slab::free(ctx.arg(1)))
 }
 
 /// As [`cache_free`], where that was running.
 #[raw_tracepoint(tracepoint = "kmem_cache_free")]
 fn cache_free_nested(ctx: RawTracePointContext) -> i32 {
-    second(Program::CacheFree, |_| slab::free(ctx.arg(1)))
+    second(Program::CacheFree, ctx.arg(1), |_| slab::free(ctx.arg(1)))
 }
 
 /// A cache takes many objects back, for which there is no tracepoint.
@@ -87,31 +95,41 @@ fn free_later(ctx: FEntryContext) -> i32 {
 /// The page allocator has given out a block.
 #[raw_tracepoint(tracepoint = "mm_page_alloc")]
 fn page_alloc(ctx: RawTracePointContext) -> i32 {
-    first(Program::PageAlloc, |room| pages::alloc(&ctx, room))
+    first(Program::PageAlloc, ctx.arg(0), |room| {
+        pages::alloc(&ctx, room)
+    })
 }
 
 /// As [`page_alloc`], where that was running.
 #[raw_tracepoint(tracepoint = "mm_page_alloc")]
 fn page_alloc_nested(ctx: RawTracePointContext) -> i32 {
-    second(Program::PageAlloc, |room| pages::alloc(&ctx, room))
+    second(Program::PageAlloc, ctx.arg(0), |room| {
+        pages::alloc(&ctx, room)
+    })
 }
 
 /// The page allocator takes a block back, or a part of one.
 #[raw_tracepoint(tracepoint = "mm_page_free")]
 fn page_free(ctx: RawTracePointContext) -> i32 {
-    first(Program::PageFree, |_| pages::free(ctx.arg(0), ctx.arg(1)))
+    first(Program::PageFree, ctx.arg(0), |_| {
+        pages::free(ctx.arg(0), ctx.arg(1))
+    })
 }
 
 /// As [`page_free`], where that was running.
 #[raw_tracepoint(tracepoint = "mm_page_free")]
 fn page_free_nested(ctx: RawTracePointContext) -> i32 {
-    second(Program::PageFree, |_| pages::free(ctx.arg(0), ctx.arg(1)))
+    second(Program::PageFree, ctx.arg(0), |_| {
+        pages::free(ctx.arg(0), ctx.arg(1))
+    })
 }
 
 /// The per-CPU allocator has given out memory.
 #[raw_tracepoint(tracepoint = "percpu_alloc_percpu")]
 fn percpu_alloc(ctx: RawTracePointContext) -> i32 {
-    first(Program::PerCpuAlloc, |room| percpu::alloc(&ctx, room))
+    first(Program::PerCpuAlloc, ctx.arg(7), |room| {
+        percpu::alloc(&ctx, room)
+    })
 }
 
 /// The per-CPU allocator takes memory back.

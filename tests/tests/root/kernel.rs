@@ -86,6 +86,29 @@ fn sizes_are_those_of_the_kernels_list() -> Result<()> {
     Ok(())
 }
 
+/// What is released by `kfree_rcu`, for which there is no tracepoint: seen, or it is said that it is not.
+#[test]
+fn releases_without_a_tracepoint_are_seen_or_told() -> Result<()> {
+    let (held, closed) = held_and_closed(&[], "epoll_items", "2000")?;
+    let items = |report: &KernelReport| -> u64 {
+        let held = report.of_function("do_epoll_ctl|ep_insert");
+        held.values().max().copied().unwrap_or(0)
+    };
+    ensure!(
+        (2000..=2010).contains(&items(&held)),
+        "{:?}",
+        held.of_function("do_epoll_ctl|ep_insert")
+    );
+    let is_told = closed.notes.iter().any(|note| note.contains("kfree_rcu"));
+    ensure!(
+        items(&closed) <= 20 || is_told,
+        "{:?}: {:?}",
+        closed.of_function("do_epoll_ctl|ep_insert"),
+        closed.notes
+    );
+    Ok(())
+}
+
 /// Pages in a pipe: as many blocks of one page as were written, by the stack that wrote them.
 #[test]
 fn pages_are_counted_to_the_page() -> Result<()> {

@@ -1,9 +1,9 @@
 //! Who does the work when an interrupt comes upon a program that is running on the same CPU.
 //!
 //! The kernel runs no program inside of itself: an interrupt that releases memory while the release program runs would go
-//! unseen. So two programs sit on each tracepoint. The first says on this CPU that it is running, and does the work. The second
-//! runs behind it: if the first is still said to be running, this is such an interrupt, the kernel has passed the first over, and the second
-//! does its work. What is passed over in both, in an interrupt of such an interrupt, the kernel counts itself.
+//! unseen. So two programs sit on each tracepoint. The first does the work, and then notes of which block. The second runs behind it: if
+//! the block that it is called for was not noted, the kernel has passed the first one over, and the second does its work. What is passed over in both, in an
+//! interrupt of such an interrupt, the kernel counts itself.
 
 use core::ptr::{read_volatile, write_volatile};
 
@@ -12,37 +12,48 @@ use tracer_common::kernel_memory::{KernelGuard, PROGRAMS, Program};
 use super::maps::{GUARDS, KERNEL_STATE};
 use crate::memory::atomic_add;
 
-/// The record, as both sides know it.
-pub type Guard = KernelGuard;
-
-/// Does the work of a program. `work` gets the number of its room.
+/// Does the work of a program that was called for a block. `work` gets the number of its room.
 #[inline(always)]
-pub fn first(program: Program, work: impl FnOnce(u32)) -> i32 {
-    let Some(guard) = GUARDS.get_ptr_mut(program as u32) else {
-        return 0;
-    };
-    // SAFETY: an element that was checked for null. Volatile, so that the work stays between the two stores.
-    unsafe { write_volatile(&raw mut (*guard).running, 1) };
+pub fn first(program: Program, block: u64, work: impl FnOnce(u32)) -> i32 {
     if is_enabled() {
         work(program as u32);
     }
-    // SAFETY: as above.
-    unsafe { write_volatile(&raw mut (*guard).running, 0) };
+    let Some(guard) = GUARDS.get_ptr_mut(program as u32) else {
+        return 0;
+    };
+    // SAFETY: an element that was checked for null. The one before stays: an interrupt may come before the second program of this
+    // block, and its own first program notes another.
+    unsafe {
+        write_volatile(
+            &raw mut (*guard).previous,
+            read_volatile(&raw const (*guard).done),
+        );
+        write_volatile(&raw mut (*guard).done, block);
+    }
     0
 }
 
-/// Does the work of a program that was passed over.
+/// Does the work of a program if that was passed over.
 #[inline(always)]
-pub fn second(program: Program, work: impl FnOnce(u32)) -> i32 {
+pub fn second(program: Program, block: u64, work: impl FnOnce(u32)) -> i32 {
     let Some(guard) = GUARDS.get_ptr_mut(program as u32) else {
         return 0;
     };
     // SAFETY: an element that was checked for null.
-    if unsafe { read_volatile(&raw const (*guard).running) } == 0 {
-        return 0;
+    unsafe {
+        let previous = read_volatile(&raw const (*guard).previous);
+        if read_volatile(&raw const (*guard).done) == block {
+            write_volatile(&raw mut (*guard).done, previous);
+            write_volatile(&raw mut (*guard).previous, 0);
+            return 0;
+        }
+        if previous == block {
+            write_volatile(&raw mut (*guard).previous, 0);
+            return 0;
+        }
+        // Atomic, since an interrupt may come in between.
+        atomic_add(&raw mut (*guard).taken_over, 1);
     }
-    // SAFETY: as above; atomic, since an interrupt may come in between.
-    unsafe { atomic_add(&raw mut (*guard).taken_over, 1) };
     if is_enabled() {
         work(program as u32 + PROGRAMS);
     }

@@ -4,12 +4,11 @@
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use tracer_common::kernel_memory::{
-    CACHES as MOST_CACHES, Cache, DEFAULT_MAX_LIVE, FRAMES as MOST_FRAMES, KernelBlock, KernelLoss,
-    KernelRow, KernelStackKey, KernelState, PROGRAMS, ROWS as MOST_ROWS,
+    CACHES as MOST_CACHES, Cache, DEFAULT_MAX_LIVE, FRAMES as MOST_FRAMES, KernelBlock,
+    KernelGuard, KernelLoss, KernelRow, KernelStackKey, KernelState, PROGRAMS, ROWS as MOST_ROWS,
 };
 use tracer_common::key::StackTotals;
 
-use super::guard::Guard;
 use super::stack::Scratch;
 
 /// `BPF_F_MMAPABLE`: user space reads the array without a system call.
@@ -50,10 +49,10 @@ pub static KERNEL_STATE: Array<KernelState, 1, MMAPABLE> = Array::new();
 #[btf_map]
 pub static LOSSES: PerCpuArray<u64, { KernelLoss::COUNT as usize }> = PerCpuArray::new();
 
-/// Whether each program is running on this CPU. Written and read by the programs; its counters are read by user space. Size:
+/// What each program has done last on this CPU. Written and read by the programs; its counter is read by user space. Size:
 /// one for each program.
 #[btf_map]
-pub static GUARDS: PerCpuArray<Guard, { PROGRAMS as usize }> = PerCpuArray::new();
+pub static GUARDS: PerCpuArray<KernelGuard, { PROGRAMS as usize }> = PerCpuArray::new();
 
 /// Room for a stack, and the sampling budget: for each program that allocates, and for the one that runs in its place. Written
 /// and read by them alone. Size: two for each program.

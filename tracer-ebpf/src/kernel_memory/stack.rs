@@ -5,7 +5,7 @@ use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::generated::bpf_get_stack;
+use aya_ebpf::helpers::generated::{bpf_get_stack, bpf_loop};
 use tracer_common::kernel_memory::{
     DEPTH, FRAMES, KernelLoss, KernelRow, KernelStackKey, ROWS, SPARE_ROWS, What,
 };
@@ -87,6 +87,31 @@ extern "C" fn hash(scratch: *const Scratch, frames: u32) -> u64 {
     hash
 }
 
+/// Frames on their way into the store.
+#[repr(C)]
+struct Copying {
+    scratch: *const Scratch,
+    first_frame: u32,
+    frames: u32,
+}
+
+/// Stores one frame a turn.
+unsafe extern "C" fn copy_frame(turn: u32, copying: *mut Copying) -> i64 {
+    // SAFETY: the context given to bpf_loop below, with the room of the running program; the index is masked.
+    unsafe {
+        let copying = &*copying;
+        if turn >= copying.frames {
+            return 1;
+        }
+        let place = KERNEL_FRAMES.get_ptr_mut(copying.first_frame.wrapping_add(turn));
+        let Some(place) = place else {
+            return 1;
+        };
+        write_volatile(place, (*copying.scratch).addresses[(turn & 127) as usize]);
+    }
+    0
+}
+
 /// Gives a new stack a row and writes its frames; 0 if the tables are full. Checked by the verifier apart from its callers.
 #[inline(never)]
 #[unsafe(no_mangle)]
@@ -113,17 +138,12 @@ extern "C" fn store(scratch: *const Scratch, frames: u32, hash: u64, what: u64) 
         let Some(entry) = KERNEL_ROWS.get_ptr_mut(row) else {
             return 0;
         };
-        let mut index = 0;
-        while index < DEPTH {
-            if index >= frames {
-                break;
-            }
-            let Some(place) = KERNEL_FRAMES.get_ptr_mut(first_frame.wrapping_add(index)) else {
-                return 0;
-            };
-            write_volatile(place, (*scratch).addresses[(index & 127) as usize]);
-            index += 1;
-        }
+        let mut copy = Copying {
+            scratch,
+            first_frame,
+            frames,
+        };
+        bpf_loop(DEPTH, copy_frame as *mut c_void, (&raw mut copy).cast(), 0);
         *entry = KernelRow {
             what,
             first_frame,

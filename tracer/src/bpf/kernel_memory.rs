@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 
 use aya::maps::{MapData, PerCpuArray};
-use aya::programs::{FEntry, ProgramError, RawTracePoint};
+use aya::programs::{FEntry, Program, ProgramError, RawTracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use tracer_common::kernel_memory::{
     ANY, Cache, DEPTH, FRAMES, KernelBlock, KernelConfig, KernelGuard, KernelLoss, KernelRow,
@@ -164,12 +164,7 @@ impl KernelMemory {
     /// [`KernelLoadError`] where the kernel cannot be followed, or refuses.
     pub fn load(settings: &KernelSettings) -> Result<Self, KernelLoadError> {
         let layout = kernel_offsets::layout()?;
-        let config = config(settings, &layout);
-        let mut ebpf = EbpfLoader::new()
-            .override_global("KERNEL_CONFIG", &config, true)
-            .map_max_entries("KERNEL_LIVE", settings.max_live)
-            .load(OBJECT)
-            .map_err(|error| LoadError::refused(&error))?;
+        let mut ebpf = open(settings, &layout)?;
         let mut gaps = Vec::new();
         // Releases first: a block whose release is missed would be held for ever.
         for (name, tracepoint, part) in DOUBLED.iter().rev() {
@@ -362,6 +357,22 @@ impl KernelMemory {
             .map_err(|error| LoadError::refused(&error as &aya::maps::MapError))
     }
 
+    /// How often a second program has done the work of a first one that an interrupt came upon.
+    ///
+    /// # Errors
+    /// [`LoadError`] if the counters cannot be read.
+    pub fn taken_over(&self) -> Result<u64, LoadError> {
+        let guards: PerCpuArray<&MapData, KernelGuard> = self.counters("GUARDS")?;
+        let mut sum = 0;
+        for number in NUMBERS {
+            let guards = guards
+                .get(&number, 0)
+                .map_err(|error| LoadError::refused(&error))?;
+            sum += guards.iter().map(|guard| guard.taken_over).sum::<u64>();
+        }
+        Ok(sum)
+    }
+
     /// Allocations and releases that neither of two programs has seen: what the first was passed over in, less what the second
     /// has done in its place.
     fn passed_over(&self) -> Result<(u64, u64), LoadError> {
@@ -401,14 +412,34 @@ impl KernelMemory {
             .unwrap_or(0)
     }
 
-    /// Instructions that the verifier has walked through for each loaded program, by its name.
-    pub fn verified_instructions(&self) -> BTreeMap<String, u32> {
-        let programs = self.ebpf.programs().filter_map(|(name, program)| {
+    /// Loads the programs and places none; instructions that the verifier has walked through for each, by its name. Programs that
+    /// this kernel does not allow at functions are left out.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn verify(settings: &KernelSettings) -> Result<BTreeMap<String, u32>, KernelLoadError> {
+        let mut ebpf = open(settings, &kernel_offsets::layout()?)?;
+        for (_, program) in ebpf.programs_mut() {
+            if let Program::RawTracePoint(program) = program {
+                program.load().map_err(|error| LoadError::refused(&error))?;
+            }
+        }
+        let counts = ebpf.programs().filter_map(|(name, program)| {
             let verified = program.info().ok()?.verified_instruction_count()?;
             Some((name.to_owned(), verified))
         });
-        programs.collect()
+        Ok(counts.collect())
     }
+}
+
+/// Makes the tables; no program is loaded yet.
+fn open(settings: &KernelSettings, layout: &Layout) -> Result<Ebpf, LoadError> {
+    let config = config(settings, layout);
+    EbpfLoader::new()
+        .override_global("KERNEL_CONFIG", &config, true)
+        .map_max_entries("KERNEL_LIVE", settings.max_live)
+        .load(OBJECT)
+        .map_err(|error| LoadError::refused(&error))
 }
 
 const _: () = assert!(NUMBERS[NUMBERS.len() - 1] < PROGRAMS);

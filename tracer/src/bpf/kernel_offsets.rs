@@ -100,6 +100,69 @@ fn is_size(argument: Option<&String>) -> bool {
 mod tests {
     use super::*;
 
+    /// Type information with typedefs of tracepoints, each with the types of its arguments by name; "*" is a pointer to void.
+    fn types(tracepoints: &[(&str, &[&str])]) -> Vec<u8> {
+        let mut strings = vec![0u8];
+        let mut words: Vec<u32> = Vec::new();
+        let mut count = 0;
+        let mut put = |entry: &[u32]| {
+            words.extend(entry);
+            count += 1;
+            count
+        };
+        let mut name = |text: &str| {
+            let at = strings.len() as u32;
+            strings.extend(text.bytes().chain([0]));
+            at
+        };
+        for (tracepoint, arguments) in tracepoints {
+            let mut prototype = vec![0, 13 << 24 | arguments.len() as u32, 0];
+            for argument in *arguments {
+                let to = match *argument {
+                    "*" => 0,
+                    named => put(&[name(named), 4 << 24, 8]),
+                };
+                prototype.extend([0, put(&[0, 2 << 24, to])]);
+            }
+            let function = put(&prototype);
+            let pointer = put(&[0, 2 << 24, function]);
+            put(&[name(&format!("btf_trace_{tracepoint}")), 8 << 24, pointer]);
+        }
+        let types = words.len() as u32 * 4;
+        let header = [0x0001_eb9f, 24, 0, types, types, strings.len() as u32];
+        let numbers = header.iter().chain(&words);
+        let mut data: Vec<u8> = numbers.flat_map(|word| word.to_le_bytes()).collect();
+        data.extend(strings);
+        data
+    }
+
+    fn refusal(tracepoints: &[(&str, &[&str])]) -> LayoutError {
+        let data = types(tracepoints);
+        let btf = Btf::parse(&data).expect("type information");
+        layout_of(&btf).expect_err("it lacks something")
+    }
+
+    #[test]
+    fn kernels_that_tell_too_little_are_refused_by_name() {
+        let kmalloc: (&str, &[&str]) =
+            ("kmalloc", &["*", "ulong", "*", "size_t", "size_t", "gfp_t"]);
+        assert_eq!(refusal(&[]), LayoutError::NoTracepoints);
+        assert_eq!(refusal(&[kmalloc]), LayoutError::NoTracepoints);
+        // Linux 5.10.
+        let old = ("kmem_cache_alloc", kmalloc.1);
+        assert_eq!(refusal(&[kmalloc, old]), LayoutError::OlderArguments);
+        // Linux 6.0.
+        let arguments = &["*", "ulong", "*", "kmem_cache", "size_t", "size_t"];
+        let old = [("kmalloc", &arguments[..]), ("kmem_cache_alloc", arguments)];
+        assert_eq!(refusal(&old), LayoutError::OlderArguments);
+        // The arguments of 6.1, without the structures.
+        let new: (&str, &[&str]) = (
+            "kmem_cache_alloc",
+            &["*", "ulong", "*", "kmem_cache", "gfp_t"],
+        );
+        assert_eq!(refusal(&[kmalloc, new]), LayoutError::NoBtf);
+    }
+
     /// The kernel that runs the tests has all that is asked for, if it has type information and is not too old.
     #[test]
     fn the_running_kernel_is_understood() {

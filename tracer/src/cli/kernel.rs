@@ -64,7 +64,7 @@ pub struct KernelArgs {
     /// Example: --sample-bytes 64KiB
     #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Cost")]
     pub sample_bytes: Option<u64>,
-    /// Live blocks followed at most; the report says what did not fit. Each takes 80 bytes of kernel memory, at once.
+    /// Live blocks followed at most; the report says what did not fit. Each takes 96 bytes of kernel memory, at once.
     #[arg(
         long,
         value_name = "N",

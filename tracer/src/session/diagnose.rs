@@ -14,7 +14,9 @@ use super::start;
 use super::target::{self, Chosen};
 use crate::attach::allocator::AllocatorKind;
 use crate::attach::plan::{Ending, PlannedFunction};
-use crate::bpf::{LoadError, Method, Settings, TableSize, Tracer};
+use crate::bpf::{
+    KernelLoadError, KernelMemory, KernelSettings, LoadError, Method, Settings, TableSize, Tracer,
+};
 use crate::cli::{DoctorConfig, Invocation, Target};
 use crate::doctor::{
     AllocatorRow, Diagnosis, LeftOutRow, ProbeRow, ProbeTable, Speed, UntraceableRow,
@@ -106,6 +108,12 @@ fn programs(method: Method) -> Finding {
             Err(error) => return program_finding(State::Missing, error.to_string()),
         }
     }
+    match kernel_memory() {
+        Ok(counts) => most.extend(counts),
+        // What memlens kernel needs is not what memlens needs.
+        Err(KernelLoadError::Layout(_) | KernelLoadError::NoTracepoint(_)) => {}
+        Err(error) => return program_finding(State::Missing, error.to_string()),
+    }
     if most.is_empty() {
         return program_finding(State::Ok, "loaded".to_owned());
     }
@@ -115,6 +123,21 @@ fn programs(method: Method) -> Finding {
         .collect();
     let present = format!("verified instructions: {}", sizes.join(", "));
     program_finding(State::Ok, present)
+}
+
+/// Loads the programs of `memlens kernel` with all that makes them larger, and tells the same of them.
+fn kernel_memory() -> Result<BTreeMap<String, u32>, KernelLoadError> {
+    KernelMemory::verify(&KernelSettings {
+        sample_bytes: Some(1 << 19),
+        min_size: 1,
+        max_live: 1,
+        slab: true,
+        pages: true,
+        percpu: true,
+        cache: None,
+        order: None,
+        movable: false,
+    })
 }
 
 /// Loads what one kind of trace uses.

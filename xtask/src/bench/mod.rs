@@ -4,6 +4,7 @@ mod attach;
 mod exact;
 mod finding;
 mod host;
+mod kernel;
 mod machine;
 mod memleak;
 mod page;
@@ -125,6 +126,11 @@ const BENCHES: &[Bench] = &[
         name: "report",
         about: "a report of 1,000,000 live blocks on 10,000 stacks: time and memory",
         run: report::speed,
+    },
+    Bench {
+        name: "kernel",
+        about: "loops that make the kernel allocate: untraced, under memlens kernel, sampled",
+        run: kernel::cost,
     },
     Bench {
         name: "host-pass",

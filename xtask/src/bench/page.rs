@@ -37,6 +37,8 @@ const METHOD: &str = "\
   With memlens, its default budget and four seconds for the guard, and without, in turn; the best rate of each counts.
 * `report`: a program that leaks a hundred blocks from each of ten thousand stacks. The first report after that is left out, as it looks the symbols up. Memory is
   memlens's peak RSS; the tables in the kernel are not in it (32 MiB, and 96 bytes for each live block).
+* `kernel`: one thread that opens and closes eventfds, sends datagrams through a pair of sockets, or maps, touches and unmaps pages, in CPU time. The allocations of a loop
+  are those of the whole machine in that time, so let nothing else run.
 * `host-pass`: two thousand processes that sleep; `memlens host` tells in its JSON report what its last pass took: processes, machine and cgroups. By default, with
   the cgroup of each process read again (`--by container`), and with the PSS of each (`--of pss`).
 * `space`: the program of `pair` with `mmap` and `munmap` of 64 KiB in place of malloc and free, and with `getppid()`, by CPU time, as memlens's

@@ -78,6 +78,14 @@ impl Victim {
         Ok(victim)
     }
 
+    /// The program that makes the kernel allocate, on one CPU.
+    pub fn kernel(seconds: u32, what: &str) -> Result<Self> {
+        let program = compile("kernel", &own_source("kernel")?, &[])?;
+        let args = [seconds.to_string(), SLOTS.to_string(), what.to_owned()];
+        let _pinned = Pinned::to_first(1)?;
+        Self::start(&program, &args)
+    }
+
     /// A program that speaks the protocol of `tests/victims/victim.h`; returns when it is ready.
     pub fn speaking(program: &Path, args: &[String]) -> Result<Self> {
         let mut victim = Self::start(program, args)?;

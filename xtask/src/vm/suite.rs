@@ -43,6 +43,13 @@ pub const WALKING: &[&str] = &[
     "unwinding::cases::",
     "refusals::a_32_bit_process",
 ];
+/// Arguments of the kernel's tracepoints, programs at its functions.
+pub const TRACEPOINTS: &[&str] = &[
+    "kernel::descriptors",
+    "kernel::pages_are_counted",
+    "kernel::per_cpu_memory",
+    "kernel::releases_without",
+];
 /// What has the same ways into the kernel once more: perf events that follow mappings, targets, filters, events, system calls.
 pub const MORE: &[&str] = &[
     "admission::",
@@ -263,7 +270,7 @@ mod tests_of_suite {
     #[test]
     fn every_word_of_the_selection_names_a_test() -> anyhow::Result<()> {
         let folder = crate::run::workspace_root()?.join("tests/tests/root");
-        for word in [ATTACHING, WALKING, MORE, TOO_FAST].concat() {
+        for word in [ATTACHING, WALKING, TRACEPOINTS, MORE, TOO_FAST].concat() {
             let (module, test) = word.rsplit_once("::").expect("a word names a module");
             let path = folder.join(module.replace("::", "/") + ".rs");
             let source = std::fs::read_to_string(&path)?;

@@ -30,6 +30,7 @@ struct WireReport<'a> {
     last: bool,
     complete: bool,
     loss: BTreeMap<&'static str, u64>,
+    taken_over: u64,
     notes: Vec<String>,
     only: Option<&'a str>,
     older_ms: Option<u64>,
@@ -127,6 +128,7 @@ impl<'a> WireReport<'a> {
             last: report.last,
             complete: report.complete(),
             loss: loss.collect(),
+            taken_over: report.taken_over,
             notes: told
                 .map(|sentence| sentence.text)
                 .chain(report.notes.iter().cloned())

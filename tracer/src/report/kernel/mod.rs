@@ -49,6 +49,8 @@ pub struct KernelReport {
     pub last: bool,
     /// Every loss counter that is not zero, by its stable name.
     pub loss: BTreeMap<&'static str, u64>,
+    /// Events in interrupts that came upon the program that counts them, and were counted by the second one.
+    pub taken_over: u64,
     /// Sentences about what the numbers do not cover.
     pub notes: Vec<String>,
     /// What is followed, where that is not everything: "slab cache dentry".

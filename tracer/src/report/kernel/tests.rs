@@ -44,6 +44,7 @@ fn sample() -> KernelReport {
         elapsed: Duration::from_secs(5),
         last: true,
         loss: BTreeMap::new(),
+        taken_over: 0,
         notes: vec!["a note".to_owned()],
         only: None,
         older: Duration::ZERO,

@@ -94,6 +94,7 @@ impl Kernel<'_> {
             elapsed: self.started.elapsed(),
             last,
             loss: losses.map(|(loss, count)| (loss.name(), count)).collect(),
+            taken_over: self.memory.taken_over()?,
             notes: self.notes(&tally),
             only: self.only(),
             older: self.config.older,
