@@ -1,11 +1,10 @@
 //! System calls that change an address space: their arguments, result, file and stack, sent to user space.
 
-use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::bindings::pt_regs;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_ringbuf_query};
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_query};
+use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
 use tracer_common::key::Owner;
 use tracer_common::limits;
 use tracer_common::loss::Loss;
@@ -53,8 +52,15 @@ pub fn enter(ctx: &RawTracePointContext) {
 }
 
 /// A system call ends. Its registers still hold the arguments: the kernel changes none but `rax`, `rcx` and `r11`.
+///
+/// Every call of every process comes here. Most leave at once, by their number, which costs one load: the kernel has told the verifier
+/// what the registers are, so they are read without a helper.
 #[inline(always)]
-pub fn leave(ctx: &RawTracePointContext) {
+pub fn leave(ctx: &BtfTracePointContext) {
+    let regs: *const pt_regs = ctx.arg(0);
+    if SpaceCall::from_number(number(regs)).is_none() {
+        return;
+    }
     let Some(thread) = thread::existing() else {
         return;
     };
@@ -68,13 +74,11 @@ pub fn leave(ctx: &RawTracePointContext) {
     let Some(process) = thread::process_of(thread) else {
         return;
     };
-    let Some(regs) = registers(ctx.arg(0)) else {
+    // Read once more: the verifier would follow each kind of call from the first time on.
+    let Some(call) = SpaceCall::from_number(number(regs)) else {
         return;
     };
-    let Some(call) = SpaceCall::from_number(regs.orig_rax) else {
-        return;
-    };
-    let mut args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
+    let mut args = arguments(regs);
     let result: u64 = ctx.arg(1);
     if !call.can_matter(&args) || !call.succeeded(&args, result) {
         return;
@@ -100,10 +104,13 @@ pub fn leave(ctx: &RawTracePointContext) {
     let (slot, owner) = unsafe { ((*thread).slot.wrapping_sub(1), (*process).owner) };
     let mut row = slot;
     if wants & STACK != 0 {
-        let caller = Registers {
-            ip: regs.rip,
-            sp: regs.rsp,
-            bp: regs.rbp,
+        // SAFETY: the registers that the tracepoint gave, as the verifier knows.
+        let caller = unsafe {
+            Registers {
+                ip: (*regs).rip,
+                sp: (*regs).rsp,
+                bp: (*regs).rbp,
+            }
         };
         // SAFETY: the scratch area of the current thread's state, and its process's row.
         row = unsafe { stack::capture(&raw mut (*thread).walk, caller, process, slot) };
@@ -138,20 +145,27 @@ pub fn forked(parent: Owner, child: Owner) {
     submit(SpaceEvent::fork(parent, child, now), Loss::SpaceRingFull);
 }
 
-/// The registers of the calling thread, as the kernel keeps them for its return.
+/// The number of a system call.
 #[inline(always)]
-fn registers(address: u64) -> Option<pt_regs> {
-    let mut regs = core::mem::MaybeUninit::<pt_regs>::uninit();
-    // SAFETY: the destination has the length; the helper checks the source, and writes all of it or says so.
-    let status = unsafe {
-        bpf_probe_read_kernel(
-            regs.as_mut_ptr().cast::<c_void>(),
-            size_of::<pt_regs>() as u32,
-            address as *const c_void,
-        )
-    };
-    // SAFETY: the helper has written all of it.
-    (status == 0).then(|| unsafe { regs.assume_init() })
+fn number(regs: *const pt_regs) -> u64 {
+    // SAFETY: the registers that the tracepoint gave, as the verifier knows; volatile, so that each call reads.
+    unsafe { read_volatile(&raw const (*regs).orig_rax) }
+}
+
+/// The arguments of a system call.
+#[inline(always)]
+fn arguments(regs: *const pt_regs) -> [u64; 6] {
+    // SAFETY: as for the number.
+    unsafe {
+        [
+            (*regs).rdi,
+            (*regs).rsi,
+            (*regs).rdx,
+            (*regs).r10,
+            (*regs).r8,
+            (*regs).r9,
+        ]
+    }
 }
 
 /// Sends a record; where there is no room for it, the loss is counted.
