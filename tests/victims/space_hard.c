@@ -2,7 +2,7 @@
  *
  * Expected, in pages of 4096 bytes that are mapped at "done" (of these, in memory; allowing no access):
  *   reserve 268435456 (256; all but 256)   thp 1024 (1024)   hugetlb 1024 (1024)   swap 64 (0, all in the swap)
- *   file 64 (64)   inject 64 (64)   spawn: 30 children come and go   vfork: as many   exec: the program replaces itself 40 times
+ *   file 64 (64)   inject 64 (64)   spawn: 30 children come and go   vfork: as many   exec: the program replaces itself 100 times
  * `file` and `inject` need a file of 64 pages and print the address with "done".
  */
 #include "victim.h"
@@ -88,10 +88,10 @@ OPAQUE static void vforks(void) {
     }
 }
 OPAQUE static void exec(char **argv) {
-    int left = argv[2] == NULL ? 40 : atoi(argv[2]);
+    int left = argv[2] == NULL ? 100 : atoi(argv[2]);
     char number[16];
     write_pages(map(100, RW, 0, -1), 100);
-    usleep(10000);
+    usleep(20000);
     if (left == 0) return;
     snprintf(number, sizeof number, "%d", left - 1);
     char *again[] = {argv[0], argv[1], number, NULL};

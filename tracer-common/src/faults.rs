@@ -132,8 +132,9 @@ impl TryFrom<&[u8]> for FaultEvent {
     }
 }
 
-/// Time between two samples of a thread that the adaptive sample aims at: a sample takes some microseconds.
-pub const AIM_NS: u64 = 1_000_000;
+/// Time between two samples of a thread that the adaptive sample aims at: a sample takes one to some microseconds, by the depth of the
+/// stack.
+pub const AIM_NS: u64 = 500_000;
 
 /// Largest interval of the sample, in faults.
 pub const MAX_INTERVAL: u64 = 1 << 16;
@@ -258,7 +259,7 @@ mod tests {
         let mut random = 0x9e37_79b9_7f4a_7c15_u64;
         let gap_at = |fault: u64| match fault / 50_000 % 3 {
             0 => 5_000,   // 200,000 a second
-            1 => 500_000, // 2,000 a second
+            1 => 250_000, // 4,000 a second
             _ => 40,
         };
         let faults = 600_000u64;
@@ -279,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_seldom_faults_has_each_fault_told() {
-        let (sum, variance, samples) = estimate((0..1000).map(|_| 10_000_000), &mut 1);
+        let (sum, variance, samples) = estimate((0..1000).map(|_| 5_000_000), &mut 1);
         assert_eq!((sum, variance, samples), (1000.0, 0.0, 1000));
     }
 

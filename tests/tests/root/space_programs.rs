@@ -391,7 +391,7 @@ fn children_in_the_same_memory() -> Result<()> {
     Ok(())
 }
 
-/// A program that replaces itself while reports are being made, forty times.
+/// A program that replaces itself while reports are being made, a hundred times.
 #[test]
 fn a_program_that_replaces_itself_during_reports() -> Result<()> {
     need::root()?;

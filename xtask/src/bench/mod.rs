@@ -2,6 +2,7 @@
 
 mod attach;
 mod exact;
+mod faults;
 mod finding;
 mod host;
 mod kernel;
@@ -141,6 +142,11 @@ const BENCHES: &[Bench] = &[
         name: "space",
         about: "memlens vm: cost of a traced mmap and munmap, a storm of calls, reports, the start on 500 processes",
         run: space::all,
+    },
+    Bench {
+        name: "faults",
+        about: "memlens vm --faults: 200,000 page faults a second, traced against untraced",
+        run: faults::cost,
     },
     Bench {
         name: "exact",

@@ -45,6 +45,8 @@ const METHOD: &str = "\
   programs pass every system call of the host. The storm is of two threads that map, unmap, move, protect and move the heap's end at random, with a pause after
   every 64 calls to keep the rate; memlens's CPU time is that of those ten seconds without a report. The report is of ten thousand ranges
   that cannot be joined, every page touched. The start is of `memlens vm --all` with 500 idle processes.
+* `faults`: one thread that touches 512 pages, gives them back (`MADV_DONTNEED`) and touches them again, with a loop between two faults that makes 200,000 of them
+  a second of CPU time, untraced; its turns stay the same. By CPU time, as the best slot. The report must have as many faults as the kernel counts.
 * `exact`: malloc, calloc, realloc, posix_memalign and free, mixed at random on eight threads. The program knows what it keeps at the end, and the
   report must say the same, with all loss counters at zero.
 

@@ -291,9 +291,11 @@ fn counters(pid: u32) -> Option<KernelFaults> {
 impl Vm<'_> {
     /// The page faults by now, where they are followed: of at most so many stacks.
     pub(super) fn fault_report(&mut self, most: usize) -> Option<FaultReport> {
+        // The same moment for both counts, as programs go on.
+        let kernel = self.faults.as_ref()?.kernel();
+        self.drain();
         let faults = self.faults.as_mut()?;
         faults.measure(u64::MAX);
-        let kernel = faults.kernel();
         let mut total = Sums::default();
         let mut rows = Vec::new();
         for (stack, places) in &faults.stacks {
