@@ -145,12 +145,14 @@ pub struct Guard {
 pub struct Step {
     /// When.
     pub at_ms: u64,
-    /// To whom.
-    pub pid: u32,
+    /// To whom; to all processes of a program if there is none.
+    pub pid: Option<u32>,
     /// "sample" or "probes_off".
     pub action: String,
     /// The interval from then on.
     pub sample_bytes: Option<u64>,
+    /// Processes that began since and were treated the same.
+    pub later_processes: u64,
     /// The same in words, as on standard error.
     pub sentence: String,
 }
@@ -254,7 +256,10 @@ impl Host {
 
     /// What the guard did to a process.
     pub fn steps_of(&self, pid: u32) -> impl Iterator<Item = &Step> {
-        self.guard.steps.iter().filter(move |step| step.pid == pid)
+        self.guard
+            .steps
+            .iter()
+            .filter(move |step| step.pid == Some(pid))
     }
 }
 

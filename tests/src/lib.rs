@@ -13,6 +13,7 @@ pub mod explain;
 pub mod foreign;
 pub mod gdb;
 pub mod host;
+pub mod kernel;
 pub mod lines;
 pub mod load;
 pub mod memlens;

@@ -31,6 +31,10 @@ pub struct SpaceReport {
     pub stacks: Vec<SpaceStack>,
     /// What no call has mapped.
     pub others: Vec<SpaceOther>,
+    /// All page faults, where they were followed.
+    pub fault_totals: Option<Faults>,
+    /// Page faults by stack.
+    pub faults: Option<Vec<FaultStack>>,
     /// How the command ended.
     pub command_exit: Option<serde_json::Value>,
     /// What only the whole host has.
@@ -115,6 +119,8 @@ pub struct Amount {
     pub reserved_bytes: u64,
     /// In memory.
     pub resident_bytes: Option<u64>,
+    /// In the swap.
+    pub swapped_bytes: Option<u64>,
 }
 
 /// A program's row.
@@ -155,6 +161,50 @@ pub struct SpaceStack {
     pub unmapped_total_bytes: u64,
     /// Frames, innermost first.
     pub frames: Vec<Frame>,
+}
+
+/// Page faults.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Faults {
+    /// Minor and major.
+    pub faults: u64,
+    /// Major.
+    pub major: u64,
+    /// Memory that came with them.
+    pub new_bytes: u64,
+    /// Of `faults`.
+    pub standard_error: u64,
+    /// Faults that were seen.
+    pub samples: u64,
+    /// What the kernel has counted; of all faults only.
+    pub kernel_minor: Option<u64>,
+    /// Of these, major ones.
+    pub kernel_major: Option<u64>,
+}
+
+/// The page faults of a stack.
+#[derive(Clone, Debug, Deserialize)]
+pub struct FaultStack {
+    /// How many.
+    #[serde(flatten)]
+    pub amount: Faults,
+    /// What was touched.
+    pub touched: Vec<Touched>,
+    /// Why the stack is cut.
+    pub truncated: Option<String>,
+    /// Frames, innermost first.
+    pub frames: Vec<Frame>,
+}
+
+/// What a stack touched.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Touched {
+    /// What it is.
+    pub kind: Option<String>,
+    /// Its file.
+    pub file: Option<String>,
+    /// The stack that mapped it.
+    pub mapped_by: Option<Vec<Frame>>,
 }
 
 /// A row without a stack.
@@ -229,6 +279,26 @@ impl SpaceReport {
         let tracked = (self.totals.mapped_bytes, self.totals.reserved_bytes);
         ensure!(tracked == maps, "tracked {tracked:?}, mapped {maps:?}");
         Ok(())
+    }
+
+    /// Page faults of stacks through a function, of these major ones, and pages that came with them.
+    pub fn faults_of(&self, function: &str) -> [u64; 3] {
+        let mut sum = [0; 3];
+        for stack in self.fault_stacks(function) {
+            let amount = stack.amount;
+            let parts = [amount.faults, amount.major, amount.new_bytes / PAGE];
+            for (sum, part) in sum.iter_mut().zip(parts) {
+                *sum += part;
+            }
+        }
+        sum
+    }
+
+    /// Stacks of page faults through a function.
+    pub fn fault_stacks(&self, function: &str) -> impl Iterator<Item = &FaultStack> {
+        let through =
+            move |stack: &&FaultStack| stack.frames.iter().any(|frame| frame.is(function));
+        self.faults.iter().flatten().filter(through)
     }
 
     /// What stacks through a function hold, in pages: mapped, resident, without access, unmapped again.

@@ -21,6 +21,10 @@ pub struct Config {
     pub admit: u32,
     /// 1: each process has its own sampling interval (see [`Process::step`]), and its probe hits are counted.
     pub adaptive: u32,
+    /// 1: page faults are followed.
+    pub faults: u32,
+    /// Mean distance of the page faults in the sample; 1 takes every one, 0 as many as cost little.
+    pub fault_interval: u32,
     /// Where things are in the running kernel.
     pub offsets: KernelOffsets,
 }
@@ -85,6 +89,14 @@ pub struct KernelOffsets {
     pub return_address: u32,
     /// `return_instance.next`.
     pub return_next: u32,
+    /// `task_struct.min_flt`; this and the following two are all known, or all 0.
+    pub task_min_flt: u32,
+    /// `task_struct.maj_flt`.
+    pub task_maj_flt: u32,
+    /// `task_struct.pagefault_disabled`.
+    pub task_pagefault_disabled: u32,
+    /// Keeps the record free of implicit padding.
+    pub reserved: u32,
 }
 
 /// Counters and the switch of a running trace; one element, written by both sides.
@@ -130,6 +142,6 @@ pub struct Process {
     pub hits: u64,
 }
 
-const _: () = assert!(size_of::<Config>() == 128);
+const _: () = assert!(size_of::<Config>() == 152);
 const _: () = assert!(size_of::<State>() == 48);
 const _: () = assert!(size_of::<Process>() == 56);

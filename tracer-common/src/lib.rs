@@ -5,6 +5,8 @@
 pub mod call;
 pub mod config;
 pub mod event;
+pub mod faults;
+pub mod kernel_memory;
 pub mod key;
 pub mod limits;
 pub mod loss;

@@ -36,11 +36,13 @@ pub enum Loss {
     ProcessTableFull = 14,
     /// Changes of address spaces dropped because their ring buffer was full, and repaired from the maps.
     SpaceRingFull = 15,
+    /// Page faults of the sample dropped because the ring buffer was full.
+    FaultsUntold = 16,
 }
 
 impl Loss {
     /// Number of counters.
-    pub const COUNT: u32 = 16;
+    pub const COUNT: u32 = 17;
 
     /// All counters, in index order.
     pub const ALL: [Self; Self::COUNT as usize] = [
@@ -60,6 +62,7 @@ impl Loss {
         Self::UntracedChildren,
         Self::ProcessTableFull,
         Self::SpaceRingFull,
+        Self::FaultsUntold,
     ];
 
     /// Stable name, as in the JSON report.
@@ -81,6 +84,7 @@ impl Loss {
             Self::UntracedChildren => "untraced_children",
             Self::ProcessTableFull => "process_table_full",
             Self::SpaceRingFull => "space_ring_full",
+            Self::FaultsUntold => "faults_untold",
         }
     }
 
@@ -96,6 +100,7 @@ impl Loss {
                 | Self::StackTableFull
                 | Self::RingBufferFull
                 | Self::SpaceRingFull
+                | Self::FaultsUntold
         )
     }
 }

@@ -27,3 +27,11 @@ unsafe impl aya::Pod for Mapping {}
 unsafe impl aya::Pod for FileKey {}
 // SAFETY: as above.
 unsafe impl aya::Pod for FileTable {}
+// SAFETY: as above.
+unsafe impl aya::Pod for crate::kernel_memory::KernelConfig {}
+// SAFETY: as above.
+unsafe impl aya::Pod for crate::kernel_memory::KernelState {}
+// SAFETY: as above.
+unsafe impl aya::Pod for crate::kernel_memory::KernelRow {}
+// SAFETY: as above.
+unsafe impl aya::Pod for crate::kernel_memory::KernelGuard {}

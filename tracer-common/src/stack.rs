@@ -172,8 +172,8 @@ pub struct StackMeta {
     pub frames: u32,
     /// An [`End`].
     pub end: u32,
-    /// Keeps the record free of implicit padding.
-    pub reserved: u32,
+    /// 1: the first frame stands on an instruction, as in a page fault; 0: it stands behind a call.
+    pub on_instruction: u32,
     /// One of the constants of this type; written last.
     pub state: u32,
 }
@@ -185,6 +185,11 @@ impl StackMeta {
     pub const READY: u32 = 1;
     /// Another thread stored the same stack first; this row stays unused.
     pub const ABANDONED: u32 = 2;
+
+    /// Whether the first address is a return address, as all others are.
+    pub const fn first_is_return(&self) -> bool {
+        self.on_instruction == 0
+    }
 }
 
 const _: () = assert!(size_of::<StackMeta>() == 32);

@@ -13,6 +13,8 @@ static CONFIG: Config = Config {
     unwind: 0,
     admit: 0,
     adaptive: 0,
+    faults: 0,
+    fault_interval: 0,
     offsets: KernelOffsets {
         task_signal: 0,
         signal_live: 0,
@@ -35,6 +37,10 @@ static CONFIG: Config = Config {
         return_stack: 0,
         return_address: 0,
         return_next: 0,
+        task_min_flt: 0,
+        task_maj_flt: 0,
+        task_pagefault_disabled: 0,
+        reserved: 0,
     },
 };
 
@@ -73,6 +79,10 @@ fields! {
     admit: u32;
     /// 1: each process has its own sampling interval, and its hits are counted.
     adaptive: u32;
+    /// 1: page faults are followed.
+    faults: u32;
+    /// Mean distance of the page faults in the sample; 0 adapts it.
+    fault_interval: u32;
 }
 
 /// Where things are in the running kernel, one by one.
@@ -121,5 +131,11 @@ pub mod offset {
         return_address: u32;
         /// See `KernelOffsets`.
         return_next: u32;
+        /// See `KernelOffsets`.
+        task_min_flt: u32;
+        /// See `KernelOffsets`.
+        task_maj_flt: u32;
+        /// See `KernelOffsets`.
+        task_pagefault_disabled: u32;
     }
 }

@@ -7,6 +7,7 @@
 mod account;
 mod alloc;
 mod emit;
+mod faults;
 mod free;
 mod globals;
 mod kernel_stack;
@@ -144,6 +145,13 @@ fn space_enter(ctx: RawTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn space_leave(ctx: BtfTracePointContext) -> i32 {
     space::leave(&ctx);
+    0
+}
+
+/// A page fault begins, of a program or of the kernel in a system call of it, in any process.
+#[raw_tracepoint(tracepoint = "page_fault_user")]
+fn page_fault(ctx: RawTracePointContext) -> i32 {
+    faults::begin(&ctx);
     0
 }
 

@@ -114,8 +114,8 @@ pub static THREADS: TaskStorage<Thread> = TaskStorage::new();
 #[btf_map]
 pub static CALLS: RingBuf<CallEvent, { limits::TRACE_RING_BYTES as usize }> = RingBuf::new();
 
-/// Changes of address spaces, for `memlens vm`. Full: the event is dropped, and counted; user space then repairs its
-/// account from the maps.
+/// Changes of address spaces and, where they are followed, page faults (`SpaceRecord`), for `memlens vm`. Full: the event is
+/// dropped, and counted; user space then repairs its account from the maps.
 #[btf_map]
 pub static SPACE: RingBuf<SpaceEvent, { limits::SPACE_RING_BYTES as usize }> = RingBuf::new();
 

@@ -11,10 +11,10 @@ use tracer_common::sampling;
 use crate::globals;
 use crate::thread::Thread;
 
-/// Draws the distance to the next sample point, in bytes.
+/// Draws the distance to the next sample point, in bytes or whatever the interval is of.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn draw_distance(interval: u64) -> u64 {
+pub extern "C" fn draw_distance(interval: u64) -> u64 {
     // SAFETY: a helper without arguments.
     let uniform = unsafe { bpf_get_prandom_u32() };
     sampling::next_distance(uniform, interval)

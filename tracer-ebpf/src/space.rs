@@ -11,6 +11,8 @@ use tracer_common::loss::Loss;
 use tracer_common::space::{SpaceCall, SpaceEvent};
 use tracer_common::stack::Registers;
 
+use crate::faults;
+use crate::globals;
 use crate::loss;
 use crate::maps::SPACE;
 use crate::stack;
@@ -37,6 +39,9 @@ const CALL_SHIFT: u64 = 8;
 /// as the kernel has taken it, long before the call ends.
 #[inline(always)]
 pub fn enter(ctx: &RawTracePointContext) {
+    if globals::faults() != 0 {
+        faults::before_call();
+    }
     let number: u64 = ctx.arg(1);
     if SpaceCall::from_number(number).is_none() {
         return;
@@ -119,7 +124,7 @@ pub fn leave(ctx: &BtfTracePointContext) {
             args[2] = area.end.wrapping_sub(area.start);
         }
     }
-    send(SpaceEvent {
+    let event = SpaceEvent {
         entered_ns,
         left_ns,
         args,
@@ -130,7 +135,8 @@ pub fn leave(ctx: &BtfTracePointContext) {
         call: (wants >> CALL_SHIFT) as u32,
         stack: row,
         reserved: 0,
-    });
+    };
+    submit(event, Loss::SpaceRingFull);
 }
 
 /// A process has forked a child. Sent in order with the calls of both.
@@ -138,7 +144,7 @@ pub fn leave(ctx: &BtfTracePointContext) {
 pub fn forked(parent: Owner, child: Owner) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    send(SpaceEvent::fork(parent, child, now));
+    submit(SpaceEvent::fork(parent, child, now), Loss::SpaceRingFull);
 }
 
 /// The number of a system call.
@@ -164,10 +170,11 @@ fn arguments(regs: *const pt_regs) -> [u64; 6] {
     }
 }
 
+/// Sends a record; where there is no room for it, the loss is counted.
 #[inline(always)]
-fn send(event: SpaceEvent) {
-    let Some(mut entry) = SPACE.reserve(0) else {
-        loss::count(Loss::SpaceRingFull);
+pub fn submit<T: 'static>(event: T, loss: Loss) {
+    let Some(mut entry) = SPACE.reserve_untyped(0) else {
+        loss::count(loss);
         return;
     };
     entry.write(event);

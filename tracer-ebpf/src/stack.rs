@@ -49,7 +49,8 @@ pub struct Walk {
     position: Position,
     mappings: Range,
     generation: u32,
-    reserved: u32,
+    /// 1: the innermost frame stands on an instruction; 0: behind a call.
+    on_instruction: u32,
     addresses: [u64; 128],
     window: [u64; WINDOW],
 }
@@ -236,7 +237,15 @@ unsafe extern "C" fn store_frame(turn: u32, context: *mut LoopContext) -> i64 {
     }
 }
 
-/// Captures the stack whose innermost frame has these registers, and returns its row.
+/// Where a walk begins.
+pub struct Innermost {
+    /// Registers of the innermost frame.
+    pub registers: Registers,
+    /// 1: it stands on an instruction; 0: behind a call.
+    pub on_instruction: u32,
+}
+
+/// Captures the stack whose innermost frame has these registers behind a call, and returns its row.
 ///
 /// # Safety
 ///
@@ -244,16 +253,40 @@ unsafe extern "C" fn store_frame(turn: u32, context: *mut LoopContext) -> i64 {
 #[inline(always)]
 pub unsafe fn capture(
     walk: *mut Walk,
-    innermost: Registers,
+    registers: Registers,
+    process: *mut Process,
+    slot: u32,
+) -> u32 {
+    let innermost = Innermost {
+        registers,
+        on_instruction: 0,
+    };
+    // SAFETY: as the caller promises.
+    unsafe { capture_from(walk, innermost, process, slot) }
+}
+
+/// As [`capture`], from anywhere.
+///
+/// # Safety
+///
+/// As for [`capture`].
+#[inline(always)]
+pub unsafe fn capture_from(
+    walk: *mut Walk,
+    innermost: Innermost,
     process: *mut Process,
     slot: u32,
 ) -> u32 {
     let mut context = LoopContext { walk };
     // SAFETY: as the caller promises; the callback and its context live as long as the call.
     let (owner, key) = unsafe {
-        (*walk).registers = innermost;
-        // It stands behind the call of the allocator.
-        (*walk).position = Position::CALL;
+        (*walk).registers = innermost.registers;
+        (*walk).position = if innermost.on_instruction == 0 {
+            Position::CALL
+        } else {
+            Position::INSTRUCTION
+        };
+        (*walk).on_instruction = innermost.on_instruction;
         // In this order: user space writes them the other way round, so that no rule of old mappings is remembered as one
         // of new ones.
         (*walk).generation = read_volatile(&raw const (*process).generation);
@@ -376,7 +409,7 @@ extern "C" fn store(walk: *mut Walk, hash: u64, code: u32, tgid: u32, image: u32
             first_frame,
             frames,
             end: (*walk).end,
-            reserved: 0,
+            on_instruction: (*walk).on_instruction,
             state: StackMeta::EMPTY,
         };
         let key = StackKey { hash, tgid, code };

@@ -39,6 +39,18 @@ pub struct Thread {
     pub entered_ns: u64,
     /// What is to be done at its end; through here, so that the verifier does not follow each kind of call by itself.
     pub space_wants: u64,
+    /// Page faults until the next one of the sample, and with it; 0 before the first.
+    pub faults_left: u32,
+    /// Mean distance of the sample, in page faults, when that was drawn.
+    pub fault_interval: u32,
+    /// When the last one of the sample was.
+    pub fault_ns: u64,
+    /// 1: it has been told, but not yet what came of it.
+    pub fault_is_open: u32,
+    /// The distance that was drawn last, in faults.
+    pub faults_drawn: u32,
+    /// The thread's minor and major faults before it.
+    pub faults_before: [u64; 2],
     /// Scratch area.
     pub walk: Walk,
 }

@@ -6,11 +6,15 @@ mod golden;
 use std::path::Path;
 
 use jiff::tz::TimeZone;
+use memlens::explain::growth::{self, BlockStack, Blocks, Growth, Ranges, Seen, Stack};
 use memlens::explain::text::TextOptions;
 use memlens::explain::value::{
-    Allocator, Figure, Heap, HeapArena, MappedBlocks, ProcessFacts, Row, Runtime, Stacks, Totals,
+    Allocator, Figure, Heap, HeapArena, MappedBlocks, Place, ProcessFacts, Row, Runtime, Stacks,
+    Totals,
 };
 use memlens::explain::{Explanation, diff, json, kind::Kind, text, words};
+use memlens::process::pagemap::Region;
+use memlens::symbolize::Frame;
 
 const MIB: u64 = 1 << 20;
 
@@ -63,6 +67,8 @@ fn explanation(
         ledger,
         unaccounted: 0,
         stacks: None,
+        huge_pages: None,
+        places: Vec::new(),
         allocators,
         runtimes,
         findings: Vec::new(),
@@ -121,6 +127,7 @@ fn server() -> Explanation {
         name: "glibc".to_owned(),
         file: "/usr/lib/x86_64-linux-gnu/libc.so.6".to_owned(),
         heap: Some(heap),
+        figures: Vec::new(),
         unreadable: None,
     };
     let mut server = explanation(ledger, vec![glibc], Vec::new());
@@ -158,6 +165,10 @@ fn managed(native: u64, heap: u64) -> Explanation {
         name: "jemalloc".to_owned(),
         file: "/usr/lib/libjemalloc.so.2".to_owned(),
         heap: None,
+        figures: vec![Figure {
+            name: "taken from the kernel".to_owned(),
+            bytes: 3 * MIB,
+        }],
         unreadable: Some("not readable, because of a reason".to_owned()),
     };
     explanation(ledger, vec![jemalloc], vec![runtime])
@@ -187,9 +198,82 @@ fn grown() -> (Explanation, diff::Change) {
     (after, change)
 }
 
+/// The same, traced meanwhile: blocks, a mapping of the program's own, and pages of the runtime's heap.
+fn traced() -> (Explanation, diff::Change, Growth) {
+    let (before, mut after) = (managed(50 * MIB, 40 * MIB), managed(150 * MIB, 45 * MIB));
+    after.time += 30.0;
+    after.unaccounted = 8192;
+    after.totals.resident += 3 * MIB + 8192;
+    after
+        .ledger
+        .push(row(Kind::Anonymous, None, 12 * MIB, 3 * MIB, 1));
+    let at = 0x7f00_0000_0000;
+    after.places = vec![
+        place(at, at + 100 * MIB, Kind::GlibcMapped),
+        place(at + 100 * MIB, at + 112 * MIB, Kind::Anonymous),
+    ];
+    let frame = |address, symbol: &str, module: &str| Frame {
+        address,
+        symbol: Some(symbol.to_owned()),
+        offset: Some(0x12),
+        module: Some(module.into()),
+        module_offset: Some(0x1012),
+        ..Frame::default()
+    };
+    let stack = |symbol| Stack {
+        frames: vec![
+            frame(0x40_1012, symbol, "/usr/bin/api-server"),
+            frame(0x40_2012, "main", "/usr/bin/api-server"),
+        ],
+        truncated: None,
+    };
+    let seen = Seen {
+        blocks: Ok(Blocks {
+            bytes: 99 * MIB,
+            count: 1_234,
+            stacks: vec![
+                BlockStack {
+                    bytes: 90 * MIB,
+                    count: 1_000,
+                    stack: stack("keep_request"),
+                },
+                BlockStack {
+                    bytes: 9 * MIB,
+                    count: 234,
+                    stack: stack("log_line"),
+                },
+            ],
+            stacks_total: 5,
+        }),
+        ranges: Ok(Ranges {
+            ranges: vec![(at, at + 100 * MIB, 0), (at + 100 * MIB, at + 112 * MIB, 1)],
+            stacks: vec![stack("keep_request"), stack("map_file")],
+        }),
+        lost: vec!["3 events were lost".to_owned()],
+    };
+    let touched = [Region {
+        start: at,
+        end: at + 103 * MIB,
+        swapped: false,
+    }];
+    let change = diff::between(&before, &after);
+    let growth = growth::join(&before, &after, &change, seen, &touched, 10);
+    (after, change, growth)
+}
+
+fn place(start: u64, end: u64, kind: Kind) -> Place {
+    Place {
+        start,
+        end,
+        kind,
+        name: None,
+    }
+}
+
 fn dressed(
     explanation: &Explanation,
     change: Option<&diff::Change>,
+    growth: Option<&Growth>,
     width: Option<usize>,
 ) -> String {
     let options = TextOptions {
@@ -199,23 +283,25 @@ fn dressed(
         zone: Some(TimeZone::UTC),
     };
     let mut out = Vec::new();
-    text::write(explanation, change, &options, &mut out).expect("a vector takes all");
+    text::write(explanation, change, growth, &options, &mut out).expect("a vector takes all");
     String::from_utf8(out).expect("text")
 }
 
 #[test]
 fn explanations_are_what_they_were() {
     let (after, change) = grown();
+    let traced = traced();
     let cases = [
-        ("server", server(), None),
-        ("managed", after, Some(change)),
-        ("coarse", coarse(), None),
+        ("server", server(), None, None),
+        ("managed", after, Some(change), None),
+        ("traced", traced.0, Some(traced.1), Some(traced.2)),
+        ("coarse", coarse(), None, None),
     ];
     let mut files = Vec::new();
-    for (name, explanation, change) in &cases {
-        let change = change.as_ref();
+    for (name, explanation, change, growth) in &cases {
+        let (change, growth) = (change.as_ref(), growth.as_ref());
         for (suffix, width) in [("", None), ("_80", Some(80)), ("_50", Some(50))] {
-            let text = dressed(explanation, change, width);
+            let text = dressed(explanation, change, growth, width);
             if let Some(width) = width {
                 let widest = text.lines().map(|line| line.chars().count()).max();
                 assert!(
@@ -226,7 +312,7 @@ fn explanations_are_what_they_were() {
             files.push((format!("../golden_explain/{name}{suffix}.txt"), text));
         }
         let mut out = Vec::new();
-        json::write(explanation, change, &mut out).expect("a vector takes all");
+        json::write(explanation, change, growth, &mut out).expect("a vector takes all");
         files.push((
             format!("../golden_explain/{name}.json"),
             String::from_utf8(out).expect("text"),
@@ -240,7 +326,7 @@ fn what_is_written_reads_back() {
     let (after, change) = grown();
     for explanation in [server(), after, coarse()] {
         let mut out = Vec::new();
-        json::write(&explanation, Some(&change), &mut out).expect("a vector takes all");
+        json::write(&explanation, Some(&change), None, &mut out).expect("a vector takes all");
         assert_eq!(json::parse(&out), Ok(explanation));
     }
     assert!(json::parse(br#"{"schema":"memlens.explain/2"}"#).is_err());
@@ -258,6 +344,24 @@ fn two_processes_are_not_compared() {
             .to_string()
             .starts_with("x.json is about api-server (4242)"),
         "{error}"
+    );
+}
+
+/// The parts of the growth add up to it.
+#[test]
+fn the_parts_are_the_growth() {
+    let (_, change, growth) = traced();
+    let mapped = growth.mapped.as_ref().expect("traced");
+    assert_eq!(growth.resident, change.resident);
+    assert_eq!(growth.heap, 100 << 20);
+    assert_eq!(mapped.resident, 3 * MIB);
+    let sum = growth.heap + mapped.resident.cast_signed() + growth.older_resident();
+    assert_eq!(sum, growth.resident);
+    let sentence = growth.findings.first().expect("a sentence");
+    assert!(
+        sentence.contains("100 MiB is the heap's: 99 MiB in 1,234 blocks")
+            && sentence.contains("90.9% of it on heap stack #1"),
+        "{sentence}"
     );
 }
 

@@ -156,7 +156,7 @@ fn json_is_one_line_of_the_reports_numbers() {
             value["stacks"].as_array().map(Vec::len),
             Some(report.stacks.len())
         );
-        assert_eq!(value["loss"].as_object().map(|loss| loss.len()), Some(16));
+        assert_eq!(value["loss"].as_object().map(|loss| loss.len()), Some(17));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Builds tracer-ebpf into the committed BPF object, the same bytes from any folder.
+//! Builds tracer-ebpf into the committed BPF objects, the same bytes from any folder.
 
 use std::{
     collections::BTreeSet,
@@ -11,8 +11,11 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{bpf_object, run, rust_src, rustc_wrapper, tools, verified};
 
-/// The committed object, as seen from the checkout.
-const OBJECT: &str = "tracer/src/bpf/memlens.bpf.o";
+/// The committed objects, as seen from the checkout, by the program of tracer-ebpf that each is built from.
+const OBJECTS: [(&str, &str); 2] = [
+    ("memlens", "tracer/src/bpf/memlens.bpf.o"),
+    ("kernel", "tracer/src/bpf/kernel.bpf.o"),
+];
 const TARGET: &str = "bpfel-unknown-none";
 
 /// `cargo xtask ebpf`
@@ -27,33 +30,17 @@ pub struct Args {
     stats: bool,
 }
 
-/// Builds, then writes or compares the object.
+/// Builds, then writes or compares the objects.
 pub fn run(args: &Args) -> Result<()> {
     let root = run::workspace_root()?;
-    let committed = root.join(OBJECT);
-    let bytes = if args.check {
+    if args.check {
         // Nothing of an earlier build may hide a difference.
         let target_dir = tempfile::tempdir().context("cannot create a temporary folder")?;
-        build(&root, target_dir.path())?
+        finish(args, &root, target_dir.path())?;
     } else {
-        build(&root, &root.join("target/ebpf"))?
-    };
-    if args.check {
-        compare(&bytes, &committed)?;
-    } else {
-        let changed = fs::read(&committed).ok().as_deref() != Some(&bytes);
-        if changed {
-            fs::write(&committed, &bytes)
-                .with_context(|| format!("cannot write {}", committed.display()))?;
-        }
-        eprintln!(
-            "xtask: {OBJECT}: {} bytes, {}",
-            bytes.len(),
-            if changed { "written" } else { "unchanged" }
-        );
+        finish(args, &root, &root.join("target/ebpf"))?;
     }
     if args.stats {
-        print!("{}", bpf_object::stats(&bytes)?);
         if nix::unistd::geteuid().is_root() {
             print!("{}", verified::compare(&root)?);
         } else {
@@ -63,27 +50,59 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// Builds in a target folder, and writes or compares each object.
+fn finish(args: &Args, root: &Path, target_dir: &Path) -> Result<()> {
+    run::run(&mut cargo(root, "build", target_dir)?)?;
+    for (program, object) in OBJECTS {
+        let bytes = built(root, target_dir, program)?;
+        if args.check {
+            compare(&bytes, root, object)?;
+        } else {
+            write(&bytes, root, object)?;
+        }
+        if args.stats {
+            print!("{}", bpf_object::stats(&bytes)?);
+        }
+    }
+    Ok(())
+}
+
+/// Puts a built object in the place of the committed one, if it is another.
+fn write(bytes: &[u8], root: &Path, object: &str) -> Result<()> {
+    let committed = root.join(object);
+    let changed = fs::read(&committed).ok().as_deref() != Some(bytes);
+    if changed {
+        fs::write(&committed, bytes)
+            .with_context(|| format!("cannot write {}", committed.display()))?;
+    }
+    eprintln!(
+        "xtask: {object}: {} bytes, {}",
+        bytes.len(),
+        if changed { "written" } else { "unchanged" }
+    );
+    Ok(())
+}
+
 /// Fails unless the build gave the committed bytes.
-fn compare(built: &[u8], committed: &Path) -> Result<()> {
-    let old = fs::read(committed)
-        .with_context(|| format!("cannot read {OBJECT}: `cargo xtask ebpf` builds it"))?;
+fn compare(built: &[u8], root: &Path, object: &str) -> Result<()> {
+    let old = fs::read(root.join(object))
+        .with_context(|| format!("cannot read {object}: `cargo xtask ebpf` builds it"))?;
     if old != built {
         let at = old.iter().zip(built).take_while(|(a, b)| a == b).count();
         bail!(
-            "{OBJECT} is not what tracer-ebpf builds to ({} bytes committed, {} built, first difference at {at:#x}): \
+            "{object} is not what tracer-ebpf builds to ({} bytes committed, {} built, first difference at {at:#x}): \
              run `cargo xtask ebpf` and commit the object",
             old.len(),
             built.len()
         );
     }
-    eprintln!("xtask: {OBJECT} is up to date");
+    eprintln!("xtask: {object} is up to date");
     Ok(())
 }
 
-/// Builds the object in a target folder and returns its bytes without debug sections.
-fn build(root: &Path, target_dir: &Path) -> Result<Vec<u8>> {
-    run::run(&mut cargo(root, "build", target_dir)?)?;
-    let artefact = target_dir.join(TARGET).join("release/memlens");
+/// The bytes of an object that was built in a target folder, without debug sections.
+fn built(root: &Path, target_dir: &Path, program: &str) -> Result<Vec<u8>> {
+    let artefact = target_dir.join(TARGET).join("release").join(program);
     let full =
         fs::read(&artefact).with_context(|| format!("the build left no {}", artefact.display()))?;
     let bytes = bpf_object::without_dwarf(&full)?;

@@ -56,6 +56,7 @@ pub const TESTS: &[Need] = &[
         &["nodejs"],
         "real program under load: compiled code without unwind tables",
     ),
+    need(&["ruby"], "a runtime whose heap explain finds"),
     need(
         &["golang-go"],
         "victims that bring an allocator of their own, with and without C",

@@ -192,6 +192,51 @@ fn a_corrupted_heap() -> Result<()> {
     Ok(())
 }
 
+/// Blocks with mappings of their own that other mappings of the program lie between, all joined by the kernel.
+#[test]
+fn own_mappings_between_others() -> Result<()> {
+    let mut victim = Victim::start(Program::new("grow_parts").command(&["100"])?)?;
+    victim.go_to("grown")?;
+    let explained = explain(victim.pid())?;
+    let told = explained.number("/allocators/0/heap/mapped/bytes")?;
+    ensure!(told > 20_000_000, "glibc counts {told} bytes");
+    let found = explained.ledger("glibc_mapped", "virtual_size");
+    ensure!(found == told, "{found} bytes were found of {told}");
+    near(
+        explained.ledger("anonymous", "virtual_size"),
+        6_400 << 10,
+        0.05,
+    )?;
+    explained.check_ledger(victim.pid())
+}
+
+/// One byte of every 64 KiB, in huge pages: fifteen sixteenths are waste.
+#[test]
+fn the_waste_of_huge_pages() -> Result<()> {
+    let setting = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")?;
+    ensure!(
+        !setting.contains("[never]"),
+        "this kernel gives no huge pages: {setting}"
+    );
+    let victim = Victim::start(Program::new("huge").command(&["64"])?)?;
+    let explained = explain(victim.pid())?;
+    let huge = explained.number("/totals/huge")?;
+    ensure!(huge >= 32 << 20, "only {huge} bytes are in huge pages");
+    near(
+        explained.number("/huge_pages/zero_estimate")?,
+        huge / 16 * 15,
+        0.01,
+    )?;
+    explained.says(&[
+        "transparent huge pages",
+        "93.8%",
+        "never touched",
+        "estimate",
+    ])?;
+    ensure!(victim.pid() > 0 && explained.number("/huge_pages/read")? <= 64);
+    explained.check_ledger(victim.pid())
+}
+
 #[test]
 fn other_allocators_say_why_not() -> Result<()> {
     let preloads = [
@@ -213,6 +258,18 @@ fn other_allocators_say_why_not() -> Result<()> {
             why.contains("not readable, because") && why.contains(ask),
             "{name}: {why}"
         );
+        let figures = &explained.allocator(name)?["figures"];
+        match name {
+            // The one figure that any of them exports.
+            "tcmalloc" => {
+                let taken = figures[0]["bytes"].as_u64().unwrap_or(0);
+                ensure!(
+                    (100 << 20..120 << 20).contains(&taken),
+                    "tcmalloc: {figures}"
+                );
+            }
+            _ => ensure!(*figures == serde_json::json!([]), "{name}: {figures}"),
+        }
         let own =
             explained.ledger("allocator", "resident") + explained.ledger("brk_heap", "resident");
         ensure!(own >= 100 << 20, "{name}: {own} bytes are its own");

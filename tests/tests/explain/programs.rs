@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use busy::Busy;
 use memlens_tests::child::{Owned, until};
 use memlens_tests::explain::{Explained, explain, explain_with};
-use memlens_tests::{load, need};
+use memlens_tests::{Victim, foreign, load, need};
 
 /// A program that says a word when it is ready, and again after each line that it reads.
 struct Steps {
@@ -137,12 +137,95 @@ fn java_with_direct_buffers() -> Result<()> {
         .context("no figures")?;
     let figure =
         |name: &str| figures.iter().find(|figure| figure["name"] == name)?["bytes"].as_u64();
+    let ask = explained.0["runtimes"][0]["unreadable"]
+        .as_str()
+        .unwrap_or_default();
+    ensure!(ask.contains("-XX:NativeMemoryTracking=summary"), "{ask}");
     let used = figure("heap used").context("no heap used")?;
     let reserved = explained.ledger("runtime_heap", "virtual_size");
     ensure!(
         used <= heap + (1 << 20) && heap <= reserved,
         "{used} {heap} {reserved}"
     );
+    Ok(())
+}
+
+/// Ruby's heap is told from what its objects have in malloc's memory.
+#[test]
+fn ruby_with_a_growing_heap() -> Result<()> {
+    // Short strings lie in the object itself, 40 bytes each; long ones are malloc's.
+    let script = "long = []; $stdout.sync = true; puts 'ready'\n\
+        while STDIN.gets\n\
+        \x20 200_000.times { long << 'y' * 500 }; puts 'grown'\n\
+        end\n";
+    let mut command = Command::new(need::program("ruby")?);
+    let objects = "$few = (0...200_000).map { |i| \"x#{i}\" }";
+    command.args(["-e", &format!("{objects}\n{script}")]);
+    let mut steps = Steps::start(command)?;
+    let before = explain(steps.child.pid())?;
+    let heap = before.number("/runtimes/0/heap_resident")?;
+    ensure!(
+        (8_000_000..32_000_000).contains(&heap),
+        "Ruby's heap is {heap}"
+    );
+    steps.step()?;
+    let after = explain(steps.child.pid())?;
+    after.check_ledger(steps.child.pid())?;
+    let grown = after.number("/runtimes/0/heap_resident")? - heap;
+    ensure!(
+        (4_000_000..16_000_000).contains(&grown),
+        "it grew by {grown}"
+    );
+    let native = after.ledger("brk_heap", "resident") - before.ledger("brk_heap", "resident");
+    ensure!(native >= 95_000_000, "the native side grew by {native}");
+    after.says(&["Ruby's own heap", "most is on the native side"])
+}
+
+/// Go's heap by its own counters; and without symbols, why not.
+#[test]
+fn go_with_and_without_symbols() -> Result<()> {
+    let program = foreign::go(false)?;
+    let mut victim = Victim::start(Command::new(&program))?;
+    victim.go_to("done")?;
+    let explained = explain(victim.pid())?;
+    explained.check_ledger(victim.pid())?;
+    let runtime = &explained.0["runtimes"][0];
+    ensure!(
+        runtime["name"] == "Go" && runtime["unreadable"].is_null(),
+        "{runtime}"
+    );
+    // It keeps a thousand slices of 10,000 bytes, which Go rounds up to 10,240.
+    let live = explained.number("/runtimes/0/objects")?;
+    ensure!(
+        (10_240_000..14_000_000).contains(&live),
+        "{live} bytes live"
+    );
+    let figure = |index: usize| explained.number(&format!("/runtimes/0/figures/{index}/bytes"));
+    let (in_use, free) = (figure(0)?, figure(1)?);
+    let resident = explained.number("/runtimes/0/heap_resident")?;
+    ensure!(
+        live <= in_use && in_use + free >= resident / 2,
+        "{in_use} {free} {resident}"
+    );
+    let folder = tempfile::tempdir()?;
+    let stripped = folder.path().join("go-stripped");
+    let made = Command::new(need::program("strip")?)
+        .arg("-o")
+        .args([&stripped, &program])
+        .status()?;
+    ensure!(made.success(), "strip: {made}");
+    let mut victim = Victim::start(Command::new(&stripped))?;
+    victim.go_to("done")?;
+    let explained = explain(victim.pid())?;
+    let why = explained.0["runtimes"][0]["unreadable"]
+        .as_str()
+        .unwrap_or_default();
+    ensure!(
+        why.contains("no debug information") && why.contains("ReadMemStats"),
+        "{why}"
+    );
+    // Of each slice one page was touched.
+    ensure!(explained.number("/runtimes/0/heap_resident")? > 1000 * 4096);
     Ok(())
 }
 

@@ -22,7 +22,12 @@ fn words_that_mean_nothing() -> Result<()> {
     refused(&["abc"], &["abc", "not a PID"])?;
     refused(&["0"], &["0"])?;
     refused(&["1", "2"], &["2"])?;
-    refused(&["1", "--trace", "5"], &["--trace"])
+    refused(&["1", "--trace", "x"], &["--trace", "x"])?;
+    refused(&["1", "--trace", "0"], &["--trace", "5 (seconds)"])?;
+    refused(
+        &["1", "--trace", "5", "--diff", "file"],
+        &["--trace", "--diff"],
+    )
 }
 
 #[test]

@@ -42,6 +42,7 @@ impl Trace {
             max_live: 100_000,
             trace_calls: false,
             space_ring: 0,
+            faults: None,
             unwind: None,
             method,
             admit: Admission::Calls,

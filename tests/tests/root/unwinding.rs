@@ -1,6 +1,6 @@
 //! Stacks of code without frame pointers: equal to gdb's, or marked; never wrong.
 
-mod busy;
+pub mod busy;
 mod cases;
 mod damage;
 mod room;

@@ -2,16 +2,16 @@
 
 use std::io;
 use std::num::NonZeroU32;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use aya::Ebpf;
 use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachPoint, UProbeScope};
-use aya_obj::Object;
 
-use super::load::{LoadError, OBJECT, c_path, map_fd, verifier_log_wanted};
+use super::load::{LoadError, c_path};
+use super::multi::load_multi;
 use super::sys::{self, LinkKind};
 
 /// How probes are attached.
@@ -92,7 +92,7 @@ impl ProbeProgram {
         Self::FloorReturn,
     ];
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::FreeEnter => "free_enter",
             Self::AllocReturn => "alloc_return",
@@ -106,7 +106,7 @@ impl ProbeProgram {
         }
     }
 
-    const fn link_kind(self) -> LinkKind {
+    pub(super) const fn link_kind(self) -> LinkKind {
         match self {
             Self::AllocSession => LinkKind::Session,
             _ => LinkKind::Multi,
@@ -291,7 +291,7 @@ fn close_all(mut links: Vec<(ProbeProgram, OwnedFd)>) {
 }
 
 /// The programs that a method uses, in the order in which they are attached.
-fn programs_for(method: Method) -> impl Iterator<Item = ProbeProgram> {
+pub(super) fn programs_for(method: Method) -> impl Iterator<Item = ProbeProgram> {
     let has_sessions = method == Method::UprobeSession;
     let wanted =
         move |program: &ProbeProgram| has_sessions || *program != ProbeProgram::AllocSession;
@@ -338,108 +338,6 @@ fn attach_perf(ebpf: &mut Ebpf, scope: Scope, path: &Path, place: &Probe) -> Res
         .map_err(|error| error.to_string())
 }
 
-/// Loads the probe programs a second time, as uprobe_multi programs over the maps that aya has made: aya 0.14 cannot
-/// set their attach type.
-fn load_multi(ebpf: &Ebpf, method: Method) -> Result<Vec<(ProbeProgram, OwnedFd)>, LoadError> {
-    let refused = |error: &dyn std::error::Error| LoadError::Refused(error.to_string());
-    let mut object = Object::parse(OBJECT).map_err(|error| refused(&error))?;
-    let features = aya::features()
-        .btf()
-        .ok_or_else(|| LoadError::Refused("the kernel has no BTF support".into()))?;
-    let btf = object
-        .fixup_and_sanitize_btf(features)
-        .map_err(|error| refused(&error))?;
-    let btf = btf
-        .ok_or_else(|| LoadError::Refused("the object has no BTF".into()))?
-        .to_bytes();
-    let btf = sys::load_btf(&btf)
-        .map_err(|error| LoadError::Refused(format!("type information: {error}")))?;
-
-    let names: Vec<&'static str> = MAPS.to_vec();
-    let mut descriptors = Vec::new();
-    for (name, map) in &object.maps {
-        let known = names.iter().find(|known| *known == name);
-        let known = known
-            .ok_or_else(|| LoadError::Refused(format!("the object has an unknown map {name}")))?;
-        descriptors.push((name.clone(), map_fd(ebpf, known)?.as_raw_fd(), map.clone()));
-    }
-    let text = object
-        .functions
-        .keys()
-        .map(|(section, _)| *section)
-        .collect();
-    let maps = descriptors
-        .iter()
-        .map(|(name, fd, map)| (name.as_str(), *fd, map));
-    object
-        .relocate_maps(maps, &text)
-        .map_err(|error| refused(&error))?;
-    object
-        .relocate_calls(&text)
-        .map_err(|error| refused(&error))?;
-    object.sanitize_functions(aya::features());
-
-    let load = |program: ProbeProgram, kind: LinkKind| {
-        let name = program.name();
-        let gone = || LoadError::Refused(format!("the object has no program {name}"));
-        let found = object.programs.get(name).ok_or_else(gone)?;
-        let function = object
-            .functions
-            .get(&found.function_key())
-            .ok_or_else(gone)?;
-        let records = function.func_info.func_info_bytes();
-        let functions = sys::FunctionInfo {
-            btf: btf.as_fd(),
-            record_size: function.func_info_rec_size as u32,
-            records: &records,
-        };
-        sys::load_uprobe_multi(
-            kind,
-            name,
-            &found.license,
-            &function.instructions,
-            &functions,
-            verifier_log_wanted(),
-        )
-        .map_err(|error| LoadError::Refused(format!("{name}: {error}")))
-    };
-    if method == Method::UprobeSession {
-        // A program runs on in one of its own kind only.
-        let at_return = load(ProbeProgram::AllocReturn, LinkKind::Session)?;
-        sys::put_first(map_fd(ebpf, "SESSION_RETURN")?, at_return.as_fd())
-            .map_err(|error| LoadError::Refused(format!("SESSION_RETURN: {error}")))?;
-    }
-    programs_for(method)
-        .map(|program| Ok((program, load(program, program.link_kind())?)))
-        .collect()
-}
-
-/// The object's maps.
-const MAPS: [&str; 22] = [
-    "LIVE",
-    "PROCESS_SLOTS",
-    "PROCESSES",
-    "FREE_PROCESSES",
-    "STACK_ROWS",
-    "FREE_ROWS",
-    "TOTALS",
-    "STACKS",
-    "FRAMES",
-    "STATE",
-    "MAPPINGS",
-    "UNWIND_ROWS",
-    "UNWIND_BUCKETS",
-    "RULE_CACHE",
-    "FILES",
-    "LOSSES",
-    "THREADS",
-    "CALLS",
-    "LIFECYCLE",
-    "SESSION_RETURN",
-    "SPACE",
-    ".rodata",
-];
-
 impl std::ops::AddAssign for Attached {
     fn add_assign(&mut self, other: Self) {
         self.probes += other.probes;
@@ -449,7 +347,10 @@ impl std::ops::AddAssign for Attached {
 
 #[cfg(test)]
 mod tests {
+    use aya_obj::Object;
+
     use super::*;
+    use crate::bpf::load::OBJECT;
 
     /// Without a tail call a preemptive kernel gives a probe program a stack that threads share, and crashes
     /// (tracer-ebpf/src/kernel_stack.rs). The floor programs have nothing on their stacks.

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use aya::maps::HashMap;
-use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Map, MapData, PerCpuArray};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
 use tracer_common::config::{Admission, Config, Process, State};
@@ -17,12 +15,12 @@ use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::rows;
 use tracer_common::stack::StackMeta;
-use tracer_common::unwind::{FileKey, FileTable, Mapping, Range};
 
+use super::events::Events;
 use super::links::{Links, Method};
 use super::offsets::kernel_offsets;
 use super::rows::StackRows;
-use super::tables::{MappingsFull, TablePlace, UnwindTables};
+use super::tables::UnwindTables;
 use super::view::ArrayView;
 
 /// The BPF object, built and committed by `cargo xtask ebpf`.
@@ -45,6 +43,8 @@ pub struct Settings {
     pub trace_calls: bool,
     /// Bytes of the ring for changes of address spaces, a power of two; 0 where they are not followed.
     pub space_ring: u32,
+    /// Follow page faults, by a sample of this mean distance: 1 takes every one, 0 as many as cost little.
+    pub faults: Option<u32>,
     /// Room for unwind tables; `None` walks stacks by frame pointers alone.
     pub unwind: Option<TableSize>,
     /// How probes are attached.
@@ -84,6 +84,11 @@ pub enum LoadError {
         "this kernel has no system call tracepoints, which memlens vm needs; boot one that is built with CONFIG_FTRACE_SYSCALLS"
     )]
     NoSystemCalls,
+    /// The kernel has no tracepoints at page faults.
+    #[error(
+        "this kernel has no page fault tracepoints (exceptions:page_fault_user, on x86 only), which --faults needs; leave --faults out"
+    )]
+    NoPageFaults,
     /// A map could not be read or written.
     #[error("cannot access the BPF map {map}: {source}")]
     Map {
@@ -150,6 +155,8 @@ impl Tracer {
             unwind: u32::from(settings.unwind.is_some()),
             admit: settings.admit as u32,
             adaptive: u32::from(settings.adaptive),
+            faults: u32::from(settings.faults.is_some()),
+            fault_interval: settings.faults.unwrap_or(0),
             offsets: kernel_offsets(),
         };
         let mut loader = EbpfLoader::new();
@@ -234,110 +241,6 @@ impl Tracer {
     /// The unwind tables.
     pub fn tables(&mut self) -> &mut UnwindTables {
         &mut self.tables
-    }
-
-    fn files(&mut self) -> Result<HashMap<&mut MapData, FileKey, FileTable>, LoadError> {
-        map_mut(&mut self.ebpf, "FILES").and_then(|map| {
-            map.try_into()
-                .map_err(|error| LoadError::refused(&error as &aya::maps::MapError))
-        })
-    }
-
-    /// Lets stacks be walked through a file that a process maps before its mappings are published again.
-    pub fn publish_file(&mut self, key: FileKey, table: FileTable) -> Result<(), LoadError> {
-        self.files()?
-            .insert(key, table, 0)
-            .map_err(|error| LoadError::refused(&error))
-    }
-
-    /// Lets a process's stacks be walked by these mappings, which must be sorted by address and refer to tables that
-    /// are stored.
-    ///
-    /// # Errors
-    /// [`MappingsFull`] if there is no room for them: stacks are then walked by what the kernel says is mapped.
-    pub fn publish_mappings(
-        &mut self,
-        tgid: u32,
-        mappings: &[Mapping],
-    ) -> Result<(), MappingsFull> {
-        let Some(slot) = self.row_of(tgid) else {
-            return Ok(());
-        };
-        let placed = self.tables.place(slot, mappings);
-        // Those before are out of date.
-        self.switch_mappings(slot, None, placed.unwrap_or_default());
-        if placed.is_err() {
-            self.tables.release(slot);
-        }
-        placed.map(drop)
-    }
-
-    /// Gives the room of a process's mappings back; none of its threads may have a stack walked any more.
-    pub fn release_mappings(&mut self, tgid: u32) {
-        let rows: Vec<u32> = self
-            .process_rows()
-            .filter(|(_, process)| process.owner.tgid == tgid)
-            .map(|(row, _)| row)
-            .collect();
-        for row in rows {
-            self.tables.release(row);
-        }
-    }
-
-    /// Takes tables out of the kernel: `files` no longer lead to them, the mappings of the processes that have them
-    /// mapped say so, and when no program can be reading them any more their room is free.
-    ///
-    /// # Errors
-    /// [`LoadError`] if that could not be waited for; the room is lost then.
-    pub fn evict(&mut self, files: &[FileKey], places: &[TablePlace]) -> Result<(), LoadError> {
-        let mut known = self.files()?;
-        for key in files {
-            // A file of several segments is not there.
-            let _ = known.remove(key);
-        }
-        for (slot, before, mappings) in self.tables.referring(places) {
-            let after = self.tables.place(slot, &mappings).unwrap_or_default();
-            self.switch_mappings(slot, Some(before), after);
-        }
-        self.tables.free(places).map_err(|source| LoadError::Map {
-            map: "UNWIND_ROWS",
-            source,
-        })
-    }
-
-    /// Lets a process's stacks be walked by the mappings in `after`; only if those in `before` are in force, if they
-    /// are given.
-    fn switch_mappings(&mut self, slot: u32, before: Option<Range>, after: Range) {
-        const {
-            assert!(
-                std::mem::offset_of!(Process, mappings).is_multiple_of(8),
-                "first and count are written as one word, or a walk could use one of them with another one's part"
-            )
-        };
-        let generation = self.draw_image();
-        let Some(process) = self.processes.pointer(slot as usize) else {
-            return;
-        };
-        let word = |range: Range| u64::from(range.first) | u64::from(range.count) << 32;
-        // SAFETY: a mapped row, in which the field is aligned; besides us the exec program writes it, while the process
-        // can have no stack walked.
-        let mappings = unsafe { AtomicU64::from_ptr((&raw mut (*process).mappings).cast()) };
-        match before {
-            None => mappings.store(word(after), Ordering::SeqCst),
-            Some(before) => {
-                let exchanged = mappings.compare_exchange(
-                    word(before),
-                    word(after),
-                    Ordering::SeqCst,
-                    Ordering::SeqCst,
-                );
-                if exchanged.is_err() {
-                    return; // the process has just replaced its program
-                }
-            }
-        }
-        // SAFETY: as above; a mapped, aligned u32.
-        unsafe { (&raw mut (*process).generation).write_volatile(generation) };
     }
 
     /// Draws the next image number; the exec program draws from the same counter.
@@ -457,7 +360,7 @@ impl Tracer {
     }
 }
 
-fn missing(map: &'static str) -> LoadError {
+pub(super) fn missing(map: &str) -> LoadError {
     LoadError::Refused(format!("the object has no map {map}"))
 }
 
@@ -469,7 +372,7 @@ pub(super) fn map_mut<'a>(
 }
 
 /// Descriptor of a map of any kind.
-pub(super) fn map_fd<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, LoadError> {
+pub(super) fn map_fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>, LoadError> {
     let data = match ebpf.map(name).ok_or_else(|| missing(name))? {
         Map::Array(data)
         | Map::HashMap(data)
@@ -489,42 +392,6 @@ pub(super) fn view<T: aya::Pod>(
     len: usize,
 ) -> Result<ArrayView<T>, LoadError> {
     ArrayView::new(map_fd(ebpf, name)?, len).map_err(|source| LoadError::Map { map: name, source })
-}
-
-/// A ring buffer of records of one type.
-pub struct Events<T> {
-    ring: RingBuf<MapData>,
-    record: std::marker::PhantomData<T>,
-}
-
-impl<T> Events<T>
-where
-    T: for<'a> TryFrom<&'a [u8]>,
-{
-    pub(super) fn take_from(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
-        let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
-        let ring = RingBuf::try_from(map).map_err(|error| LoadError::refused(&error))?;
-        Ok(Self {
-            ring,
-            record: std::marker::PhantomData,
-        })
-    }
-
-    /// The next record; malformed ones are passed over.
-    pub fn take_next(&mut self) -> Option<T> {
-        loop {
-            let item = self.ring.next()?;
-            if let Ok(record) = T::try_from(&item[..]) {
-                return Some(record);
-            }
-        }
-    }
-}
-
-impl<T> AsRawFd for Events<T> {
-    fn as_raw_fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
-    }
 }
 
 /// Whether a path can be handed to the kernel.

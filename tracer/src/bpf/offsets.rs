@@ -19,8 +19,24 @@ pub(super) fn kernel_offsets() -> KernelOffsets {
         task_mm: offset("task_struct", "mm"),
         mm_uprobes_state: offset("mm_struct", "uprobes_state"),
         xol_area_vaddr: offset("xol_area", "vaddr"),
-        ..vma_offsets(&btf, return_offsets(&btf).unwrap_or_default())
+        ..vma_offsets(
+            &btf,
+            fault_offsets(&btf, return_offsets(&btf).unwrap_or_default()),
+        )
     }
+}
+
+/// Adds the offsets of a thread's counters of page faults; none unless all are known.
+fn fault_offsets(btf: &Btf<'_>, others: KernelOffsets) -> KernelOffsets {
+    let found = || {
+        Some(KernelOffsets {
+            task_min_flt: btf.member_offset("task_struct", "min_flt")?,
+            task_maj_flt: btf.member_offset("task_struct", "maj_flt")?,
+            task_pagefault_disabled: btf.member_offset("task_struct", "pagefault_disabled")?,
+            ..others
+        })
+    };
+    found().unwrap_or(others)
 }
 
 /// Offsets that lead to a thread's replaced return addresses; none unless all are known.

@@ -118,6 +118,14 @@ impl Tracer {
         self.slots().ok()?.get(&tgid, 0).ok()
     }
 
+    /// Whether a process still runs this program, as far as the kernel side knows.
+    pub fn is_present(&mut self, owner: Owner) -> bool {
+        let process = self
+            .row_of(owner.tgid)
+            .and_then(|row| self.processes.read(row as usize));
+        process.is_some_and(|process| process.owner == owner)
+    }
+
     /// Rows of the process table in use, with what they hold now. A row whose process has ended stays until it is released;
     /// its `active` is 0.
     ///

@@ -2,13 +2,14 @@
 
 use aya::Btf;
 use aya::programs::{BtfTracePoint, ProgramError, RawTracePoint};
-use tracer_common::space::SpaceEvent;
+use tracer_common::faults::SpaceRecord;
 
-use super::load::{Events, LoadError, Tracer};
+use super::events::Events;
+use super::load::{LoadError, Tracer};
 
 impl Tracer {
     /// Begins to watch the system calls that change address spaces; they are sent once the trace is enabled.
-    pub fn attach_space(&mut self) -> Result<Events<SpaceEvent>, LoadError> {
+    pub fn attach_space(&mut self) -> Result<Events<SpaceRecord>, LoadError> {
         // Returns first, so that no call is seen to begin whose end is missed.
         self.attach_returns()?;
         self.attach_calls()?;

@@ -68,6 +68,15 @@ struct ObjectInfo {
 
 /// Instructions that the verifier has walked through for a loaded program; 0 before Linux 5.16, which does not tell.
 pub fn verified_instructions(program: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(program_info(program)?.verified_insns)
+}
+
+/// How often a loaded program was not run because it was running on that CPU already.
+pub fn passed_over(program: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(program_info(program)?.recursion_misses)
+}
+
+fn program_info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
     // SAFETY: plain numbers, for which zero is a value; it asks the kernel for nothing of variable length.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
     let mut attr = ObjectInfo {
@@ -77,7 +86,7 @@ pub fn verified_instructions(program: BorrowedFd<'_>) -> io::Result<u32> {
     };
     // SAFETY: the attributes of this command; `info` has `info_len` bytes and outlives the call.
     unsafe { bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
-    Ok(info.verified_insns)
+    Ok(info)
 }
 
 /// Function records of a program, as its BTF describes them.

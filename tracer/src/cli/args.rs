@@ -9,6 +9,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::explain::{self, ExplainArgs};
 use super::help;
 use super::host::HostArgs;
+use super::kernel::KernelArgs;
 use super::machine::MachineArgs;
 use super::values::{BareUnit, ValueError, parse_pid, parse_prefix, parse_size, parse_time};
 use super::vm::VmArgs;
@@ -60,6 +61,13 @@ pub enum Subcommands {
     /// and file. Each report is held against /proc/PID/maps, and says so.
     #[command(after_help = help::VM_EXAMPLES)]
     Vm(Box<VmArgs>),
+    /// Show which kernel stacks hold the kernel's own memory: slab objects, pages, per-CPU memory.
+    ///
+    /// Follows the tracepoints of the kernel's allocators, on the whole machine. Every INTERVAL, and at the end, prints the
+    /// kernel stacks whose objects and pages were allocated since the start and are not released, and which slab caches have
+    /// grown. Needs Linux 6.1 or later, with BTF.
+    #[command(after_help = help::KERNEL_EXAMPLES)]
+    Kernel(KernelArgs),
     /// Print every allocator call: one line each.
     ///
     /// A line has TIME (seconds since boot, CLOCK_MONOTONIC), PID, TID, FUNCTION, SIZE (bytes asked for; "-" for a

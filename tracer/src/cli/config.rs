@@ -12,6 +12,7 @@ use super::args::{
 use super::error::ConfigError;
 use super::explain::ExplainConfig;
 use super::host;
+use super::kernel::KernelConfig;
 use super::machine::{self, MachineConfig};
 use super::vm::VmConfig;
 use crate::process::scope::Scope;
@@ -38,6 +39,8 @@ pub enum Command {
     Leaks(Box<LeaksConfig>),
     /// Report who has mapped address space.
     Vm(Box<VmConfig>),
+    /// Report who holds the kernel's own memory.
+    Kernel(Box<KernelConfig>),
     /// Print every event.
     Trace(TraceConfig),
     /// Explain one process.
@@ -202,8 +205,9 @@ impl TryFrom<Cli> for Invocation {
         let command = match cli.command {
             Subcommands::Leaks(args) => Command::Leaks(Box::new(leaks(*args)?)),
             Subcommands::Vm(args) => Command::Vm(Box::new(super::vm::config(*args)?)),
+            Subcommands::Kernel(args) => Command::Kernel(Box::new(super::kernel::config(args)?)),
             Subcommands::Trace(args) => Command::Trace(trace(args)?),
-            Subcommands::Explain(args) => Command::Explain(args.into()),
+            Subcommands::Explain(args) => Command::Explain(super::explain::config(args)?),
             Subcommands::Doctor(args) => Command::Doctor(doctor(args)?),
             Subcommands::Demo(args) => Command::Demo(demo(args)?),
             Subcommands::Host(args) => Command::Host(machine::config(args)?),
@@ -398,7 +402,7 @@ pub(super) fn output_file(option: &'static str, path: PathBuf) -> Result<PathBuf
     Ok(path)
 }
 
-fn sample_bytes(bytes: u64) -> Result<NonZeroU64, ConfigError> {
+pub(super) fn sample_bytes(bytes: u64) -> Result<NonZeroU64, ConfigError> {
     NonZeroU64::new(bytes).ok_or(ConfigError::Zero {
         what: "--sample-bytes",
         remedy: "give a mean distance such as 512KiB, or leave it out to follow every block",

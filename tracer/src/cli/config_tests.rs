@@ -23,6 +23,30 @@ fn leaks_of(line: &str) -> LeaksConfig {
 }
 
 #[test]
+fn page_faults_are_followed_where_they_are_asked_for() {
+    let vm = |line: &str| match invocation(line).map(|invocation| invocation.command) {
+        Ok(Command::Vm(config)) => Ok(config.faults),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error.to_string()),
+    };
+    assert_eq!(vm("memlens vm -p 1"), Ok(None));
+    assert_eq!(vm("memlens vm -p 1 --faults"), Ok(Some(0)));
+    assert_eq!(
+        vm("memlens vm -p 1 --faults --sample-faults 1"),
+        Ok(Some(1))
+    );
+    let out_of_range = "--sample-faults is 0: give a number from 1 to 65536";
+    assert_eq!(
+        vm("memlens vm -p 1 --faults --sample-faults 0"),
+        Err(out_of_range.to_owned())
+    );
+    assert_eq!(
+        vm("memlens vm -p 1 --width faults"),
+        Err("--width faults needs --faults: add it".to_owned())
+    );
+}
+
+#[test]
 fn a_plain_command_line_takes_the_defaults() {
     let expected = LeaksConfig {
         target: Target::Pids(vec![4242]),

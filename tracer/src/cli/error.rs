@@ -79,6 +79,9 @@ pub enum ConfigError {
     /// Two options of which only one can be.
     #[error("{0} and {1} do not go together: leave out one of the two")]
     Apart(&'static str, &'static str),
+    /// An option that another one gives its meaning.
+    #[error("{0} needs {1}: add it")]
+    Without(&'static str, &'static str),
     /// Growth over less time than a report covers.
     #[error("--window {} is shorter than the interval of {}: make it longer", duration(*.window), duration(*.interval))]
     ShortWindow {

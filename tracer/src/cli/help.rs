@@ -12,6 +12,7 @@ Examples:
                                      exit 1 if over 10 MiB are older than a minute
   memlens host                       is memory shrinking, who grows, what to run next
   memlens vm -p 4242                 who has mapped address space, and what of it is memory
+  memlens kernel                     which kernel stacks hold the kernel's own memory
   memlens trace -p 4242              every allocation and release, one line each
   memlens explain 4242               where its memory is: kernel, allocator, runtime
   memlens doctor                     what works on this machine, and how to mend the rest
@@ -40,8 +41,19 @@ Examples:
   memlens vm -p 4242                     report every 5 seconds until Ctrl-C
   memlens vm -p 4242 --sort growth 60    what was mapped in the last minute and stayed
   memlens vm -n java 10 3                three reports of every java, 10 seconds apart
+  memlens vm --faults -p 4242            who touches memory that was not there yet
   memlens vm --all --by container 60     the whole host, summed by container, every minute
   memlens vm --svg map.svg -- ./prog -v  a flame graph of what ./prog has mapped";
+
+/// What `memlens kernel --help` ends with.
+pub const KERNEL_EXAMPLES: &str = "\
+Examples:
+  memlens kernel                       report every 5 seconds until Ctrl-C
+  memlens kernel --older 1m 60         what has been held for a minute, every minute
+  memlens kernel --slab dentry         one slab cache, by its name in /proc/slabinfo
+  memlens kernel --order 3             blocks of 8 pages
+  memlens kernel --sample-bytes 64KiB  cheaper: follow a sample, scale up, say the error
+  memlens kernel --svg kernel.svg 60 1 a flame graph after one minute";
 
 /// What `memlens trace --help` ends with.
 pub const TRACE_EXAMPLES: &str = "\

@@ -8,6 +8,7 @@ mod error;
 mod explain;
 mod help;
 mod host;
+mod kernel;
 mod machine;
 mod values;
 mod vm;
@@ -25,6 +26,7 @@ pub use config::{
 };
 pub use error::ConfigError;
 pub use explain::ExplainConfig;
+pub use kernel::KernelConfig;
 pub use machine::MachineConfig;
 pub use values::{BareUnit, ValueError, parse_size, parse_time};
 pub use vm::{SpaceSort, VmConfig};

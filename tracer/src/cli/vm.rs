@@ -12,6 +12,9 @@ use super::host::{ScopeArgs, scoped_target};
 use crate::report::Grouping;
 use crate::report::space::Width;
 
+/// Largest distance that can be asked for: as far as the sample goes by itself.
+const MAX_FAULT_INTERVAL: u32 = tracer_common::faults::MAX_INTERVAL as u32;
+
 /// The order of the stacks in a report of address space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum SpaceSort {
@@ -53,7 +56,7 @@ pub struct VmArgs {
         help_heading = "Output"
     )]
     pub sort: SpaceSort,
-    /// What the numbers of --folded and the widths of --svg are: bytes mapped, or bytes in memory.
+    /// What the numbers of --folded and the widths of --svg are: bytes mapped, bytes in memory or, with --faults, page faults.
     #[arg(
         long,
         value_enum,
@@ -62,6 +65,18 @@ pub struct VmArgs {
         help_heading = "Output"
     )]
     pub width: Width,
+    /// Show who brings pages into memory, too: the stacks of page faults, and what they touch.
+    #[arg(long, help_heading = "Page faults")]
+    pub faults: bool,
+    /// Take one page fault in N for the sample, by chance; 1 takes every one. Without it as many as cost little, which is every one
+    /// of a thread that seldom has one.
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "faults",
+        help_heading = "Page faults"
+    )]
+    pub sample_faults: Option<u32>,
     /// How stacks are walked.
     #[command(flatten)]
     pub walk: WalkArgs,
@@ -84,6 +99,8 @@ pub struct VmConfig {
     pub sort: SpaceSort,
     /// What the width of pictures means.
     pub width: Width,
+    /// Follow page faults, by a sample of this mean distance; 0 adapts it.
+    pub faults: Option<u32>,
     /// Frames kept of a stack: 1 to [`MAX_STACK_DEPTH`].
     pub stack_depth: u32,
     /// How stacks are walked.
@@ -95,8 +112,13 @@ pub struct VmConfig {
 /// Checks what fits together.
 pub(super) fn config(args: VmArgs) -> Result<VmConfig, ConfigError> {
     let (interval, count) = interval(&args.interval)?;
+    if args.width == Width::Faults && !args.faults {
+        return Err(ConfigError::Without("--width faults", "--faults"));
+    }
+    let faults = faults(&args)?;
     let (target, by) = scoped_target(args.target, &args.scope)?;
     Ok(VmConfig {
+        faults,
         target,
         by,
         interval,
@@ -108,4 +130,11 @@ pub(super) fn config(args: VmArgs) -> Result<VmConfig, ConfigError> {
         unwind: args.walk.unwind,
         unwind_memory: args.walk.unwind_memory,
     })
+}
+
+/// Mean distance of the sample of page faults, where they are wanted.
+fn faults(args: &VmArgs) -> Result<Option<u32>, ConfigError> {
+    let given = args.sample_faults;
+    let given = given.map(|interval| in_range("--sample-faults", interval, MAX_FAULT_INTERVAL));
+    Ok(args.faults.then_some(given.transpose()?.unwrap_or(0)))
 }

@@ -26,7 +26,7 @@ pub const fn unreadable(kind: AllocatorKind) -> &'static str {
              mallctl stats.allocated and stats.resident, or malloc_stats_print (redis: INFO memory)"
         }
         AllocatorKind::Tcmalloc => {
-            "not readable, because tcmalloc exports functions for its statistics and no data; ask in the program: \
+            "not readable, because tcmalloc exports functions for its statistics and no more data; ask in the program: \
              MallocExtension::GetStats"
         }
         AllocatorKind::Mimalloc => {

@@ -114,6 +114,11 @@ pub fn compare(
             pid: is.pid,
         });
     }
+    Ok(between(before, after))
+}
+
+/// What changed between two explanations of one process.
+pub fn between(before: &Explanation, after: &Explanation) -> Change {
     let heap =
         |explanation: &Explanation| sum_heap(explanation, |row| row.kind == Kind::RuntimeHeap);
     let of_heap = |value: fn(&super::value::HeapArena) -> u64| {
@@ -138,7 +143,7 @@ pub fn compare(
         findings: Vec::new(),
     };
     changes.findings = findings(&changes, after);
-    Ok(changes)
+    changes
 }
 
 fn less(after: u64, before: u64) -> i64 {

@@ -9,7 +9,7 @@ use super::ledger::{self, Context, Label};
 use super::memory::{Memory, ProcessMemory, ReadError};
 use super::runtime::{RuntimeKind, by_file};
 use super::value::{Allocator, Explanation, ProcessFacts, Row, Runtime, Stacks, Totals};
-use super::{allocators, managed, native, stacks, words};
+use super::{allocators, huge, managed, native, stacks, words};
 use crate::attach::allocator::AllocatorKind;
 use crate::process::info::{self, Machine, ProcessInfo, State};
 use crate::process::maps::{FileId, Mapping};
@@ -70,8 +70,7 @@ pub fn explain(
     pid: u32,
     survey: impl FnOnce(u32) -> Vec<FoundAllocator>,
 ) -> Result<Explanation, ExplainError> {
-    let info = info::read(pid).map_err(ExplainError::Process)?;
-    check(&info)?;
+    let info = find(pid)?;
     let pid = info.pid;
     let gone = |error| match error {
         ProcessError::Gone { pid } => ExplainError::Exited { pid },
@@ -83,8 +82,10 @@ pub fn explain(
         process: facts(&info),
         totals,
         ledger: Vec::new(),
+        places: Vec::new(),
         unaccounted: 0,
         stacks: None,
+        huge_pages: None,
         allocators: Vec::new(),
         runtimes: Vec::new(),
         findings: Vec::new(),
@@ -117,6 +118,16 @@ pub fn explain(
     explanation.unaccounted = explanation.totals.resident.cast_signed() - sum.cast_signed();
     explanation.findings = words::findings(&explanation);
     Ok(explanation)
+}
+
+/// Finds a process, and refuses one that has no memory of its own.
+///
+/// # Errors
+/// [`ExplainError`].
+pub fn find(pid: u32) -> Result<ProcessInfo, ExplainError> {
+    let info = info::read(pid).map_err(ExplainError::Process)?;
+    check(&info)?;
+    Ok(info)
 }
 
 fn check(info: &ProcessInfo) -> Result<(), ExplainError> {
@@ -211,7 +222,7 @@ fn look_inside(
             explanation
                 .notes
                 .push(format!("heaps and runtimes were not looked at: {error}"));
-            explanation.ledger = ledger::rows(regions, &context, |_, _| None);
+            take(explanation, ledger::sort(regions, &context, |_, _| None));
             return Ok(());
         }
     };
@@ -234,7 +245,7 @@ fn look_inside(
         context.allocator = Some(format!("{}, by elimination", allocators::name(*only)));
     }
     for allocator in &found {
-        let read = native::read_allocator(&mut memory, allocator, regions, &mut labels)?;
+        let read = native::read_allocator(&mut memory, pid, allocator, regions, &mut labels)?;
         explanation.allocators.push(read);
     }
     if context.allocator.is_some() {
@@ -260,16 +271,22 @@ fn look_inside(
     }
     labels.extend(native::mapped_block_labels(
         &mut memory,
-        &found,
+        &explanation.allocators,
         &mappings,
         &labels,
     )?);
     context.labels = ledger::tidy(labels);
     let resident = |start, end| memory.resident(start, end).ok();
-    explanation.ledger = ledger::rows(regions, &context, resident);
+    take(explanation, ledger::sort(regions, &context, resident));
+    explanation.huge_pages = huge::look(&mut memory, pid, regions)?;
     explanation.stacks = stack_sum(&explanation.ledger);
     managed::settle(explanation, &kinds);
     Ok(())
+}
+
+fn take(explanation: &mut Explanation, sorted: ledger::Sorted) {
+    explanation.ledger = sorted.rows;
+    explanation.places = sorted.places;
 }
 
 /// The executable's file, as the mappings name it.

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::{Deserialize, Serialize};
 
 use super::diff::Change;
+use super::growth::{Growth, json::WireGrowth};
 use super::value::Explanation;
 
 /// Name and version of the form; the number changes when a reader could break.
@@ -17,6 +18,8 @@ struct Document<'a> {
     explanation: &'a Explanation,
     #[serde(skip_serializing_if = "Option::is_none")]
     change: Option<&'a Change>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    growth: Option<WireGrowth<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -31,12 +34,14 @@ struct Head {
 pub fn write(
     explanation: &Explanation,
     change: Option<&Change>,
+    growth: Option<&Growth>,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let document = Document {
         schema: SCHEMA,
         explanation,
         change,
+        growth: growth.map(WireGrowth::of),
     };
     serde_json::to_writer(&mut *out, &document)?;
     out.write_all(b"\n")

@@ -87,6 +87,14 @@ impl Kind {
         )
     }
 
+    /// Whether it is memory of an allocator that hands out blocks.
+    pub const fn is_heap(self) -> bool {
+        matches!(
+            self,
+            Self::BrkHeap | Self::GlibcArenas | Self::GlibcMapped | Self::Allocator
+        )
+    }
+
     /// Whether it is of the native side of a program with a runtime: neither the runtime's heap nor files.
     pub const fn is_native(self) -> bool {
         matches!(

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use super::kind::Kind;
-use super::value::Row;
+use super::value::{Place, Row};
 use crate::process::maps::{FileId, Mapping, MappingName};
 use crate::process::smaps::{Region, Usage};
 
@@ -68,14 +68,24 @@ pub fn tidy(mut labels: Vec<Label>) -> Vec<Label> {
     tidied
 }
 
+/// Mappings sorted into rows, and which part of the address space each row has.
+#[derive(Clone, Debug, Default)]
+pub struct Sorted {
+    /// The rows, in the order of their kinds.
+    pub rows: Vec<Row>,
+    /// The parts of the address space, in order of address.
+    pub places: Vec<Place>,
+}
+
 /// Sorts mappings, which are in order of address, into rows. `resident` tells how much of a range is in memory.
-pub fn rows(
+pub fn sort(
     regions: &[Region],
     context: &Context,
     mut resident: impl FnMut(u64, u64) -> Option<u64>,
-) -> Vec<Row> {
+) -> Sorted {
     let libraries = executable_files(regions);
     let mut rows = BTreeMap::new();
+    let mut places = Vec::with_capacity(regions.len());
     let mut before: Option<(&Mapping, Kind)> = None;
     for region in regions {
         let mapping = &region.mapping;
@@ -87,14 +97,27 @@ pub fn rows(
             true => split(region, kind, context, &mut resident),
             false => vec![(kind, name, whole(region))],
         };
+        let mut start = mapping.start;
         for (kind, name, piece) in pieces {
+            let end = start + piece.size;
+            places.push(Place {
+                start,
+                end,
+                kind,
+                name: name.clone(),
+            });
+            start = end;
             let row = rows.entry((kind, name)).or_insert_with(Piece::default);
             row.add(&piece);
         }
     }
-    rows.into_iter()
-        .map(|((kind, name), piece)| piece.row(kind, name))
-        .collect()
+    let rows = rows.into_iter();
+    Sorted {
+        rows: rows
+            .map(|((kind, name), piece)| piece.row(kind, name))
+            .collect(),
+        places,
+    }
 }
 
 /// Part of a mapping, or a sum of parts.
@@ -358,7 +381,7 @@ c0000-c1000 r-xp 00000000 00:00 0 [vdso]\nRss: 4 kB\n";
             ]),
             allocator: None,
         };
-        let rows = rows(&sample(), &context, |start, end| Some((end - start) / 2));
+        let rows = sort(&sample(), &context, |start, end| Some((end - start) / 2)).rows;
         let row = |kind| {
             let mut rows = rows.iter().filter(|row| row.kind == kind);
             let row = rows.next().unwrap_or_else(|| panic!("no {kind:?}"));
@@ -388,7 +411,7 @@ c0000-c1000 r-xp 00000000 00:00 0 [vdso]\nRss: 4 kB\n";
             allocator: Some("jemalloc".to_owned()),
             ..Context::default()
         };
-        let rows = rows(&sample(), &context, |_, _| None);
+        let rows = sort(&sample(), &context, |_, _| None).rows;
         let own = rows
             .iter()
             .find(|row| row.kind == Kind::Allocator)
@@ -432,7 +455,12 @@ c0000-c1000 r-xp 00000000 00:00 0 [vdso]\nRss: 4 kB\n";
             });
             let context = Context { program: program(), labels: tidy(labels.collect()), allocator: None };
             let regions = sample();
-            let rows = rows(&regions, &context, |start, end| Some((end - start) * share / 10));
+            let Sorted { rows, places } = sort(&regions, &context, |start, end| Some((end - start) * share / 10));
+            prop_assert!(places.is_sorted_by(|one, next| one.end <= next.start));
+            prop_assert_eq!(
+                places.iter().map(|place| place.end - place.start).sum::<u64>(),
+                regions.iter().map(|region| region.mapping.end - region.mapping.start).sum::<u64>()
+            );
             for (sum, expected) in [
                 (rows.iter().map(|row| row.resident).sum::<u64>(), regions.iter().map(|region| region.usage.resident).sum::<u64>()),
                 (rows.iter().map(|row| row.swapped).sum(), regions.iter().map(|region| region.usage.swapped).sum()),

@@ -5,14 +5,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-use object::{Object, ObjectSymbol};
-
 use super::gather::unknown_runtime;
 use super::kind::Kind;
 use super::ledger::Label;
 use super::memory::{ProcessMemory, ReadError};
 use super::runtime::hsperf::Counters;
-use super::runtime::{RuntimeKind, cpython, hotspot, hsperf, v8};
+use super::runtime::{RuntimeKind, cpython, go, hotspot, hsperf, ruby, v8};
+use super::symbols;
 use super::value::{Explanation, Figure, Runtime};
 use crate::process::info::ProcessInfo;
 use crate::process::maps::{MappedFile, Mapping, MappingName};
@@ -84,8 +83,12 @@ pub fn look(
             RuntimeKind::Python => python(&mut runtime, memory, &anonymous)?,
             RuntimeKind::Node => v8::pages(memory, &anonymous)?,
             RuntimeKind::Java => java(&mut runtime, memory, info, mappings)?,
-            RuntimeKind::Go => go(mappings),
-            RuntimeKind::Ruby | RuntimeKind::Dotnet => Vec::new(),
+            RuntimeKind::Go => {
+                go_counters(&mut runtime, memory, info, mappings);
+                go_heap(mappings)
+            }
+            RuntimeKind::Ruby => ruby::pages(memory, &anonymous)?,
+            RuntimeKind::Dotnet => Vec::new(),
         };
         labels.extend(ranges.into_iter().map(|(start, end)| Label {
             start,
@@ -135,8 +138,45 @@ fn python(
     Ok(found.ranges)
 }
 
+/// Go's own counters, where its program has debug information.
+fn go_counters(
+    runtime: &mut Runtime,
+    memory: &mut ProcessMemory,
+    info: &ProcessInfo,
+    mappings: &[Mapping],
+) {
+    let program = executable_files(mappings)
+        .into_iter()
+        .find(|file| info.exe.as_deref() == Some(&file.path));
+    let counters = program.and_then(|program| {
+        let image = files::open(info.pid, &program).and_then(|opened| files::bytes(&opened));
+        go::counters(memory, &image.ok()?, &program)
+    });
+    let heap = mappings.iter().filter(|mapping| is_go_heap(mapping));
+    let mapped = heap.map(|mapping| mapping.end - mapping.start).sum();
+    let Some(counters) = counters.filter(|counters| counters.fit(mapped)) else {
+        runtime.unreadable = Some(format!(
+            "used and free within it are not readable, because the program has no debug information of Go 1.19 or \
+             newer; {}",
+            RuntimeKind::Go.how_to_ask()
+        ));
+        return;
+    };
+    runtime.objects = Some(counters.live);
+    runtime.figures = [
+        ("spans in use", counters.in_use),
+        ("free, kept", counters.free),
+        ("free, given back", counters.released),
+    ]
+    .map(|(name, bytes)| Figure {
+        name: name.to_owned(),
+        bytes,
+    })
+    .to_vec();
+}
+
 /// Go's heap, where the kernel's names do not tell it already.
-fn go(mappings: &[Mapping]) -> Vec<(u64, u64)> {
+fn go_heap(mappings: &[Mapping]) -> Vec<(u64, u64)> {
     mappings
         .iter()
         .filter(|mapping| is_go_heap(mapping) && mapping.name == MappingName::Anonymous)
@@ -189,6 +229,7 @@ fn publish(runtime: &mut Runtime, counters: &Counters) {
         runtime.name = format!("{} {version}", runtime.name);
     }
     runtime.objects = counters.heap("used");
+    runtime.unreadable = Some(native_of_java(counters));
     let figures = [
         ("heap committed", counters.heap("capacity")),
         ("heap used", counters.heap("used")),
@@ -213,6 +254,26 @@ fn publish(runtime: &mut Runtime, counters: &Counters) {
         .collect();
 }
 
+/// How to learn what the JVM's native memory is for: its own accounting has to be asked for when it starts.
+fn native_of_java(counters: &Counters) -> String {
+    let words = counters.text("java.rt.vmArgs").unwrap_or_default();
+    let setting = words
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix("-XX:NativeMemoryTracking="))
+        .next_back();
+    match setting {
+        Some("summary" | "detail") => {
+            "its native memory by purpose cannot be read without its help; tracking is on, so ask it: jcmd PID \
+             VM.native_memory"
+        }
+        _ => {
+            "its native memory by purpose is not tracked: start it with -XX:NativeMemoryTracking=summary, then ask it: \
+             jcmd PID VM.native_memory"
+        }
+    }
+    .to_owned()
+}
+
 /// The address range of a JVM's heap, by the table in its library.
 fn java_heap(
     memory: &mut ProcessMemory,
@@ -222,7 +283,7 @@ fn java_heap(
 ) -> Result<Option<(u64, u64)>, ReadError> {
     let opened = files::open(pid, jvm).and_then(|opened| files::bytes(&opened));
     let Ok(image) = opened else { return Ok(None) };
-    let Some(addresses) = exported(&image, jvm) else {
+    let Some(addresses) = symbols::exported(&image, jvm, hotspot::SYMBOLS) else {
         return Ok(None);
     };
     let constant = |address: u64, length: usize| {
@@ -234,39 +295,6 @@ fn java_heap(
         image.get(offset..offset.checked_add(length)?)
     };
     hotspot::heap(memory, addresses, constant)
-}
-
-/// Addresses of the variables that describe the table, in the process.
-fn exported(image: &[u8], jvm: &MappedFile) -> Option<[u64; 6]> {
-    use object::read::elf::ElfFile64;
-    let file: ElfFile64 = ElfFile64::parse(image).ok()?;
-    let bias = bias(&file, jvm)?;
-    let mut addresses = [0; 6];
-    for symbol in file.dynamic_symbols() {
-        let name = symbol.name().unwrap_or_default();
-        if let Some(index) = hotspot::SYMBOLS.iter().position(|wanted| *wanted == name) {
-            addresses[index] = symbol.address().wrapping_add(bias);
-        }
-    }
-    addresses
-        .iter()
-        .all(|address| *address != 0)
-        .then_some(addresses)
-}
-
-/// Address in the process less address in the file, by the executable segment.
-fn bias(file: &object::read::elf::ElfFile64, jvm: &MappedFile) -> Option<u64> {
-    use object::ObjectSegment;
-    let segment = file.segments().find(|segment| {
-        let (offset, size) = segment.file_range();
-        (offset - offset % 4096..offset + size).contains(&jvm.offset)
-            && matches!(segment.permissions(), permissions if permissions.executable())
-    })?;
-    let stated = segment
-        .address()
-        .wrapping_add(jvm.offset)
-        .wrapping_sub(segment.file_range().0);
-    Some(jvm.range.start.wrapping_sub(stated))
 }
 
 #[cfg(test)]
@@ -285,6 +313,6 @@ c000400000-c004000000 ---p 00000000 00:00 0 \n\
         assert!(is_go(&mappings) && !is_go(&mappings[3..]));
         let heap: Vec<bool> = mappings.iter().map(is_go_heap).collect();
         assert_eq!(heap, [true, false, true, false]);
-        assert_eq!(go(&mappings), [(0xc0_0000_0000, 0xc0_0040_0000)]);
+        assert_eq!(go_heap(&mappings), [(0xc0_0000_0000, 0xc0_0040_0000)]);
     }
 }

@@ -6,14 +6,18 @@ use super::allocators;
 use super::gather::FoundAllocator;
 use super::glibc::{self, HeapTally};
 use super::kind::Kind;
-use super::ledger::Label;
+use super::ledger::{Label, tidy};
 use super::managed;
 use super::memory::{PAGE, ProcessMemory, ReadError};
+use super::tcmalloc;
 use super::value::{Allocator, Heap, HeapArena, MappedBlocks};
 use crate::attach::allocator::AllocatorKind;
 use crate::process::info::ProcessInfo;
 use crate::process::maps::{Mapping, MappingName};
 use crate::process::smaps::Region;
+
+/// Most bytes of anonymous memory in which blocks are looked for page by page: about half a second.
+const MOST_SEARCHED: u64 = 2 << 30;
 
 /// A program without symbols may have glibc linked in: its arena shows by its shape.
 ///
@@ -32,7 +36,7 @@ pub fn by_layout(
         kind: AllocatorKind::Glibc,
         file,
     };
-    let allocator = read_allocator(memory, &guess, regions, labels)?;
+    let allocator = read_allocator(memory, info.pid, &guess, regions, labels)?;
     Ok(allocator.heap.is_some().then_some(allocator))
 }
 
@@ -42,6 +46,7 @@ pub fn by_layout(
 /// As [`by_layout`].
 pub fn read_allocator(
     memory: &mut ProcessMemory,
+    pid: u32,
     found: &FoundAllocator,
     regions: &[Region],
     labels: &mut Vec<Label>,
@@ -50,8 +55,12 @@ pub fn read_allocator(
         name: allocators::name(found.kind).to_owned(),
         file: found.file.display().to_string(),
         heap: None,
+        figures: Vec::new(),
         unreadable: None,
     };
+    if found.kind == AllocatorKind::Tcmalloc {
+        allocator.figures = tcmalloc::figures(memory, pid, &found.file, regions)?;
+    }
     if found.kind != AllocatorKind::Glibc {
         allocator.unreadable = Some(allocators::unreadable(found.kind).to_owned());
         return Ok(allocator);
@@ -137,33 +146,77 @@ fn value_of(heap: &HeapTally) -> Heap {
 
 /// Blocks of glibc with mappings of their own, in anonymous memory that nothing else claims.
 ///
+/// Blocks begin where a mapping does, or behind something that the kernel has joined to them. Where glibc counts more of
+/// them than are found there, memory of others lies between them: then each page is looked at, and what is found counts
+/// only if it is no more than glibc says.
+///
 /// # Errors
 /// As [`by_layout`].
 pub fn mapped_block_labels(
     memory: &mut ProcessMemory,
-    found: &[FoundAllocator],
+    known: &[Allocator],
     mappings: &[Mapping],
     labels: &[Label],
 ) -> Result<Vec<Label>, ReadError> {
-    if !found
-        .iter()
-        .any(|allocator| allocator.kind == AllocatorKind::Glibc)
-    {
+    let glibc = allocators::name(AllocatorKind::Glibc);
+    if !known.iter().any(|allocator| allocator.name == glibc) {
         return Ok(Vec::new());
     }
+    let gaps = gaps(mappings, labels);
     let mut blocks = Vec::new();
+    let mut rest = Vec::new();
+    for (start, end) in gaps {
+        let own = glibc::mapped_blocks(memory, start, end)?;
+        let next = own.last().map_or(start, |(_, end)| *end);
+        blocks.extend(own);
+        if next < end {
+            rest.push((next, end));
+        }
+    }
+    let heaps = known.iter().filter_map(|allocator| allocator.heap.as_ref());
+    let counted = heaps.filter_map(|heap| heap.mapped).next();
+    if let Some(counted) = counted.filter(|counted| counted.blocks > blocks.len() as u64) {
+        let mut most = MOST_SEARCHED;
+        let mut more = Vec::new();
+        for (start, end) in rest {
+            more.extend(glibc::mapped_blocks_within(memory, start, end, &mut most)?);
+        }
+        if sum(&blocks) + sum(&more) <= counted.bytes + counted.bytes / 16 {
+            blocks.extend(more);
+        }
+    }
+    let blocks = blocks.into_iter();
+    Ok(blocks
+        .map(|(start, end)| Label::new(start, end, Kind::GlibcMapped))
+        .collect())
+}
+
+/// The parts of plain anonymous memory that no label covers.
+fn gaps(mappings: &[Mapping], labels: &[Label]) -> Vec<(u64, u64)> {
+    let labels = tidy(labels.to_vec());
+    let mut gaps = Vec::new();
     for mapping in mappings
         .iter()
         .filter(|mapping| managed::is_plain_anonymous(mapping))
     {
-        let inside = labels.iter().filter(|label| mapping.contains(label.start));
-        // Blocks begin where the mapping does, or behind something that the kernel joined to them.
-        let starts = inside.map(|label| label.end).chain([mapping.start]);
-        for start in starts.filter(|start| *start < mapping.end && start.is_multiple_of(PAGE)) {
-            let found = glibc::mapped_blocks(memory, start, mapping.end)?;
-            let found = found.into_iter();
-            blocks.extend(found.map(|(start, end)| Label::new(start, end, Kind::GlibcMapped)));
+        let mut at = mapping.start;
+        let first = labels.partition_point(|label| label.end <= mapping.start);
+        let inside = labels[first..]
+            .iter()
+            .take_while(|label| label.start < mapping.end);
+        for label in inside {
+            if at < label.start {
+                gaps.push((at.next_multiple_of(PAGE), label.start));
+            }
+            at = at.max(label.end.next_multiple_of(PAGE));
+        }
+        if at < mapping.end {
+            gaps.push((at, mapping.end));
         }
     }
-    Ok(blocks)
+    gaps
+}
+
+fn sum(blocks: &[(u64, u64)]) -> u64 {
+    blocks.iter().map(|(start, end)| end - start).sum()
 }

@@ -41,10 +41,13 @@ impl Table {
         }
     }
 
-    /// Leaves out a column whose cells are all `empty`.
+    /// Leaves out a column whose cells all say `empty`, or nothing.
     pub fn drop_if_all(&mut self, heading: &str, empty: &str) {
         let place = self.headings.iter().position(|own| *own == heading);
-        let is_empty = |place: usize| self.rows.iter().all(|(_, cells)| cells[place] == empty);
+        let is_empty = |place: usize| {
+            let mut cells = self.rows.iter().map(|(_, cells)| &cells[place]);
+            cells.all(|cell| cell.is_empty() || cell == empty)
+        };
         if place.is_some_and(is_empty) {
             self.drop_column(heading);
         }

@@ -6,11 +6,15 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::diff::Change;
+use super::growth::{self, Growth};
 use super::table::Table;
 use super::value::{Allocator, Explanation, Heap, HeapArena, Runtime};
 use super::words;
-use crate::report::line::{Line, Writer};
 use crate::report::units::{bytes, change, count, counted};
+use crate::report::{
+    self,
+    line::{Line, Writer},
+};
 
 /// Most arenas that get a line of their own.
 const MOST_ARENAS: usize = 16;
@@ -28,13 +32,26 @@ pub struct TextOptions {
     pub zone: Option<TimeZone>,
 }
 
-/// Writes the explanation, and what changed since an earlier one.
+impl TextOptions {
+    /// The same for stacks.
+    fn of_frames(&self) -> report::text::TextOptions {
+        report::text::TextOptions {
+            width: self.width,
+            colour: self.colour,
+            all_frames: self.all_arenas,
+            ..report::text::TextOptions::default()
+        }
+    }
+}
+
+/// Writes the explanation, what changed since an earlier one, and whose that is.
 ///
 /// # Errors
 /// Those of `out`.
 pub fn write(
     explanation: &Explanation,
     changes: Option<&Change>,
+    growth: Option<&Growth>,
     options: &TextOptions,
     out: &mut impl Write,
 ) -> io::Result<()> {
@@ -42,6 +59,10 @@ pub fn write(
     head(explanation, options, &mut out)?;
     out.blank()?;
     ledger(explanation, changes, &mut out)?;
+    if let Some(growth) = growth {
+        out.blank()?;
+        growth::text::write(growth, &options.of_frames(), &mut out)?;
+    }
     if let Some(stacks) = words::stacks(explanation) {
         out.blank()?;
         out.sentence(Line::default(), &stacks, 2)?;
@@ -57,7 +78,11 @@ pub fn write(
     let changed = changes
         .map(|changes| &changes.findings[..])
         .unwrap_or_default();
-    let findings: Vec<&String> = changed.iter().chain(&explanation.findings).collect();
+    let grown = growth
+        .map(|growth| &growth.findings[..])
+        .unwrap_or_default();
+    let findings = grown.iter().chain(changed).chain(&explanation.findings);
+    let findings: Vec<&String> = findings.collect();
     if !findings.is_empty() {
         out.blank()?;
     }
@@ -185,6 +210,12 @@ fn write_allocator(
         .strong(&allocator.name)
         .faint(&format!("  {}", allocator.file));
     out.line(&title)?;
+    let figures = allocator.figures.iter();
+    let figures = figures.map(|figure| format!("{} {}", figure.name, bytes(figure.bytes)));
+    let figures: Vec<String> = figures.collect();
+    if !figures.is_empty() {
+        out.sentence(Line::of(" "), &figures.join(", "), 2)?;
+    }
     if let Some(why) = &allocator.unreadable {
         out.sentence(Line::of(" "), why, 2)?;
     }

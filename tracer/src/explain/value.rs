@@ -17,10 +17,16 @@ pub struct Explanation {
     pub totals: Totals,
     /// The regions, which add up to `totals.resident`; rows are in the order of their kinds.
     pub ledger: Vec<Row>,
+    /// Which part of the address space each row has, in order of address; not written down.
+    #[serde(skip)]
+    pub places: Vec<Place>,
     /// Resident bytes of the process less those of the rows: it worked while it was read.
     pub unaccounted: i64,
     /// Thread stacks, where they could be told.
     pub stacks: Option<Stacks>,
+    /// What a sample of its transparent huge pages holds; `None` where it has none, or none could be read.
+    #[serde(default)]
+    pub huge_pages: Option<HugePages>,
     /// Its allocators.
     pub allocators: Vec<Allocator>,
     /// Its language runtimes.
@@ -97,11 +103,36 @@ pub struct Row {
 impl Row {
     /// What the row is called.
     pub fn words(&self) -> String {
-        match (&self.name, self.kind) {
-            (Some(name), Kind::RuntimeHeap | Kind::Allocator) => name.clone(),
-            (Some(name), kind) => format!("{}: {name}", kind.words()),
-            (None, kind) => kind.words().to_owned(),
-        }
+        row_words(self.kind, self.name.as_deref())
+    }
+}
+
+/// What a row of this kind and name is called.
+pub fn row_words(kind: Kind, name: Option<&str>) -> String {
+    match (name, kind) {
+        (Some(name), Kind::RuntimeHeap | Kind::Allocator) => name.to_owned(),
+        (Some(name), kind) => format!("{}: {name}", kind.words()),
+        (None, kind) => kind.words().to_owned(),
+    }
+}
+
+/// A part of the address space and the row that it is in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// First address.
+    pub start: u64,
+    /// One past the last address.
+    pub end: u64,
+    /// What it is for.
+    pub kind: Kind,
+    /// Whose, or what name it has.
+    pub name: Option<String>,
+}
+
+impl Place {
+    /// What its row is called.
+    pub fn words(&self) -> String {
+        row_words(self.kind, self.name.as_deref())
     }
 }
 
@@ -116,6 +147,17 @@ pub struct Stacks {
     pub resident: u64,
 }
 
+/// A sample of transparent huge pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HugePages {
+    /// How many were read.
+    pub read: u64,
+    /// Bytes in them that lie in small pages full of zeros: they came with the rest, and were most likely never touched.
+    pub zero: u64,
+    /// So many bytes of all huge pages, by that sample.
+    pub zero_estimate: u64,
+}
+
 /// An allocator and what could be read of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allocator {
@@ -125,6 +167,9 @@ pub struct Allocator {
     pub file: String,
     /// Its heap, where it could be read.
     pub heap: Option<Heap>,
+    /// What else it publishes, by name.
+    #[serde(default)]
+    pub figures: Vec<Figure>,
     /// Why its heap could not be read.
     pub unreadable: Option<String>,
 }

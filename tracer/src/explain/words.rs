@@ -24,6 +24,7 @@ pub fn findings(explanation: &Explanation) -> Vec<String> {
             .iter()
             .filter_map(|runtime| native_side(explanation, runtime)),
     );
+    sentences.extend(huge_pages(explanation));
     sentences.extend(swapped(explanation));
     sentences.extend(files(explanation));
     sentences
@@ -152,6 +153,25 @@ fn native_side(explanation: &Explanation, runtime: &Runtime) -> Option<String> {
         return Some(format!("{parts}: most is on the native side; {trace}"));
     }
     Some(parts)
+}
+
+/// What transparent huge pages cost beyond what was touched.
+fn huge_pages(explanation: &Explanation) -> Option<String> {
+    let sample = explanation.huge_pages?;
+    let huge = explanation.totals.huge?;
+    let read = match sample.read {
+        1 => "1 of them, which was read".to_owned(),
+        read => format!("{} of them, which were read", count(read)),
+    };
+    is_notable(sample.zero_estimate, huge).then(|| {
+        format!(
+            "{} of RSS is transparent huge pages, and about {} ({}) of that is nothing but zeros, most likely never \
+             touched (an estimate by {read}): MADV_NOHUGEPAGE, or max_ptes_none of khugepaged, would save it",
+            bytes(huge),
+            bytes(sample.zero_estimate),
+            share(sample.zero_estimate, huge)
+        )
+    })
 }
 
 fn swapped(explanation: &Explanation) -> Option<String> {

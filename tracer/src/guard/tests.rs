@@ -25,6 +25,7 @@ impl Machine {
             hits: 0,
             step: 0,
             followed: true,
+            alive: true,
         };
         Self {
             rows: (0..rates.len()).map(usage).collect(),
@@ -47,9 +48,12 @@ impl Machine {
             }
             for decision in self.guard.tick(self.now, &self.rows) {
                 self.log.push((self.now, decision));
+                let Whom::Process { row, .. } = decision.whom else {
+                    panic!("no process has ended: {decision:?}");
+                };
                 match decision.action {
-                    Action::Sample(step) => self.rows[decision.row as usize].step = step,
-                    Action::Off => self.off.push(decision.row),
+                    Action::Sample(step) => self.rows[row as usize].step = step,
+                    Action::Off => self.off.push(row),
                 }
             }
         }
@@ -69,7 +73,7 @@ fn a_busy_process_is_sampled() {
     let mut machine = Machine::new(Some(0.1), &[150_000.0, 10.0]);
     machine.run(Duration::from_secs(60));
     assert_eq!(machine.actions(), [Action::Sample(1)]);
-    assert_eq!(machine.log[0].1.tgid, 1000);
+    assert_eq!(machine.log[0].1.whom, Whom::Process { row: 0, tgid: 1000 });
     assert!(machine.guard.cost(&machine.rows) <= 0.1);
 }
 
@@ -80,7 +84,7 @@ fn a_storm_is_ended_at_once() {
     machine.run(Duration::from_millis(300));
     assert_eq!(machine.actions(), [Action::Off]);
     let (at, decision) = machine.log[0];
-    assert_eq!(decision.tgid, 1001);
+    assert_eq!(decision.whom, Whom::Process { row: 1, tgid: 1001 });
     assert!(at <= Duration::from_millis(300));
     assert!((decision.hits_per_second - 15e6).abs() < 1e5);
     machine.run(Duration::from_secs(5));
@@ -157,6 +161,105 @@ fn rows_are_used_again() {
     machine.run(Duration::from_secs(3));
     assert_eq!(machine.log.len(), 1);
     assert!(machine.guard.cost(&machine.rows) < 0.01);
+}
+
+/// One process after the other of a program, each of which lives for `life` ticks and hits its probes at `rate` while it has
+/// any; the last action that held at the begin of each, and what was decided.
+fn swarm(budget: f64, rate: f64, life: u32, ticks: u32) -> (Vec<Option<Action>>, Vec<Decision>) {
+    let mut guard = Guard::new(Some(budget), COSTS, 0);
+    let (mut begun, mut decisions) = (Vec::new(), Vec::new());
+    let mut usage = Usage {
+        row: 0,
+        tgid: 0,
+        hits: 0,
+        step: 0,
+        followed: true,
+        alive: true,
+    };
+    let mut off = false;
+    for tick in 1..=ticks {
+        let now = TICK * tick;
+        if tick % life == 1 % life {
+            let tgid = usage.tgid + 1;
+            let held = guard.begin(0, tgid, Some(7), now);
+            off = held == Some(Action::Off);
+            let step = match held {
+                Some(Action::Sample(step)) => step,
+                _ => 0,
+            };
+            usage = Usage {
+                tgid,
+                hits: 0,
+                step,
+                ..usage
+            };
+            begun.push(held);
+        }
+        if !off {
+            usage.hits += (rate * TICK.as_secs_f64()) as u64;
+        }
+        for decision in guard.tick(now, &[usage]) {
+            match decision.action {
+                Action::Sample(step) => usage.step = step,
+                Action::Off => off = true,
+            }
+            decisions.push(decision);
+        }
+    }
+    (begun, decisions)
+}
+
+/// Processes that live for a third of a second each cost as much as one that goes on.
+#[test]
+fn short_lived_ones_are_judged_together() {
+    let (begun, decisions) = swarm(0.1, 150_000.0, 3, 200);
+    assert_eq!(
+        decisions
+            .first()
+            .map(|decision| (decision.whom, decision.action)),
+        Some((Whom::Program(7), Action::Sample(1)))
+    );
+    assert!(
+        begun[12..40]
+            .iter()
+            .all(|held| *held == Some(Action::Sample(1))),
+        "{begun:?}"
+    );
+}
+
+/// What is beyond sampling loses its probes, from its first call on, and is looked at again more and more seldom.
+#[test]
+fn a_decision_holds_for_the_next_ones() {
+    let (begun, decisions) = swarm(0.1, 400_000.0, 10, 3000);
+    let off = |decision: &&Decision| decision.action == Action::Off;
+    let times = decisions.iter().filter(off).count();
+    assert!((2..=8).contains(&times), "{times} times: {decisions:?}");
+    let held = begun
+        .iter()
+        .filter(|held| **held == Some(Action::Off))
+        .count();
+    assert!(held > begun.len() * 8 / 10, "{held} of {}", begun.len());
+}
+
+/// A process that lived for long and ends leaves nothing that its program is judged by.
+#[test]
+fn the_end_of_a_busy_process_is_no_swarm() {
+    let mut guard = Guard::new(Some(0.1), COSTS, 0);
+    let mut usage = Usage {
+        row: 0,
+        tgid: 1,
+        hits: 0,
+        step: 0,
+        followed: true,
+        alive: true,
+    };
+    guard.begin(0, 1, Some(7), Duration::ZERO);
+    for tick in 1..=60 {
+        usage.alive = tick <= 40;
+        usage.hits += if usage.alive { 12_000 } else { 0 };
+        assert_eq!(guard.tick(TICK * tick, &[usage]), []);
+    }
+    assert!(guard.cost(&[usage]) < 0.001);
 }
 
 proptest! {

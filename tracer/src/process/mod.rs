@@ -13,6 +13,7 @@ pub mod info;
 pub mod maps;
 pub mod pagemap;
 pub mod scope;
+pub mod slabinfo;
 pub mod smaps;
 pub mod startup;
 pub mod status;

@@ -39,19 +39,30 @@ pub fn touched(pid: u32, ranges: &[Range<u64>]) -> Result<Vec<Region>, ProcessEr
     }
 }
 
+/// The huge pages in these ranges, by ascending address; `None` where the kernel does not tell. The ranges must ascend.
+pub fn huge(pid: u32, ranges: &[Range<u64>]) -> Result<Option<Vec<Region>>, ProcessError> {
+    let map = PageMap::open(pid)?;
+    match map.scan_for(ranges, HUGE_PAGES) {
+        Err(error) if is_unknown(&error) => Ok(None),
+        scanned => scanned.map(Some).map_err(|error| map.error(error)),
+    }
+}
+
 /// The kernel has no such request: it is older than 6.7.
 fn is_unknown(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOTTY | libc::EINVAL))
 }
 
-struct PageMap {
+/// The page map of a process, kept open to ask for single pages.
+pub struct PageMap {
     pid: u32,
     path: PathBuf,
     file: File,
 }
 
 impl PageMap {
-    fn open(pid: u32) -> Result<Self, ProcessError> {
+    /// Opens the page map of a process; its memory goes when it ends, all the same.
+    pub fn open(pid: u32) -> Result<Self, ProcessError> {
         let path = PathBuf::from(format!("/proc/{pid}/pagemap"));
         match File::open(&path) {
             Ok(file) => Ok(Self { pid, path, file }),
@@ -63,15 +74,38 @@ impl PageMap {
         ProcessError::from_io(self.pid, &self.path, error)
     }
 
+    /// Whether the page at an address is a part of a huge one; `None` where there is no page, or the kernel cannot tell
+    /// (before 6.7).
+    pub fn is_huge(&self, address: u64) -> Option<bool> {
+        let page = address & !(PAGE - 1);
+        let mut arg = ScanArg {
+            size: size_of::<ScanArg>() as u64,
+            start: page,
+            end: page + PAGE,
+            category_mask: PRESENT,
+            return_mask: PRESENT | HUGE,
+            ..ScanArg::default()
+        };
+        let mut found = [PageRegion::default()];
+        match request(&self.file, &mut arg, &mut found) {
+            Ok(1) => Some(found[0].categories & HUGE != 0),
+            _ => None,
+        }
+    }
+
     /// Lets the kernel look for the pages.
     fn scan(&self, ranges: &[Range<u64>]) -> io::Result<Vec<Region>> {
+        self.scan_for(ranges, TOUCHED_PAGES)
+    }
+
+    fn scan_for(&self, ranges: &[Range<u64>], wanted: Wanted) -> io::Result<Vec<Region>> {
         let mut regions = Regions::default();
         let mut found = vec![PageRegion::default(); 4096];
         for range in ranges {
             let (mut at, mut slice) = (range.start, SLICE);
             while at < range.end {
                 let end = range.end.min(at.saturating_add(slice));
-                let (count, scanned_to) = scan(&self.file, at..end, &mut found)?;
+                let (count, scanned_to) = scan(&self.file, at..end, wanted, &mut found)?;
                 for region in &found[..count] {
                     let swapped = region.categories & SWAPPED != 0;
                     regions.push(region.start..region.end, swapped);
@@ -189,6 +223,26 @@ const PAGEMAP_SCAN: libc::Ioctl =
 const PRESENT: u64 = 1 << 3;
 const SWAPPED: u64 = 1 << 4;
 const ZERO_PAGE: u64 = 1 << 5;
+const HUGE: u64 = 1 << 6;
+
+/// Pages to look for: all of the `mask`, where those that are `inverted` must not be set, and one of `any`.
+#[derive(Clone, Copy)]
+struct Wanted {
+    inverted: u64,
+    mask: u64,
+    any: u64,
+}
+
+const TOUCHED_PAGES: Wanted = Wanted {
+    inverted: ZERO_PAGE,
+    mask: ZERO_PAGE,
+    any: PRESENT | SWAPPED,
+};
+const HUGE_PAGES: Wanted = Wanted {
+    inverted: ZERO_PAGE,
+    mask: ZERO_PAGE | HUGE,
+    any: PRESENT,
+};
 
 #[repr(C)]
 #[derive(Default)]
@@ -218,23 +272,34 @@ struct PageRegion {
 const _: () = assert!(size_of::<ScanArg>() == 96 && size_of::<PageRegion>() == 24);
 
 /// One scan: how many regions were found, and the address that it got to.
-fn scan(file: &File, range: Range<u64>, found: &mut [PageRegion]) -> io::Result<(usize, u64)> {
+fn scan(
+    file: &File,
+    range: Range<u64>,
+    wanted: Wanted,
+    found: &mut [PageRegion],
+) -> io::Result<(usize, u64)> {
     let mut arg = ScanArg {
         size: size_of::<ScanArg>() as u64,
         start: range.start,
         end: range.end,
-        vec: found.as_mut_ptr() as u64,
-        vec_len: found.len() as u64,
-        category_inverted: ZERO_PAGE,
-        category_mask: ZERO_PAGE,
-        category_anyof_mask: PRESENT | SWAPPED,
+        category_inverted: wanted.inverted,
+        category_mask: wanted.mask,
+        category_anyof_mask: wanted.any,
         return_mask: PRESENT | SWAPPED,
         ..ScanArg::default()
     };
+    let count = request(file, &mut arg, found)?;
+    Ok((count, arg.walk_end))
+}
+
+/// Makes a request; how many regions were found.
+fn request(file: &File, arg: &mut ScanArg, found: &mut [PageRegion]) -> io::Result<usize> {
+    arg.vec = found.as_mut_ptr() as u64;
+    arg.vec_len = found.len() as u64;
     // SAFETY: the request's structure; the kernel writes at most `vec_len` regions into `found`.
-    let count = unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
+    let count = unsafe { libc::ioctl(file.as_raw_fd(), PAGEMAP_SCAN, std::ptr::from_mut(arg)) };
     match usize::try_from(count) {
-        Ok(count) => Ok((count.min(found.len()), arg.walk_end)),
+        Ok(count) => Ok(count.min(found.len())),
         Err(_) => Err(io::Error::last_os_error()),
     }
 }

@@ -2,47 +2,64 @@
 
 use super::host::{GuardAction, GuardStep, Host, LateFile};
 use super::names;
-use super::units::{bytes, counted, duration, percent, rate};
+use super::units::{bytes, count, counted, duration, percent, rate};
 
 impl GuardAction {
     /// Whether the process is not followed any more.
     pub(super) fn ends_tracing(self) -> bool {
-        matches!(self, Self::ProbesOff | Self::ProbesOffAsBefore)
+        matches!(self, Self::ProbesOff)
     }
 }
 
 impl GuardStep {
     /// What was done and why, in one sentence.
     pub fn sentence(&self) -> String {
-        let whose = names::whose(self.pid, &self.comm, &self.place);
         let hits = rate(self.hits_per_second as f64);
         let cost = percent(self.cost_percent);
         let at = duration(self.at);
+        let (whose, its) = match self.pid {
+            Some(pid) => (names::whose(pid, &self.comm, &self.place), "its"),
+            None => (
+                format!("all processes of {} together", names::clean(&self.comm)),
+                "their",
+            ),
+        };
         let done = match self.action {
             GuardAction::ProbesOff => {
-                format!("its probes were taken off after {at}; its numbers stop there")
-            }
-            GuardAction::ProbesOffAsBefore => {
-                return format!(
-                    "{whose}: an earlier process of this program had {hits} probe hits/s, {cost} of the machine: its probes were taken off \
-                     as soon as it was seen, after {at}"
-                );
+                format!("{its} probes were taken off after {at}; {its} numbers stop there")
             }
             GuardAction::Sample { from, to } => {
                 let before = from.map_or_else(|| "all".to_owned(), bytes);
                 match to {
                     None => format!("after {at} every block is followed again"),
                     Some(to) => format!(
-                        "after {at} one block in about {} is followed ({before} before); its numbers are estimates",
+                        "after {at} one block in about {} is followed ({before} before); {its} numbers are estimates",
                         bytes(to)
                     ),
                 }
             }
         };
+        let later = match self.later_processes {
+            0 => String::new(),
+            later => format!(
+                "; the same for later ones of this program, {} by now",
+                count(later)
+            ),
+        };
+        // What is told of one does not explain itself where it is the sum that is above the budget.
+        let all = if self.total_percent > self.cost_percent * 1.1 {
+            format!(" ({} with all others)", percent(self.total_percent))
+        } else {
+            String::new()
+        };
         match self.is_relief() {
-            true => format!("{whose}: only {hits} probe hits/s, {cost} of the machine: {done}"),
+            true => {
+                format!("{whose}: only {hits} probe hits/s, {cost} of the machine: {done}{later}")
+            }
             false => {
-                format!("{whose}: {hits} probe hits/s would cost {cost} of the machine: {done}")
+                format!(
+                    "{whose}: {hits} probe hits/s would cost {cost} of the machine{all}: {done}{later}"
+                )
             }
         }
     }
@@ -50,7 +67,7 @@ impl GuardStep {
     /// Whether more is seen after the step than before.
     fn is_relief(&self) -> bool {
         match self.action {
-            GuardAction::ProbesOff | GuardAction::ProbesOffAsBefore => false,
+            GuardAction::ProbesOff => false,
             GuardAction::Sample { from, to } => to.unwrap_or(0) < from.unwrap_or(0),
         }
     }
@@ -99,12 +116,14 @@ mod tests {
     fn step(action: GuardAction, hits_per_second: u64, cost_percent: f64) -> String {
         let step = GuardStep {
             at: Duration::from_millis(400),
-            pid: 812,
+            pid: Some(812),
             comm: "perl".to_owned(),
             place: Place::of("0::/system.slice/cron.service"),
             action,
             hits_per_second,
             cost_percent,
+            total_percent: cost_percent,
+            later_processes: 0,
         };
         step.sentence()
     }
@@ -133,6 +152,30 @@ mod tests {
                 "only 10 probe hits/s, 0% of the machine: after 400ms every block is followed again"
             ),
             "{again}"
+        );
+    }
+
+    /// A program of which one process follows the other is judged as a whole.
+    #[test]
+    fn a_program_is_named() {
+        let step = GuardStep {
+            at: Duration::from_secs(3),
+            pid: None,
+            comm: "cc1".to_owned(),
+            place: Place::default(),
+            action: GuardAction::Sample {
+                from: None,
+                to: Some(4_096),
+            },
+            hits_per_second: 500_000,
+            cost_percent: 12.0,
+            total_percent: 18.0,
+            later_processes: 1_204,
+        };
+        assert_eq!(
+            step.sentence(),
+            "all processes of cc1 together: 500 k probe hits/s would cost 12% of the machine (18% with all others): after 3.0s one block in about \
+             4 KiB is followed (all before); their numbers are estimates; the same for later ones of this program, 1,204 by now"
         );
     }
 

@@ -220,9 +220,9 @@ pub struct Guard {
 pub struct GuardStep {
     /// Elapsed time of the trace.
     pub at: Duration,
-    /// Whose probes.
-    pub pid: u32,
-    /// That process's name.
+    /// Whose probes; `None` for all processes of the program.
+    pub pid: Option<u32>,
+    /// That process's name, or the program's.
     pub comm: String,
     /// Its container, unit and cgroup.
     pub place: Place,
@@ -232,6 +232,10 @@ pub struct GuardStep {
     pub hits_per_second: u64,
     /// What they would have gone on to cost, in percent of the machine's CPUs.
     pub cost_percent: f64,
+    /// What all probes on the host cost then, in the same way.
+    pub total_percent: f64,
+    /// Processes of the same program that began since, and to which the same was done.
+    pub later_processes: u64,
 }
 
 /// What the guard can do to a process.
@@ -246,9 +250,6 @@ pub enum GuardAction {
     },
     /// Take its probes off.
     ProbesOff,
-    /// Take its probes off at its start, since those of an earlier process of the same program were taken off: the
-    /// step's figures are that one's.
-    ProbesOffAsBefore,
 }
 
 /// An allocator file that came up during the trace, and for how long its calls may have been missed.

@@ -279,14 +279,16 @@ pub fn sentences(out: &mut Writer<'_, impl Write>, report: &Report, host: &Host)
 
 /// The last due step of each process, and what is still so although it was said before.
 fn guard_sentences(steps: &[GuardStep], is_due: impl Fn(Duration) -> bool) -> Vec<String> {
-    let mut last: BTreeMap<u32, (u64, &GuardStep)> = BTreeMap::new();
+    // A step for a whole program has no PID, but its name.
+    let whose = |step: &GuardStep| (step.pid, step.pid.is_none().then(|| step.comm.clone()));
+    let mut last: BTreeMap<_, (u64, &GuardStep)> = BTreeMap::new();
     let mut off: BTreeSet<u32> = BTreeSet::new();
     for step in steps {
         if is_due(step.at) {
-            let before = last.get(&step.pid).map_or(0, |(steps, _)| *steps);
-            last.insert(step.pid, (before + 1, step));
+            let before = last.get(&whose(step)).map_or(0, |(steps, _)| *steps);
+            last.insert(whose(step), (before + 1, step));
         } else if step.action.ends_tracing() {
-            off.insert(step.pid);
+            off.extend(step.pid);
         }
     }
     let mut last: Vec<(u64, &GuardStep)> = last.into_values().collect();

@@ -108,7 +108,7 @@ pub(super) struct WireStack<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct WireFrame<'a> {
+pub(crate) struct WireFrame<'a> {
     address: String,
     symbol: Option<&'a str>,
     offset: Option<u64>,
@@ -273,7 +273,8 @@ impl WireExit {
 }
 
 impl<'a> WireFrame<'a> {
-    pub(super) fn of(frame: &'a Frame) -> Self {
+    /// The frame as it is written.
+    pub(crate) fn of(frame: &'a Frame) -> Self {
         Self {
             address: hex(frame.address),
             symbol: super::names::symbol(frame),

@@ -121,7 +121,7 @@ struct WireGuard<'a> {
 #[derive(Serialize)]
 struct WireStep<'a> {
     at_ms: u64,
-    pid: u32,
+    pid: Option<u32>,
     comm: &'a str,
     r#where: String,
     action: &'static str,
@@ -129,6 +129,8 @@ struct WireStep<'a> {
     sample_bytes_before: Option<u64>,
     hits_per_second: u64,
     cost_percent: f64,
+    total_percent: f64,
+    later_processes: u64,
     sentence: String,
 }
 
@@ -274,7 +276,6 @@ impl<'a> WireStep<'a> {
         let (action, from, to) = match step.action {
             GuardAction::Sample { from, to } => ("sample", from, to),
             GuardAction::ProbesOff => ("probes_off", None, None),
-            GuardAction::ProbesOffAsBefore => ("probes_off_as_before", None, None),
         };
         Self {
             at_ms: millis(step.at),
@@ -286,6 +287,8 @@ impl<'a> WireStep<'a> {
             sample_bytes_before: from,
             hits_per_second: step.hits_per_second,
             cost_percent: step.cost_percent,
+            total_percent: step.total_percent,
+            later_processes: step.later_processes,
             sentence: step.sentence(),
         }
     }

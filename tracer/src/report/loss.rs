@@ -120,6 +120,11 @@ fn sentence(counter: Loss, value: &impl Fn(Loss) -> u64) -> Option<String> {
             be(n),
             if n == 1 { "it" } else { "they" }
         ),
+        Loss::FaultsUntold => format!(
+            "{} of the sample {} dropped, because the ring buffer was full: what is said of page faults is too low",
+            counted(n, "page fault"),
+            be(n)
+        ),
         Loss::RingBufferFull => format!(
             "{} {} dropped, because the ring buffer was full: the lines have gaps, the totals are \
              right",

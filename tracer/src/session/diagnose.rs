@@ -14,7 +14,9 @@ use super::start;
 use super::target::{self, Chosen};
 use crate::attach::allocator::AllocatorKind;
 use crate::attach::plan::{Ending, PlannedFunction};
-use crate::bpf::{LoadError, Method, Settings, TableSize, Tracer};
+use crate::bpf::{
+    KernelLoadError, KernelMemory, KernelSettings, LoadError, Method, Settings, TableSize, Tracer,
+};
 use crate::cli::{DoctorConfig, Invocation, Target};
 use crate::doctor::{
     AllocatorRow, Diagnosis, LeftOutRow, ProbeRow, ProbeTable, Speed, UntraceableRow,
@@ -71,6 +73,7 @@ fn programs(method: Method) -> Finding {
         trace_calls: false,
         unwind: Some(TableSize::default()),
         space_ring: 0,
+        faults: None,
         method,
         admit: Admission::Named,
         adaptive: false,
@@ -90,6 +93,7 @@ fn programs(method: Method) -> Finding {
     };
     let spaces = Settings {
         space_ring: 4096,
+        faults: Some(0),
         ..plain
     };
     let host_spaces = Settings {
@@ -108,6 +112,12 @@ fn programs(method: Method) -> Finding {
             Err(error) => return program_finding(State::Missing, error.to_string()),
         }
     }
+    match kernel_memory() {
+        Ok(counts) => most.extend(counts),
+        // What memlens kernel needs is not what memlens needs.
+        Err(KernelLoadError::Layout(_) | KernelLoadError::NoTracepoint(_)) => {}
+        Err(error) => return program_finding(State::Missing, error.to_string()),
+    }
     if most.is_empty() {
         return program_finding(State::Ok, "loaded".to_owned());
     }
@@ -119,11 +129,30 @@ fn programs(method: Method) -> Finding {
     program_finding(State::Ok, present)
 }
 
+/// Loads the programs of `memlens kernel` with all that makes them larger, and tells the same of them.
+fn kernel_memory() -> Result<BTreeMap<String, u32>, KernelLoadError> {
+    KernelMemory::verify(&KernelSettings {
+        sample_bytes: Some(1 << 19),
+        min_size: 1,
+        max_live: 1,
+        slab: true,
+        pages: true,
+        percpu: true,
+        cache: None,
+        order: None,
+        movable: false,
+    })
+}
+
 /// Loads what one kind of trace uses.
 fn load(settings: &Settings) -> Result<Tracer, LoadError> {
     let mut tracer = Tracer::load(settings)?;
     if settings.space_ring > 0 {
-        tracer.attach_space()?;
+        // The ring stays open until all programs that write to it are loaded.
+        let _events = tracer.attach_space()?;
+        if settings.faults.is_some() {
+            tracer.attach_faults()?;
+        }
     }
     Ok(tracer)
 }

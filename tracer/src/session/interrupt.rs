@@ -37,6 +37,12 @@ impl Interrupt {
         Ok(Self(receiver))
     }
 
+    /// One that is asked for by hand: sending `true` ends the trace, and so does dropping the sender.
+    pub fn by_hand() -> (watch::Sender<bool>, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (sender, Self(receiver))
+    }
+
     /// One that nobody asks for.
     #[cfg(test)]
     pub fn never() -> Self {

@@ -10,6 +10,7 @@ mod floor;
 mod host;
 mod identities;
 mod interrupt;
+mod kernel;
 mod leaks;
 mod output;
 mod population;
@@ -36,6 +37,7 @@ pub fn run(invocation: Invocation) -> u8 {
         Command::Explain(config) => explain::run(&invocation, config),
         Command::Doctor(config) => diagnose::run(&invocation, config),
         Command::Vm(config) => vm::run(&invocation, config),
+        Command::Kernel(config) => kernel::run(&invocation, config),
         Command::Demo(config) => demo::run(&invocation, config),
         Command::Host(config) => host::run(&invocation, config),
     };

@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use crate::cli::{Invocation, Output};
 use crate::report::file::WriteFileError;
+use crate::report::kernel::{self, KernelReport};
 use crate::report::space::{self, SpaceReport};
 use crate::report::{Report, file, folded, json, svg, text};
 
@@ -76,6 +77,32 @@ impl Dressed for SpaceReport {
 
     fn svg(&self, out: &mut impl Write) -> io::Result<()> {
         space::svg(self, out)
+    }
+}
+
+impl Dressed for KernelReport {
+    fn last(&self) -> bool {
+        self.last
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn json(&self, _blocks: bool, out: &mut impl Write) -> io::Result<()> {
+        kernel::json::write(self, out)
+    }
+
+    fn text(&self, options: &text::TextOptions, out: &mut impl Write) -> io::Result<()> {
+        kernel::text::write(self, options, out)
+    }
+
+    fn folded(&self, out: &mut impl Write) -> io::Result<()> {
+        kernel::folded(self, out)
+    }
+
+    fn svg(&self, out: &mut impl Write) -> io::Result<()> {
+        kernel::svg(self, out)
     }
 }
 

@@ -140,6 +140,11 @@ impl Population {
         self.rows.get(&owner).copied()
     }
 
+    /// The rows of all programs that run.
+    pub fn rows(&self) -> impl Iterator<Item = u32> {
+        self.rows.values().copied()
+    }
+
     /// The program of this process in this row.
     pub fn owner_in(&self, row: u32, tgid: u32) -> Option<Owner> {
         let mut rows = self.rows.iter();

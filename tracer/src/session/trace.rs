@@ -40,6 +40,7 @@ pub fn run(invocation: &Invocation, config: &TraceConfig) -> Result<u8> {
         trace_calls: true,
         unwind: None,
         space_ring: 0,
+        faults: None,
         method: start::method(&facts),
         admit: Admission::Named,
         adaptive: false,

@@ -89,6 +89,19 @@ impl Image {
         self.mapped = mapped;
     }
 
+    /// Takes over what the same program looks like now. What is gone is still remembered: it may have been mapped and
+    /// unmapped again before anybody looked.
+    pub fn renew(&mut self, now: Image) {
+        if self.sealed {
+            return;
+        }
+        self.remember_unmapped(&now.mapped);
+        self.modules.extend(now.modules);
+        self.perf_map = now.perf_map.or(self.perf_map.take());
+        (self.mapped, self.id, self.ns_pid, self.read_at) =
+            (now.mapped, now.id, now.ns_pid, now.read_at);
+    }
+
     /// Looks again, unless it was just done or the program is gone. A program that has exited, or has been replaced
     /// by `exec`, is remembered as it was.
     pub fn refresh_if_needed(

@@ -8,6 +8,7 @@
 mod address;
 mod cache;
 mod image;
+mod kernel;
 mod module;
 mod names;
 mod perf_map;
@@ -17,6 +18,7 @@ mod victims;
 
 pub use address::{FrameAddress, frame_addresses};
 pub use cache::SymbolCache;
+pub use kernel::KernelSymbolizer;
 pub use symbolizer::Symbolizer;
 
 use std::path::PathBuf;

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use blazesym::MaybeDefault;
 use blazesym::symbolize::{
-    CodeInfo, Input, Reason, Sym, Symbolized, Symbolizer, evict, source::Elf, source::Process,
-    source::Source,
+    CodeInfo, Input, Reason, Sym, Symbolized, Symbolizer, evict, source::Elf, source::Kernel,
+    source::Process, source::Source,
 };
 
 use crate::process::info::own_resident_bytes;
@@ -75,6 +76,24 @@ impl Names {
         {
             Ok(symbolized) => name(symbolized),
             Err(_) => Err(plain(Reason::IgnoredError)),
+        }
+    }
+
+    /// Names addresses in the running kernel and its modules, in their order, by the list that it publishes.
+    pub fn in_kernel(&self, addresses: &[u64]) -> Vec<Found> {
+        let kernel = Kernel {
+            kallsyms: MaybeDefault::Default,
+            // An image that lies about need not be the one that runs.
+            vmlinux: MaybeDefault::None,
+            debug_syms: false,
+            ..Kernel::default()
+        };
+        match self
+            .blazesym
+            .symbolize(&Source::Kernel(kernel), Input::AbsAddr(addresses))
+        {
+            Ok(all) => all.into_iter().map(name).collect(),
+            Err(_) => vec![Err("kernel symbols cannot be read"); addresses.len()],
         }
     }
 

@@ -60,13 +60,12 @@ impl Symbolizer {
     /// what is mapped later without a call is noticed while the process lives.
     pub fn snapshot(&mut self, owner: Owner) -> Result<(), ProcessError> {
         let image = Image::read(owner.tgid, &mut self.modules)?;
-        if let Some(known) = self.images.get(&owner)
-            && !known.is_same_program(&image)
-        {
+        match self.images.get_mut(&owner) {
+            None => drop(self.images.insert(owner, image)),
+            Some(known) if known.is_same_program(&image) => known.renew(image),
             // Another program runs in the process by now: this one is remembered as it was.
-            return Err(ProcessError::Gone { pid: owner.tgid });
+            Some(_) => return Err(ProcessError::Gone { pid: owner.tgid }),
         }
-        self.images.insert(owner, image);
         Ok(())
     }
 

@@ -335,3 +335,33 @@ fn the_vdso_has_names() {
     assert_eq!(clock.module.as_deref(), Some(Path::new("[vdso]")));
     assert_eq!(clock.module_offset, Some(clock.address - vdso.start));
 }
+
+/// A library that was opened and closed again before anybody looked at the process is known by its mapping event alone.
+#[test]
+fn code_that_has_gone_is_not_forgotten_by_a_look() {
+    let owner = Owner {
+        tgid: std::process::id(),
+        image: 1,
+    };
+    let own = maps::read(owner.tgid).expect("it lives");
+    let code = own
+        .iter()
+        .find(|mapping| mapping.execute && mapping.file.inode != 0)
+        .expect("this program has code");
+    // Where nothing is mapped.
+    let start = 0x10_0000;
+    let gone = Mapping {
+        start,
+        end: start + (code.end - code.start),
+        ..code.clone()
+    };
+    let mut symbolizer = Symbolizer::new();
+    symbolizer.observe(owner, gone);
+    symbolizer.snapshot(owner).expect("it lives");
+    let frames = symbolizer.symbolize(owner, &[start + 0x40, code.start + 0x40], false);
+    let modules: Vec<_> = frames.iter().map(|frame| frame.module.clone()).collect();
+    assert!(
+        modules[0].is_some() && modules.iter().all(|module| *module == modules[0]),
+        "{frames:#?}"
+    );
+}

@@ -112,12 +112,14 @@ fn guard() -> Guard {
     let shell = place("/user.slice/user-1000.slice/session-3.scope");
     let step = |ms, (pid, comm): (u32, &str), action, hits_per_second, cost_percent| GuardStep {
         at: at(ms),
-        pid,
+        pid: Some(pid),
         comm: comm.into(),
         place: shell.clone(),
         action,
         hits_per_second,
         cost_percent,
+        total_percent: cost_percent + 0.5,
+        later_processes: 0,
     };
     let sample = |from, to| GuardAction::Sample { from, to };
     Guard {
@@ -140,6 +142,17 @@ fn guard() -> Guard {
                 812_345,
                 12.3,
             ),
+            GuardStep {
+                at: at(4_500),
+                pid: None,
+                comm: "cc1".into(),
+                place: Default::default(),
+                action: GuardAction::ProbesOff,
+                hits_per_second: 2_400_000,
+                cost_percent: 61.0,
+                total_percent: 75.0,
+                later_processes: 1_204,
+            },
         ],
     }
 }

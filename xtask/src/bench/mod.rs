@@ -2,8 +2,10 @@
 
 mod attach;
 mod exact;
+mod faults;
 mod finding;
 mod host;
+mod kernel;
 mod machine;
 mod memleak;
 mod page;
@@ -127,6 +129,11 @@ const BENCHES: &[Bench] = &[
         run: report::speed,
     },
     Bench {
+        name: "kernel",
+        about: "loops that make the kernel allocate: untraced, under memlens kernel, sampled",
+        run: kernel::cost,
+    },
+    Bench {
         name: "host-pass",
         about: "one pass of memlens host over 2,000 processes",
         run: passes::pass,
@@ -135,6 +142,11 @@ const BENCHES: &[Bench] = &[
         name: "space",
         about: "memlens vm: cost of a traced mmap and munmap, a storm of calls, reports, the start on 500 processes",
         run: space::all,
+    },
+    Bench {
+        name: "faults",
+        about: "memlens vm --faults: 200,000 page faults a second, traced against untraced",
+        run: faults::cost,
     },
     Bench {
         name: "exact",

@@ -37,12 +37,16 @@ const METHOD: &str = "\
   With memlens, its default budget and four seconds for the guard, and without, in turn; the best rate of each counts.
 * `report`: a program that leaks a hundred blocks from each of ten thousand stacks. The first report after that is left out, as it looks the symbols up. Memory is
   memlens's peak RSS; the tables in the kernel are not in it (32 MiB, and 96 bytes for each live block).
+* `kernel`: one thread that opens and closes eventfds, sends datagrams through a pair of sockets, or maps, touches and unmaps pages, in CPU time. The allocations of a loop
+  are those of the whole machine in that time, so let nothing else run.
 * `host-pass`: two thousand processes that sleep; `memlens host` tells in its JSON report what its last pass took: processes, machine and cgroups. By default, with
   the cgroup of each process read again (`--by container`), and with the PSS of each (`--of pss`).
 * `space`: the program of `pair` with `mmap` and `munmap` of 64 KiB in place of malloc and free, and with `getppid()`, by CPU time, as memlens's
   programs pass every system call of the host. The storm is of two threads that map, unmap, move, protect and move the heap's end at random, with a pause after
   every 64 calls to keep the rate; memlens's CPU time is that of those ten seconds without a report. The report is of ten thousand ranges
   that cannot be joined, every page touched. The start is of `memlens vm --all` with 500 idle processes.
+* `faults`: one thread that touches 512 pages, gives them back (`MADV_DONTNEED`) and touches them again, with a loop between two faults that makes 200,000 of them
+  a second of CPU time, untraced; its turns stay the same. By CPU time, as the best slot. The report must have as many faults as the kernel counts.
 * `exact`: malloc, calloc, realloc, posix_memalign and free, mixed at random on eight threads. The program knows what it keeps at the end, and the
   report must say the same, with all loss counters at zero.
 

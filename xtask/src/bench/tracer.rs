@@ -73,19 +73,31 @@ impl Tracer {
         Self::start(memlens, "vm", target, mode)
     }
 
+    /// Follows the kernel's own memory, with JSON reports; returns once it does.
+    pub fn kernel(memlens: &Path, words: &[&str]) -> Result<Self> {
+        let mut command = Command::new(memlens);
+        command.args(["kernel", NO_REPORT, "--json"]).args(words);
+        Self::run(command)
+    }
+
     fn start(memlens: &Path, subcommand: &str, target: &[&str], mode: Mode) -> Result<Self> {
         let mut command = Command::new(memlens);
         command
             .args([subcommand, "-v"])
             .args(target)
             .arg(mode.interval.unwrap_or(NO_REPORT))
-            .args(mode.flags)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .args(mode.flags);
         if let Some(floor) = mode.floor {
             command.env("MEMLENS_FLOOR", floor);
         }
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> Result<Self> {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let began = Instant::now();
         let mut child = command.spawn().context("cannot run memlens")?;
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {

@@ -59,6 +59,14 @@ impl Victim {
         Self::start(&program, &args)
     }
 
+    /// A program that takes so many page faults a second of its CPU time while nobody traces; 0 is as fast as they come.
+    pub fn faults(seconds: u32, rate: u32) -> Result<Self> {
+        let program = compile("faults", &own_source("faults")?, &[])?;
+        let args = [seconds.to_string(), SLOTS.to_string(), rate.to_string()];
+        let _pinned = Pinned::to_first(1)?;
+        Self::start(&program, &args)
+    }
+
     /// The same on one thread, below exactly so many frames, none of which keeps a frame pointer.
     pub fn deep_pairs(seconds: u32, depth: usize) -> Result<Self> {
         let flags = ["-pthread", "-fomit-frame-pointer"];
@@ -76,6 +84,14 @@ impl Victim {
             bail!("the benchmark program has {found} frames, not {depth}");
         }
         Ok(victim)
+    }
+
+    /// The program that makes the kernel allocate, on one CPU.
+    pub fn kernel(seconds: u32, what: &str) -> Result<Self> {
+        let program = compile("kernel", &own_source("kernel")?, &[])?;
+        let args = [seconds.to_string(), SLOTS.to_string(), what.to_owned()];
+        let _pinned = Pinned::to_first(1)?;
+        Self::start(&program, &args)
     }
 
     /// A program that speaks the protocol of `tests/victims/victim.h`; returns when it is ready.

@@ -13,37 +13,60 @@ const CODE: &str = "vm: code ";
 /// What the guest is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suite {
-    /// The root tests that depend on the kernel.
-    Root,
+    /// The root tests that depend on the kernel: those with one of these words in their names.
+    Root(&'static [&'static [&'static str]]),
     /// memlens must say why it does not work here.
     Refusal,
 }
 
-/// The root tests that say something about the kernel, as words that their names contain. The others are about what memlens
-/// makes of the same data everywhere, or need a machine at its usual speed (real programs under load, gdb's stacks by the hundred).
-const SELECTION: &[&str] = &[
-    // Pairing, task storage, totals, the live table, return probes.
+// Root tests that say something about the kernel, as words that their names contain. The others are about what memlens
+// makes of the same data everywhere, or need a machine at its usual speed (real programs under load, gdb's stacks by the hundred).
+
+/// How probes are attached differs on every kernel: pairing, task storage, totals, the live table, return probes; raw tracepoints,
+/// ring buffers, PIDs; probes on files that are deleted or in another namespace; processes that are admitted at their first call.
+pub const ATTACHING: &[&str] = &[
     "accounting::",
-    // Raw tracepoints, ring buffers, PIDs.
     "lifecycle::",
     "losses::",
-    // The walk: bpf_loop, bpf_find_vma, return instances, the trampoline's page, signal frames.
-    "stacks::",
-    "unwinding::cases::",
-    // Perf events that follow mappings; probes on files that are deleted or in another namespace.
-    "allocators::an_allocator_loaded_later",
     "allocators::a_deleted_libc",
     "allocators::a_libc_in_another_mount_namespace",
+    "host::processes::a_forked_child",
+    "host::processes::exec_replaces",
+    "host::processes::one_that_starts_and_ends",
+    "host::processes::those_that_ran_before",
+    "host::processes::vforked_children",
+    "host::scope::",
+];
+/// The walk: bpf_loop, bpf_find_vma, return instances, the trampoline's page, signal frames.
+pub const WALKING: &[&str] = &[
+    "stacks::",
+    "unwinding::cases::",
+    "refusals::a_32_bit_process",
+];
+/// Arguments of the kernel's tracepoints, programs at its functions.
+pub const TRACEPOINTS: &[&str] = &[
+    "kernel::descriptors",
+    "kernel::pages_are_counted",
+    "kernel::per_cpu_memory",
+    "kernel::releases_without",
+];
+/// What has the same ways into the kernel once more: perf events that follow mappings, targets, filters, events, system calls.
+pub const MORE: &[&str] = &[
+    "admission::",
+    "allocators::an_allocator_loaded_later",
     "allocators::jemalloc_preloaded",
     "allocators::musl_dynamic_and_static",
-    "targets::",
+    "events::each_call_is_one_line",
+    "events::doctor_sees_the_machine",
     "faults::target_killed_mid_trace",
     "faults::two_at_once_on_one_target",
     "filters::a_sample_is_unbiased",
     "filters::a_sample_returns_to_zero",
-    "events::each_call_is_one_line",
-    "events::doctor_sees_the_machine",
-    "refusals::a_32_bit_process",
+    "space::a_command_is_followed_to_its_end",
+    "space::exec_begins_a_new_address_space",
+    "space::lost_events_are_repaired_from_the_maps",
+    "space::python_with_threads",
+    "targets::",
 ];
 
 /// Tests among them whose victims wait a fixed time, which is too short there.
@@ -76,7 +99,7 @@ impl Suite {
     /// The shell script of the job.
     pub fn script(self, programs: &Programs<'_>, filters: &[String]) -> String {
         match self {
-            Self::Root => root_script(programs, filters),
+            Self::Root(words) => root_script(programs, words, filters),
             Self::Refusal => refusal_script(programs.memlens),
         }
     }
@@ -84,7 +107,7 @@ impl Suite {
     /// Counts what passed and failed in the lines that the guest printed; a guest that did not come to its end is one failure.
     pub fn judge(self, lines: &[String]) -> Tally {
         let mut tally = match self {
-            Self::Root => tests(lines),
+            Self::Root(_) => tests(lines),
             Self::Refusal => refusals(lines),
         };
         if tally.failed == 0 && !lines.iter().any(|line| line.starts_with(ENDED)) {
@@ -94,7 +117,7 @@ impl Suite {
     }
 }
 
-fn root_script(programs: &Programs<'_>, filters: &[String]) -> String {
+fn root_script(programs: &Programs<'_>, words: &[&[&str]], filters: &[String]) -> String {
     let mut script = String::from("export RUST_BACKTRACE=0\n");
     for name in [
         "PATH",
@@ -119,7 +142,7 @@ fn root_script(programs: &Programs<'_>, filters: &[String]) -> String {
         quoted(&programs.workspace.join("tests").display().to_string()),
         quoted(&programs.tests.display().to_string())
     );
-    let selection = SELECTION.iter().map(|word| (*word).to_owned());
+    let selection = words.concat().into_iter().map(str::to_owned);
     let words: Vec<String> = if filters.is_empty() {
         selection.collect()
     } else {
@@ -210,17 +233,17 @@ mod tests_of_suite {
     #[test]
     fn test_results_count() {
         let text = "running 2 tests\ntest result: FAILED. 5 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out\nvm: ended 101\n";
-        let tally = Suite::Root.judge(&lines(text));
+        let tally = Suite::Root(&[]).judge(&lines(text));
         assert_eq!((tally.passed, tally.failed), (5, 1));
     }
 
     #[test]
     fn a_guest_that_dies_is_a_failure() {
-        assert_eq!(Suite::Root.judge(&[]).failed, 1);
+        assert_eq!(Suite::Root(&[]).judge(&[]).failed, 1);
         let text = "running 2 tests\ntest a ... ok\nvm: ended 139\n";
-        assert_eq!(Suite::Root.judge(&lines(text)).failed, 1);
+        assert_eq!(Suite::Root(&[]).judge(&lines(text)).failed, 1);
         let cut = "test result: ok. 5 passed; 0 failed; 0 ignored\n";
-        assert_eq!(Suite::Root.judge(&lines(cut)).failed, 1);
+        assert_eq!(Suite::Root(&[]).judge(&lines(cut)).failed, 1);
     }
 
     #[test]
@@ -247,7 +270,7 @@ mod tests_of_suite {
     #[test]
     fn every_word_of_the_selection_names_a_test() -> anyhow::Result<()> {
         let folder = crate::run::workspace_root()?.join("tests/tests/root");
-        for word in SELECTION.iter().chain(TOO_FAST) {
+        for word in [ATTACHING, WALKING, TRACEPOINTS, MORE, TOO_FAST].concat() {
             let (module, test) = word.rsplit_once("::").expect("a word names a module");
             let path = folder.join(module.replace("::", "/") + ".rs");
             let source = std::fs::read_to_string(&path)?;

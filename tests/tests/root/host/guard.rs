@@ -166,6 +166,43 @@ fn the_next_one_of_such_a_program() -> Result<()> {
     Ok(())
 }
 
+/// Short-lived processes that cost too much together are judged together, and the next ones are treated as the last.
+#[test]
+fn short_lived_ones_are_judged_together() -> Result<()> {
+    /// Each lives for a fifth of a second and allocates all the time: a CPU's worth of hits between them.
+    const PROCESSES: u32 = 40;
+    let program = Program::new("alloc_loop").named("host-swarm");
+    let memlens = Memlens::leaks_of(&["--all"], &[])?;
+    let mut rates = Vec::new();
+    for _ in 0..PROCESSES {
+        let mut victim = Victim::start(program.command(&["-s", "0.2"])?)?;
+        rates.push(victim.go_to("rate")?.parse::<f64>()?);
+        ensure!(victim.exit()?.success(), "a program was hurt");
+    }
+    let report = memlens.stop()?;
+    let steps = &report.host()?.guard.steps;
+    let later: u64 = steps
+        .iter()
+        .filter(|step| step.sentence.contains("host-swarm"))
+        .map(|step| step.later_processes)
+        .sum();
+    ensure!(
+        later >= u64::from(PROCESSES) / 4,
+        "{later} of {PROCESSES} began under what was decided before: {steps:?}"
+    );
+    ensure!(
+        steps.len() < 12,
+        "{} steps for what comes again and again",
+        steps.len()
+    );
+    let (first, last) = (rates[0], rates[rates.len() - 1]);
+    ensure!(
+        last > first * 2.0,
+        "{first} pairs/s at first, {last} at last"
+    );
+    Ok(())
+}
+
 /// A load somewhat above the budget is sampled, and what the report says is unbiased: within four standard errors of the truth.
 #[test]
 fn a_moderate_load_is_sampled() -> Result<()> {
@@ -218,7 +255,7 @@ fn moderate_load() -> Result<Outcome> {
         .guard
         .steps
         .iter()
-        .any(|step| step.pid != pid)
+        .any(|step| step.pid != Some(pid))
     {
         return Ok(Outcome::Disturbed);
     }

@@ -30,7 +30,8 @@ fn those_that_ran_before() -> Result<()> {
         let row = report.check_process(victim.pid(), Live::new(60_000, 2))?;
         assert_eq!(row.state, "running");
         ensure!(!row.host()?.started_in_trace, "{row:?}");
-        ensure!(row.host()?.rss_bytes > Some(100_000), "{row:?}");
+        // The kernel tells it from counters of each CPU, which may not have been summed up for a young process (6.2, include/linux/mm.h, get_mm_counter).
+        ensure!(row.host()?.rss_bytes > Some(0), "{row:?}");
         ensure!(
             row.host()?.uid == 0 && row.host()?.user == "root",
             "{row:?}"

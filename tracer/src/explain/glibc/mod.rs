@@ -5,6 +5,7 @@ pub mod arena;
 pub mod chunk;
 pub mod heaps;
 pub mod lists;
+mod mapped;
 pub mod params;
 pub mod walk;
 
@@ -15,14 +16,18 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-use super::memory::{Memory, PAGE, ReadError};
+use super::memory::{Memory, ReadError};
 use crate::process::maps::Mapping;
 use areas::Areas;
 use arena::{Arena, Layout, NotFound};
+pub use mapped::{mapped_blocks, mapped_blocks_within};
+
 use lists::{Hints, Listed, Lists};
 use params::Params;
 use walk::{Bounds, Piece, Tally, Trouble, Walk};
 
+/// How often the arenas are looked for.
+const TRIES: u32 = 4;
 /// How long chunks are walked, in all: some 50 GiB of them.
 const WALK_LIMIT: Duration = Duration::from_secs(30);
 /// How many chunks at the head of a fast bin are read from memory, at each try.
@@ -86,13 +91,29 @@ pub struct HeapTally {
     pub params: Option<Params>,
 }
 
+/// Finds the arenas. One that grows is beyond the mappings that were just read, so there is more than one try.
+fn find<P: Process>(
+    process: &mut P,
+    data: &[(u64, u64)],
+) -> Result<(Areas, Layout, Vec<Arena>), NotFound> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let areas = Areas::of(&process.mappings()?);
+        match arena::find(process, data, &areas) {
+            Ok((layout, arenas)) => return Ok((areas, layout, arenas)),
+            Err(NotFound::NoPattern | NotFound::OpenList) if tries < TRIES => {}
+            Err(why) => return Err(why),
+        }
+    }
+}
+
 /// Reads the whole heap. `data` is the writable data of the libc, as ranges of addresses.
 ///
 /// # Errors
 /// [`NotFound`] where there is no way in; what goes wrong further on is in the arena's `trouble`.
 pub fn read<P: Process>(process: &mut P, data: &[(u64, u64)]) -> Result<HeapTally, NotFound> {
-    let areas = Areas::of(&process.mappings()?);
-    let (layout, arenas) = arena::find(process, data, &areas)?;
+    let (areas, layout, arenas) = find(process, data)?;
     let params = params::find(process, data, &areas)?;
     let mut hints = Hints::default();
     let mut walk = Common {
@@ -330,39 +351,4 @@ fn walk_piece<P: Process>(
         Walk::new(process, piece, bounds, common.hints, common.deadline).run(now);
     found.tally.add(&tally);
     trouble.map_or(Ok(()), Err)
-}
-
-/// The blocks with mappings of their own that lie in anonymous memory from `start` to `end`: from the start on, one
-/// after the other, each with its size. Neighbours share a mapping, so there may be many.
-///
-/// # Errors
-/// [`ReadError`], but only where nothing can be read any more.
-pub fn mapped_blocks<M: Memory>(
-    memory: &mut M,
-    start: u64,
-    end: u64,
-) -> Result<Vec<(u64, u64)>, ReadError> {
-    let mut blocks = Vec::new();
-    let mut at = start;
-    while at < end {
-        let mut words = [0; 16];
-        match memory.read(at, &mut words) {
-            Ok(()) => {}
-            Err(error) if error.is_final() => return Err(error),
-            Err(_) => break,
-        }
-        let (before, header) = words.split_at(8);
-        let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
-        let (before, header) = (word(before), chunk::Header(word(header)));
-        // glibc 2.43 leaves the header's 16 bytes out of the size.
-        let size = header.size().checked_next_multiple_of(PAGE).unwrap_or(0);
-        let whole = size.wrapping_sub(header.size());
-        let own = header.is_mapped() && !header.previous_in_use() && !header.in_thread_arena();
-        if before != 0 || !own || !(whole == 0 || whole == 16) || size == 0 || size > end - at {
-            break;
-        }
-        blocks.push((at, at + size));
-        at += size;
-    }
-    Ok(blocks)
 }

@@ -10,6 +10,8 @@ use super::areas::Areas;
 const USUAL_MOST_MAPPED: u32 = 65_536;
 /// Bins of a thread cache: 64, or 76 since glibc 2.42.
 const MOST_CACHE_BINS: u64 = 76;
+/// How often the record is looked for: while one of its numbers changes it does not agree with the others.
+const TRIES: u32 = 4;
 /// Most bytes of data searched.
 const MOST_DATA: usize = 16 << 20;
 
@@ -31,6 +33,20 @@ pub struct Params {
 /// # Errors
 /// [`ReadError`].
 pub fn find<M: Memory>(
+    memory: &mut M,
+    data: &[(u64, u64)],
+    areas: &Areas,
+) -> Result<Option<Params>, ReadError> {
+    for _ in 1..TRIES {
+        let found = find_now(memory, data, areas)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    find_now(memory, data, areas)
+}
+
+fn find_now<M: Memory>(
     memory: &mut M,
     data: &[(u64, u64)],
     areas: &Areas,

@@ -1,8 +1,10 @@
 //! Language runtimes: which ones a process has, where their heaps lie, and what they publish without being asked.
 
 pub mod cpython;
+pub mod go;
 pub mod hotspot;
 pub mod hsperf;
+pub mod ruby;
 pub mod v8;
 
 use std::path::Path;

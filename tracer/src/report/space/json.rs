@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::faults::{WireFaults, WireTotals};
 use super::json_host::{WireHost, WireProcessHost};
 use super::{Amount, Corrections, SpaceOther, SpaceProcess, SpaceReport, SpaceStack};
 use crate::report::json::{WireExit, WireFrame, all_counters};
@@ -42,6 +43,8 @@ struct WireReport<'a> {
     stacks: Vec<WireStack<'a>>,
     others_total: usize,
     others: Vec<WireOther>,
+    fault_totals: Option<WireTotals>,
+    faults: Option<Vec<WireFaults<'a>>>,
     command_exit: Option<WireExit>,
     host: Option<WireHost<'a>>,
 }
@@ -143,6 +146,11 @@ impl<'a> WireReport<'a> {
             stacks: report.stacks.iter().map(WireStack::of).collect(),
             others_total: report.others_total,
             others: report.others.iter().map(WireOther::of).collect(),
+            fault_totals: report.faults.as_ref().map(WireTotals::of),
+            faults: report
+                .faults
+                .as_ref()
+                .map(|faults| faults.stacks.iter().map(WireFaults::of).collect()),
             command_exit: report.command_exit.map(WireExit::of),
             host: report.host.as_ref().map(|host| WireHost::of(report, host)),
         })

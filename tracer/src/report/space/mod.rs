@@ -1,5 +1,6 @@
 //! The report of `memlens vm` as one plain value: whose address space holds what, mapped by whom, and how much of it is memory.
 
+pub mod faults;
 pub mod group;
 mod host;
 mod host_text;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use self::faults::FaultReport;
 use super::{CommandExit, ProcessState};
 use crate::space::Kind;
 use crate::symbolize::Frame;
@@ -70,6 +72,8 @@ pub struct SpaceReport {
     pub others: Vec<SpaceOther>,
     /// How many such rows there are, shown or not.
     pub others_total: usize,
+    /// Page faults, where they were followed.
+    pub faults: Option<FaultReport>,
     /// What the width of pictures means.
     pub width: Width,
     /// The exit of the traced command, where the trace started it.

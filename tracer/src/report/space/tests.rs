@@ -76,6 +76,7 @@ fn sample() -> SpaceReport {
             measured: true,
         }],
         others_total: 1,
+        faults: None,
         width: Width::Mapped,
         command_exit: None,
         host: None,
@@ -109,10 +110,93 @@ fn a_reservation_is_not_taken_for_memory() {
     assert!(text.contains("/usr/bin/app"), "{text}");
 }
 
+/// A stack that touches what another one has mapped, and what was there before.
+fn with_faults() -> SpaceReport {
+    let amount = |faults, new_pages: u64| faults::FaultAmount {
+        faults,
+        major: 12,
+        new_bytes: new_pages * 4096,
+        standard_error: 400,
+        samples: 1000,
+    };
+    let frames = |function| stack(function, Amount::default()).frames;
+    let touched = |kind, mapper, amount| faults::Touched {
+        kind: Some(kind),
+        file: (kind == Kind::File).then(|| "/usr/lib/a\nb.so".into()),
+        mapper,
+        amount,
+    };
+    SpaceReport {
+        faults: Some(faults::FaultReport {
+            total: amount(60_000, 50_000),
+            kernel: Some(faults::KernelFaults {
+                minor: 60_100,
+                major: 12,
+            }),
+            stacks: vec![faults::FaultStack {
+                pid: 42,
+                amount: amount(50_000, 49_152),
+                recent_new_bytes: Some(MIB),
+                touched: vec![
+                    touched(
+                        Kind::Anonymous,
+                        faults::Mapper::Stack(frames("hold")),
+                        amount(45_000, 45_056),
+                    ),
+                    touched(Kind::File, faults::Mapper::Before, amount(5000, 4096)),
+                ],
+                truncated: None,
+                frames: frames("fill"),
+            }],
+            stacks_total: 2,
+        }),
+        ..sample()
+    }
+}
+
+#[test]
+fn faults_are_told_with_what_they_touch() {
+    let text = text(&with_faults(), None);
+    for line in [
+        "since the start 60,000 page faults, of them 12 major, new memory 195 MiB, \
+         estimates from 1,000 sampled faults, faults +- 400 (1 standard error), the kernel counted 60,112 (major 12)",
+        "#1 50,000 page faults, of them 12 major, new memory 192 MiB, +1 MiB",
+        "  touched anonymous memory (45,000 page faults, new memory 176 MiB), mapped by hold",
+        "  touched /usr/lib/a?b.so (5,000 page faults, new memory 16 MiB), mapped before the trace",
+        "1 more stack has page faults",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn faults_as_json_and_as_a_picture() {
+    let mut out = Vec::new();
+    let report = SpaceReport {
+        width: Width::Faults,
+        ..with_faults()
+    };
+    json::write(&report, &mut out).expect("memory takes it");
+    let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+    assert_eq!(value["fault_totals"]["minor"], 59_988);
+    assert_eq!(value["fault_totals"]["kernel_major"], 12);
+    let row = &value["faults"][0];
+    assert_eq!(row["new_bytes"], 192 * MIB);
+    assert_eq!(row["touched"][0]["mapped_by"][0]["symbol"], "hold");
+    assert_eq!(row["touched"][1]["before_trace"], true);
+    let mut out = Vec::new();
+    folded(&report, &mut out).expect("memory takes it");
+    assert_eq!(String::from_utf8(out).expect("text"), "fill 50000\n");
+    let mut out = Vec::new();
+    json::write(&sample(), &mut out).expect("memory takes it");
+    let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+    assert!(value["faults"].is_null() && value["fault_totals"].is_null());
+}
+
 #[test]
 fn no_line_is_wider_than_the_terminal() {
     for width in [40, 60, 80, 120] {
-        let text = text(&sample(), Some(width));
+        let text = text(&with_faults(), Some(width));
         let widest = text.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(width), "{width}\n{text}");
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Amount, SpaceProcess, SpaceReport, SpaceStack, host_text};
+use super::{Amount, SpaceProcess, SpaceReport, SpaceStack, faults, host_text};
 use crate::report::line::{Line, Writer};
 use crate::report::loss::{Severity, sentences};
 use crate::report::text::{TextOptions, command_exit, state_name};
@@ -38,6 +38,9 @@ pub fn write(report: &SpaceReport, options: &TextOptions, out: &mut impl Write) 
         out.blank()?;
     }
     stacks_left_out(&mut out, report)?;
+    if let Some(found) = &report.faults {
+        faults::write(&mut out, found, options, |pid| whose(report, pid))?;
+    }
     others(&mut out, report)?;
     if let Some(host) = &report.host {
         host_text::ended(&mut out, report, host)?;
@@ -269,20 +272,22 @@ fn stack_head(
         }
         parts.push(Line::of(&named.join(", ")));
     }
-    if report.processes.len() > 1 {
-        let row = report.processes.iter().rfind(|row| row.pid == stack.pid);
-        let comm = row.map_or("pid", |row| row.comm.as_str());
-        let also = match stack.also.len() {
-            0 => String::new(),
-            more => format!(" and {} more", counted_processes(more as u64)),
-        };
-        parts.push(Line::of(&format!(
-            "{} ({}){also}",
-            names::clean(comm),
-            stack.pid
-        )));
-    }
+    let also = match stack.also.len() {
+        0 => String::new(),
+        more => format!(" and {} more", counted_processes(more as u64)),
+    };
+    parts.extend(whose(report, stack.pid).map(|whose| Line::of(&format!("{whose}{also}"))));
     out.list(parts, 4)
+}
+
+/// Whose a stack is, where there are several processes.
+fn whose(report: &SpaceReport, pid: u32) -> Option<String> {
+    if report.processes.len() < 2 {
+        return None;
+    }
+    let row = report.processes.iter().rfind(|row| row.pid == pid);
+    let comm = row.map_or("pid", |row| row.comm.as_str());
+    Some(format!("{} ({pid})", names::clean(comm)))
 }
 
 fn stacks_left_out(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Result<()> {

@@ -25,7 +25,19 @@ const RESOLVE_AT_ONCE: usize = 64;
 
 impl Leaks<'_> {
     /// Reports until there is nothing more to trace, enough reports have been made or the user ends it.
-    pub(super) async fn follow(&mut self, mut interrupt: Interrupt) -> Result<()> {
+    pub(super) async fn follow(&mut self, interrupt: Interrupt) -> Result<()> {
+        if self.watch(interrupt).await? == Reader::Gone {
+            self.leave();
+            return Ok(());
+        }
+        self.tracer.disable();
+        let printed = self.report(true);
+        self.leave();
+        printed.map(drop)
+    }
+
+    /// Goes on until the last report is due, or nobody wants it any more.
+    pub(in crate::session) async fn watch(&mut self, mut interrupt: Interrupt) -> Result<Reader> {
         let first = tokio::time::Instant::now() + self.config.interval;
         let mut reports = interval_at(first, self.config.interval);
         let mut tick = interval_at(tokio::time::Instant::now() + TICK, TICK);
@@ -48,8 +60,7 @@ impl Leaks<'_> {
                         break;
                     }
                     if self.report(false)? == Reader::Gone {
-                        self.leave();
-                        return Ok(());
+                        return Ok(Reader::Gone);
                     }
                 }
                 _ = tick.tick() => self.tick(),
@@ -62,10 +73,7 @@ impl Leaks<'_> {
             let changes = self.watcher.collect();
             self.apply(changes);
         }
-        self.tracer.disable();
-        let printed = self.report(true);
-        self.leave();
-        printed.map(drop)
+        Ok(Reader::Listening)
     }
 
     /// What is to be done all the time.
@@ -79,7 +87,7 @@ impl Leaks<'_> {
     }
 
     /// Takes the probes off.
-    fn leave(&mut self) {
+    pub(super) fn leave(&mut self) {
         start::announce_detaching(self.method, &self.prober);
         let step = Step::new("taking the probes off");
         let detaching = Instant::now();

@@ -2,6 +2,7 @@
 
 mod follow;
 mod host;
+mod once;
 mod rows;
 
 use std::collections::{HashMap, VecDeque};
@@ -59,7 +60,7 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
     runtime.block_on(async {
         let mut leaks = Leaks::load(invocation, config, &settings, unwinder, host)?;
         match targets {
-            Some(targets) => leaks.begin(targets)?,
+            Some(targets) => eprintln!("memlens: tracing {}", leaks.begin(targets)?),
             None => leaks.begin_everywhere(&settings)?,
         }
         leaks.follow(interrupt).await?;
@@ -86,6 +87,7 @@ fn settings(
         max_live: config.max_live,
         trace_calls: false,
         space_ring: 0,
+        faults: None,
         method: start::method(facts),
         admit: match whole_host {
             true => Admission::Calls,
@@ -96,7 +98,7 @@ fn settings(
 }
 
 /// A running trace.
-struct Leaks<'a> {
+pub(super) struct Leaks<'a> {
     config: &'a LeaksConfig,
     printer: Printer<'a>,
     log: Log,
@@ -169,8 +171,8 @@ impl<'a> Leaks<'a> {
         })
     }
 
-    /// Places the probes on named processes and lets the trace begin.
-    fn begin(&mut self, targets: Targets) -> Result<()> {
+    /// Places the probes on named processes and lets the trace begin; what is traced, in words.
+    fn begin(&mut self, targets: Targets) -> Result<String> {
         let step = Step::new("placing probes");
         let attaching = Instant::now();
         let ready = start::begin(
@@ -192,8 +194,7 @@ impl<'a> Leaks<'a> {
             // A process that ends at once is reported by its end.
             let _ = self.symbolizer.snapshot(image.code());
         }
-        eprintln!("memlens: tracing {}", ready.summary);
-        Ok(())
+        Ok(ready.summary)
     }
 
     /// The blocks that reports count.

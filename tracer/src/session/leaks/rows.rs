@@ -25,15 +25,11 @@ impl Leaks<'_> {
     pub(super) fn report(&mut self, last: bool) -> Result<Reader> {
         let requested = Instant::now();
         let step = Step::new("symbolizing");
-        self.resolve_new_stacks(usize::MAX);
-        let mut figures = self.figures()?;
-        figures.rows = self.merged(figures.rows);
         let top = self.config.output.top.unwrap_or(usize::MAX);
         let all = self.printer.wants_all_stacks();
         // Which stacks are alike is known when all have names.
         let every = all || self.groups_stacks();
-        let mut report = self.render(&figures, last, if every { usize::MAX } else { top })?;
-        self.reports += 1;
+        let mut report = self.made(last, if every { usize::MAX } else { top })?;
         self.live_at_last_report = report.stacks_live_bytes;
         drop(step);
         // Files have each process's stacks, all of them; the report has the first ones, or what they have in common.
@@ -54,6 +50,16 @@ impl Leaks<'_> {
         }
         self.log.report(requested);
         Ok(printed)
+    }
+
+    /// Makes one report, with so many stacks at most.
+    pub(super) fn made(&mut self, last: bool, most: usize) -> Result<Report> {
+        self.resolve_new_stacks(usize::MAX);
+        let mut figures = self.figures()?;
+        figures.rows = self.merged(figures.rows);
+        let report = self.render(&figures, last, most)?;
+        self.reports += 1;
+        Ok(report)
     }
 
     /// One row for each stack of a program that has unmapped libraries: its rows before and after are of other code

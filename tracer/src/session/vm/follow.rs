@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::time::{MissedTickBehavior, interval_at};
+use tracer_common::faults::SpaceRecord;
 use tracer_common::key::Owner;
 use tracer_common::loss::Loss;
-use tracer_common::space::SpaceEvent;
 
 use super::Vm;
 use super::account;
@@ -29,7 +29,17 @@ const MOST_EARLY: usize = 65_536;
 
 impl Vm<'_> {
     /// Reports until there is nothing more to trace, enough reports have been made or the user ends it.
-    pub(super) async fn follow(&mut self, mut interrupt: Interrupt) -> Result<()> {
+    pub(super) async fn follow(&mut self, interrupt: Interrupt) -> Result<()> {
+        if self.watch(interrupt).await? == Reader::Gone {
+            return Ok(());
+        }
+        let printed = self.report(true);
+        self.tracer.disable();
+        printed.map(drop)
+    }
+
+    /// Goes on until the last report is due, or nobody wants it any more.
+    pub(in crate::session) async fn watch(&mut self, mut interrupt: Interrupt) -> Result<Reader> {
         let first = tokio::time::Instant::now() + self.config.interval;
         let mut reports = interval_at(first, self.config.interval);
         let mut tick = interval_at(tokio::time::Instant::now() + TICK, TICK);
@@ -39,6 +49,15 @@ impl Vm<'_> {
             tokio::select! {
                 biased;
                 () = interrupt.wait() => break,
+                // Before the changes: a program that replaces itself again and again may make more of them than are taken in.
+                _ = reports.tick() => {
+                    if self.config.count.is_some_and(|count| self.reports + 1 >= count.get()) {
+                        break;
+                    }
+                    if self.report(false)? == Reader::Gone {
+                        return Ok(Reader::Gone);
+                    }
+                }
                 changes = self.watcher.changes() => {
                     self.apply(changes.context("cannot wait for process events")?);
                     if self.host.is_none() && self.watcher.running() == 0 {
@@ -46,14 +65,6 @@ impl Vm<'_> {
                     }
                 }
                 () = unwind::ready(&self.unwinder) => self.publish_arrived(),
-                _ = reports.tick() => {
-                    if self.config.count.is_some_and(|count| self.reports + 1 >= count.get()) {
-                        break;
-                    }
-                    if self.report(false)? == Reader::Gone {
-                        return Ok(());
-                    }
-                }
                 _ = tick.tick() => self.tick(),
                 ready = self.events.readable() => ready?.clear_ready(),
             }
@@ -67,9 +78,7 @@ impl Vm<'_> {
             let changes = self.watcher.collect();
             self.apply(changes);
         }
-        let printed = self.report(true);
-        self.tracer.disable();
-        printed.map(drop)
+        Ok(Reader::Listening)
     }
 
     fn tick(&mut self) {
@@ -95,32 +104,46 @@ impl Vm<'_> {
     pub(super) fn drain(&mut self) {
         let now = monotonic_ns();
         let mut is_over = false;
-        while !is_over && let Some(event) = self.events.get_mut().take_next() {
-            is_over = event.left_ns > now;
-            self.take_in(event);
+        while !is_over && let Some(record) = self.events.get_mut().take_next() {
+            is_over = record.time_ns() > now;
+            self.take_in(&record);
+        }
+        if let Some(faults) = &mut self.faults {
+            faults.measure(now);
         }
     }
 
-    /// Takes in a call, or a fork.
-    pub(super) fn take_in(&mut self, event: SpaceEvent) {
-        match self.accounts.get_mut(&event.owner) {
-            Some(account) if account.over => {}
-            Some(account) => match event.child() {
+    /// Takes in a call, a fork or a page fault.
+    pub(super) fn take_in(&mut self, record: &SpaceRecord) {
+        let owner = record.owner();
+        let Some(account) = self.accounts.get_mut(&owner) else {
+            let early = self.early.entry(owner).or_default();
+            if early.len() < MOST_EARLY {
+                early.push(*record);
+            }
+            return;
+        };
+        if account.over {
+            return;
+        }
+        match record {
+            SpaceRecord::Call(event) => match event.child() {
                 Some(child) => {
                     let account = account.fork(child, event.left_ns);
                     self.accounts.insert(child, account);
                 }
                 None => {
                     if account.calls == 0 {
-                        self.awake.push(event.owner.tgid);
+                        self.awake.push(owner.tgid);
                     }
-                    account.apply(&event, self.huge_page);
+                    account.apply(event, self.huge_page);
                 }
             },
-            None => {
-                let early = self.early.entry(event.owner).or_default();
-                if early.len() < MOST_EARLY {
-                    early.push(event);
+            SpaceRecord::Fault(event) => {
+                if let Some(faults) = &mut self.faults
+                    && faults.apply(event, &account.space)
+                {
+                    self.awake.push(owner.tgid);
                 }
             }
         }
@@ -140,7 +163,11 @@ impl Vm<'_> {
         let differences = account::reconcile(
             self,
             owners,
-            |vm, owner| vm.accounts.get_mut(&owner),
+            |vm, owner| match vm.tracer.is_present(owner) {
+                true => vm.accounts.get_mut(&owner),
+                // It has replaced its program: the maps are of another one.
+                false => None,
+            },
             |vm| vm.drain(),
             |vm| vm.lost(),
         );
@@ -217,6 +244,9 @@ impl Vm<'_> {
     fn close(&mut self, pid: u32, state: ProcessState) {
         self.drain();
         self.resolve_new_stacks(usize::MAX);
+        if let Some(faults) = &mut self.faults {
+            faults.close(pid);
+        }
         for image in &mut self.images {
             if image.owner.tgid == pid && image.state == ProcessState::Running {
                 image.state = state;
@@ -233,6 +263,9 @@ impl Vm<'_> {
         self.close(owner.tgid, ProcessState::Replaced);
         self.images.retain(|image| image.owner.tgid != owner.tgid);
         self.accounts.retain(|other, _| other.tgid != owner.tgid);
+        if let Some(faults) = &mut self.faults {
+            faults.forget(owner.tgid);
+        }
         let (mut comm, mappings) = self.loading.remove(&owner.tgid).unwrap_or_default();
         if comm.is_empty() {
             comm = info::read(owner.tgid).map_or_else(|_| "?".to_owned(), |info| info.comm);
@@ -248,7 +281,7 @@ impl Vm<'_> {
     fn ended(&mut self, pid: u32) {
         let image = self.images.iter().rfind(|image| image.owner.tgid == pid);
         // The end of a command is in the report.
-        if let (Some(image), None) = (image, &self.command) {
+        if let (Some(image), None, false) = (image, &self.command, self.quiet) {
             eprintln!("memlens: process {pid} ({}) has exited", image.comm);
         }
         self.close(pid, ProcessState::Exited);
@@ -290,7 +323,8 @@ impl Vm<'_> {
                     tgid: meta.owner.tgid,
                     image: meta.code,
                 };
-                self.symbolizer.resolve(code, &frames, true);
+                self.symbolizer
+                    .resolve(code, &frames, meta.first_is_return());
             }
         }
     }

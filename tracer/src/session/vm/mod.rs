@@ -1,8 +1,10 @@
 //! `memlens vm`: what is mapped, by whom, and how much of it is memory, report after report.
 
 mod account;
+mod faults;
 mod follow;
 mod host;
+mod once;
 mod rows;
 
 use std::collections::{HashMap, VecDeque};
@@ -11,11 +13,12 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use tokio::io::unix::AsyncFd;
 use tracer_common::config::Admission;
+use tracer_common::faults::SpaceRecord;
 use tracer_common::key::Owner;
 use tracer_common::limits;
-use tracer_common::space::SpaceEvent;
 
 use self::account::Account;
+use self::faults::Faults;
 use self::host::WholeHost;
 use super::interrupt::Interrupt;
 use super::output::Printer;
@@ -31,6 +34,8 @@ use crate::process::info;
 use crate::process::maps::{self, Mapping};
 use crate::report::CommandExit;
 use crate::symbolize::Symbolizer;
+
+pub(super) use self::once::Since;
 
 /// Runs `memlens vm`.
 pub fn run(invocation: &Invocation, config: &VmConfig) -> Result<u8> {
@@ -78,6 +83,7 @@ fn settings(config: &VmConfig, unwinder: Option<&Unwinder>, whole_host: bool) ->
         max_live: 1,
         trace_calls: false,
         space_ring: ring_bytes(),
+        faults: config.faults,
         // No probe is placed.
         method: Method::PerfEvents,
         admit,
@@ -102,19 +108,23 @@ fn default_huge_page() -> u64 {
 }
 
 /// A running trace of address spaces.
-struct Vm<'a> {
+pub(super) struct Vm<'a> {
+    /// Says nothing on standard error of what goes well: another trace does.
+    quiet: bool,
     config: &'a VmConfig,
     printer: Printer<'a>,
     log: Log,
     tracer: Tracer,
-    events: AsyncFd<Events<SpaceEvent>>,
+    events: AsyncFd<Events<SpaceRecord>>,
     watcher: Watcher,
     symbolizer: Symbolizer,
     unwinder: Option<Unwinder>,
     images: Vec<Image>,
     accounts: HashMap<Owner, Account>,
+    /// Page faults, where they are followed.
+    faults: Option<Faults>,
     /// Events of programs whose `exec` has not been told yet.
-    early: HashMap<Owner, Vec<SpaceEvent>>,
+    early: HashMap<Owner, Vec<SpaceRecord>>,
     /// Processes that have made their first call of the trace.
     awake: Vec<u32>,
     /// Code that programs map before they begin to run.
@@ -146,6 +156,9 @@ impl<'a> Vm<'a> {
         let loading = Instant::now();
         let mut tracer = Tracer::load(&settings(config, unwinder.as_ref(), host.is_some()))?;
         let events = readable(tracer.attach_space()?).context("cannot wait for events")?;
+        if config.faults.is_some() {
+            tracer.attach_faults()?;
+        }
         let lifecycle = tracer.take_lifecycle()?;
         let watcher = match host {
             Some(_) => Watcher::of_everyone(lifecycle),
@@ -154,6 +167,7 @@ impl<'a> Vm<'a> {
         let watcher = watcher.context("cannot watch for new mappings")?;
         log.timing("loading", loading);
         Ok(Self {
+            quiet: false,
             config,
             printer: Printer::new(&config.output, invocation, false),
             log,
@@ -164,6 +178,7 @@ impl<'a> Vm<'a> {
             unwinder,
             images: Vec::new(),
             accounts: HashMap::new(),
+            faults: config.faults.is_some().then(Faults::default),
             early: HashMap::new(),
             awake: Vec::new(),
             loading: HashMap::new(),
@@ -210,7 +225,9 @@ impl<'a> Vm<'a> {
             [image] => format!("process {} ({})", image.owner.tgid, image.comm),
             images => format!("{} processes", images.len()),
         };
-        eprintln!("memlens: tracing the address space of {who}; Ctrl-C ends");
+        if !self.quiet {
+            eprintln!("memlens: tracing the address space of {who}; Ctrl-C ends");
+        }
         Ok(())
     }
 
@@ -224,10 +241,13 @@ impl<'a> Vm<'a> {
     /// Begins the account of a program from its maps, and from what was told of it before; so many events of all programs were lost
     /// before the maps were read.
     fn begin_account(&mut self, owner: Owner, maps: &[Mapping], is_new: bool, lost: u64) {
+        if let Some(faults) = &mut self.faults {
+            faults.begin(owner);
+        }
         let account = Account::begin(owner, maps, is_new, lost);
         self.accounts.insert(owner, account);
-        for event in self.early.remove(&owner).unwrap_or_default() {
-            self.take_in(event);
+        for record in self.early.remove(&owner).unwrap_or_default() {
+            self.take_in(&record);
         }
     }
 }

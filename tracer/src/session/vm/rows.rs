@@ -21,6 +21,7 @@ use crate::session::output::Reader;
 use crate::session::progress::Step;
 use crate::session::start::monotonic_ns;
 use crate::space::{Kind, Origin, Piece, Residence, residence};
+use crate::symbolize::Frame;
 
 /// Rows of what no call has mapped that are shown of each report, where the number of stacks is limited.
 const OTHERS_SHOWN: usize = 10;
@@ -88,17 +89,20 @@ impl Vm<'_> {
         drop(step);
         // Files have each process's stacks, all of them; the report has the first ones, or what they have in common.
         let stacks = match all {
-            true => report.stacks.clone(),
-            false => Vec::new(),
+            true => (report.stacks.clone(), report.faults.clone()),
+            false => (Vec::new(), None),
         };
         if by_stack {
             report.stacks = group::by_stack(std::mem::take(&mut report.stacks));
             report.stacks_total = report.stacks.len();
         }
         report.stacks.truncate(top);
+        if let Some(faults) = &mut report.faults {
+            faults.stacks.truncate(top);
+        }
         let printed = self.printer.print(&report)?;
         if all {
-            report.stacks = stacks;
+            (report.stacks, report.faults) = stacks;
             self.printer.write_files(&report)?;
         }
         self.log.report(requested);
@@ -182,6 +186,7 @@ impl Vm<'_> {
             stacks_amount,
             others,
             others_total,
+            faults: self.fault_report(most),
             width: self.config.width,
             command_exit: self.command_exit,
             host: self.host_report(elapsed),
@@ -244,19 +249,7 @@ impl Vm<'_> {
     }
 
     fn stack_row(&mut self, row: Row, now: u64) -> SpaceStack {
-        let meta = self.tracer.stack_meta(row.row);
-        let (frames, truncated) = match meta.filter(|_| row.row >= limits::MAX_PROCESSES) {
-            Some(meta) => {
-                let addresses = self.tracer.stack_frames(&meta);
-                let code = self.code_of(&meta, row.owner);
-                let frames = self.symbolizer.symbolize(code, &addresses, true);
-                (frames, End::from_raw(meta.end).clause().map(str::to_owned))
-            }
-            None => {
-                let why = "not kept: the table of stacks was full, or the range was moved there";
-                (Vec::new(), Some(why.to_owned()))
-            }
-        };
+        let (frames, truncated) = self.frames_of(row.row, row.owner);
         let account = self.accounts.get(&row.owner);
         let totals = account.and_then(|account| account.space.totals().get(&Origin::Call(row.row)));
         let totals = totals.copied().unwrap_or_default();
@@ -284,6 +277,20 @@ impl Vm<'_> {
 }
 
 impl Vm<'_> {
+    /// The frames of a stack, for the program that has it, and why it is cut, where it is.
+    pub(super) fn frames_of(&mut self, row: u32, owner: Owner) -> (Vec<Frame>, Option<String>) {
+        let meta = self.tracer.stack_meta(row);
+        let Some(meta) = meta.filter(|_| row >= limits::MAX_PROCESSES) else {
+            let why = "not kept: the table of stacks was full, or the range was moved there";
+            return (Vec::new(), Some(why.to_owned()));
+        };
+        let addresses = self.tracer.stack_frames(&meta);
+        let code = self.code_of(&meta, owner);
+        let first_is_return = meta.first_is_return();
+        let frames = self.symbolizer.symbolize(code, &addresses, first_is_return);
+        (frames, End::from_raw(meta.end).clause().map(str::to_owned))
+    }
+
     /// What the addresses of a stack that `owner` has are known by. One that was inherited is the parent's; if that had ended
     /// before its code was looked at, the child has the same code at the same addresses.
     fn code_of(&self, meta: &StackMeta, owner: Owner) -> Owner {

@@ -1,14 +1,17 @@
 //! What the probes cost, and carrying out what the guard decides.
 
+use std::collections::HashSet;
+
 use tracer_common::key::Owner;
 use tracer_common::sampling;
 
 use super::super::Leaks;
-use crate::guard::{Action, Decision, Usage};
+use crate::guard::{Action, Decision, Usage, Whom};
 use crate::process::breakpoints;
+use crate::process::cgroup::Place;
 use crate::process::maps;
 use crate::report::{Guard, GuardAction, GuardStep};
-use crate::session::population;
+use crate::session::population::{self, Member};
 
 impl Leaks<'_> {
     /// Looks at the hit counts, and does what the guard says.
@@ -22,6 +25,10 @@ impl Leaks<'_> {
     }
 
     fn usage(&self) -> Vec<Usage> {
+        let running: HashSet<u32> = match &self.host {
+            Some(host) => host.people.rows().collect(),
+            None => HashSet::new(),
+        };
         let rows = self.tracer.process_rows();
         rows.map(|(row, process)| Usage {
             row,
@@ -29,85 +36,140 @@ impl Leaks<'_> {
             hits: process.hits,
             step: process.step,
             followed: process.active != 0,
+            alive: running.contains(&row),
         })
         .collect()
     }
 
     fn carry_out(&mut self, decision: &Decision) {
         let Some(host) = &self.host else { return };
-        let Some(owner) = host.people.owner_in(decision.row, decision.tgid) else {
-            return;
+        let concerned: Vec<Owner> = match decision.whom {
+            Whom::Process { row, tgid } => host.people.owner_in(row, tgid).into_iter().collect(),
+            Whom::Program(program) => {
+                let members = host.people.members().iter();
+                let is_meant = |member: &Member| host.programs.known(member) == Some(program);
+                let meant = members.filter(|(_, member)| is_meant(member));
+                meant.map(|(owner, _)| *owner).collect()
+            }
         };
-        match decision.action {
-            Action::Sample(step) => self.sample(owner, step, decision),
-            Action::Off => self.take_probes_off(owner, decision, GuardAction::ProbesOff),
+        let before = concerned.iter().find_map(|owner| host.people.row(*owner));
+        let before = before.map_or(0, |row| self.tracer.step(row));
+        let done = concerned
+            .iter()
+            .filter(|owner| self.act(**owner, decision.action))
+            .count();
+        // Of a single process that has ended meanwhile there is nothing to tell.
+        if done > 0 || matches!(decision.whom, Whom::Program(_)) {
+            self.note_step(decision, concerned.first().copied(), before);
         }
     }
 
-    fn sample(&mut self, owner: Owner, step: u32, decision: &Decision) {
-        let base = self.config.sample_bytes.map_or(0, u64::from);
-        let interval = |step| Some(sampling::interval(base, step)).filter(|interval| *interval > 0);
-        let before = self.tracer.step(decision.row);
-        self.tracer.set_step(decision.row, step);
-        let action = GuardAction::Sample {
-            from: interval(before),
-            to: interval(step),
-        };
-        self.note_step(owner, action, decision);
+    /// Does to a process what was decided; whether it could be done.
+    fn act(&mut self, owner: Owner, action: Action) -> bool {
+        let row = self.host.as_ref().and_then(|host| host.people.row(owner));
+        let Some(row) = row else { return false };
+        match action {
+            Action::Sample(step) => {
+                self.tracer.set_step(row, step);
+                true
+            }
+            Action::Off => self.take_probes_off(owner, row),
+        }
     }
 
-    /// Takes the probes out of a process: it costs nothing from then on, and its numbers stop.
-    pub(in crate::session::leaks) fn take_probes_off(
-        &mut self,
-        owner: Owner,
-        decision: &Decision,
-        action: GuardAction,
-    ) {
-        let pid = owner.tgid;
-        let Ok(mut maps) = maps::read(pid) else {
-            return;
-        };
+    /// A process begins to be traced: what was decided for earlier ones of its program holds for it, if it is a new one.
+    pub(super) fn begin_guarding(&mut self, owner: Owner) {
         let at = self.started.elapsed();
         let Some(host) = &mut self.host else { return };
-        let Some(row) = host.people.row(owner) else {
+        let Some(member) = host.people.members().get(&owner) else {
             return;
+        };
+        let row = member.row;
+        let program = host.programs.number(member);
+        let is_new = member.started_in_trace;
+        let action = host.guard.begin(row, owner.tgid, program, at);
+        let action = action.filter(|_| is_new);
+        // The row may have had another program, sampled in another way.
+        let step = self.tracer.step(row);
+        let action = action.or((step != 0).then_some(Action::Sample(0)));
+        let Some(action) = action else { return };
+        if self.act(owner, action)
+            && let Some(host) = &mut self.host
+            && let Some(index) = program.and_then(|program| host.precedents.get(&program))
+            && let Some(step) = host.steps.get_mut(*index)
+            && action != Action::Sample(0)
+        {
+            step.later_processes += 1;
+        }
+    }
+
+    /// Takes the probes out of a process: it costs nothing from then on, and its numbers stop. Whether it has any left to stop.
+    fn take_probes_off(&mut self, owner: Owner, row: u32) -> bool {
+        let pid = owner.tgid;
+        let Ok(mut maps) = maps::read(pid) else {
+            return false;
+        };
+        let at = self.started.elapsed();
+        let Some(host) = &mut self.host else {
+            return false;
         };
         host.identities.translate(pid, &mut maps);
         // Its calls are passed over first: what goes on while the probes leave one by one is seen by halves.
         self.tracer.set_active(row, false);
         let removed = breakpoints::remove(pid, &self.prober.everywhere().sites(&maps));
-        if let Some(member) = host.people.members().get(&owner) {
+        if host.people.members().contains_key(&owner) {
             host.probes_off.insert(owner, at);
-            let exe = member.exe.clone();
-            if decision.urgent {
-                host.hot.extend(exe.map(|exe| (exe, (*decision, at))));
-            }
         }
         match removed {
-            Ok(_) => self.note_step(owner, action, decision),
+            Ok(_) => true,
             // It has ended meanwhile, or it is let be: its calls are passed over, and go on paying for it.
-            Err(_) if maps::read(pid).is_err() => {}
-            Err(error) => self.note_once(error.to_string()),
+            Err(_) if maps::read(pid).is_err() => false,
+            Err(error) => {
+                self.note_once(error.to_string());
+                false
+            }
         }
     }
 
-    fn note_step(&mut self, owner: Owner, action: GuardAction, decision: &Decision) {
+    fn note_step(&mut self, decision: &Decision, owner: Option<Owner>, before: u32) {
+        let base = self.config.sample_bytes.map_or(0, u64::from);
+        let interval = |step| Some(sampling::interval(base, step)).filter(|interval| *interval > 0);
         let at = self.started.elapsed();
         let Some(host) = &mut self.host else { return };
-        let (comm, place) = match host.people.members().get(&owner) {
-            Some(member) => (member.comm.clone(), member.place.clone()),
-            None => ("?".to_owned(), population::place(owner.tgid)),
+        let member = owner.and_then(|owner| host.people.members().get(&owner));
+        let program = match decision.whom {
+            Whom::Program(program) => Some(program),
+            Whom::Process { .. } => member.and_then(|member| host.programs.known(member)),
+        };
+        let name = program.and_then(|program| host.programs.name(program));
+        let (pid, comm, place) = match (decision.whom, member) {
+            (Whom::Program(_), _) => (None, name, Place::default()),
+            (Whom::Process { tgid, .. }, Some(member)) => {
+                (Some(tgid), Some(member.comm.clone()), member.place.clone())
+            }
+            (Whom::Process { tgid, .. }, None) => (Some(tgid), None, population::place(tgid)),
         };
         let step = GuardStep {
             at,
-            pid: owner.tgid,
-            comm,
+            pid,
+            comm: comm.unwrap_or_else(|| "?".to_owned()),
             place,
-            action,
+            action: match decision.action {
+                Action::Sample(step) => GuardAction::Sample {
+                    from: interval(before),
+                    to: interval(step),
+                },
+                Action::Off => GuardAction::ProbesOff,
+            },
             hits_per_second: decision.hits_per_second as u64,
             cost_percent: decision.cost / host.cpus * 100.0,
+            total_percent: decision.total.max(decision.cost) / host.cpus * 100.0,
+            later_processes: 0,
         };
         eprintln!("memlens: {}", step.sentence());
+        if let Some(program) = program {
+            host.precedents.insert(program, host.steps.len());
+        }
         host.steps.push(step);
     }
 

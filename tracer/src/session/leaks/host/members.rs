@@ -1,20 +1,16 @@
 //! The processes of a whole-host trace: admitted at their first call, told of while they run, let go when they end.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use tracer_common::key::Owner;
 
 use super::super::Leaks;
 use super::Over;
 use crate::heap::Totals;
-use crate::report::{EndedProcess, GuardAction, HeapHeld, ProcessState};
+use crate::report::{EndedProcess, HeapHeld, ProcessState};
 use crate::session::population::OutOfStep;
 use crate::session::watch::{Image, Program};
 
-/// How long after a process lost its probes at once the next ones of its program lose theirs as they start: a build or a
-/// shell loop that starts one after the other. Interpreters run other programs as well, so it is not for long.
-const HOT_FOR: Duration = Duration::from_secs(10);
 /// Programs that are over and wait to be swept, before a sweep is worth while.
 const SWEEP_AT: usize = 512;
 
@@ -24,18 +20,12 @@ impl Leaks<'_> {
         let at = self.started.elapsed();
         let owner = new.owner;
         let Some(host) = &mut self.host else { return };
-        let Some(member) = host.people.admit(&self.tracer, &new, row, at) else {
+        if host.people.admit(&self.tracer, &new, row, at).is_none() {
             return;
-        };
-        let hot = member.exe.as_ref().and_then(|exe| host.hot.get(exe));
-        let like = hot
-            .filter(|(_, since)| at < *since + HOT_FOR)
-            .map(|(decision, _)| *decision);
+        }
         self.images.push(Image::new(owner, new.comm));
         self.look_again(owner.tgid);
-        if let Some(decision) = like {
-            self.take_probes_off(owner, &decision, GuardAction::ProbesOffAsBefore);
-        }
+        self.begin_guarding(owner);
     }
 
     /// A process has replaced its program; the row stays.

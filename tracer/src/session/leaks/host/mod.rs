@@ -17,10 +17,10 @@ use tracer_common::key::Owner;
 use super::Leaks;
 use crate::bpf::{Settings, Tracer};
 use crate::cli::{HostConfig, LeaksConfig, Target};
-use crate::guard::{Costs, Decision, Guard};
+use crate::guard::{Costs, Guard};
 use crate::process::identity::Identities;
 use crate::report::{EndedTally, GuardStep, LateFile};
-use crate::session::population::Population;
+use crate::session::population::{Member, Population};
 use crate::session::progress::Step;
 use crate::session::start;
 use crate::session::unwind::Unwinder;
@@ -43,10 +43,42 @@ pub(super) struct WholeHost {
     over: Vec<Over>,
     steps: Vec<GuardStep>,
     late: Vec<LateFile>,
-    /// Executables one of whose processes has lost its probes at once, why, and when.
-    hot: HashMap<PathBuf, (Decision, Duration)>,
+    programs: Programs,
+    /// The last step that was taken for each program.
+    precedents: HashMap<u32, usize>,
     /// Elapsed time of the previous report.
     previous: Duration,
+}
+
+/// Numbers of executables.
+#[derive(Default)]
+struct Programs {
+    numbers: HashMap<PathBuf, u32>,
+    paths: Vec<PathBuf>,
+}
+
+impl Programs {
+    /// The number of a process's executable, where that could be read.
+    fn number(&mut self, member: &Member) -> Option<u32> {
+        let path = member.exe.as_ref()?;
+        let next = self.paths.len() as u32;
+        let number = *self.numbers.entry(path.clone()).or_insert(next);
+        if number == next {
+            self.paths.push(path.clone());
+        }
+        Some(number)
+    }
+
+    /// The same, if it has one by now.
+    fn known(&self, member: &Member) -> Option<u32> {
+        self.numbers.get(member.exe.as_ref()?).copied()
+    }
+
+    /// The name of the file.
+    fn name(&self, number: u32) -> Option<String> {
+        let name = self.paths.get(number as usize)?.file_name()?;
+        Some(name.to_string_lossy().into_owned())
+    }
 }
 
 /// A program that is over.
@@ -79,7 +111,8 @@ impl WholeHost {
             over: Vec::new(),
             steps: Vec::new(),
             late: Vec::new(),
-            hot: HashMap::new(),
+            programs: Programs::default(),
+            precedents: HashMap::new(),
             previous: Duration::ZERO,
         }))
     }

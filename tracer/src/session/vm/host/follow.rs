@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use tracer_common::faults::SpaceRecord;
+
 use super::super::Vm;
 use crate::process::maps;
 use crate::session::identities;
@@ -80,7 +82,7 @@ impl Vm<'_> {
         let Some(host) = &self.host else { return };
         let now = crate::session::start::monotonic_ns();
         self.early.retain(|_, events| {
-            let last = events.last().map_or(0, |event| event.left_ns);
+            let last = events.last().map_or(0, SpaceRecord::time_ns);
             now.saturating_sub(last) < EARLY_KEPT_NS
         });
         self.accounts.retain(|owner, account| {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use tracer_common::key::Owner;
 
 use super::super::account::Account;
+use super::super::faults::Faults;
 use super::super::{Vm, maps_of};
 use super::Over;
 use crate::report::EndedProcess;
@@ -36,6 +37,8 @@ impl Vm<'_> {
         if !self.accounts.contains_key(&owner) {
             let lost = self.lost();
             self.begin_account(owner, &maps_of(owner), is_new, lost);
+        } else if let Some(faults) = &mut self.faults {
+            faults.begin(owner);
         }
         self.begin_rates(owner);
     }
@@ -72,6 +75,9 @@ impl Vm<'_> {
         let at = self.started.elapsed();
         let account = self.accounts.remove(&owner);
         self.mapped_before.programs.remove(&owner);
+        if let Some(faults) = &mut self.faults {
+            faults.forget(owner.tgid);
+        }
         let Some(host) = &mut self.host else { return };
         if let (Some(member), Some(_)) = (host.people.remove(owner), row) {
             let ended = EndedProcess {
@@ -155,7 +161,7 @@ impl Vm<'_> {
         }
     }
 
-    /// Rows of the stacks that ranges of forked children came by, in their parents.
+    /// Rows of the stacks that ranges of forked children came by, in their parents; also those of ranges that were touched.
     fn inherited_stacks(&self) -> HashSet<u32> {
         let forked = self.accounts.values();
         let forked = forked.filter(|account| account.born_ns.is_some());
@@ -165,6 +171,7 @@ impl Vm<'_> {
                 Origin::Call(row) => Some(row),
                 Origin::Before | Origin::Found => None,
             })
+            .chain(self.faults.iter().flat_map(Faults::mappers))
             .collect()
     }
 }

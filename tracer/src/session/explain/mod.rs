@@ -1,5 +1,7 @@
 //! `memlens explain`: looks at one process and prints where its memory is.
 
+mod trace;
+
 use std::io::{self, IsTerminal, Write};
 
 use anyhow::Result;
@@ -7,11 +9,42 @@ use anyhow::Result;
 use super::attach::Prober;
 use super::output::reader;
 use crate::cli::{Allocator, EXIT_DONE, ExplainConfig, Invocation};
+use crate::explain::diff::{self, Change};
+use crate::explain::growth::Growth;
 use crate::explain::text::{self, TextOptions};
-use crate::explain::{FoundAllocator, diff, explain, json};
+use crate::explain::{Explanation, FoundAllocator, explain, json};
+
+/// What there is to print.
+struct Outcome {
+    explanation: Explanation,
+    change: Option<Change>,
+    growth: Option<Growth>,
+}
 
 /// Runs `memlens explain`.
 pub fn run(invocation: &Invocation, config: &ExplainConfig) -> Result<u8> {
+    let outcome = match config.trace {
+        Some(time) => trace::run(invocation, config.pid, time)?,
+        None => look(config)?,
+    };
+    let Outcome {
+        explanation,
+        change,
+        growth,
+    } = &outcome;
+    let (change, growth) = (change.as_ref(), growth.as_ref());
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = if config.json {
+        json::write(explanation, change, growth, &mut out)
+    } else {
+        text::write(explanation, change, growth, &options(invocation), &mut out)
+    };
+    reader(written.and_then(|()| out.flush()))?;
+    Ok(EXIT_DONE)
+}
+
+/// Looks once, and compares with what was written down earlier.
+fn look(config: &ExplainConfig) -> Result<Outcome> {
     // A file that is no good is told before the process is looked at.
     let before = config.diff.as_deref().map(diff::read).transpose()?;
     let explanation = explain(config.pid, survey)?;
@@ -19,19 +52,11 @@ pub fn run(invocation: &Invocation, config: &ExplainConfig) -> Result<u8> {
         (Some(before), Some(path)) => Some(diff::compare(path, before, &explanation)?),
         _ => None,
     };
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let written = if config.json {
-        json::write(&explanation, change.as_ref(), &mut out)
-    } else {
-        text::write(
-            &explanation,
-            change.as_ref(),
-            &options(invocation),
-            &mut out,
-        )
-    };
-    reader(written.and_then(|()| out.flush()))?;
-    Ok(EXIT_DONE)
+    Ok(Outcome {
+        explanation,
+        change,
+        growth: None,
+    })
 }
 
 fn options(invocation: &Invocation) -> TextOptions {

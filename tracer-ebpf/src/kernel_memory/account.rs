@@ -1,0 +1,199 @@
+//! Live blocks and totals: what was really inserted or removed, and nothing else.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::bpf_get_prandom_u32;
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use tracer_common::kernel_memory::{KernelBlock, KernelLoss, Kind, MAX_ORDER, PAGE, What};
+use tracer_common::sampling;
+
+use super::maps::{KERNEL_LIVE, KERNEL_ROWS, KERNEL_STATE, KERNEL_TOTALS, SCRATCH};
+use super::{config, loss, stack};
+use crate::memory::{atomic_add, fetch_add};
+
+const EEXIST: i32 = -17;
+const E2BIG: i32 = -7;
+
+/// A block was allocated: it is tracked if it passes the filters and the sample.
+#[inline(always)]
+pub fn allocated(
+    ctx: &impl EbpfContext,
+    room: u32,
+    kind: Kind,
+    address: u64,
+    size: u64,
+    what: What,
+) {
+    if size < config::min_size() || size > u32::MAX as u64 || !is_sampled(room, size) {
+        return;
+    }
+    let row = stack::row(ctx, room, what);
+    let size = size as u32;
+    let block = KernelBlock {
+        // SAFETY: a helper without arguments.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        row,
+        size,
+        whole: size,
+        reserved: 0,
+    };
+    insert(kind.key(address), &block);
+    if let Kind::Pages = kind {
+        note_order(size);
+    }
+}
+
+/// A block is about to be released; what is not tracked is counted.
+#[inline(always)]
+pub fn released(kind: Kind, address: u64) {
+    match take(kind.key(address)) {
+        Some(block) => count_released(&block),
+        None => loss::count(KernelLoss::UnknownFrees),
+    }
+}
+
+/// Takes a block out of the live table. Only one of those that release it at the same time gets it.
+#[inline(always)]
+pub fn take(key: u64) -> Option<KernelBlock> {
+    // SAFETY: copied at once; another block's entry may take its place meanwhile, but then the removal finds nothing.
+    let block = unsafe { KERNEL_LIVE.get(key).copied() }?;
+    KERNEL_LIVE.remove(key).ok()?;
+    Some(block)
+}
+
+/// Adds a block to the live table and to its row.
+#[inline(always)]
+pub fn insert(key: u64, block: &KernelBlock) {
+    let mut inserted = KERNEL_LIVE.insert(key, block, BPF_NOEXIST as u64);
+    if inserted == Err(EEXIST) {
+        // It has been released without our seeing it.
+        if let Some(old) = take(key) {
+            count_released(&old);
+            note_missed(old.row);
+        }
+        inserted = KERNEL_LIVE.insert(key, block, BPF_NOEXIST as u64);
+    }
+    match inserted {
+        Ok(()) => drop(count(block.row, block.size, block.whole, 0)),
+        Err(E2BIG) => {
+            loss::count(KernelLoss::LiveFullBlocks);
+            loss::add(KernelLoss::LiveFullBytes, block.size as u64);
+        }
+        Err(_) => loss::count(KernelLoss::BusyBlocks),
+    }
+}
+
+/// Counts a release that was not seen, on its row too: some caches are released from without a word, and the report names them.
+#[inline(always)]
+fn note_missed(row: u32) {
+    loss::count(KernelLoss::MissedFrees);
+    if let Some(row) = KERNEL_ROWS.get_ptr_mut(row) {
+        // SAFETY: an aligned field of an element that was checked for null.
+        unsafe { fetch_add(&raw mut (*row).missed_frees, 1) };
+    }
+}
+
+/// Puts a part of a block of pages back, whose other part was released; it stays counted.
+#[inline(always)]
+pub fn put_back(key: u64, part: &KernelBlock) {
+    match KERNEL_LIVE.insert(key, part, BPF_NOEXIST as u64) {
+        Ok(()) => note_order(part.size),
+        Err(_) => {
+            count_released(part);
+            loss::count(KernelLoss::BusyBlocks);
+        }
+    }
+}
+
+/// Adds a released block to its row.
+#[inline(always)]
+pub fn count_released(block: &KernelBlock) {
+    count(block.row, block.size, block.whole, 1);
+}
+
+/// Adds to one side of a row's totals: allocated (0) or released (1). Checked by the verifier apart from its callers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn count(row: u32, size: u32, whole: u32, released: u32) -> u64 {
+    let block = KernelBlock {
+        size,
+        whole,
+        ..KernelBlock::default()
+    };
+    let (bytes, blocks) = block.weight(config::sample_bytes());
+    let Some(totals) = KERNEL_TOTALS.get_ptr_mut(row) else {
+        return 0;
+    };
+    // SAFETY: aligned fields of an element that was checked for null.
+    unsafe {
+        if released == 0 {
+            atomic_add(&raw mut (*totals).alloc_bytes, bytes);
+            atomic_add(&raw mut (*totals).alloc_count, blocks);
+        } else {
+            atomic_add(&raw mut (*totals).free_bytes, bytes);
+            atomic_add(&raw mut (*totals).free_count, blocks);
+        }
+    }
+    0
+}
+
+/// Notes that there are blocks of pages of this size, so that they are looked for when a part is released. Only raised: taking
+/// it back would cost more than a search does.
+#[inline(always)]
+fn note_order(size: u32) {
+    let order = order_of(size);
+    if order == 0 || order > MAX_ORDER {
+        return;
+    }
+    if let Some(state) = KERNEL_STATE.get_ptr_mut(0) {
+        // SAFETY: an element that was checked for null, and an index that was; every writer stores the same.
+        unsafe {
+            core::ptr::write_volatile(&raw mut (*state).orders[(order & 15) as usize % 12], 1)
+        };
+    }
+}
+
+/// The order of a block of pages, by its bytes: a power of two.
+#[inline(always)]
+pub fn order_of(size: u32) -> u32 {
+    let mut order = 0;
+    while order < MAX_ORDER && (PAGE as u32) << order < size {
+        order += 1;
+    }
+    order
+}
+
+/// Whether a sample point falls into a block of this size.
+#[inline(always)]
+fn is_sampled(room: u32, size: u64) -> bool {
+    let interval = config::sample_bytes();
+    if interval == 0 {
+        return true;
+    }
+    let Some(scratch) = SCRATCH.get_ptr_mut(room) else {
+        return false;
+    };
+    // SAFETY: an element that was checked for null, and that only this program uses on this CPU.
+    unsafe {
+        let mut budget = (*scratch).budget;
+        if budget == 0 {
+            budget = draw_distance(interval);
+        }
+        let sampled = budget <= size;
+        (*scratch).budget = if sampled {
+            draw_distance(interval)
+        } else {
+            budget - size
+        };
+        sampled
+    }
+}
+
+/// Draws the distance to the next sample point, in bytes. Checked by the verifier apart from its callers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn draw_distance(interval: u64) -> u64 {
+    // SAFETY: a helper without arguments.
+    let uniform = unsafe { bpf_get_prandom_u32() };
+    sampling::next_distance(uniform, interval)
+}

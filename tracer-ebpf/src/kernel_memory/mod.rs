@@ -1,0 +1,12 @@
+//! The kernel's own memory: what is allocated, released and still held, by kernel stack.
+
+mod account;
+pub mod bulk;
+mod config;
+pub mod guard;
+mod loss;
+mod maps;
+pub mod pages;
+pub mod percpu;
+pub mod slab;
+mod stack;

@@ -1,0 +1,44 @@
+//! Ring buffers: records that the programs send.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use aya::Ebpf;
+use aya::maps::{MapData, RingBuf};
+
+use super::load::{LoadError, missing};
+
+/// A ring buffer of records of one type.
+pub struct Events<T> {
+    ring: RingBuf<MapData>,
+    record: std::marker::PhantomData<T>,
+}
+
+impl<T> Events<T>
+where
+    T: for<'a> TryFrom<&'a [u8]>,
+{
+    pub(super) fn take_from(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
+        let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
+        let ring = RingBuf::try_from(map).map_err(|error| LoadError::refused(&error))?;
+        Ok(Self {
+            ring,
+            record: std::marker::PhantomData,
+        })
+    }
+
+    /// The next record; malformed ones are passed over.
+    pub fn take_next(&mut self) -> Option<T> {
+        loop {
+            let item = self.ring.next()?;
+            if let Ok(record) = T::try_from(&item[..]) {
+                return Some(record);
+            }
+        }
+    }
+}
+
+impl<T> AsRawFd for Events<T> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
