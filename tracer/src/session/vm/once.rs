@@ -48,8 +48,9 @@ impl<'a> Vm<'a> {
         self.tracer.disable();
     }
 
-    /// Ends a trace that was stopped. What was mapped before `begun` (`CLOCK_MONOTONIC`, nanoseconds) is left out.
-    pub(in crate::session) fn ended_with(mut self, begun: u64) -> Result<Since> {
+    /// Ends a trace that was stopped. What a process has mapped before `begun` (`CLOCK_MONOTONIC`, nanoseconds) is left
+    /// out.
+    pub(in crate::session) fn ended_with(mut self, pid: u32, begun: u64) -> Result<Since> {
         self.resolve_new_stacks(usize::MAX);
         let mut since = Since {
             loss: self.tracer.losses_by_name()?,
@@ -57,7 +58,7 @@ impl<'a> Vm<'a> {
             ..Since::default()
         };
         let mut places = HashMap::new();
-        for (range, row) in self.ranges(begun) {
+        for (range, row) in self.ranges(pid, begun) {
             let place = *places.entry(row).or_insert_with(|| {
                 let frames = match row {
                     Some(row) => self.frames_of(row),
@@ -74,10 +75,15 @@ impl<'a> Vm<'a> {
         Ok(since)
     }
 
-    /// What was mapped since the start, and the row of its stack.
-    pub(in crate::session) fn ranges(&self, begun: u64) -> Vec<(Range<u64>, Option<u32>)> {
-        let pieces = self.accounts.values();
-        let pieces = pieces.flat_map(|account| account.space.pieces().iter());
+    /// What a process has mapped since the start and has still, by ascending address, and the row of its stack.
+    pub(in crate::session) fn ranges(
+        &self,
+        pid: u32,
+        begun: u64,
+    ) -> Vec<(Range<u64>, Option<u32>)> {
+        let accounts = self.accounts.values();
+        let own = accounts.filter(|account| account.owner.tgid == pid);
+        let pieces = own.flat_map(|account| account.space.pieces().iter());
         let mut ranges: Vec<_> = pieces
             .filter(|piece| piece.mapped_ns >= begun)
             .filter_map(|piece| match piece.origin {
