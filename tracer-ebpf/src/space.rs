@@ -21,6 +21,8 @@ use crate::unwind::Area;
 
 /// Bytes that wait in the ring before user space is woken: it looks every few milliseconds anyway.
 const WAKE_AT: u64 = limits::SPACE_RING_BYTES as u64 / 4;
+/// One event in so many asks: a prime, so that steps of the clock do not matter.
+const LOOK_EVERY: u64 = 61;
 const BPF_RB_NO_WAKEUP: u64 = 1;
 const BPF_RB_FORCE_WAKEUP: u64 = 2;
 
@@ -176,12 +178,24 @@ pub fn submit<T: 'static>(event: T, loss: Loss) {
         return;
     };
     entry.write(event);
-    let ring = (&raw const SPACE).cast_mut().cast();
-    // SAFETY: the map is a live static; 0 asks for the bytes that wait.
-    let waiting = unsafe { bpf_ringbuf_query(ring, 0) };
-    entry.submit(if waiting > WAKE_AT {
+    entry.submit(if is_time_to_look(event.left_ns) && waiting() > WAKE_AT {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
     });
+}
+
+/// Whether an event of this time looks how much waits: about one in so many does, whoever sends them. A clock that ticks in coarse
+/// steps has all of them look at some time.
+#[inline(always)]
+fn is_time_to_look(time_ns: u64) -> bool {
+    time_ns.is_multiple_of(LOOK_EVERY)
+}
+
+/// Bytes that wait in the ring.
+#[inline(always)]
+fn waiting() -> u64 {
+    let ring = (&raw const SPACE).cast_mut().cast();
+    // SAFETY: the map is a live static; 0 asks for the bytes that wait.
+    unsafe { bpf_ringbuf_query(ring, 0) }
 }

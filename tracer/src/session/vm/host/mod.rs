@@ -222,6 +222,14 @@ impl Vm<'_> {
         }
     }
 
+    /// What the host's report leaves out, in sentences.
+    pub(super) fn host_notes(&self) -> Vec<String> {
+        let host = self.host.as_ref();
+        host.and_then(|host| host.people.left_out())
+            .into_iter()
+            .collect()
+    }
+
     /// What else the report tells of the host.
     pub(super) fn host_report(&mut self, elapsed: Duration) -> Option<SpaceHost> {
         let host = self.host.as_mut()?;
