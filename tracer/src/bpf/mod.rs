@@ -6,6 +6,7 @@ mod calibrate;
 mod grace;
 mod kernel_memory;
 mod kernel_offsets;
+mod kernel_programs;
 mod links;
 mod live;
 mod load;
