@@ -82,6 +82,8 @@ pub struct KernelMemory {
     totals: ArrayView<StackTotals>,
     /// What is not followed, in sentences.
     gaps: Vec<String>,
+    /// What had been lost when the trace began to count: between the placing of a program and of the one behind it.
+    lost_before: Vec<u64>,
 }
 
 fn config(settings: &KernelSettings, layout: &Layout) -> KernelConfig {
@@ -142,6 +144,7 @@ impl KernelMemory {
             totals: view(&ebpf, "KERNEL_TOTALS", ROWS as usize)?,
             ebpf,
             gaps,
+            lost_before: Vec::new(),
         };
         loaded.write_state(|state| state.rows = SPARE_ROWS);
         Ok(loaded)
@@ -154,6 +157,7 @@ impl KernelMemory {
 
     /// Begins to count.
     pub fn enable(&mut self) {
+        self.lost_before = self.lost().unwrap_or_default();
         self.write_state(|state| state.enabled = 1);
     }
 
@@ -313,11 +317,26 @@ impl KernelMemory {
         Ok(sum)
     }
 
-    /// Allocations and releases that neither of two programs has seen: what the first was passed over in, less what the second
-    /// has done in its place.
+    /// Allocations and releases that neither of two programs has seen since the trace counts.
     fn passed_over(&self) -> Result<(u64, u64), LoadError> {
-        let guards: PerCpuArray<&MapData, KernelGuard> = self.counters("GUARDS")?;
         let (mut allocs, mut frees) = (0, 0);
+        for (index, lost) in self.lost()?.into_iter().enumerate() {
+            let before = self.lost_before.get(index).copied().unwrap_or(0);
+            let lost = lost.saturating_sub(before);
+            // Those that stand alone come last: an allocation and a release.
+            if index < FIRST_RELEASE || index == DOUBLED.len() {
+                allocs += lost;
+            } else {
+                frees += lost;
+            }
+        }
+        Ok((allocs, frees))
+    }
+
+    /// What each program was passed over in, less what the second one has done in its place; then the programs that stand alone.
+    fn lost(&self) -> Result<Vec<u64>, LoadError> {
+        let guards: PerCpuArray<&MapData, KernelGuard> = self.counters("GUARDS")?;
+        let mut all = Vec::new();
         for (index, (name, _, _)) in DOUBLED.iter().enumerate() {
             // The second one's counter is read last: it only grows.
             let missed = self.missed(name);
@@ -325,22 +344,10 @@ impl KernelMemory {
                 .get(&NUMBERS[index], 0)
                 .map_err(|error| LoadError::refused(&error))?;
             let taken_over: u64 = guards.iter().map(|guard| guard.taken_over).sum();
-            let lost = missed.saturating_sub(taken_over);
-            if index < FIRST_RELEASE {
-                allocs += lost;
-            } else {
-                frees += lost;
-            }
+            all.push(missed.saturating_sub(taken_over));
         }
-        for (index, (name, _)) in SINGLE.iter().enumerate() {
-            let lost = self.missed(name);
-            if index == 0 {
-                allocs += lost;
-            } else {
-                frees += lost;
-            }
-        }
-        Ok((allocs, frees))
+        all.extend(SINGLE.iter().map(|(name, _)| self.missed(name)));
+        Ok(all)
     }
 
     /// How often the kernel has passed a program over; 0 for one that is not loaded.
