@@ -44,6 +44,9 @@ const SELECTION: &[&str] = &[
     "events::each_call_is_one_line",
     "events::doctor_sees_the_machine",
     "refusals::a_32_bit_process",
+    // Tracepoints of page faults, the counters of a thread, the registers of a system call.
+    "faults_vm::each_fault_is_known",
+    "faults_vm::what_was_touched",
 ];
 
 /// Tests among them whose victims wait a fixed time, which is too short there.
