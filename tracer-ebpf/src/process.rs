@@ -103,6 +103,18 @@ pub fn admit() -> Option<u32> {
     if globals::admit() == 0 {
         return None;
     }
+    admit_current().checked_sub(1).map(|row| row as u32)
+}
+
+/// The row plus one, or 0. Rarely called, and checked by the verifier apart from its callers.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn admit_current() -> u64 {
+    take_in().map_or(0, |row| u64::from(row) + 1)
+}
+
+#[inline(always)]
+fn take_in() -> Option<u32> {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     match register(tgid) {
         Some((row, owner)) => {

@@ -188,7 +188,7 @@ fn the_text_of_a_trace() -> Result<()> {
     for part in [
         "growth of RSS, traced for ",
         "heap; of what was allocated meanwhile, 20.0 MiB in 1,100 blocks is live",
-        "mapped meanwhile, but not by the allocator: 6.25 MiB of address space in ",
+        "mapped meanwhile, but not by the allocator: 6.25 MiB of address space in 100 ranges",
         "keep_large",
         "map_own",
         "program: data and bss +3.1",

@@ -13,6 +13,10 @@ use crate::memory::{atomic_add, fetch_add};
 
 const EEXIST: i32 = -17;
 const E2BIG: i32 = -7;
+/// Larger blocks of `kmalloc` are pages.
+const LARGEST_OBJECT: u32 = 8192;
+/// So close to one another they are one, if an address and a size are the same.
+const TWICE_WITHIN_NS: u64 = 20_000;
 
 /// A block was allocated: it is tracked if it passes the filters and the sample.
 #[inline(always)]
@@ -66,6 +70,9 @@ pub fn take(key: u64) -> Option<KernelBlock> {
 pub fn insert(key: u64, block: &KernelBlock) {
     let mut inserted = KERNEL_LIVE.insert(key, block, BPF_NOEXIST as u64);
     if inserted == Err(EEXIST) {
+        if is_told_twice(key, block) {
+            return;
+        }
         // It has been released without our seeing it.
         if let Some(old) = take(key) {
             count_released(&old);
@@ -81,6 +88,25 @@ pub fn insert(key: u64, block: &KernelBlock) {
         }
         Err(_) => loss::count(KernelLoss::BusyBlocks),
     }
+}
+
+/// Whether a block is the one that is in the table already: from 6.10 on the kernel tells of large blocks of `kmalloc` twice, once
+/// where it takes the pages and once in the caller (`__do_kmalloc_node`, mm/slub.c).
+#[inline(always)]
+fn is_told_twice(key: u64, block: &KernelBlock) -> bool {
+    if block.size <= LARGEST_OBJECT {
+        return false;
+    }
+    // SAFETY: read at once; another block's entry may take its place meanwhile, which changes nothing here.
+    let known = unsafe {
+        KERNEL_LIVE
+            .get(key)
+            .map(|known| (known.size, known.time_ns))
+    };
+    let Some((size, time_ns)) = known else {
+        return false;
+    };
+    size == block.size && block.time_ns.wrapping_sub(time_ns) < TWICE_WITHIN_NS
 }
 
 /// Counts a release that was not seen, on its row too: some caches are released from without a word, and the report names them.

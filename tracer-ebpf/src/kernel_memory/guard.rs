@@ -48,7 +48,9 @@ pub fn second(program: Program, block: u64, work: impl FnOnce(u32)) -> i32 {
             return 0;
         }
         if previous == block {
+            // An interrupt came before this line: its first program noted another block, and its second one was passed over.
             write_volatile(&raw mut (*guard).previous, 0);
+            write_volatile(&raw mut (*guard).done, 0);
             return 0;
         }
         // Atomic, since an interrupt may come in between.

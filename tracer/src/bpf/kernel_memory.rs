@@ -5,15 +5,16 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 
 use aya::maps::{MapData, PerCpuArray};
-use aya::programs::{FEntry, Program, ProgramError, RawTracePoint};
-use aya::{Btf, Ebpf, EbpfLoader};
+use aya::programs::Program;
+use aya::{Ebpf, EbpfLoader};
 use tracer_common::kernel_memory::{
     ANY, Cache, DEPTH, FRAMES, KernelBlock, KernelConfig, KernelGuard, KernelLoss, KernelRow,
-    KernelState, NAME_WORDS, NO_KMALLOC, PROGRAMS, ROWS, SPARE_ROWS, What,
+    KernelState, NAME_WORDS, NO_KMALLOC, ROWS, SPARE_ROWS, What,
 };
 use tracer_common::key::StackTotals;
 
 use super::kernel_offsets::{self, Layout, LayoutError};
+use super::kernel_programs::{self, DOUBLED, FIRST_RELEASE, NUMBERS, SINGLE};
 use super::load::{LoadError, map_fd, view};
 use super::sys::{self, BatchCursor};
 use super::view::ArrayView;
@@ -23,38 +24,6 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("kernel.bpf.o");
 
 /// Elements read by one system call.
 const BATCH: usize = 4096;
-
-/// Programs that two of are placed on each tracepoint, in order of their numbers, with their tracepoint. The second is called
-/// `_nested`.
-const DOUBLED: [(&str, &str, Part); 6] = [
-    ("kmalloc", "kmalloc", Part::Slab),
-    ("cache_alloc", "kmem_cache_alloc", Part::Slab),
-    ("page_alloc", "mm_page_alloc", Part::Pages),
-    ("kfree", "kfree", Part::Slab),
-    ("cache_free", "kmem_cache_free", Part::Slab),
-    ("page_free", "mm_page_free", Part::Pages),
-];
-/// Numbers of these programs (`tracer_common::kernel_memory::Program`).
-const NUMBERS: [u32; 6] = [0, 1, 2, 4, 5, 6];
-/// Programs from here on release.
-const FIRST_RELEASE: usize = 3;
-/// Programs that stand alone: their tracepoints do not fire in interrupts.
-const SINGLE: [(&str, &str); 2] = [
-    ("percpu_alloc", "percpu_alloc_percpu"),
-    ("percpu_free", "percpu_free_percpu"),
-];
-
-/// Programs at functions that release without a tracepoint.
-const SILENT: [(&str, &str); 2] = [
-    ("cache_free_bulk", "kmem_cache_free_bulk"),
-    ("free_later", "kvfree_call_rcu"),
-];
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Slab,
-    Pages,
-}
 
 /// The only slab cache to follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +82,8 @@ pub struct KernelMemory {
     totals: ArrayView<StackTotals>,
     /// What is not followed, in sentences.
     gaps: Vec<String>,
+    /// What had been lost when the trace began to count: between the placing of a program and of the one behind it.
+    lost_before: Vec<u64>,
 }
 
 fn config(settings: &KernelSettings, layout: &Layout) -> KernelConfig {
@@ -165,36 +136,7 @@ impl KernelMemory {
     pub fn load(settings: &KernelSettings) -> Result<Self, KernelLoadError> {
         let layout = kernel_offsets::layout()?;
         let mut ebpf = open(settings, &layout)?;
-        let mut gaps = Vec::new();
-        // Releases first: a block whose release is missed would be held for ever.
-        for (name, tracepoint, part) in DOUBLED.iter().rev() {
-            let wanted = match part {
-                Part::Slab => settings.slab,
-                Part::Pages => settings.pages,
-            };
-            if wanted {
-                // The first of the two runs first.
-                place(&mut ebpf, name, tracepoint)?;
-                place(&mut ebpf, &format!("{name}_nested"), tracepoint)?;
-            }
-        }
-        if settings.slab
-            && let Err(error) = place_silent(&mut ebpf, &layout)
-        {
-            gaps.push(format!(
-                "objects that are released by kfree_rcu or in bulk count as held until their place is used again: {error}"
-            ));
-        }
-        if settings.percpu && layout.percpu {
-            for (name, tracepoint) in SINGLE.iter().rev() {
-                place(&mut ebpf, name, tracepoint)?;
-            }
-        } else if settings.percpu {
-            gaps.push(
-                "per-CPU memory is not followed: this kernel's tracepoint has other arguments"
-                    .to_owned(),
-            );
-        }
+        let gaps = kernel_programs::place_all(&mut ebpf, settings, &layout)?;
         let loaded = Self {
             state: view(&ebpf, "KERNEL_STATE", 1)?,
             rows: view(&ebpf, "KERNEL_ROWS", ROWS as usize)?,
@@ -202,6 +144,7 @@ impl KernelMemory {
             totals: view(&ebpf, "KERNEL_TOTALS", ROWS as usize)?,
             ebpf,
             gaps,
+            lost_before: Vec::new(),
         };
         loaded.write_state(|state| state.rows = SPARE_ROWS);
         Ok(loaded)
@@ -214,6 +157,7 @@ impl KernelMemory {
 
     /// Begins to count.
     pub fn enable(&mut self) {
+        self.lost_before = self.lost().unwrap_or_default();
         self.write_state(|state| state.enabled = 1);
     }
 
@@ -373,11 +317,26 @@ impl KernelMemory {
         Ok(sum)
     }
 
-    /// Allocations and releases that neither of two programs has seen: what the first was passed over in, less what the second
-    /// has done in its place.
+    /// Allocations and releases that neither of two programs has seen since the trace counts.
     fn passed_over(&self) -> Result<(u64, u64), LoadError> {
-        let guards: PerCpuArray<&MapData, KernelGuard> = self.counters("GUARDS")?;
         let (mut allocs, mut frees) = (0, 0);
+        for (index, lost) in self.lost()?.into_iter().enumerate() {
+            let before = self.lost_before.get(index).copied().unwrap_or(0);
+            let lost = lost.saturating_sub(before);
+            // Those that stand alone come last: an allocation and a release.
+            if index < FIRST_RELEASE || index == DOUBLED.len() {
+                allocs += lost;
+            } else {
+                frees += lost;
+            }
+        }
+        Ok((allocs, frees))
+    }
+
+    /// What each program was passed over in, less what the second one has done in its place; then the programs that stand alone.
+    fn lost(&self) -> Result<Vec<u64>, LoadError> {
+        let guards: PerCpuArray<&MapData, KernelGuard> = self.counters("GUARDS")?;
+        let mut all = Vec::new();
         for (index, (name, _, _)) in DOUBLED.iter().enumerate() {
             // The second one's counter is read last: it only grows.
             let missed = self.missed(name);
@@ -385,22 +344,10 @@ impl KernelMemory {
                 .get(&NUMBERS[index], 0)
                 .map_err(|error| LoadError::refused(&error))?;
             let taken_over: u64 = guards.iter().map(|guard| guard.taken_over).sum();
-            let lost = missed.saturating_sub(taken_over);
-            if index < FIRST_RELEASE {
-                allocs += lost;
-            } else {
-                frees += lost;
-            }
+            all.push(missed.saturating_sub(taken_over));
         }
-        for (index, (name, _)) in SINGLE.iter().enumerate() {
-            let lost = self.missed(name);
-            if index == 0 {
-                allocs += lost;
-            } else {
-                frees += lost;
-            }
-        }
-        Ok((allocs, frees))
+        all.extend(SINGLE.iter().map(|(name, _)| self.missed(name)));
+        Ok(all)
     }
 
     /// How often the kernel has passed a program over; 0 for one that is not loaded.
@@ -440,53 +387,6 @@ fn open(settings: &KernelSettings, layout: &Layout) -> Result<Ebpf, LoadError> {
         .map_max_entries("KERNEL_LIVE", settings.max_live)
         .load(OBJECT)
         .map_err(|error| LoadError::refused(&error))
-}
-
-const _: () = assert!(NUMBERS[NUMBERS.len() - 1] < PROGRAMS);
-
-/// Loads a program and places it on its tracepoint.
-fn place(ebpf: &mut Ebpf, name: &str, tracepoint: &'static str) -> Result<(), KernelLoadError> {
-    let program: Option<&mut RawTracePoint> = ebpf
-        .program_mut(name)
-        .and_then(|program| program.try_into().ok());
-    let Some(program) = program else {
-        return Err(LoadError::Refused(format!("the object has no program {name}")).into());
-    };
-    program.load().map_err(|error| LoadError::refused(&error))?;
-    match program.attach(tracepoint) {
-        Ok(_) => Ok(()),
-        Err(ProgramError::SyscallError(error))
-            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
-        {
-            Err(KernelLoadError::NoTracepoint(tracepoint))
-        }
-        Err(error) => Err(LoadError::refused(&error).into()),
-    }
-}
-
-/// Places the programs that see releases without a tracepoint.
-fn place_silent(ebpf: &mut Ebpf, layout: &Layout) -> Result<(), LoadError> {
-    if !layout.silent {
-        return Err(LoadError::Refused(
-            "the functions have other arguments on this kernel".to_owned(),
-        ));
-    }
-    let btf = Btf::from_sys_fs().map_err(|error| LoadError::refused(&error))?;
-    for (name, function) in SILENT {
-        let program: Option<&mut FEntry> = ebpf
-            .program_mut(name)
-            .and_then(|program| program.try_into().ok());
-        let Some(program) = program else {
-            return Err(LoadError::Refused(format!(
-                "the object has no program {name}"
-            )));
-        };
-        program
-            .load(function, &btf)
-            .and_then(|()| program.attach())
-            .map_err(|error| LoadError::refused(&error))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

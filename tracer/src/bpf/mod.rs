@@ -8,6 +8,7 @@ mod faults;
 mod grace;
 mod kernel_memory;
 mod kernel_offsets;
+mod kernel_programs;
 mod links;
 mod live;
 mod load;

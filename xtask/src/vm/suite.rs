@@ -43,8 +43,10 @@ pub const WALKING: &[&str] = &[
     "unwinding::cases::",
     "refusals::a_32_bit_process",
 ];
-/// Arguments of the kernel's tracepoints, programs at its functions.
+/// Arguments of the kernel's tracepoints, programs at its functions; page faults, the counters of a thread.
 pub const TRACEPOINTS: &[&str] = &[
+    "faults_vm::each_fault_is_known",
+    "faults_vm::what_was_touched",
     "kernel::descriptors",
     "kernel::pages_are_counted",
     "kernel::per_cpu_memory",

@@ -201,7 +201,8 @@ fn parts<'a>(ranges: &Ranges, after: &'a Explanation, touched: &[Region]) -> Vec
     for (start, end, stack) in &ranges.ranges {
         let first = after.places.partition_point(|place| place.end <= *start);
         let places = after.places[first..].iter();
-        for place in places.take_while(|place| place.start < *end) {
+        let places = places.take_while(|place| place.start < *end);
+        for place in places.filter(|place| !is_the_kernels_own(place.kind)) {
             let (start, end) = (place.start.max(*start), place.end.min(*end));
             let frames = ranges.stacks.get(*stack).map(|stack| &stack.frames[..]);
             parts.push(Part {
@@ -215,6 +216,11 @@ fn parts<'a>(ranges: &Ranges, after: &'a Explanation, touched: &[Region]) -> Vec
         }
     }
     parts
+}
+
+/// The kernel maps it without a call: the page for probes, too, which the trace itself brings.
+const fn is_the_kernels_own(kind: Kind) -> bool {
+    matches!(kind, Kind::Kernel | Kind::MainStack)
 }
 
 /// Memory is an allocator's by elimination alone, but no function of the allocator's file has mapped it.

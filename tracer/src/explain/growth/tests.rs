@@ -142,6 +142,15 @@ fn the_rest_is_named() {
     );
 }
 
+/// Pages that the kernel maps itself are mapped by nobody.
+#[test]
+fn the_kernels_own_pages_are_not_mapped_by_anybody() {
+    let growth = joined(Kind::Kernel, MIB, seen(vec![(0..1, 1)]), &[touched(0..1)]);
+    let mapped = growth.mapped.as_ref().expect("traced");
+    assert_eq!((mapped.ranges, mapped.stacks_total), (0, 0));
+    assert_eq!(growth.older_resident(), 1 << 20);
+}
+
 /// Without the trace of mappings all is told of the rows alone.
 #[test]
 fn a_trace_that_failed_is_said() {

@@ -51,7 +51,7 @@ pub fn run(invocation: &Invocation, pid: u32, time: Duration) -> Result<Outcome>
     // Names are looked up, and probes taken off, when the figures are there.
     let seen = {
         let _runtime = runtime.enter();
-        tracers.end(begun)
+        tracers.end(process.pid, begun)
     };
     let after = match after {
         Ok(after) if info::image(process.pid).ok() == Some(process.image) => after,
@@ -173,12 +173,12 @@ impl<'a> Tracers<'a> {
         let Ok(vm) = &self.vm else {
             return Ok(Vec::new());
         };
-        let ranges = vm.ranges(begun).into_iter().map(|(range, _)| range);
+        let ranges = vm.ranges(pid, begun).into_iter().map(|(range, _)| range);
         pagemap::touched(pid, &ranges.collect::<Vec<_>>())
     }
 
     /// Ends both traces; what was mapped before `begun` does not count.
-    fn end(self, begun: u64) -> Seen {
+    fn end(self, pid: u32, begun: u64) -> Seen {
         let mut lost = BTreeMap::new();
         let mut notes = Vec::new();
         let blocks = self.leaks.and_then(|leaks| leaks.ended_with(STACKS));
@@ -187,7 +187,7 @@ impl<'a> Tracers<'a> {
             notes.append(&mut report.notes);
             blocks_of(report)
         });
-        let ranges = self.vm.and_then(|vm| vm.ended_with(begun));
+        let ranges = self.vm.and_then(|vm| vm.ended_with(pid, begun));
         let ranges = ranges.map(|mut since| {
             add(&mut lost, &since.loss);
             notes.append(&mut since.notes);

@@ -14,10 +14,12 @@ use crate::report::space::Corrections;
 use crate::session::start::monotonic_ns;
 use crate::space::{AddressSpace, Decoded, Difference, Kind, Origin, decode, lasting};
 
-/// Between two looks at the maps where they differ: calls that are under way are told by then.
+/// Between the first two looks at the maps where they differ, and twice as long each time: calls that are under way are told by
+/// then. A thread that the kernel has stopped between the change and its telling may take a few of its time slices, or until
+/// its cgroup may run again (100 ms, kernel/sched/core.c, default_cfs_period).
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
-/// Looks at the maps before a difference counts.
-const LOOKS: u32 = 3;
+/// Looks at the maps before a difference counts: 126 ms after the first.
+const LOOKS: u32 = 7;
 
 /// The address space of one program.
 #[derive(Default)]
@@ -193,7 +195,7 @@ pub fn reconcile<T>(
             break;
         }
         if look > 1 {
-            std::thread::sleep(BETWEEN_LOOKS);
+            std::thread::sleep(BETWEEN_LOOKS * (1 << (look - 2)));
         }
         let all = std::mem::take(&mut looked);
         for Looked { owner, before } in all {

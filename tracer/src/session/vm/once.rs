@@ -44,8 +44,9 @@ impl<'a> Vm<'a> {
         self.tracer.disable();
     }
 
-    /// Ends a trace that was stopped. What was mapped before `begun` (`CLOCK_MONOTONIC`, nanoseconds) is left out.
-    pub(in crate::session) fn ended_with(mut self, begun: u64) -> Result<Since> {
+    /// Ends a trace that was stopped. What a process has mapped before `begun` (`CLOCK_MONOTONIC`, nanoseconds) is left
+    /// out.
+    pub(in crate::session) fn ended_with(mut self, pid: u32, begun: u64) -> Result<Since> {
         self.resolve_new_stacks(usize::MAX);
         let mut since = Since {
             loss: self.tracer.losses_by_name()?,
@@ -53,7 +54,7 @@ impl<'a> Vm<'a> {
             ..Since::default()
         };
         let mut places = HashMap::new();
-        for (range, stack) in self.ranges(begun) {
+        for (range, stack) in self.ranges(pid, begun) {
             let place = *places.entry(stack).or_insert_with(|| {
                 let frames = match stack {
                     Some((owner, row)) => self.frames_of(row, owner),
@@ -70,9 +71,15 @@ impl<'a> Vm<'a> {
         Ok(since)
     }
 
-    /// What was mapped since the start, and the row of its stack with whose it is.
-    pub(in crate::session) fn ranges(&self, begun: u64) -> Vec<(Range<u64>, Option<(Owner, u32)>)> {
-        let pieces = self.accounts.iter().flat_map(|(owner, account)| {
+    /// What a process has mapped since the start and has still, by ascending address, and the row of its stack with whose it is.
+    pub(in crate::session) fn ranges(
+        &self,
+        pid: u32,
+        begun: u64,
+    ) -> Vec<(Range<u64>, Option<(Owner, u32)>)> {
+        let accounts = self.accounts.iter();
+        let own = accounts.filter(|(owner, _)| owner.tgid == pid);
+        let pieces = own.flat_map(|(owner, account)| {
             let pieces = account.space.pieces().iter();
             pieces.map(move |piece| (*owner, piece))
         });
