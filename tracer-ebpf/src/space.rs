@@ -136,7 +136,7 @@ pub fn leave(ctx: &BtfTracePointContext) {
         stack: row,
         reserved: 0,
     };
-    submit(event, Loss::SpaceRingFull);
+    submit(event, left_ns, Loss::SpaceRingFull);
 }
 
 /// A process has forked a child. Sent in order with the calls of both.
@@ -144,7 +144,11 @@ pub fn leave(ctx: &BtfTracePointContext) {
 pub fn forked(parent: Owner, child: Owner) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    submit(SpaceEvent::fork(parent, child, now), Loss::SpaceRingFull);
+    submit(
+        SpaceEvent::fork(parent, child, now),
+        now,
+        Loss::SpaceRingFull,
+    );
 }
 
 /// The number of a system call.
@@ -170,15 +174,15 @@ fn arguments(regs: *const pt_regs) -> [u64; 6] {
     }
 }
 
-/// Sends a record; where there is no room for it, the loss is counted.
+/// Sends a record of this time; where there is no room for it, the loss is counted.
 #[inline(always)]
-pub fn submit<T: 'static>(event: T, loss: Loss) {
+pub fn submit<T: 'static>(event: T, time_ns: u64, loss: Loss) {
     let Some(mut entry) = SPACE.reserve_untyped(0) else {
         loss::count(loss);
         return;
     };
     entry.write(event);
-    entry.submit(if is_time_to_look(event.left_ns) && waiting() > WAKE_AT {
+    entry.submit(if is_time_to_look(time_ns) && waiting() > WAKE_AT {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
