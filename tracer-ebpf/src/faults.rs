@@ -230,13 +230,17 @@ fn registers(address: u64) -> Option<Registers> {
 /// Sends a record of the current thread.
 #[inline(always)]
 fn tell(process: *mut Process, event: FaultEvent) {
-    // SAFETY: a helper without arguments; the process's row was checked for null.
-    let (time_ns, owner) = unsafe { (bpf_ktime_get_ns(), (*process).owner) };
-    let event = FaultEvent {
+    // SAFETY: a helper without arguments.
+    let time_ns = unsafe { bpf_ktime_get_ns() };
+    space::submit(
+        FaultEvent {
+            time_ns,
+            // SAFETY: the process's row was checked for null.
+            owner: unsafe { (*process).owner },
+            tid: bpf_get_current_pid_tgid() as u32,
+            ..event
+        },
         time_ns,
-        owner,
-        tid: bpf_get_current_pid_tgid() as u32,
-        ..event
-    };
-    space::submit(event, time_ns, Loss::FaultsUntold);
+        Loss::FaultsUntold,
+    );
 }

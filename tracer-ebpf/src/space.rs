@@ -144,8 +144,11 @@ pub fn leave(ctx: &BtfTracePointContext) {
 pub fn forked(parent: Owner, child: Owner) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    let event = SpaceEvent::fork(parent, child, now);
-    submit(event, now, Loss::SpaceRingFull);
+    submit(
+        SpaceEvent::fork(parent, child, now),
+        now,
+        Loss::SpaceRingFull,
+    );
 }
 
 /// The number of a system call.
