@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::child::until;
+use crate::need;
 
 /// Where cgroups are mounted.
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -147,6 +148,32 @@ impl Drop for Joined {
         if let Err(error) = move_here(&self.home) {
             println!("the test stays in its cgroup: {error:#}");
         }
+    }
+}
+
+/// The cgroup that a test runs in, with all that it starts. A trace of it goes the way of a trace of the whole host, and is not at the mercy
+/// of what else runs there.
+#[derive(Debug)]
+pub struct Stage {
+    // In the order in which they are to be dropped.
+    _joined: Joined,
+    cgroup: Cgroup,
+}
+
+impl Stage {
+    /// Moves the test into a cgroup of its own. Make it first, so that it is dropped last.
+    pub fn enter() -> Result<Self> {
+        need::root()?;
+        let cgroup = Cgroup::new()?;
+        Ok(Self {
+            _joined: cgroup.join()?,
+            cgroup,
+        })
+    }
+
+    /// The cgroup's path from the hierarchy's root.
+    pub fn path(&self) -> &str {
+        self.cgroup.path()
     }
 }
 

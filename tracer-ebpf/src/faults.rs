@@ -37,7 +37,7 @@ pub fn begin(ctx: &RawTracePointContext) {
     if !is_user && !may_be_served(address) {
         return;
     }
-    let Some((thread, process)) = thread::current() else {
+    let Some((thread, process)) = thread::current_of_known() else {
         return;
     };
     // SAFETY: only this thread writes its state, which was checked for null.
@@ -230,14 +230,13 @@ fn registers(address: u64) -> Option<Registers> {
 /// Sends a record of the current thread.
 #[inline(always)]
 fn tell(process: *mut Process, event: FaultEvent) {
-    space::submit(
-        FaultEvent {
-            // SAFETY: a helper without arguments; the process's row was checked for null.
-            time_ns: unsafe { bpf_ktime_get_ns() },
-            owner: unsafe { (*process).owner },
-            tid: bpf_get_current_pid_tgid() as u32,
-            ..event
-        },
-        Loss::FaultsUntold,
-    );
+    // SAFETY: a helper without arguments; the process's row was checked for null.
+    let (time_ns, owner) = unsafe { (bpf_ktime_get_ns(), (*process).owner) };
+    let event = FaultEvent {
+        time_ns,
+        owner,
+        tid: bpf_get_current_pid_tgid() as u32,
+        ..event
+    };
+    space::submit(event, time_ns, Loss::FaultsUntold);
 }

@@ -24,8 +24,10 @@ mod vmas;
 
 use core::ffi::c_void;
 
-use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
-use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
+use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint, uprobe, uretprobe};
+use aya_ebpf::programs::{
+    BtfTracePointContext, ProbeContext, RawTracePointContext, RetProbeContext,
+};
 
 /// A function that returns a new block was entered.
 #[uprobe]
@@ -140,8 +142,8 @@ fn space_enter(ctx: RawTracePointContext) -> i32 {
 }
 
 /// A system call ends, in any process.
-#[raw_tracepoint(tracepoint = "sys_exit")]
-fn space_leave(ctx: RawTracePointContext) -> i32 {
+#[btf_tracepoint(function = "sys_exit")]
+fn space_leave(ctx: BtfTracePointContext) -> i32 {
     space::leave(&ctx);
     0
 }

@@ -1,11 +1,10 @@
 //! System calls that change an address space: their arguments, result, file and stack, sent to user space.
 
-use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::bindings::pt_regs;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_probe_read_kernel, bpf_ringbuf_query};
-use aya_ebpf::programs::RawTracePointContext;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_query};
+use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
 use tracer_common::key::Owner;
 use tracer_common::limits;
 use tracer_common::loss::Loss;
@@ -22,6 +21,8 @@ use crate::unwind::Area;
 
 /// Bytes that wait in the ring before user space is woken: it looks every few milliseconds anyway.
 const WAKE_AT: u64 = limits::SPACE_RING_BYTES as u64 / 4;
+/// One event in so many asks: a prime, so that steps of the clock do not matter.
+const LOOK_EVERY: u64 = 61;
 const BPF_RB_NO_WAKEUP: u64 = 1;
 const BPF_RB_FORCE_WAKEUP: u64 = 2;
 
@@ -53,8 +54,15 @@ pub fn enter(ctx: &RawTracePointContext) {
 }
 
 /// A system call ends. Its registers still hold the arguments: the kernel changes none but `rax`, `rcx` and `r11`.
+///
+/// Every call of every process comes here. Most leave at once, by their number, which costs one load: the kernel has told the verifier
+/// what the registers are, so they are read without a helper.
 #[inline(always)]
-pub fn leave(ctx: &RawTracePointContext) {
+pub fn leave(ctx: &BtfTracePointContext) {
+    let regs: *const pt_regs = ctx.arg(0);
+    if SpaceCall::from_number(number(regs)).is_none() {
+        return;
+    }
     let Some(thread) = thread::existing() else {
         return;
     };
@@ -68,13 +76,11 @@ pub fn leave(ctx: &RawTracePointContext) {
     let Some(process) = thread::process_of(thread) else {
         return;
     };
-    let Some(regs) = registers(ctx.arg(0)) else {
+    // Read once more: the verifier would follow each kind of call from the first time on.
+    let Some(call) = SpaceCall::from_number(number(regs)) else {
         return;
     };
-    let Some(call) = SpaceCall::from_number(regs.orig_rax) else {
-        return;
-    };
-    let mut args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
+    let mut args = arguments(regs);
     let result: u64 = ctx.arg(1);
     if !call.can_matter(&args) || !call.succeeded(&args, result) {
         return;
@@ -100,10 +106,13 @@ pub fn leave(ctx: &RawTracePointContext) {
     let (slot, owner) = unsafe { ((*thread).slot.wrapping_sub(1), (*process).owner) };
     let mut row = slot;
     if wants & STACK != 0 {
-        let caller = Registers {
-            ip: regs.rip,
-            sp: regs.rsp,
-            bp: regs.rbp,
+        // SAFETY: the registers that the tracepoint gave, as the verifier knows.
+        let caller = unsafe {
+            Registers {
+                ip: (*regs).rip,
+                sp: (*regs).rsp,
+                bp: (*regs).rbp,
+            }
         };
         // SAFETY: the scratch area of the current thread's state, and its process's row.
         row = unsafe { stack::capture(&raw mut (*thread).walk, caller, process, slot) };
@@ -127,7 +136,7 @@ pub fn leave(ctx: &RawTracePointContext) {
         stack: row,
         reserved: 0,
     };
-    submit(event, Loss::SpaceRingFull);
+    submit(event, left_ns, Loss::SpaceRingFull);
 }
 
 /// A process has forked a child. Sent in order with the calls of both.
@@ -135,39 +144,62 @@ pub fn leave(ctx: &RawTracePointContext) {
 pub fn forked(parent: Owner, child: Owner) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    submit(SpaceEvent::fork(parent, child, now), Loss::SpaceRingFull);
+    submit(
+        SpaceEvent::fork(parent, child, now),
+        now,
+        Loss::SpaceRingFull,
+    );
 }
 
-/// The registers of the calling thread, as the kernel keeps them for its return.
+/// The number of a system call.
 #[inline(always)]
-fn registers(address: u64) -> Option<pt_regs> {
-    let mut regs = core::mem::MaybeUninit::<pt_regs>::uninit();
-    // SAFETY: the destination has the length; the helper checks the source, and writes all of it or says so.
-    let status = unsafe {
-        bpf_probe_read_kernel(
-            regs.as_mut_ptr().cast::<c_void>(),
-            size_of::<pt_regs>() as u32,
-            address as *const c_void,
-        )
-    };
-    // SAFETY: the helper has written all of it.
-    (status == 0).then(|| unsafe { regs.assume_init() })
+fn number(regs: *const pt_regs) -> u64 {
+    // SAFETY: the registers that the tracepoint gave, as the verifier knows; volatile, so that each call reads.
+    unsafe { read_volatile(&raw const (*regs).orig_rax) }
 }
 
-/// Sends a record; where there is no room for it, the loss is counted.
+/// The arguments of a system call.
 #[inline(always)]
-pub fn submit<T: 'static>(event: T, loss: Loss) {
+fn arguments(regs: *const pt_regs) -> [u64; 6] {
+    // SAFETY: as for the number.
+    unsafe {
+        [
+            (*regs).rdi,
+            (*regs).rsi,
+            (*regs).rdx,
+            (*regs).r10,
+            (*regs).r8,
+            (*regs).r9,
+        ]
+    }
+}
+
+/// Sends a record of this time; where there is no room for it, the loss is counted.
+#[inline(always)]
+pub fn submit<T: 'static>(event: T, time_ns: u64, loss: Loss) {
     let Some(mut entry) = SPACE.reserve_untyped(0) else {
         loss::count(loss);
         return;
     };
     entry.write(event);
-    let ring = (&raw const SPACE).cast_mut().cast();
-    // SAFETY: the map is a live static; 0 asks for the bytes that wait.
-    let waiting = unsafe { bpf_ringbuf_query(ring, 0) };
-    entry.submit(if waiting > WAKE_AT {
+    entry.submit(if is_time_to_look(time_ns) && waiting() > WAKE_AT {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
     });
+}
+
+/// Whether an event of this time looks how much waits: about one in so many does, whoever sends them. A clock that ticks in coarse
+/// steps has all of them look at some time.
+#[inline(always)]
+fn is_time_to_look(time_ns: u64) -> bool {
+    time_ns.is_multiple_of(LOOK_EVERY)
+}
+
+/// Bytes that wait in the ring.
+#[inline(always)]
+fn waiting() -> u64 {
+    let ring = (&raw const SPACE).cast_mut().cast();
+    // SAFETY: the map is a live static; 0 asks for the bytes that wait.
+    unsafe { bpf_ringbuf_query(ring, 0) }
 }

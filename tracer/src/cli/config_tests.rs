@@ -123,6 +123,29 @@ fn the_whole_host_is_a_target_with_its_parts() {
 }
 
 #[test]
+fn vm_takes_the_whole_host_as_leaks_does() {
+    let vm = |line: &str| match command(line) {
+        Command::Vm(config) => *config,
+        other => panic!("not vm: {other:?}"),
+    };
+    let all = vm("memlens vm --all --exclude 812");
+    let scope = Scope {
+        exclude: vec![Exclude::Pid(812)],
+        ..Scope::default()
+    };
+    assert_eq!(all.target, Target::Host(scope));
+    assert_eq!(all.by, Some(Grouping::Process));
+    let user = vm("memlens vm --user 33 --by stack");
+    assert_eq!(user.by, Some(Grouping::Stack));
+    assert_eq!(vm("memlens vm -p 1").by, None);
+    for line in ["memlens vm --by user -p 1", "memlens vm --exclude a -p 1"] {
+        assert!(matches!(invocation(line), Err(ConfigError::NeedsHost(_))));
+    }
+    let both = invocation("memlens vm --all -p 1");
+    assert!(matches!(both, Err(ConfigError::SeveralTargets { .. })));
+}
+
+#[test]
 fn the_cpu_budget_is_a_share_of_the_machine() {
     let budget = |word: &str| {
         let config = leaks_of(&format!("memlens leaks --all --cpu-budget {word}"));

@@ -85,7 +85,7 @@ fn programs(method: Method) -> Finding {
         ..plain
     };
     let whole_host = Settings {
-        admit: Admission::Births,
+        admit: Admission::Calls,
         adaptive: true,
         ..sampled
     };
@@ -94,8 +94,12 @@ fn programs(method: Method) -> Finding {
         faults: Some(0),
         ..plain
     };
+    let host_spaces = Settings {
+        admit: Admission::Births,
+        ..spaces
+    };
     let mut most: BTreeMap<String, u32> = BTreeMap::new();
-    for settings in [plain, sampled, calls, whole_host, spaces] {
+    for settings in [plain, sampled, calls, whole_host, spaces, host_spaces] {
         match load(&settings) {
             Ok(tracer) => {
                 for (name, verified) in tracer.verified_instructions() {

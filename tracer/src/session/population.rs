@@ -1,6 +1,6 @@
 //! The processes of a trace of the whole host: which of them it is about, as they come, replace their program and end.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +15,9 @@ use crate::process::scope::{Candidate, Filter, Scope, ScopeError};
 use crate::process::users::Users;
 use crate::process::{info, maps};
 use crate::report::Rates;
+
+/// Names of programs that are left out and told of.
+const MOST_NAMES: usize = 20;
 
 /// A process that the trace is about.
 pub struct Member {
@@ -49,6 +52,8 @@ pub struct Population {
     strangers: HashSet<Owner>,
     /// Rows of the process table.
     rows: HashMap<Owner, u32>,
+    /// Names of 32-bit programs that would be in the trace if they could be followed.
+    too_narrow: BTreeSet<String>,
     /// When the trace began, in clock ticks since boot.
     began: u64,
     /// Process events that were lost and repaired.
@@ -83,6 +88,7 @@ impl Population {
             members: BTreeMap::new(),
             strangers: HashSet::new(),
             rows: HashMap::new(),
+            too_narrow: BTreeSet::new(),
             began: info::now_in_ticks(),
             lost_events: 0,
         })
@@ -117,6 +123,15 @@ impl Population {
             exe: info.exe.as_deref(),
             uid: info.uid,
             cgroup: &cgroup_text(pid),
+        })
+    }
+
+    /// What is not followed although it is in the scope, in a sentence; `None` if there is nothing.
+    pub fn left_out(&self) -> Option<String> {
+        let names: Vec<&str> = self.too_narrow.iter().map(String::as_str).collect();
+        (!names.is_empty()).then(|| {
+            let names = names.join(", ");
+            format!("32-bit programs are not followed, as their system calls are others: {names}")
         })
     }
 
@@ -196,7 +211,12 @@ impl Population {
             uid: new.uid,
             cgroup: &looks.cgroup,
         };
-        if !self.filter.matches(&candidate) || is_32_bit(info) {
+        let is_in_scope = self.filter.matches(&candidate);
+        let is_32_bit = is_32_bit(info);
+        if is_in_scope && is_32_bit && self.too_narrow.len() < MOST_NAMES {
+            self.too_narrow.insert(new.comm.clone());
+        }
+        if !is_in_scope || is_32_bit {
             self.strangers.insert(owner);
             tracer.set_active(row, false);
             return None;

@@ -11,39 +11,28 @@ mod scope;
 mod views;
 
 use anyhow::Result;
-use memlens_tests::cgroup::{Cgroup, Joined};
-use memlens_tests::{Live, Memlens, Program, need};
+use memlens_tests::{Live, Memlens, Program, cgroup};
 
 /// What most victims here leak.
 const LEAK: Live = Live::new(30_000, 1);
 
-/// The cgroup that a test runs in, with all that it starts. A trace of it goes the way of a trace of the whole host, and is not at the mercy
-/// of what else runs there.
-struct Stage {
-    // In the order in which they are to be dropped.
-    _joined: Joined,
-    cgroup: Cgroup,
-}
+/// The cgroup that a test runs in, with all that it starts.
+struct Stage(cgroup::Stage);
 
 impl Stage {
-    /// Moves the test into a cgroup of its own. Make it first, so that it is dropped last.
+    /// Moves the test into it. Make it first, so that it is dropped last.
     fn enter() -> Result<Self> {
-        need::root()?;
-        let cgroup = Cgroup::new()?;
-        Ok(Self {
-            _joined: cgroup.join()?,
-            cgroup,
-        })
+        cgroup::Stage::enter().map(Self)
     }
 
     /// Traces all that runs and will run in it.
     fn trace(&self, more: &[&str]) -> Result<Memlens> {
-        traced(&["--cgroup", self.cgroup.path()], more)
+        traced(&["--cgroup", self.0.path()], more)
     }
 
     /// The same but for what these words leave out.
     fn trace_without(&self, words: &[&str]) -> Result<Memlens> {
-        let mut scope = vec!["--cgroup", self.cgroup.path()];
+        let mut scope = vec!["--cgroup", self.0.path()];
         scope.extend(words);
         traced(&scope, &[])
     }

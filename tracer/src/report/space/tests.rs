@@ -5,7 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use jiff::tz::TimeZone;
 
 use super::*;
+use crate::process::cgroup::Place;
 use crate::report::text::TextOptions;
+use crate::report::{EndedProcess, EndedTally, Grouping};
 
 const MIB: u64 = 1 << 20;
 
@@ -243,4 +245,158 @@ fn folded_stacks_are_mapped_or_resident() {
     assert_eq!(lines(&report), "hold 8388608\nreserve 1099511627776\n");
     report.width = Width::Resident;
     assert_eq!(lines(&report), "hold 8388608\nreserve 1048576\n");
+}
+
+/// A report of the whole host: two processes of one container, and one of a service.
+fn host_sample(by: Grouping) -> SpaceReport {
+    let mut report = sample();
+    let row = |pid: u32, comm: &str, cgroup: &str, user: &str, resident: u64| SpaceProcess {
+        pid,
+        comm: comm.to_owned(),
+        state: ProcessState::Running,
+        amount: amount(10 * MIB, 0, resident),
+        measured: true,
+        kinds: BTreeMap::from([
+            (Kind::Brk, amount(MIB, 0, MIB)),
+            (Kind::File, amount(9 * MIB, 0, resident)),
+        ]),
+        growth: None,
+        corrections: Corrections::default(),
+        host: Some(SpaceProcessHost {
+            place: Place::of(cgroup),
+            uid: 0,
+            user: user.to_owned(),
+            first_seen: Duration::ZERO,
+            started_in_trace: pid == 43,
+            growth_per_minute: Some(2 * MIB as i64),
+            calls_per_second: None,
+            map_known: pid != 44,
+        }),
+    };
+    let id = "3f2a9c1b7d4e".repeat(5) + "0123";
+    let container = format!("0::/docker/{id}");
+    report.processes = vec![
+        row(42, "app\n", &container, "root", 3 * MIB),
+        row(43, "app", &container, "www-data", 2 * MIB),
+        row(44, "cron", "0::/system.slice/cron.service", "root", MIB),
+    ];
+    let mut ended = EndedTally::default();
+    let held = SpaceHeld {
+        mapped_bytes: 3 * MIB,
+        called_bytes: 2 * MIB,
+        anonymous_bytes: 256 << 10,
+        unread: 1,
+    };
+    for pid in 100..103 {
+        ended.add(EndedProcess {
+            pid,
+            comm: "sh".to_owned(),
+            place: Place::of("0::/"),
+            user: "root".to_owned(),
+            at: Duration::from_secs(2),
+            traced: Duration::from_millis(3),
+            held,
+        });
+    }
+    report.host = Some(SpaceHost {
+        scope: "the whole host".to_owned(),
+        by,
+        previous: Duration::ZERO,
+        top: Some(2),
+        ended: ended.ended(),
+        own_rss_bytes: Some(50 * MIB),
+    });
+    report
+}
+
+#[test]
+fn a_host_has_a_table_of_processes_and_of_those_that_ended() {
+    let text = text(&host_sample(Grouping::Process), None);
+    for part in [
+        "the whole host, address space, traced for 5.0s",
+        "docker:3f2a9c1b7d4e",
+        "+2 MiB",
+        "1 more process has 1 MiB resident, 10 MiB mapped",
+        "ended: 3 processes in all, which held 768 KiB of memory mapped since the start, and 9 MiB in all, but for the maps of 3 processes",
+        "  sh, 3 short-lived: 768 KiB",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    let new = text
+        .lines()
+        .find(|line| line.trim_start().starts_with("43 "));
+    assert!(new.is_some_and(|line| line.ends_with("new")), "{text}");
+}
+
+#[test]
+fn processes_are_summed_by_container_or_user() {
+    let keys = |by| {
+        let groups = group::groups(&host_sample(by).processes, by);
+        let keys = groups.iter().map(|group| {
+            (
+                group.key.clone(),
+                group.processes,
+                group.amount.resident / MIB,
+            )
+        });
+        keys.collect::<Vec<_>>()
+    };
+    let container = ("docker:3f2a9c1b7d4e".to_owned(), 2, 5);
+    let service = ("cron.service".to_owned(), 1, 1);
+    assert_eq!(keys(Grouping::Container), [container, service]);
+    let users = [("root".to_owned(), 2, 4), ("www-data".to_owned(), 1, 2)];
+    assert_eq!(keys(Grouping::User), users);
+    assert!(keys(Grouping::Process).is_empty());
+    let text = text(&host_sample(Grouping::Container), None);
+    assert!(text.contains("docker:3f2a9c1b7d4e"), "{text}");
+}
+
+#[test]
+fn a_host_fits_into_the_terminal() {
+    for by in [Grouping::Process, Grouping::Container, Grouping::User] {
+        for width in [40, 60, 80, 120, 200] {
+            let text = text(&host_sample(by), Some(width));
+            let widest = text.lines().map(|line| line.chars().count()).max();
+            assert!(widest <= Some(width), "{width}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn equal_stacks_of_several_processes_are_one() {
+    let mut other = stack("hold", amount(MIB, 0, MIB));
+    other.pid = 43;
+    other.oldest = Duration::from_secs(9);
+    let stacks = vec![
+        stack("hold", amount(2 * MIB, 0, MIB)),
+        stack("reserve", amount(MIB, 0, 5 * MIB)),
+        other,
+    ];
+    let merged = group::by_stack(stacks);
+    let rows: Vec<_> = merged
+        .iter()
+        .map(|stack| (stack.pid, stack.also.clone(), stack.amount.mapped / MIB))
+        .collect();
+    assert_eq!(rows, [(42, vec![], 1), (42, vec![43], 3)]);
+    assert_eq!(merged[1].oldest, Duration::from_secs(9));
+    assert_eq!(merged[1].growth, Some(8 * MIB as i64));
+}
+
+#[test]
+fn json_of_a_host_has_its_parts() {
+    let mut out = Vec::new();
+    json::write(&host_sample(Grouping::User), &mut out).expect("memory takes it");
+    let json: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+    assert_eq!(json["host"]["by"], "user");
+    assert_eq!(json["host"]["groups"][0]["key"], "root");
+    assert_eq!(json["host"]["ended"]["count"], 3);
+    assert_eq!(json["host"]["ended"]["unread"], 3);
+    assert_eq!(
+        json["host"]["ended"]["names"][0]["anonymous_bytes"],
+        768 << 10
+    );
+    let host = &json["processes"][1]["host"];
+    assert_eq!(host["where"], "docker:3f2a9c1b7d4e");
+    assert_eq!(host["growth_per_minute"], 2 * MIB);
+    assert_eq!(json["stacks"][0]["also_pids"], serde_json::json!([]));
 }

@@ -225,16 +225,18 @@ impl<'a> Vm<'a> {
 
     /// Begins the account of a program; of a new one, once it has called `exec`.
     fn open_account(&mut self, owner: Owner, is_new: bool) {
-        self.begin_account(owner, &maps_of(owner), is_new);
+        let lost = self.lost();
+        self.begin_account(owner, &maps_of(owner), is_new, lost);
         self.reconcile([owner]);
     }
 
-    /// Begins the account of a program from its maps, and from what was told of it before.
-    fn begin_account(&mut self, owner: Owner, maps: &[Mapping], is_new: bool) {
+    /// Begins the account of a program from its maps, and from what was told of it before; so many events of all programs were lost
+    /// before the maps were read.
+    fn begin_account(&mut self, owner: Owner, maps: &[Mapping], is_new: bool, lost: u64) {
         if let Some(faults) = &mut self.faults {
             faults.begin(owner);
         }
-        let account = Account::begin(owner, maps, is_new, self.lost());
+        let account = Account::begin(owner, maps, is_new, lost);
         self.accounts.insert(owner, account);
         for record in self.early.remove(&owner).unwrap_or_default() {
             self.take_in(&record);

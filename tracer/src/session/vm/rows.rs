@@ -178,6 +178,7 @@ impl Vm<'_> {
                 .iter()
                 .cloned()
                 .chain(self.unwinder.iter().flat_map(|unwinder| unwinder.notes()))
+                .chain(self.host_notes())
                 .collect(),
             processes,
             stacks,

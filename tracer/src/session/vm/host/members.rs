@@ -35,7 +35,8 @@ impl Vm<'_> {
         let is_new = member.started_in_trace;
         self.images.push(Image::new(owner, new.comm));
         if !self.accounts.contains_key(&owner) {
-            self.begin_account(owner, &maps_of(owner), is_new);
+            let lost = self.lost();
+            self.begin_account(owner, &maps_of(owner), is_new, lost);
         } else if let Some(faults) = &mut self.faults {
             faults.begin(owner);
         }

@@ -134,13 +134,14 @@ impl Vm<'_> {
             if pids.is_empty() {
                 return Ok(());
             }
+            let lost = self.lost();
             for pid in pids {
-                self.admit_running(pid)?;
+                self.admit_running(pid, lost)?;
             }
         }
     }
 
-    fn admit_running(&mut self, pid: u32) -> Result<()> {
+    fn admit_running(&mut self, pid: u32, lost: u64) -> Result<()> {
         // One that has ended meanwhile is none of ours; threads of the kernel have no address space.
         let Ok(info) = info::read(pid) else {
             return Ok(());
@@ -169,7 +170,7 @@ impl Vm<'_> {
         if admitted.is_some() {
             let mut maps = maps_of(owner);
             self.images.push(Image::new(owner, comm));
-            self.begin_account(owner, &maps, false);
+            self.begin_account(owner, &maps, false, lost);
             self.begin_rates(owner);
             self.expect_code(pid, &mut maps);
         }
@@ -219,6 +220,14 @@ impl Vm<'_> {
         {
             member.rates = Rates::with(at, mapped);
         }
+    }
+
+    /// What the host's report leaves out, in sentences.
+    pub(super) fn host_notes(&self) -> Vec<String> {
+        let host = self.host.as_ref();
+        host.and_then(|host| host.people.left_out())
+            .into_iter()
+            .collect()
     }
 
     /// What else the report tells of the host.

@@ -1,37 +1,30 @@
 //! `memlens vm --all` and its parts: every address space of the host, known to the page, from a process's birth to its end.
 
+mod programs;
+
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use memlens_tests::cgroup::{Cgroup, Joined};
-use memlens_tests::child::{Owned, send_signal, until};
+use memlens_tests::cgroup::{self, Cgroup};
+use memlens_tests::child::{Owned, send_signal};
 use memlens_tests::container::{Container, Image};
 use memlens_tests::patience::patient;
 use memlens_tests::space::{PAGE, SpaceReport, last_report, mapped, trace};
-use memlens_tests::{Memlens, Program, Victim, load, need};
+use memlens_tests::{Memlens, Program, Victim, elf32, need};
 
-/// The cgroup that a test runs in, with all that it starts: a trace of it goes the way of a trace of the whole host, and is
-/// not at the mercy of what else runs there.
-struct Stage {
-    // In the order in which they are to be dropped.
-    _joined: Joined,
-    cgroup: Cgroup,
-}
+/// The cgroup that a test runs in, with all that it starts.
+struct Stage(cgroup::Stage);
 
 impl Stage {
-    /// Moves the test into a cgroup of its own. Make it first, so that it is dropped last.
+    /// Moves the test into it. Make it first, so that it is dropped last.
     fn enter() -> Result<Self> {
-        need::root()?;
-        let cgroup = Cgroup::new()?;
-        Ok(Self {
-            _joined: cgroup.join()?,
-            cgroup,
-        })
+        cgroup::Stage::enter().map(Self)
     }
 
     /// Traces all that runs and will run in it.
     fn trace(&self, more: &[&str]) -> Result<Memlens> {
-        let mut words = vec!["--cgroup", self.cgroup.path()];
+        let mut words = vec!["--cgroup", self.0.path()];
         words.extend(more);
         trace(&words, &[])
     }
@@ -165,7 +158,7 @@ fn an_orphan_keeps_the_stacks_of_its_parent() -> Result<()> {
         "--top",
         "0",
         "--cgroup",
-        stage.cgroup.path(),
+        stage.0.path(),
     ];
     let mut memlens = Memlens::start(words)?;
     memlens.wait_until_tracing()?;
@@ -193,7 +186,7 @@ fn exec_begins_a_new_address_space() -> Result<()> {
     let program = Program::new("space_exact").build()?;
     // With a command behind it, so that the shell itself stays.
     let script = format!("'{}'; true", program.display());
-    let mut command = std::process::Command::new(need::program("sh")?);
+    let mut command = Command::new(need::program("sh")?);
     command.args(["-c", &script]);
     let mut victim = Victim::start(command)?;
     let_tables_be_built();
@@ -267,6 +260,34 @@ fn what_is_left_out_has_no_row() -> Result<()> {
     Ok(())
 }
 
+/// A 32-bit program has other system calls: it is left alone, and named.
+#[test]
+fn a_32_bit_program_is_named() -> Result<()> {
+    let stage = Stage::enter()?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("space-tiny32");
+    elf32::write(&path)?;
+    let start = || Owned::start(&mut Command::new(&path));
+    let mut before = start()?;
+    let memlens = stage.trace(&[])?;
+    let mut during = start()?;
+    std::thread::sleep(patient(Duration::from_millis(300)));
+    let report = stop(memlens)?;
+    for small in [&mut before, &mut during] {
+        ensure!(small.ended()?.is_none(), "{} ended", small.what());
+        ensure!(report.process(small.pid()).is_err(), "it has a row");
+    }
+    ensure!(
+        report
+            .notes
+            .iter()
+            .any(|note| note.contains("space-tiny32")),
+        "{:?}",
+        report.notes
+    );
+    Ok(())
+}
+
 /// Starts so many processes a second, each of which ends at once; the victim that starts them.
 fn spawner(name: &str, count: u64, rate: u32) -> Result<Victim> {
     let child = Program::new("space_brief").named(name).build()?;
@@ -334,7 +355,7 @@ fn lost_events_are_repaired_from_the_maps() -> Result<()> {
     let stage = Stage::enter()?;
     let mut storm = Victim::start(Program::new("space_storm").command(&["2", "60000"])?)?;
     let mut forks = Victim::start(Program::new("space_fork").command(&[])?)?;
-    let memlens = trace(&["--cgroup", stage.cgroup.path()], &["4096"])?;
+    let memlens = trace(&["--cgroup", stage.0.path()], &["4096"])?;
     storm.go()?;
     let child: u32 = forks.go_to("done")?.parse()?;
     storm.expect("done")?;
@@ -372,95 +393,5 @@ fn stacks_that_processes_share_are_one() -> Result<()> {
         "{more} more, {stack:?}"
     );
     ensure!(stack.amount.mapped_bytes == 3 * 13 * PAGE, "{stack:?}");
-    Ok(())
-}
-
-/// A server that forks to save its data, under load: both account for their maps.
-#[test]
-fn redis_that_saves_in_a_child() -> Result<()> {
-    let stage = Stage::enter()?;
-    let folder = tempfile::tempdir()?;
-    let port = load::free_port()?;
-    let server = load::redis(folder.path(), port)?;
-    let memlens = stage.trace(&[])?;
-    load::redis_load(port, 20_000)?;
-    for _ in 0..3 {
-        load::redis_command(port, &["BGSAVE"])?;
-        load::redis_load(port, 5_000)?;
-        until("the child has saved", Duration::from_secs(30), || {
-            Ok(load::children(server.pid())?.is_empty().then_some(()))
-        })?;
-    }
-    let maps = rested(server.pid())?;
-    let report = stop(memlens)?;
-    report.check_complete()?;
-    report.check_process(server.pid(), maps)?;
-    ensure!(
-        report.host()?.ended.count >= 3,
-        "{:?}",
-        report.host()?.ended
-    );
-    Ok(())
-}
-
-/// Maps of a program that changes them no more: the same twice.
-fn rested(pid: u32) -> Result<(u64, u64)> {
-    until("the program rests", Duration::from_secs(30), || {
-        let before = mapped(pid)?;
-        std::thread::sleep(Duration::from_millis(300));
-        Ok((mapped(pid)? == before).then_some(before))
-    })
-}
-
-/// Workers that are forked from a program with threads, and that work on memory of their own.
-const PYTHON: &str = "
-import multiprocessing, sys, threading
-kept = []
-def busy():
-    for _ in range(200): bytearray(3 << 20)
-def work(number):
-    kept.append([bytearray(1 << 20) for _ in range(20)])
-    return number
-if __name__ == '__main__':
-    multiprocessing.set_start_method('fork')
-    sys.stdin.readline()
-    kept.append(bytearray(30 << 20))
-    threads = [threading.Thread(target=busy) for _ in range(4)]
-    [thread.start() for thread in threads]
-    pool = multiprocessing.Pool(4)
-    pool.map(work, range(40))
-    [thread.join() for thread in threads]
-    print('done', flush=True)
-    sys.stdin.readline()
-";
-
-#[test]
-fn python_with_forked_workers() -> Result<()> {
-    use std::io::{BufRead, BufReader, Write};
-    use std::process::{Command, Stdio};
-    let stage = Stage::enter()?;
-    let mut command = Command::new(need::program("python3")?);
-    command.args(["-c", PYTHON]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut python = Owned::start(&mut command)?;
-    let handle = python.handle();
-    let mut input = handle.stdin.take().context("no input")?;
-    let mut output = BufReader::new(handle.stdout.take().context("no output")?);
-    let memlens = stage.trace(&[])?;
-    writeln!(input, "go")?;
-    let mut line = String::new();
-    output.read_line(&mut line)?;
-    ensure!(line == "done\n", "{line:?}");
-    let mut maps = vec![(python.pid(), rested(python.pid())?)];
-    for worker in load::children(python.pid())? {
-        maps.push((worker, rested(worker)?));
-    }
-    ensure!(maps.len() == 5, "{} processes", maps.len());
-    let report = stop(memlens)?;
-    report.check_complete()?;
-    for (pid, maps) in maps {
-        report.check_process(pid, maps)?;
-    }
-    drop(input);
     Ok(())
 }
