@@ -37,7 +37,7 @@ pub fn begin(ctx: &RawTracePointContext) {
     if !is_user && !may_be_served(address) {
         return;
     }
-    let Some((thread, process)) = thread::current() else {
+    let Some((thread, process)) = thread::current_of_known() else {
         return;
     };
     // SAFETY: only this thread writes its state, which was checked for null.
@@ -230,17 +230,13 @@ fn registers(address: u64) -> Option<Registers> {
 /// Sends a record of the current thread.
 #[inline(always)]
 fn tell(process: *mut Process, event: FaultEvent) {
-    // SAFETY: a helper without arguments.
-    let time_ns = unsafe { bpf_ktime_get_ns() };
-    space::submit(
-        FaultEvent {
-            time_ns,
-            // SAFETY: the process's row was checked for null.
-            owner: unsafe { (*process).owner },
-            tid: bpf_get_current_pid_tgid() as u32,
-            ..event
-        },
+    // SAFETY: a helper without arguments; the process's row was checked for null.
+    let (time_ns, owner) = unsafe { (bpf_ktime_get_ns(), (*process).owner) };
+    let event = FaultEvent {
         time_ns,
-        Loss::FaultsUntold,
-    );
+        owner,
+        tid: bpf_get_current_pid_tgid() as u32,
+        ..event
+    };
+    space::submit(event, time_ns, Loss::FaultsUntold);
 }

@@ -98,9 +98,7 @@ impl<T> TaskStorage<T> {
 /// The current thread and its process, if it is traced and the trace is running.
 #[inline(always)]
 pub fn current() -> Option<(*mut Thread, *mut Process)> {
-    let state = STATE.get(0)?;
-    // SAFETY: an aligned u32 in a map element; volatile because user space changes it.
-    if unsafe { core::ptr::read_volatile(&raw const state.enabled) } == 0 {
+    if !is_enabled() {
         return None;
     }
     let mut thread = THREADS.current(false);
@@ -127,6 +125,51 @@ pub fn current() -> Option<(*mut Thread, *mut Process)> {
     count_hit(thread, process);
     // SAFETY: the verifier has seen the null check.
     (unsafe { (*process).active } != 0).then_some((thread, process))
+}
+
+/// Whether the trace is running.
+#[inline(always)]
+pub fn is_enabled() -> bool {
+    // SAFETY: an aligned u32 in a map element; volatile because user space changes it.
+    STATE
+        .get(0)
+        .is_some_and(|state| unsafe { core::ptr::read_volatile(&raw const state.enabled) != 0 })
+}
+
+/// As [`current`], of processes that are known: one that is not becomes so at a call of its own.
+#[inline(always)]
+pub fn current_of_known() -> Option<(*mut Thread, *mut Process)> {
+    if !is_enabled() {
+        return None;
+    }
+    // SAFETY: only this thread writes its state, which was checked for null.
+    let known = existing().filter(|thread| unsafe { (**thread).slot } != 0);
+    let thread = match known {
+        Some(thread) => thread,
+        None if meet() == 0 => return None,
+        None => existing()?,
+    };
+    let process = process_of(thread)?;
+    // SAFETY: the verifier has seen the null check.
+    (unsafe { (*process).active } != 0).then_some((thread, process))
+}
+
+/// Makes the state of the current thread, if its process is known; 1 if there is one. Checked by the verifier apart from its
+/// caller.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn meet() -> u64 {
+    let Some(slot) = process_slot() else {
+        return 0;
+    };
+    let thread = THREADS.current(true);
+    if thread.is_null() {
+        loss::count(Loss::NoThreadState);
+        return 0;
+    }
+    // SAFETY: not null, and only this thread writes it.
+    unsafe { (*thread).slot = slot + 1 };
+    1
 }
 
 /// Hits that a thread gathers before its process's row is told, so that threads do not contend for it.
