@@ -51,9 +51,9 @@ fn nginx() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let port = load::free_port()?;
     let mut master = load::nginx(folder.path(), port)?;
-    let worker = *load::children(master.pid())?
-        .first()
-        .context("nginx has no worker")?;
+    let worker = until("nginx has a worker", Duration::from_secs(10), || {
+        Ok(load::children(master.pid())?.first().copied())
+    })?;
     load::http_load(port, 50)?;
     let list = format!("{},{worker}", master.pid());
     let memlens = Memlens::leaks_of(&["-p", &list], &[])?;

@@ -138,7 +138,7 @@ fn interrupting_a_command() -> Result<()> {
         .env("VICTIM_FREE_RUN", "1")
         .args(["leaks", "3600", "--json", "--"])
         .arg(sleepy)
-        .args(["-s", "30"]);
+        .args(["-s", "6"]);
     let mut memlens = Memlens::start_command(command)?;
     memlens.wait_until_tracing()?;
     std::thread::sleep(Duration::from_millis(300));
