@@ -9,7 +9,7 @@ use super::super::Leaks;
 use crate::guard::{Action, Decision, Usage, Whom};
 use crate::process::breakpoints;
 use crate::process::cgroup::Place;
-use crate::process::maps;
+use crate::process::{info, maps};
 use crate::report::{Guard, GuardAction, GuardStep};
 use crate::session::population::{self, Member};
 
@@ -147,7 +147,11 @@ impl Leaks<'_> {
             (Whom::Process { tgid, .. }, Some(member)) => {
                 (Some(tgid), Some(member.comm.clone()), member.place.clone())
             }
-            (Whom::Process { tgid, .. }, None) => (Some(tgid), None, population::place(tgid)),
+            (Whom::Process { tgid, .. }, None) => {
+                let info = info::read(tgid).ok();
+                let comm = info.map(|info| info.comm);
+                (Some(tgid), comm, population::place(tgid))
+            }
         };
         let step = GuardStep {
             at,
