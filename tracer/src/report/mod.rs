@@ -17,6 +17,7 @@ pub mod kernel;
 pub(crate) mod line;
 pub mod loss;
 mod names;
+mod parts;
 mod plumbing;
 mod rates;
 pub mod space;

@@ -202,6 +202,12 @@ impl SpaceReport {
         super::names::clean(&subject).into_owned()
     }
 
+    /// The name of a stack's process, where the report has several; "pid" for one that it does not have.
+    fn comm_among_several(&self, pid: u32) -> Option<&str> {
+        let row = self.processes.iter().rfind(|row| row.pid == pid);
+        (self.processes.len() > 1).then(|| row.map_or("pid", |row| row.comm.as_str()))
+    }
+
     /// All processes together.
     pub fn amount(&self) -> Amount {
         let mut sum = Amount::default();

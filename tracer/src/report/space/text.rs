@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use super::{Amount, SpaceProcess, SpaceReport, SpaceStack, faults, host_text};
 use crate::report::line::{Line, Writer};
-use crate::report::loss::{Severity, sentences};
+use crate::report::loss::sentences;
+use crate::report::parts::{self, Heading, changed, number};
 use crate::report::text::{TextOptions, command_exit, state_name};
 use crate::report::units::{bytes, change, count, counted, counted_processes, duration};
 use crate::report::{ProcessState, frames, names};
@@ -22,7 +23,14 @@ const FILES_NAMED: usize = 2;
 /// Those of `out`.
 pub fn write(report: &SpaceReport, options: &TextOptions, out: &mut impl Write) -> io::Result<()> {
     let mut out = Writer::new(out, options.width, options.colour);
-    heading(&mut out, report, options)?;
+    let heading = Heading {
+        time: report.time,
+        subject: &report.subject(),
+        before: "address space, ",
+        elapsed: report.elapsed,
+        last: report.last,
+    };
+    parts::heading(&mut out, &heading, options)?;
     totals(&mut out, report)?;
     out.blank()?;
     match &report.host {
@@ -50,30 +58,6 @@ pub fn write(report: &SpaceReport, options: &TextOptions, out: &mut impl Write) 
         out.blank()?;
     }
     Ok(())
-}
-
-fn heading(
-    out: &mut Writer<'_, impl Write>,
-    report: &SpaceReport,
-    options: &TextOptions,
-) -> io::Result<()> {
-    let time = crate::report::timestamp(report.time)?;
-    let time = time.to_zoned(options.time_zone.clone());
-    let last = if report.last { ", last report" } else { "" };
-    out.flow(
-        vec![
-            Line::of(&time.strftime("%Y-%m-%d %H:%M:%S").to_string()),
-            Line::default()
-                .plain(" ")
-                .strong(&report.subject())
-                .plain(","),
-            Line::of(&format!(
-                "address space, traced for {}{last}",
-                duration(report.elapsed)
-            )),
-        ],
-        2,
-    )
 }
 
 /// What there is, and what of it the calls of the trace have made.
@@ -246,20 +230,11 @@ fn stack_head(
     stack: &SpaceStack,
 ) -> io::Result<()> {
     let mut parts = amount(&stack.amount, stack.measured);
-    let first = parts.remove(0);
-    parts.insert(
-        0,
-        Line::default()
-            .faint(&format!("#{} ", index + 1))
-            .join(first),
-    );
+    parts[0] = number(index).join(std::mem::take(&mut parts[0]));
     let kinds: Vec<&str> = stack.kinds.iter().map(|kind| kind.name()).collect();
     let ranges = counted(stack.amount.ranges, "range");
     parts.push(Line::of(&format!("{ranges}, {}", kinds.join(" and "))));
-    parts.extend(stack.growth.map(|growth| match growth {
-        0 => Line::of("unchanged"),
-        _ => Line::default().strong(&change(growth)),
-    }));
+    parts.extend(stack.growth.map(changed));
     parts.push(Line::of(&format!("oldest {}", duration(stack.oldest))));
     if !stack.files.is_empty() {
         let named = stack.files.iter().take(FILES_NAMED);
@@ -282,11 +257,7 @@ fn stack_head(
 
 /// Whose a stack is, where there are several processes.
 fn whose(report: &SpaceReport, pid: u32) -> Option<String> {
-    if report.processes.len() < 2 {
-        return None;
-    }
-    let row = report.processes.iter().rfind(|row| row.pid == pid);
-    let comm = row.map_or("pid", |row| row.comm.as_str());
+    let comm = report.comm_among_several(pid)?;
     Some(format!("{} ({pid})", names::clean(comm)))
 }
 
@@ -332,10 +303,7 @@ fn others(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Result<
     columns.push(column("kind", rows, |row| row.kind.name().to_owned()).aligned_left());
     columns.push(column("name", rows, name).aligned_left());
     table(out, columns, &["ranges", "no access"])?;
-    let left_out = report.others_total.saturating_sub(rows.len());
-    if left_out > 0 {
-        out.line(&Line::of(&format!("  ... {} more", count(left_out as u64))))?;
-    }
+    parts::more(out, report.others_total.saturating_sub(rows.len()))?;
     out.blank()
 }
 
@@ -345,8 +313,6 @@ fn closing(
     report: &SpaceReport,
     options: &TextOptions,
 ) -> io::Result<()> {
-    let told = sentences(&report.loss);
-    let lost = |severity: Severity| told.iter().filter(move |told| told.severity == severity);
     let (mark, text) = match report.complete() {
         true => ("complete:", "what is tracked is what the maps show"),
         false => (
@@ -364,16 +330,8 @@ fn closing(
         let text = format!("{more} more (--json has all)");
         out.sentence(Line::default().strong("  corrected:"), &text, 4)?;
     }
-    for sentence in lost(Severity::Totals).chain(lost(Severity::Detail)) {
-        out.sentence(Line::default().strong("  lost:"), &sentence.text, 4)?;
-    }
-    for sentence in lost(Severity::Coverage) {
-        out.sentence(Line::default().strong("note:"), &sentence.text, 2)?;
-    }
-    let is_due = |note: &&String| report.last || !options.known_notes.contains(*note);
-    for note in report.notes.iter().filter(is_due) {
-        out.sentence(Line::default().strong("note:"), note, 2)?;
-    }
+    parts::losses(out, &sentences(&report.loss))?;
+    parts::notes(out, &report.notes, report.last, options)?;
     match report.command_exit {
         Some(exit) => out.sentence(Line::default(), &command_exit(exit), 2),
         None => Ok(()),
