@@ -33,6 +33,7 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::symbolize::Frame;
 
@@ -131,8 +132,8 @@ fn timestamp(time: SystemTime) -> io::Result<Timestamp> {
     Timestamp::try_from(time).map_err(io::Error::other)
 }
 
-/// How the sample was drawn, and how far off the totals may be.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How the sample was drawn, and how far off the totals may be. In JSON as it is here.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Sampling {
     /// Mean number of bytes between two samples.
     pub interval_bytes: u64,

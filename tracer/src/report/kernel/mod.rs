@@ -8,6 +8,7 @@ pub mod text;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
 use tracer_common::kernel_memory::{KernelLoss, Kind};
 
 use super::Sampling;
@@ -15,8 +16,8 @@ use crate::symbolize::Frame;
 
 pub use picture::{folded, svg};
 
-/// What was allocated and released since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What was allocated and released since the start. In JSON as it is here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Held {
     /// Bytes held.
     pub live_bytes: u64,
@@ -101,8 +102,8 @@ pub struct KernelStack {
     pub frames: Vec<Frame>,
 }
 
-/// A slab cache that has grown, as the kernel counts it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A slab cache that has grown, as the kernel counts it. In JSON as it is here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CacheGrowth {
     /// Its name.
     pub name: String,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::report::json::WireFrame;
+use crate::report::json::{WireFrame, lossy};
 use crate::report::line::{Line, Writer};
 use crate::report::text::TextOptions;
 use crate::report::units::{bytes, count, counted};
@@ -289,10 +289,7 @@ impl<'a> WireTouched<'a> {
     fn of(place: &'a Touched) -> Self {
         Self {
             kind: place.kind.map(Kind::name),
-            file: place
-                .file
-                .as_ref()
-                .map(|file| file.to_string_lossy().into_owned()),
+            file: place.file.as_deref().map(lossy),
             before_trace: matches!(place.mapper, Mapper::Before),
             amount: (&place.amount).into(),
             mapped_by: match &place.mapper {
