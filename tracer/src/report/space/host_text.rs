@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::columns::{by_kind, resident, set_aside};
 use super::group::{SpaceGroup, groups};
 use super::{Amount, SpaceHost, SpaceProcess, SpaceReport};
 use crate::report::Grouping;
@@ -10,16 +11,6 @@ use crate::report::line::{Line, Writer};
 use crate::report::table::{Column, write_columns};
 use crate::report::units::{bytes, change, count};
 use crate::report::{elide, host, host_text, names};
-use crate::space::Kind;
-
-/// Columns by kind of what is mapped, in order.
-const KINDS: [(&str, Kind); 5] = [
-    ("brk", Kind::Brk),
-    ("anonymous", Kind::Anonymous),
-    ("file", Kind::File),
-    ("shared", Kind::Shared),
-    ("stacks", Kind::Stack),
-];
 
 /// Writes the table of processes or of groups, and what it leaves out.
 pub fn table(
@@ -45,13 +36,6 @@ pub fn ended(
 ) -> io::Result<()> {
     let is_due = |at| host::is_due(host.previous, at, report.last);
     host_text::ended(out, &host.ended, is_due)
-}
-
-fn resident(amount: &Amount, measured: bool) -> String {
-    match measured {
-        true => bytes(amount.resident),
-        false => "-".to_owned(),
-    }
 }
 
 /// Columns of the table of processes, in order; `place` is how wide the label of a place may be.
@@ -80,27 +64,11 @@ fn columns(shown: &[SpaceProcess], place: usize) -> Vec<Column> {
         Column::new("mapped", shown, |row| bytes(row.amount.mapped)),
         Column::new("growth/min", shown, growth),
     ];
-    if shown.iter().any(|row| row.amount.reserved > 0) {
-        columns.push(Column::new("no access", shown, |row| {
-            bytes(row.amount.reserved)
-        }));
-    }
-    if shown.iter().any(|row| row.amount.swapped > 0) {
-        columns.push(Column::new("swapped", shown, |row| {
-            bytes(row.amount.swapped)
-        }));
-    }
-    for (heading, kind) in KINDS {
-        let mapped = |row: &SpaceProcess| bytes(mapped_of(&row.kinds, kind));
-        columns.push(Column::new(heading, shown, mapped));
-    }
+    columns.extend(set_aside(shown, |row| &row.amount));
+    columns.extend(by_kind(shown, |row| &row.kinds));
     columns.push(Column::new("state", shown, state).words());
     columns.retain(|column| column.heading != "state" || !column.is_empty());
     columns
-}
-
-fn mapped_of(kinds: &std::collections::BTreeMap<Kind, Amount>, kind: Kind) -> u64 {
-    kinds.get(&kind).map_or(0, |amount| amount.mapped)
 }
 
 /// What a reader must know of a row before its numbers are compared with others.
@@ -160,10 +128,7 @@ fn group_table(
             optional(row.growth_per_minute, change)
         }),
     ];
-    for (heading, kind) in KINDS {
-        let mapped = |row: &SpaceGroup| bytes(mapped_of(&row.kinds, kind));
-        columns.push(Column::new(heading, shown, mapped));
-    }
+    columns.extend(by_kind(shown, |row| &row.kinds));
     let least = [
         "stacks",
         "shared",

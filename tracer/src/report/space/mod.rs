@@ -1,5 +1,6 @@
 //! The report of `memlens vm` as one plain value: whose address space holds what, mapped by whom, and how much of it is memory.
 
+mod columns;
 pub mod faults;
 pub mod group;
 mod host;

@@ -2,14 +2,15 @@
 
 use std::io::{self, Write};
 
+use super::columns::{self, resident};
 use super::{Amount, SpaceProcess, SpaceReport, SpaceStack, faults, host_text};
 use crate::report::line::{Line, Writer};
 use crate::report::loss::sentences;
 use crate::report::parts::{self, Heading, changed, number};
+use crate::report::table::{Column, write_columns};
 use crate::report::text::{TextOptions, command_exit, state_name};
 use crate::report::units::{bytes, change, count, counted, counted_processes, duration};
 use crate::report::{ProcessState, frames, names};
-use crate::space::Kind;
 
 /// Corrections that are told one by one.
 const MOST_CORRECTIONS: usize = 10;
@@ -102,41 +103,21 @@ fn amount(amount: &Amount, measured: bool) -> Vec<Line> {
 
 /// One row for each process.
 fn processes(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Result<()> {
-    let resident = |row: &SpaceProcess| match row.measured {
-        true => bytes(row.amount.resident),
-        false => "-".to_owned(),
-    };
-    let kind = |kind: Kind| {
-        move |row: &SpaceProcess| bytes(row.kinds.get(&kind).map_or(0, |amount| amount.mapped))
-    };
     let rows = &report.processes;
     let mut columns = vec![
-        column("pid", rows, |row| row.pid.to_string()),
-        column("command", rows, |row| names::clean(&row.comm).into_owned()).aligned_left(),
-        column("resident", rows, resident),
-        column("mapped", rows, |row| bytes(row.amount.mapped)),
+        Column::new("pid", rows, |row| row.pid.to_string()),
+        Column::new("command", rows, |row| names::clean(&row.comm).into_owned()).words(),
+        Column::new("resident", rows, |row| resident(&row.amount, row.measured)),
+        Column::new("mapped", rows, |row| bytes(row.amount.mapped)),
     ];
     if rows.iter().any(|row| row.growth.is_some()) {
         let growth = |row: &SpaceProcess| row.growth.map_or_else(|| "-".to_owned(), change);
-        columns.push(column("change", rows, growth));
+        columns.push(Column::new("change", rows, growth));
     }
-    if rows.iter().any(|row| row.amount.reserved > 0) {
-        columns.push(column("no access", rows, |row| bytes(row.amount.reserved)));
-    }
-    if rows.iter().any(|row| row.amount.swapped > 0) {
-        columns.push(column("swapped", rows, |row| bytes(row.amount.swapped)));
-    }
-    for (heading, which) in [
-        ("brk", Kind::Brk),
-        ("anonymous", Kind::Anonymous),
-        ("file", Kind::File),
-        ("shared", Kind::Shared),
-        ("stacks", Kind::Stack),
-    ] {
-        columns.push(column(heading, rows, kind(which)));
-    }
+    columns.extend(columns::set_aside(rows, |row| &row.amount));
+    columns.extend(columns::by_kind(rows, |row| &row.kinds));
     if rows.iter().any(|row| row.state != ProcessState::Running) {
-        columns.push(column("state", rows, |row| state_name(row.state).to_owned()).aligned_left());
+        columns.push(Column::new("state", rows, |row| state_name(row.state).to_owned()).words());
     }
     let least = [
         "stacks",
@@ -148,78 +129,7 @@ fn processes(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Resu
         "change",
         "state",
     ];
-    table(out, columns, &least)
-}
-
-/// A column of a table: its heading and its cells.
-struct Column {
-    heading: &'static str,
-    cells: Vec<String>,
-    aligned_left: bool,
-}
-
-fn column<T>(heading: &'static str, rows: &[T], cell: impl Fn(&T) -> String) -> Column {
-    Column {
-        heading,
-        cells: rows.iter().map(cell).collect(),
-        aligned_left: false,
-    }
-}
-
-impl Column {
-    fn aligned_left(self) -> Self {
-        Self {
-            aligned_left: true,
-            ..self
-        }
-    }
-
-    fn columns(&self) -> usize {
-        let cells = self.cells.iter().map(|cell| Line::of(cell).columns());
-        cells.max().unwrap_or(0).max(self.heading.len())
-    }
-
-    fn put(&self, line: Line, text: &str) -> Line {
-        let end = line.columns() + self.columns();
-        match self.aligned_left {
-            true => line.plain(text).pad_to(end),
-            false => line.pad_to(end - Line::of(text).columns()).plain(text),
-        }
-    }
-}
-
-/// Writes columns side by side; in a narrow terminal those that matter least are left out.
-fn table(
-    out: &mut Writer<'_, impl Write>,
-    mut columns: Vec<Column>,
-    least: &[&str],
-) -> io::Result<()> {
-    let width = out.width().unwrap_or(usize::MAX);
-    for heading in least {
-        let needed: usize = columns.iter().map(|column| column.columns() + 2).sum();
-        if needed <= width {
-            break;
-        }
-        columns.retain(|column| column.heading != *heading);
-    }
-    let rows = columns.first().map_or(0, |column| column.cells.len());
-    for row in 0..=rows {
-        let mut line = Line::default();
-        for (index, column) in columns.iter().enumerate() {
-            let text = match row.checked_sub(1) {
-                None => column.heading,
-                Some(row) => &column.cells[row],
-            };
-            line = line.plain("  ");
-            // Nothing is padded at the end of a line.
-            line = match index + 1 == columns.len() && column.aligned_left {
-                true => line.plain(text),
-                false => column.put(line, text),
-            };
-        }
-        out.line(&line)?;
-    }
-    Ok(())
+    write_columns(out, columns, rows.len(), &least)
 }
 
 /// What a stack has mapped, and whose it is.
@@ -282,27 +192,27 @@ fn others(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Result<
         "mapped before the trace, or by the kernel itself:",
     ))?;
     let rows = &report.others;
-    let resident = |row: &super::SpaceOther| match row.measured {
-        true => bytes(row.amount.resident),
-        false => "-".to_owned(),
-    };
     let name = |row: &super::SpaceOther| match &row.name {
         Some(name) => names::clean(&name.to_string_lossy()).into_owned(),
         None => String::new(),
     };
     let mut columns = Vec::new();
     if report.processes.len() > 1 {
-        columns.push(column("pid", rows, |row| row.pid.to_string()));
+        columns.push(Column::new("pid", rows, |row| row.pid.to_string()));
     }
-    columns.push(column("resident", rows, resident));
-    columns.push(column("mapped", rows, |row| bytes(row.amount.mapped)));
+    columns.push(Column::new("resident", rows, |row| {
+        resident(&row.amount, row.measured)
+    }));
+    columns.push(Column::new("mapped", rows, |row| bytes(row.amount.mapped)));
     if rows.iter().any(|row| row.amount.reserved > 0) {
-        columns.push(column("no access", rows, |row| bytes(row.amount.reserved)));
+        columns.push(Column::new("no access", rows, |row| {
+            bytes(row.amount.reserved)
+        }));
     }
-    columns.push(column("ranges", rows, |row| count(row.amount.ranges)));
-    columns.push(column("kind", rows, |row| row.kind.name().to_owned()).aligned_left());
-    columns.push(column("name", rows, name).aligned_left());
-    table(out, columns, &["ranges", "no access"])?;
+    columns.push(Column::new("ranges", rows, |row| count(row.amount.ranges)));
+    columns.push(Column::new("kind", rows, |row| row.kind.name().to_owned()).words());
+    columns.push(Column::new("name", rows, name).words());
+    write_columns(out, columns, rows.len(), &["ranges", "no access"])?;
     parts::more(out, report.others_total.saturating_sub(rows.len()))?;
     out.blank()
 }
