@@ -34,6 +34,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tracer_common::loss::Loss;
 
 use crate::symbolize::Frame;
 
@@ -90,10 +91,7 @@ impl Report {
             let mut actions = host.guard.steps.iter().map(|step| step.action);
             actions.any(GuardAction::ends_tracing)
         };
-        !self.host.as_ref().is_some_and(cut_off)
-            && !tracer_common::loss::Loss::ALL.iter().any(|loss| {
-                loss.spoils_totals() && self.loss.get(loss.name()).is_some_and(|count| *count > 0)
-            })
+        !self.host.as_ref().is_some_and(cut_off) && loss::is_exact::<Loss>(&self.loss)
     }
 
     /// Live bytes of all processes.

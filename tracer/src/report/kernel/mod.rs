@@ -12,6 +12,7 @@ use serde::Serialize;
 use tracer_common::kernel_memory::{KernelLoss, Kind};
 
 use super::Sampling;
+use super::loss::is_exact;
 use crate::symbolize::Frame;
 
 pub use picture::{folded, svg};
@@ -131,10 +132,7 @@ pub struct Grown {
 impl KernelReport {
     /// Whether the totals are exact, but for what is said of them.
     pub fn complete(&self) -> bool {
-        let mut counters = KernelLoss::ALL.iter();
-        !counters.any(|loss| {
-            loss.spoils_totals() && self.loss.get(loss.name()).is_some_and(|count| *count > 0)
-        })
+        is_exact::<KernelLoss>(&self.loss)
     }
 
     /// All kinds together.

@@ -14,7 +14,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use tracer_common::loss::Loss;
+
 use self::faults::FaultReport;
+use super::loss::is_exact;
 use super::{CommandExit, ProcessState};
 use crate::space::Kind;
 use crate::symbolize::Frame;
@@ -177,11 +180,7 @@ impl SpaceReport {
             } = row.corrections;
             found + gone + access > 0
         };
-        let lost = |loss: tracer_common::loss::Loss| {
-            loss.spoils_totals() && self.loss.get(loss.name()).is_some_and(|count| *count > 0)
-        };
-        !self.processes.iter().any(unexplained)
-            && !tracer_common::loss::Loss::ALL.iter().copied().any(lost)
+        !self.processes.iter().any(unexplained) && is_exact::<Loss>(&self.loss)
     }
 
     /// Whose address space the report is about.
