@@ -6,13 +6,14 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::host::{Grouping, ProcessHost};
+use serde::Serialize;
+
+use super::host::{Grouping, MemberRow, ProcessHost};
 use super::{ProcessRow, StackRow};
-use crate::process::cgroup::Place;
 use crate::symbolize::Frame;
 
-/// Processes that have something in common.
-#[derive(Clone, Debug, PartialEq)]
+/// Processes that have something in common. In JSON as it is here.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GroupRow {
     /// What they have in common: the label of a container, unit or cgroup, or a user's name.
     pub key: String,
@@ -42,7 +43,7 @@ pub fn groups(processes: &[ProcessRow], by: Grouping) -> Vec<GroupRow> {
         .iter()
         .filter_map(|row| Some((row, row.host.as_ref()?)))
     {
-        let Some(key) = key(&host.place, &host.user, by) else {
+        let Some(key) = key(&host.member, by) else {
             continue;
         };
         let group = groups
@@ -55,11 +56,11 @@ pub fn groups(processes: &[ProcessRow], by: Grouping) -> Vec<GroupRow> {
     groups
 }
 
-/// What a process of this place and user has in common with others; `None` by process and by stack.
-pub(super) fn key(place: &Place, user: &str, by: Grouping) -> Option<String> {
+/// What a process has in common with others; `None` by process and by stack.
+pub(super) fn key(member: &MemberRow, by: Grouping) -> Option<String> {
     match by {
-        Grouping::Container => Some(place.label()),
-        Grouping::User => Some(user.to_owned()),
+        Grouping::Container => Some(member.place.label()),
+        Grouping::User => Some(member.user.clone()),
         Grouping::Process | Grouping::Stack => None,
     }
 }
@@ -87,7 +88,7 @@ impl GroupRow {
         self.alloc_count = self.alloc_count.saturating_add(row.alloc_count);
         add(
             &mut self.growth_per_minute,
-            host.growth_per_minute,
+            host.member.growth_per_minute,
             i64::saturating_add,
         );
         add(

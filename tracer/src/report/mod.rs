@@ -44,7 +44,7 @@ pub use filter::BlockFilter;
 pub use group::{GroupRow, by_stack, groups};
 pub use host::{
     Ended, EndedName, EndedProcess, Grouping, Guard, GuardAction, GuardStep, HeapHeld, Held, Host,
-    LateFile, ProcessHost, ProcessStacks,
+    LateFile, MemberRow, ProcessHost, ProcessStacks,
 };
 pub use rates::Rates;
 pub use tables::TableUse;

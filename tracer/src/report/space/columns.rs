@@ -16,6 +16,9 @@ const KINDS: [(&str, Kind); 5] = [
     ("stacks", Kind::Stack),
 ];
 
+/// Bytes of an amount.
+type Size = fn(&Amount) -> u64;
+
 /// What is in memory, where that was measured.
 pub fn resident(amount: &Amount, measured: bool) -> String {
     match measured {
@@ -37,7 +40,7 @@ pub fn by_kind<T>(
 
 /// What is without access or in swap; only columns with anything in them.
 pub fn set_aside<T>(rows: &[T], amount: impl Fn(&T) -> &Amount) -> impl Iterator<Item = Column> {
-    let sizes: [(&str, fn(&Amount) -> u64); 2] = [
+    let sizes: [(&str, Size); 2] = [
         ("no access", |amount| amount.reserved),
         ("swapped", |amount| amount.swapped),
     ];

@@ -31,7 +31,7 @@ pub fn groups(processes: &[SpaceProcess], by: Grouping) -> Vec<SpaceGroup> {
     let mut groups: BTreeMap<String, SpaceGroup> = BTreeMap::new();
     for row in processes {
         let Some(host) = &row.host else { continue };
-        let Some(key) = key(&host.place, &host.user, by) else {
+        let Some(key) = key(&host.member, by) else {
             continue;
         };
         let group = groups.entry(key.clone()).or_insert_with(|| SpaceGroup {
@@ -50,7 +50,7 @@ pub fn groups(processes: &[SpaceProcess], by: Grouping) -> Vec<SpaceGroup> {
         }
         add(
             &mut group.growth_per_minute,
-            host.growth_per_minute,
+            host.member.growth_per_minute,
             i64::saturating_add,
         );
     }

@@ -77,12 +77,7 @@ impl WholeHost {
         let member = self.people.members_mut().get_mut(&account.owner)?;
         member.rates.add(elapsed, mapped, account.calls);
         Some(SpaceProcessHost {
-            place: member.place.clone(),
-            uid: member.uid,
-            user: member.user.clone(),
-            first_seen: member.first_seen,
-            started_in_trace: member.started_in_trace,
-            growth_per_minute: member.rates.growth_per_minute(),
+            member: member.reported(),
             calls_per_second: member.rates.allocs_per_second(),
             map_known: account.map_known,
         })
