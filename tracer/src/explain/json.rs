@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::diff::Change;
 use super::growth::{Growth, json::WireGrowth};
 use super::value::Explanation;
+use crate::report::json::write_line;
 
 /// Name and version of the form; the number changes when a reader could break.
 pub const SCHEMA: &str = "memlens.explain/1";
@@ -43,8 +44,7 @@ pub fn write(
         change,
         growth: growth.map(WireGrowth::of),
     };
-    serde_json::to_writer(&mut *out, &document)?;
-    out.write_all(b"\n")
+    write_line(&document, out)
 }
 
 /// Reads what [`write`] wrote.

@@ -1,7 +1,6 @@
 //! The report as JSON: one object, one line. Its form is a promise, written down in `docs/host.md`.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use clap::ValueEnum;
 use jiff::Timestamp;
@@ -13,6 +12,7 @@ use super::pressure::{Pressure, Stall};
 use super::report::{CgroupRow, Hint, HostReport, MachineReport, Row, Turnover, verdict};
 use super::trend::Fit;
 use super::values::Measure;
+use crate::report::json::{millis, write_line};
 
 /// Name and version of the form; the number changes when a reader could break.
 pub const SCHEMA: &str = "memlens.host/1";
@@ -22,8 +22,7 @@ pub const SCHEMA: &str = "memlens.host/1";
 /// # Errors
 /// Those of `out`.
 pub fn write(report: &HostReport, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, &WireReport::of(report)?)?;
-    out.write_all(b"\n")
+    write_line(&WireReport::of(report)?, out)
 }
 
 #[derive(Serialize)]
@@ -357,8 +356,4 @@ impl<'a> WireHint<'a> {
 fn word(value: impl ValueEnum) -> String {
     let word = value.to_possible_value();
     word.map_or_else(String::new, |word| word.get_name().to_owned())
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

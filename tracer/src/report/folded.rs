@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 
 use super::{ProcessRow, Report, StackRow, names};
+use crate::symbolize::Frame;
 
 /// Stands in front of the frames of a stack whose outer end is not known.
-pub const CUT: &str = "[cut]";
+const CUT: &str = "[cut]";
 
 /// Stands for a stack without frames.
-pub const NO_STACK: &str = "[no stack]";
+const NO_STACK: &str = "[no stack]";
 
 /// Writes a line for each stack that holds memory, sorted; lines that are the same are added up.
 ///
@@ -20,7 +21,12 @@ pub const NO_STACK: &str = "[no stack]";
 /// # Errors
 /// Those of `out`.
 pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    for line in lines(report) {
+    write_lines(&lines(report), out)
+}
+
+/// Writes the lines, each with its end.
+pub(super) fn write_lines(lines: &[String], out: &mut impl Write) -> io::Result<()> {
+    for line in lines {
         writeln!(out, "{line}")?;
     }
     Ok(())
@@ -28,10 +34,35 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 
 /// The lines, without their ends.
 pub fn lines(report: &Report) -> Vec<String> {
-    let mut merged: BTreeMap<String, u64> = BTreeMap::new();
     let rows = report.by_pid();
-    for stack in report.stacks.iter().filter(|stack| stack.live_bytes > 0) {
-        *merged.entry(fold(report, &rows, stack)).or_default() += stack.live_bytes;
+    let names = |stack: &StackRow| {
+        let whose = whose(report, &rows, stack);
+        stack_names(whose, &stack.frames, stack.truncated.as_deref())
+    };
+    merged(&report.stacks, |stack| stack.live_bytes, names)
+}
+
+fn whose(report: &Report, rows: &HashMap<u32, &ProcessRow>, stack: &StackRow) -> Option<String> {
+    if report.processes.len() < 2 && report.host.is_none() {
+        return None;
+    }
+    Some(match rows.get(&stack.pid) {
+        _ if !stack.also.is_empty() => format!("[{} processes]", 1 + stack.also.len()),
+        Some(row) => frame_name(&format!("{}-{}", row.comm, row.pid)),
+        None => format!("pid-{}", stack.pid),
+    })
+}
+
+/// One line for each stack with a value, sorted; the values of stacks with the same names are added up. The names of a
+/// stack come outermost first.
+pub(super) fn merged<'a, S: 'a>(
+    stacks: impl IntoIterator<Item = &'a S>,
+    value: impl Fn(&S) -> u64,
+    names: impl Fn(&S) -> Vec<String>,
+) -> Vec<String> {
+    let mut merged: BTreeMap<String, u64> = BTreeMap::new();
+    for stack in stacks.into_iter().filter(|stack| value(stack) > 0) {
+        *merged.entry(names(stack).join(";")).or_default() += value(stack);
     }
     let lines = merged
         .iter()
@@ -39,24 +70,20 @@ pub fn lines(report: &Report) -> Vec<String> {
     lines.collect()
 }
 
-fn fold(report: &Report, rows: &HashMap<u32, &ProcessRow>, stack: &StackRow) -> String {
-    let mut names = Vec::with_capacity(stack.frames.len() + 2);
-    if report.processes.len() > 1 || report.host.is_some() {
-        names.push(match rows.get(&stack.pid) {
-            _ if !stack.also.is_empty() => format!("[{} processes]", 1 + stack.also.len()),
-            Some(row) => frame_name(&format!("{}-{}", row.comm, row.pid)),
-            None => format!("pid-{}", stack.pid),
-        });
-    }
-    if stack.truncated.is_some() {
-        names.push(CUT.to_owned());
-    }
-    let frames = stack.frames.iter().rev();
-    names.extend(frames.map(|frame| frame_name(&names::frame(frame))));
-    if stack.frames.is_empty() && stack.truncated.is_none() {
+/// The names of a stack, outermost first: what it is `under`, that it is cut, its frames.
+pub(super) fn stack_names(
+    under: Option<String>,
+    frames: &[Frame],
+    truncated: Option<&str>,
+) -> Vec<String> {
+    let mut names: Vec<String> = under.into_iter().collect();
+    names.extend(truncated.map(|_| CUT.to_owned()));
+    let outermost_first = frames.iter().rev();
+    names.extend(outermost_first.map(|frame| frame_name(&names::frame(frame))));
+    if frames.is_empty() && truncated.is_none() {
         names.push(NO_STACK.to_owned());
     }
-    names.join(";")
+    names
 }
 
 /// A name that the folded form can hold: no separator, no line end, and no number standing alone at

@@ -6,13 +6,14 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::host::{Grouping, ProcessHost};
+use serde::Serialize;
+
+use super::host::{Grouping, MemberRow, ProcessHost};
 use super::{ProcessRow, StackRow};
-use crate::process::cgroup::Place;
 use crate::symbolize::Frame;
 
-/// Processes that have something in common.
-#[derive(Clone, Debug, PartialEq)]
+/// Processes that have something in common. In JSON as it is here.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GroupRow {
     /// What they have in common: the label of a container, unit or cgroup, or a user's name.
     pub key: String,
@@ -42,7 +43,7 @@ pub fn groups(processes: &[ProcessRow], by: Grouping) -> Vec<GroupRow> {
         .iter()
         .filter_map(|row| Some((row, row.host.as_ref()?)))
     {
-        let Some(key) = key(&host.place, &host.user, by) else {
+        let Some(key) = key(&host.member, by) else {
             continue;
         };
         let group = groups
@@ -55,11 +56,11 @@ pub fn groups(processes: &[ProcessRow], by: Grouping) -> Vec<GroupRow> {
     groups
 }
 
-/// What a process of this place and user has in common with others; `None` by process and by stack.
-pub(super) fn key(place: &Place, user: &str, by: Grouping) -> Option<String> {
+/// What a process has in common with others; `None` by process and by stack.
+pub(super) fn key(member: &MemberRow, by: Grouping) -> Option<String> {
     match by {
-        Grouping::Container => Some(place.label()),
-        Grouping::User => Some(user.to_owned()),
+        Grouping::Container => Some(member.place.label()),
+        Grouping::User => Some(member.user.clone()),
         Grouping::Process | Grouping::Stack => None,
     }
 }
@@ -87,7 +88,7 @@ impl GroupRow {
         self.alloc_count = self.alloc_count.saturating_add(row.alloc_count);
         add(
             &mut self.growth_per_minute,
-            host.growth_per_minute,
+            host.member.growth_per_minute,
             i64::saturating_add,
         );
         add(
@@ -112,30 +113,45 @@ pub(super) fn add<T: Copy>(sum: &mut Option<T>, value: Option<T>, plus: impl Fn(
 /// of their live bytes.
 pub fn by_stack(mut stacks: Vec<StackRow>) -> Vec<StackRow> {
     stacks.sort_by_key(|stack| Reverse(stack.live_bytes));
-    let parts = stacks
-        .iter()
-        .map(|stack| (stack.frames.as_slice(), stack.truncated.as_deref()));
-    let firsts = first_equals(parts);
-    let mut merged: Vec<Option<StackRow>> = Vec::with_capacity(stacks.len());
-    for (stack, first) in stacks.into_iter().zip(firsts) {
-        match merged.get_mut(first) {
-            Some(Some(into)) => {
-                merge(into, stack);
-                merged.push(None);
-            }
-            Some(None) | None => merged.push(Some(stack)),
-        }
-    }
-    let mut merged: Vec<StackRow> = merged.into_iter().flatten().collect();
+    let mut merged = merge_equals(
+        stacks,
+        |stack| (&stack.frames, stack.truncated.as_deref()),
+        merge,
+    );
     merged.sort_by_key(|stack| Reverse(stack.live_bytes));
     merged
 }
 
+/// The rows with those of equal stacks merged into the first of them; they stay in order.
+pub(super) fn merge_equals<S>(
+    rows: Vec<S>,
+    stack: impl Fn(&S) -> (&[Frame], Option<&str>),
+    merge: impl Fn(&mut S, S),
+) -> Vec<S> {
+    let firsts = first_equals(rows.iter().map(stack));
+    let mut merged: Vec<Option<S>> = Vec::with_capacity(rows.len());
+    for (row, first) in rows.into_iter().zip(firsts) {
+        match merged.get_mut(first) {
+            Some(Some(into)) => {
+                merge(into, row);
+                merged.push(None);
+            }
+            Some(None) | None => merged.push(Some(row)),
+        }
+    }
+    merged.into_iter().flatten().collect()
+}
+
+/// Adds a process to those `also` on a stack of `first`, if it is not known there yet.
+pub(super) fn add_process(first: u32, also: &mut Vec<u32>, pid: u32) {
+    if first != pid && !also.contains(&pid) {
+        also.push(pid);
+    }
+}
+
 /// For each stack the index of the first that is equal: its own, if none is. Stacks of which nothing is known are not one
 /// and the same.
-pub(super) fn first_equals<'a>(
-    stacks: impl Iterator<Item = (&'a [Frame], Option<&'a str>)>,
-) -> Vec<usize> {
+fn first_equals<'a>(stacks: impl Iterator<Item = (&'a [Frame], Option<&'a str>)>) -> Vec<usize> {
     let mut first: HashMap<(Vec<Code<'_>>, Option<&str>), usize> = HashMap::new();
     let equal = stacks.enumerate().map(|(index, (frames, truncated))| {
         if frames.is_empty() {
@@ -163,10 +179,7 @@ fn code(frame: &Frame) -> Code<'_> {
 }
 
 fn merge(into: &mut StackRow, stack: StackRow) {
-    let known = into.pid == stack.pid || into.also.contains(&stack.pid);
-    if !known {
-        into.also.push(stack.pid);
-    }
+    add_process(into.pid, &mut into.also, stack.pid);
     for (sum, value) in [
         (&mut into.live_bytes, stack.live_bytes),
         (&mut into.live_count, stack.live_count),

@@ -6,12 +6,14 @@ use crate::report::ProcessState;
 
 fn process(pid: u32, cgroup: &str, user: &str, live: u64, growth: Option<i64>) -> ProcessRow {
     let host = ProcessHost {
-        place: Place::of(cgroup),
-        uid: 0,
-        user: user.to_owned(),
-        first_seen: Duration::ZERO,
-        started_in_trace: false,
-        growth_per_minute: growth,
+        member: MemberRow {
+            place: Place::of(cgroup),
+            uid: 0,
+            user: user.to_owned(),
+            first_seen: Duration::ZERO,
+            started_in_trace: false,
+            growth_per_minute: growth,
+        },
         allocs_per_second: growth.map(|_| 2.5),
         rss_bytes: Some(1 << 20),
         sample_bytes: None,

@@ -75,9 +75,9 @@ pub(super) fn is_due(previous: Duration, at: Duration, last: bool) -> bool {
     last || previous.is_zero() || at > previous
 }
 
-/// What a whole-host trace knows of one process besides its memory totals.
+/// What every whole-host trace knows of a process.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ProcessHost {
+pub struct MemberRow {
     /// Its container, unit and cgroup.
     pub place: Place,
     /// User id that it runs as.
@@ -86,11 +86,18 @@ pub struct ProcessHost {
     pub user: String,
     /// Elapsed time of the trace when it was first seen; zero for what ran before.
     pub first_seen: Duration,
-    /// Whether it started during the trace, so that no block of it was missed.
+    /// Whether it started during the trace, so that nothing of it was missed.
     pub started_in_trace: bool,
-    /// Growth of its live bytes, per minute, over the last minute or, if that is shorter, since it was first seen;
-    /// `None` in its first second. [`Rates`](super::Rates) reckons it.
+    /// Growth of what is followed, its live or its mapped bytes, per minute, over the last minute or, if that is shorter, since
+    /// it was first seen; `None` in its first second. [`Rates`](super::Rates) reckons it.
     pub growth_per_minute: Option<i64>,
+}
+
+/// What a whole-host trace of heaps knows of one process besides its memory totals.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessHost {
+    /// What every such trace knows of it.
+    pub member: MemberRow,
     /// Allocations per second since the previous report; `None` in its first second.
     pub allocs_per_second: Option<f64>,
     /// Resident memory in bytes; `None` where it could not be read.

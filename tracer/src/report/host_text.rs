@@ -6,8 +6,10 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use super::elide;
-use super::group::{GroupRow, groups};
-use super::host::{Ended, EndedName, EndedProcess, Grouping, GuardStep, Held, Host, ProcessHost};
+use super::group::groups;
+use super::host::{
+    Ended, EndedName, EndedProcess, Grouping, GuardStep, Held, Host, MemberRow, ProcessHost,
+};
 use super::line::{Line, Writer};
 use super::table::{Column, write_columns};
 use super::units::{bytes, change, count, counted, counted_processes, duration, rate};
@@ -28,7 +30,7 @@ const NARROWEST_PLACE: usize = 14;
 const WIDEST_PLACE: usize = 40;
 
 /// Columns of the terminal for a user's name.
-pub const WIDEST_USER: usize = 16;
+const WIDEST_USER: usize = 16;
 
 /// Writes the table of processes or of groups, and what it leaves out.
 pub fn table(out: &mut Writer<'_, impl Write>, report: &Report, host: &Host) -> io::Result<()> {
@@ -36,15 +38,8 @@ pub fn table(out: &mut Writer<'_, impl Write>, report: &Report, host: &Host) -> 
         _ if report.processes.is_empty() => return Ok(()),
         Grouping::Stack => return Ok(()),
         Grouping::Process => processes(out, &report.processes, host.top)?,
-        Grouping::Container | Grouping::User => {
-            let heading = if host.by == Grouping::User {
-                "user"
-            } else {
-                "where"
-            };
-            let groups = groups(&report.processes, host.by);
-            group_table(out, heading, &groups, host.top)?;
-        }
+        Grouping::User => group_table(out, "user", report, host)?,
+        Grouping::Container => group_table(out, PLACE, report, host)?,
     }
     out.blank()
 }
@@ -54,26 +49,22 @@ fn columns(rows: &[ProcessRow], shown: &[ProcessRow], place: usize) -> Vec<Colum
     let host = |cell: fn(&ProcessHost) -> String| {
         move |row: &ProcessRow| row.host.as_ref().map_or_else(|| "-".to_owned(), cell)
     };
-    let label = |row: &ProcessRow| {
-        let host = row.host.as_ref();
-        host.map_or_else(|| "-".to_owned(), |host| short_label(&host.place, place))
-    };
-    let user = |row: &ProcessRow| elide::middle(&host(|host| host.user.clone())(row), WIDEST_USER);
+    let members = shown.iter().map(|row| Some(&row.host.as_ref()?.member));
+    let members: Vec<Option<&MemberRow>> = members.collect();
     let mut intervals = rows
         .iter()
         .filter_map(|row| row.host.as_ref())
         .map(|host| host.sample_bytes);
     let first = intervals.next();
     let some_sampled = intervals.any(|interval| Some(interval) != first);
-    let growth = |host: &ProcessHost| optional(host.growth_per_minute, change);
     let allocs = |host: &ProcessHost| optional(host.allocs_per_second, rate);
     let mut columns = vec![
         Column::new("pid", shown, |row| row.pid.to_string()),
         Column::new("command", shown, |row| row.comm.clone()).words(),
-        Column::new(PLACE, shown, label).words(),
-        Column::new("user", shown, user).words(),
+        place_column(&members, place),
+        user_column(&members),
         Column::new("live", shown, |row| bytes(row.live_bytes)).strong(),
-        Column::new("growth/min", shown, host(growth)),
+        growth_column(&members),
         Column::new("allocs/s", shown, host(allocs)),
         Column::new("rss", shown, host(|host| optional(host.rss_bytes, bytes))),
         Column::new("state", shown, |row| state(row, some_sampled)).words(),
@@ -82,8 +73,27 @@ fn columns(rows: &[ProcessRow], shown: &[ProcessRow], place: usize) -> Vec<Colum
     columns
 }
 
+/// Where processes belong, in labels of at most so many columns of the terminal.
+pub fn place_column(members: &[Option<&MemberRow>], most: usize) -> Column {
+    let label = |member: &MemberRow| short_label(&member.place, most);
+    Column::new(PLACE, members, |member| optional(*member, label)).words()
+}
+
+/// The names of the users that they run as.
+pub fn user_column(members: &[Option<&MemberRow>]) -> Column {
+    let user = |member: &MemberRow| elide::middle(&member.user, WIDEST_USER);
+    Column::new("user", members, |member| optional(*member, user)).words()
+}
+
+/// How fast they grow.
+pub fn growth_column(members: &[Option<&MemberRow>]) -> Column {
+    Column::new("growth/min", members, |member| {
+        optional(member.and_then(|member| member.growth_per_minute), change)
+    })
+}
+
 /// A label within `most` columns: of a container's id the beginning, as its tools take it; of a name both ends.
-pub fn short_label(place: &Place, most: usize) -> String {
+fn short_label(place: &Place, most: usize) -> String {
     let label = place.label();
     match place.container {
         Some(_) => elide::start(&label, most).to_owned(),
@@ -148,10 +158,11 @@ fn left_out_processes(out: &mut Writer<'_, impl Write>, rest: &[ProcessRow]) -> 
 fn group_table(
     out: &mut Writer<'_, impl Write>,
     heading: &'static str,
-    rows: &[GroupRow],
-    top: Option<usize>,
+    report: &Report,
+    host: &Host,
 ) -> io::Result<()> {
-    let (shown, rest) = rows.split_at(top.unwrap_or(usize::MAX).min(rows.len()));
+    let rows = groups(&report.processes, host.by);
+    let (shown, rest) = rows.split_at(host.top.unwrap_or(usize::MAX).min(rows.len()));
     let width = out.width().map_or(usize::MAX, |width| width / 2);
     let columns = vec![
         Column::new(heading, shown, |row| elide::middle(&row.key, width)).words(),
@@ -175,7 +186,7 @@ fn group_table(
     left_out(out, rest.len(), ["group", "groups"], held)
 }
 
-pub fn optional<T>(value: Option<T>, print: fn(T) -> String) -> String {
+pub fn optional<T>(value: Option<T>, print: impl Fn(T) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), print)
 }
 
@@ -191,7 +202,7 @@ fn state(row: &ProcessRow, some_sampled: bool) -> String {
         (row.state == ProcessState::Replaced, "replaced"),
         (host.probes_off_at.is_some(), "off"),
         (sampled, "sampled"),
-        (host.started_in_trace, "new"),
+        (host.member.started_in_trace, "new"),
     ];
     let words: Vec<&str> = words
         .into_iter()

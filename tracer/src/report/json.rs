@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tracer_common::loss::Loss;
 
 use super::json_host::{WireHost, WireProcessHost};
-use super::loss;
+use super::loss::{self, Sentence};
 use super::text::state_name;
-use super::{BlockFilter, BlockRow, CommandExit, CutRow, ProcessRow, Report, StackRow, TableUse};
+use super::{
+    BlockFilter, BlockRow, CommandExit, CutRow, ProcessRow, Report, Sampling, StackRow, TableUse,
+};
 use crate::symbolize::Frame;
 
 /// Name and version of the form; the number changes when a reader could break.
@@ -30,7 +32,15 @@ pub struct JsonOptions {
 /// # Errors
 /// Those of `out`.
 pub fn write(report: &Report, options: JsonOptions, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, &WireReport::of(report, options)?)?;
+    write_line(&WireReport::of(report, options)?, out)
+}
+
+/// Writes one object as one line.
+///
+/// # Errors
+/// Those of `out`.
+pub(crate) fn write_line(object: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, object)?;
     out.write_all(b"\n")
 }
 
@@ -45,7 +55,7 @@ struct WireReport<'a> {
     loss: &'a BTreeMap<&'static str, u64>,
     notes: Vec<String>,
     filter: WireFilter,
-    sampling: Option<WireSampling>,
+    sampling: Option<Sampling>,
     totals: WireTotals,
     processes: Vec<WireProcess<'a>>,
     stacks_total: usize,
@@ -62,13 +72,6 @@ struct WireFilter {
     older_ms: Option<u64>,
     min_size: Option<u64>,
     max_size: Option<u64>,
-}
-
-#[derive(Serialize)]
-struct WireSampling {
-    interval_bytes: u64,
-    live_samples: u64,
-    standard_error_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -165,23 +168,16 @@ pub(super) fn all_counters<S: Serializer>(
 
 impl<'a> WireReport<'a> {
     fn of(report: &'a Report, options: JsonOptions) -> io::Result<Self> {
-        let loss_sentences = loss::sentences(&report.loss)
-            .into_iter()
-            .map(|sentence| sentence.text);
         Ok(Self {
             schema: SCHEMA,
-            time: format!("{:.3}", super::timestamp(report.time)?),
+            time: to_milliseconds(report.time)?,
             elapsed_ms: millis(report.elapsed),
             last: report.last,
             complete: report.complete(),
             loss: &report.loss,
-            notes: loss_sentences.chain(report.notes.iter().cloned()).collect(),
+            notes: all_notes(loss::sentences(&report.loss), &report.notes),
             filter: WireFilter::of(&report.filter),
-            sampling: report.sampling.map(|sampling| WireSampling {
-                interval_bytes: sampling.interval_bytes,
-                live_samples: sampling.live_samples,
-                standard_error_bytes: sampling.standard_error_bytes,
-            }),
+            sampling: report.sampling,
             totals: WireTotals::sum(&report.processes),
             processes: report.processes.iter().map(WireProcess::of).collect(),
             stacks_total: report.stacks_total,
@@ -313,6 +309,17 @@ impl WireBlock {
     }
 }
 
+/// The sentences about what was lost, and then the notes.
+pub(super) fn all_notes(lost: Vec<Sentence>, notes: &[String]) -> Vec<String> {
+    let lost = lost.into_iter().map(|sentence| sentence.text);
+    lost.chain(notes.iter().cloned()).collect()
+}
+
+/// The time of a report.
+pub(super) fn to_milliseconds(time: SystemTime) -> io::Result<String> {
+    Ok(format!("{:.3}", super::timestamp(time)?))
+}
+
 pub(super) fn lossy(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
@@ -322,6 +329,6 @@ fn hex(address: u64) -> String {
     format!("{address:#x}")
 }
 
-pub(super) fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

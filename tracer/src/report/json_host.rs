@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::Report;
 use super::group::{GroupRow, groups};
 use super::host::{
-    EndedName, EndedProcess, GuardAction, GuardStep, HeapHeld, Host, LateFile, ProcessHost,
-    ProcessStacks,
+    EndedName, EndedProcess, GuardAction, GuardStep, HeapHeld, Host, LateFile, MemberRow,
+    ProcessHost, ProcessStacks,
 };
 use super::json::{JsonOptions, WireStack, lossy, millis};
 use crate::process::cgroup::Place;
@@ -16,7 +16,7 @@ use crate::process::cgroup::Place;
 pub struct WireHost<'a> {
     scope: &'a str,
     by: &'static str,
-    groups: Vec<WireGroup>,
+    groups: Vec<GroupRow>,
     process_stacks: Vec<WireProcessStacks<'a>>,
     ended: WireEnded<'a>,
     guard: WireGuard<'a>,
@@ -29,21 +29,28 @@ pub struct WireHost<'a> {
 #[derive(Serialize)]
 pub struct WireProcessHost<'a> {
     #[serde(flatten)]
-    place: WirePlace<'a>,
-    uid: u32,
-    user: &'a str,
-    first_seen_ms: u64,
-    started_in_trace: bool,
-    growth_per_minute: Option<i64>,
+    member: WireMember<'a>,
     allocs_per_second: Option<f64>,
     rss_bytes: Option<u64>,
     sample_bytes: Option<u64>,
     probes_off_ms: Option<u64>,
 }
 
+/// What every whole-host trace knows of a process.
+#[derive(Serialize)]
+pub struct WireMember<'a> {
+    #[serde(flatten)]
+    place: WirePlace<'a>,
+    uid: u32,
+    user: &'a str,
+    first_seen_ms: u64,
+    started_in_trace: bool,
+    growth_per_minute: Option<i64>,
+}
+
 /// Where a process belongs.
 #[derive(Serialize)]
-pub struct WirePlace<'a> {
+struct WirePlace<'a> {
     r#where: String,
     container: Option<WireContainer<'a>>,
     pod: Option<&'a str>,
@@ -55,19 +62,6 @@ pub struct WirePlace<'a> {
 struct WireContainer<'a> {
     runtime: &'static str,
     id: &'a str,
-}
-
-#[derive(Serialize)]
-struct WireGroup {
-    key: String,
-    processes: u64,
-    live_bytes: u64,
-    live_count: u64,
-    alloc_bytes: u64,
-    alloc_count: u64,
-    growth_per_minute: Option<i64>,
-    allocs_per_second: Option<f64>,
-    rss_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -147,13 +141,12 @@ struct WireLateFile<'a> {
 impl<'a> WireHost<'a> {
     /// The host's part of a report, as it is written.
     pub fn of(report: &'a Report, host: &'a Host, options: JsonOptions) -> Self {
-        let groups = groups(&report.processes, host.by);
         let process_stacks = host.process_stacks.iter();
         let held = host.ended.held();
         Self {
             scope: &host.scope,
             by: host.by.name(),
-            groups: groups.into_iter().map(WireGroup::of).collect(),
+            groups: groups(&report.processes, host.by),
             process_stacks: process_stacks
                 .map(|process| WireProcessStacks::of(process, options))
                 .collect(),
@@ -182,9 +175,22 @@ impl<'a> WireHost<'a> {
     }
 }
 
-impl<'a> WirePlace<'a> {
+impl<'a> WireMember<'a> {
     /// As it is written.
-    pub fn of(place: &'a Place) -> Self {
+    pub fn of(member: &'a MemberRow) -> Self {
+        Self {
+            place: WirePlace::of(&member.place),
+            uid: member.uid,
+            user: &member.user,
+            first_seen_ms: millis(member.first_seen),
+            started_in_trace: member.started_in_trace,
+            growth_per_minute: member.growth_per_minute,
+        }
+    }
+}
+
+impl<'a> WirePlace<'a> {
+    fn of(place: &'a Place) -> Self {
         Self {
             r#where: place.label(),
             container: place.container.as_ref().map(|container| WireContainer {
@@ -202,32 +208,11 @@ impl<'a> WireProcessHost<'a> {
     /// The host's part of a process, as it is written.
     pub fn of(host: &'a ProcessHost) -> Self {
         Self {
-            place: WirePlace::of(&host.place),
-            uid: host.uid,
-            user: &host.user,
-            first_seen_ms: millis(host.first_seen),
-            started_in_trace: host.started_in_trace,
-            growth_per_minute: host.growth_per_minute,
+            member: WireMember::of(&host.member),
             allocs_per_second: host.allocs_per_second,
             rss_bytes: host.rss_bytes,
             sample_bytes: host.sample_bytes,
             probes_off_ms: host.probes_off_at.map(millis),
-        }
-    }
-}
-
-impl WireGroup {
-    fn of(group: GroupRow) -> Self {
-        Self {
-            key: group.key,
-            processes: group.processes,
-            live_bytes: group.live_bytes,
-            live_count: group.live_count,
-            alloc_bytes: group.alloc_bytes,
-            alloc_count: group.alloc_count,
-            growth_per_minute: group.growth_per_minute,
-            allocs_per_second: group.allocs_per_second,
-            rss_bytes: group.rss_bytes,
         }
     }
 }

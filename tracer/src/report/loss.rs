@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tracer_common::kernel_memory::KernelLoss;
 use tracer_common::loss::Loss;
 
 use super::units::{bytes, count, counted};
@@ -31,26 +32,72 @@ pub enum Severity {
 /// A pair of counters (blocks and their bytes) makes one sentence. A counter that is not in
 /// [`Loss::ALL`] is named rather than left out.
 pub fn sentences(loss: &BTreeMap<&'static str, u64>) -> Vec<Sentence> {
-    let value = |counter: Loss| loss.get(counter.name()).copied().unwrap_or(0);
-    let mut found = Vec::new();
-    for counter in Loss::ALL {
-        if let Some(text) = sentence(counter, &value) {
-            found.push(Sentence {
-                text,
-                severity: severity(counter),
-            });
-        }
+    told(loss, severity, sentence)
+}
+
+/// The counters of one kind of trace.
+pub(super) trait Counter: Copy + 'static {
+    /// All of them, in the order in which they are told.
+    const ALL: &'static [Self];
+    /// Its stable name.
+    fn name(self) -> &'static str;
+    /// Whether a count here means that the totals are not exact.
+    fn spoils_totals(self) -> bool;
+}
+
+impl Counter for Loss {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn name(self) -> &'static str {
+        self.name()
     }
+
+    fn spoils_totals(self) -> bool {
+        self.spoils_totals()
+    }
+}
+
+impl Counter for KernelLoss {
+    const ALL: &'static [Self] = &Self::ALL;
+
+    fn name(self) -> &'static str {
+        self.name()
+    }
+
+    fn spoils_totals(self) -> bool {
+        self.spoils_totals()
+    }
+}
+
+/// Whether nothing was lost that makes totals wrong.
+pub(super) fn is_exact<C: Counter>(loss: &BTreeMap<&'static str, u64>) -> bool {
+    let is_lost = |counter: &C| loss.get(counter.name()).is_some_and(|count| *count > 0);
+    let mut spoiling = C::ALL.iter().filter(|counter| counter.spoils_totals());
+    !spoiling.any(is_lost)
+}
+
+/// What `sentence` says of each counter, given the values of all; and counters that are none of `C`, by name.
+pub(super) fn told<C: Counter>(
+    loss: &BTreeMap<&'static str, u64>,
+    severity: impl Fn(C) -> Severity,
+    sentence: impl Fn(C, &dyn Fn(C) -> u64) -> Option<String>,
+) -> Vec<Sentence> {
+    let value = |counter: C| loss.get(counter.name()).copied().unwrap_or(0);
+    let known = C::ALL.iter().filter_map(|counter| {
+        Some(Sentence {
+            text: sentence(*counter, &value)?,
+            severity: severity(*counter),
+        })
+    });
+    let is_unknown = |name: &str| !C::ALL.iter().any(|counter| counter.name() == name);
     let unknown = loss
         .iter()
-        .filter(|(name, _)| !Loss::ALL.iter().any(|counter| counter.name() == **name));
-    for (name, value) in unknown.filter(|(_, value)| **value > 0) {
-        found.push(Sentence {
+        .filter(|(name, value)| **value > 0 && is_unknown(name))
+        .map(|(name, value)| Sentence {
             text: format!("{name}: {}", count(*value)),
             severity: Severity::Detail,
         });
-    }
-    found
+    known.chain(unknown).collect()
 }
 
 fn severity(counter: Loss) -> Severity {
@@ -62,7 +109,7 @@ fn severity(counter: Loss) -> Severity {
 }
 
 /// The sentence of one counter; `None` where it is zero or told by the counter that it is paired with.
-fn sentence(counter: Loss, value: &impl Fn(Loss) -> u64) -> Option<String> {
+fn sentence(counter: Loss, value: &dyn Fn(Loss) -> u64) -> Option<String> {
     let n = value(counter);
     let text = match counter {
         Loss::LiveMapFullBlocks => {
@@ -181,7 +228,8 @@ fn untracked(blocks: u64, size: u64, why: &str) -> Option<String> {
     ))
 }
 
-fn be(n: u64) -> &'static str {
+/// "was" or "were".
+pub(super) fn be(n: u64) -> &'static str {
     if n == 1 { "was" } else { "were" }
 }
 

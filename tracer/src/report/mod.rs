@@ -17,6 +17,7 @@ pub mod kernel;
 pub(crate) mod line;
 pub mod loss;
 mod names;
+mod parts;
 mod plumbing;
 mod rates;
 pub mod space;
@@ -32,6 +33,8 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use serde::Serialize;
+use tracer_common::loss::Loss;
 
 use crate::symbolize::Frame;
 
@@ -41,7 +44,7 @@ pub use filter::BlockFilter;
 pub use group::{GroupRow, by_stack, groups};
 pub use host::{
     Ended, EndedName, EndedProcess, Grouping, Guard, GuardAction, GuardStep, HeapHeld, Held, Host,
-    LateFile, ProcessHost, ProcessStacks,
+    LateFile, MemberRow, ProcessHost, ProcessStacks,
 };
 pub use rates::Rates;
 pub use tables::TableUse;
@@ -88,10 +91,7 @@ impl Report {
             let mut actions = host.guard.steps.iter().map(|step| step.action);
             actions.any(GuardAction::ends_tracing)
         };
-        !self.host.as_ref().is_some_and(cut_off)
-            && !tracer_common::loss::Loss::ALL.iter().any(|loss| {
-                loss.spoils_totals() && self.loss.get(loss.name()).is_some_and(|count| *count > 0)
-            })
+        !self.host.as_ref().is_some_and(cut_off) && loss::is_exact::<Loss>(&self.loss)
     }
 
     /// Live bytes of all processes.
@@ -130,8 +130,8 @@ fn timestamp(time: SystemTime) -> io::Result<Timestamp> {
     Timestamp::try_from(time).map_err(io::Error::other)
 }
 
-/// How the sample was drawn, and how far off the totals may be.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// How the sample was drawn, and how far off the totals may be. In JSON as it is here.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Sampling {
     /// Mean number of bytes between two samples.
     pub interval_bytes: u64,

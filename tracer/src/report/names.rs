@@ -106,7 +106,7 @@ pub fn owners(report: &Report, stack: &StackRow) -> String {
         None => format!("pid {}", stack.pid),
         Some(row) => match &row.host {
             None => process(row),
-            Some(host) => format!("{} {}", process(row), host.place.label()),
+            Some(host) => format!("{} {}", process(row), host.member.place.label()),
         },
     }
 }

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use super::line::{Line, Writer};
-use super::text::{TextOptions, changed};
+use super::parts::{changed, number};
+use super::text::TextOptions;
 use super::units::{bytes, count, counted, duration, share};
 use super::{Host, Report, StackRow, frames, names};
 
@@ -92,8 +93,7 @@ fn head(
     stack: &StackRow,
     context: &Context,
 ) -> io::Result<()> {
-    let held = Line::default()
-        .faint(&format!("#{} ", index + 1))
+    let held = number(index)
         .strong(&bytes(stack.live_bytes))
         .plain(" in ")
         .strong(&count(stack.live_count))

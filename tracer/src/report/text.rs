@@ -8,7 +8,8 @@ use nix::sys::signal::Signal;
 
 use super::line::{Line, Writer};
 use super::loss::{Severity, sentences};
-use super::units::{bytes, change, count, counted, duration};
+use super::parts::{self, Heading, changed};
+use super::units::{bytes, count, counted, counted_processes};
 use super::{CommandExit, ProcessRow, ProcessState, Report, Sampling};
 use super::{cut, host_text, names, stacks, table};
 
@@ -54,7 +55,14 @@ impl Default for TextOptions {
 /// Those of `out`.
 pub fn write(report: &Report, options: &TextOptions, out: &mut impl Write) -> io::Result<()> {
     let mut out = Writer::new(out, options.width, options.colour);
-    heading(&mut out, report, options)?;
+    let heading = Heading {
+        time: report.time,
+        subject: &names::subject(report),
+        before: "",
+        elapsed: report.elapsed,
+        last: report.last,
+    };
+    parts::heading(&mut out, &heading, options)?;
     totals(&mut out, report)?;
     filtered(&mut out, report)?;
     if let Some(host) = &report.host {
@@ -79,26 +87,6 @@ pub fn write(report: &Report, options: &TextOptions, out: &mut impl Write) -> io
         out.blank()?;
     }
     Ok(())
-}
-
-/// When, what and for how long.
-fn heading(
-    out: &mut Writer<'_, impl Write>,
-    report: &Report,
-    options: &TextOptions,
-) -> io::Result<()> {
-    let time = super::timestamp(report.time)?.to_zoned(options.time_zone.clone());
-    let subject = Line::default().plain(" ").strong(&names::subject(report));
-    let last = if report.last { ", last report" } else { "" };
-    let traced = format!("traced for {}{last}", duration(report.elapsed));
-    out.flow(
-        vec![
-            Line::of(&time.strftime("%Y-%m-%d %H:%M:%S").to_string()),
-            subject.plain(","),
-            Line::of(&traced),
-        ],
-        2,
-    )
 }
 
 /// Live, allocated and released memory of all processes.
@@ -177,14 +165,6 @@ fn growth(processes: &[ProcessRow]) -> Option<i64> {
     known.reduce(i64::saturating_add)
 }
 
-/// A change in bold, or that there is none.
-pub(super) fn changed(growth: i64) -> Line {
-    match growth {
-        0 => Line::of("unchanged"),
-        _ => Line::default().strong(&change(growth)),
-    }
-}
-
 /// Whether the numbers can be trusted, and what they do not cover.
 fn closing(
     out: &mut Writer<'_, impl Write>,
@@ -192,9 +172,8 @@ fn closing(
     options: &TextOptions,
 ) -> io::Result<()> {
     let told = sentences(&report.loss);
-    let with = |severity: Severity| told.iter().filter(move |s| s.severity == severity);
     let sampled = report.sampling.is_some();
-    let detail = with(Severity::Detail).count() > 0;
+    let detail = told.iter().any(|told| told.severity == Severity::Detail);
     match (report.complete(), detail) {
         (false, _) => {
             let of = if sampled {
@@ -220,19 +199,11 @@ fn closing(
             out.sentence(Line::default().strong("complete:"), "nothing was lost", 2)?
         }
     }
-    for sentence in with(Severity::Totals).chain(with(Severity::Detail)) {
-        out.sentence(Line::default().strong("  lost:"), &sentence.text, 4)?;
-    }
-    for sentence in with(Severity::Coverage) {
-        out.sentence(Line::default().strong("note:"), &sentence.text, 2)?;
-    }
+    parts::losses(out, &told)?;
     for sentence in cut::sentences(report) {
-        out.sentence(Line::default().strong("note:"), &sentence, 2)?;
+        parts::note(out, &sentence)?;
     }
-    let is_due = |note: &&String| report.last || !options.known_notes.contains(*note);
-    for note in report.notes.iter().filter(is_due) {
-        out.sentence(Line::default().strong("note:"), note, 2)?;
-    }
+    parts::notes(out, &report.notes, report.last, options)?;
     if let Some(host) = &report.host {
         host_text::sentences(out, report, host)?;
     }
@@ -253,12 +224,12 @@ fn estimate(sampling: Sampling, report: &Report) -> String {
             "one per {} to {} on average in {}",
             bytes(*least),
             bytes(*most),
-            processes(intervals.len())
+            counted_processes(intervals.len() as u64)
         ),
         (Some(only), _) => format!(
             "one per {} on average in {}",
             bytes(*only),
-            processes(intervals.len())
+            counted_processes(intervals.len() as u64)
         ),
         _ => format!("one per {} on average", bytes(sampling.interval_bytes)),
     };
@@ -268,13 +239,6 @@ fn estimate(sampling: Sampling, report: &Report) -> String {
         bytes(report.live_bytes()),
         bytes(sampling.standard_error_bytes)
     )
-}
-
-fn processes(n: usize) -> String {
-    match n {
-        1 => "1 process".to_owned(),
-        n => format!("{} processes", count(n as u64)),
-    }
 }
 
 pub(super) fn command_exit(exit: CommandExit) -> String {

@@ -14,7 +14,7 @@ use crate::process::info::{Machine, ProcessInfo};
 use crate::process::scope::{Candidate, Filter, Scope, ScopeError};
 use crate::process::users::Users;
 use crate::process::{info, maps};
-use crate::report::Rates;
+use crate::report::{MemberRow, Rates};
 
 /// Names of programs that are left out and told of.
 const MOST_NAMES: usize = 20;
@@ -39,6 +39,20 @@ pub struct Member {
     pub started_in_trace: bool,
     /// How fast it grows.
     pub rates: Rates,
+}
+
+impl Member {
+    /// What reports tell of it.
+    pub fn reported(&self) -> MemberRow {
+        MemberRow {
+            place: self.place.clone(),
+            uid: self.uid,
+            user: self.user.clone(),
+            first_seen: self.first_seen,
+            started_in_trace: self.started_in_trace,
+            growth_per_minute: self.rates.growth_per_minute(),
+        }
+    }
 }
 
 /// The processes of the host, as far as the trace has met them.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use memlens::process::cgroup::Place;
 use memlens::report::{
     EndedProcess, EndedTally, Grouping, Guard, GuardAction, GuardStep, HeapHeld, Host, LateFile,
-    ProcessHost, ProcessRow, ProcessStacks, Report, Sampling, StackRow, by_stack,
+    MemberRow, ProcessHost, ProcessRow, ProcessStacks, Report, Sampling, StackRow, by_stack,
 };
 
 use super::{bare, base, frame, process, stack, with_main};
@@ -31,12 +31,14 @@ fn row(
     let mut row = process(pid, comm, live, blocks);
     row.growth_bytes = Some(rates.0 / 12);
     row.host = Some(ProcessHost {
-        place: place(cgroup),
-        uid: 1_000,
-        user: user.into(),
-        first_seen: Duration::ZERO,
-        started_in_trace: false,
-        growth_per_minute: Some(rates.0),
+        member: MemberRow {
+            place: place(cgroup),
+            uid: 1_000,
+            user: user.into(),
+            first_seen: Duration::ZERO,
+            started_in_trace: false,
+            growth_per_minute: Some(rates.0),
+        },
         allocs_per_second: Some(rates.1),
         rss_bytes: Some(rates.2),
         sample_bytes: None,
@@ -65,8 +67,8 @@ fn rows() -> Vec<ProcessRow> {
         (0, 0.0, 40 << 20),
     );
     let host = host_of(&mut young);
-    (host.growth_per_minute, host.allocs_per_second) = (None, None);
-    (host.started_in_trace, host.first_seen) = (true, at(4_800));
+    (host.member.growth_per_minute, host.allocs_per_second) = (None, None);
+    (host.member.started_in_trace, host.member.first_seen) = (true, at(4_800));
     let mut storm = row(
         (813, "python3", shell, "alice"),
         700_000,
@@ -208,6 +210,7 @@ pub fn processes() -> Report {
                 .host
                 .as_ref()
                 .expect("a row of a host")
+                .member
                 .place
                 .clone(),
             path: "/usr/lib/x86_64-linux-gnu/libc.so.6".into(),

@@ -8,9 +8,8 @@ use serde_json::Value;
 use super::{
     Outcome, Plan,
     finding::{Finding, Target},
-    samples::Samples,
     table::{Table, ms},
-    tracer::{self, Mode, Tracer},
+    tracer::{Mode, Tracer},
     victim::{Victim, compile, own_source},
 };
 
@@ -50,14 +49,7 @@ pub fn speed(plan: &Plan) -> Result<Outcome> {
         let mut tracer = Tracer::leaks(&plan.memlens, victim.pid(), mode)?;
         victim.go()?;
         victim.expect("done", LIMIT)?;
-        // One report has looked every stack up and one more is on its way.
-        tracer.skip_lines();
-        tracer.wait_for(REPORT)?;
-        let mut samples = Samples::new();
-        for _ in 0..plan.runs {
-            let line = tracer.wait_for(REPORT)?;
-            samples.extend(tracer::took(&line, "report"));
-        }
+        let samples = tracer.report_times(plan.runs)?;
         let megabytes = tracer.peak_megabytes()?;
         check(&tracer.end()?.last_line).with_context(|| format!("the report of {name}"))?;
         table.row([
@@ -83,9 +75,6 @@ pub fn speed(plan: &Plan) -> Result<Outcome> {
     outcome.tables.push(("Reports", table));
     Ok(outcome)
 }
-
-/// How the line begins that tells how long a report took.
-const REPORT: &str = "memlens: report took";
 
 /// The report must be of all the blocks, or its time is worth nothing.
 fn check(report: &str) -> Result<()> {

@@ -164,14 +164,7 @@ fn report(plan: &Plan) -> Result<Outcome> {
     let mut tracer = Tracer::space(&plan.memlens, &target, mode)?;
     victim.go()?;
     victim.expect("done", LIMIT)?;
-    // One report has looked every stack up and one more is on its way.
-    tracer.skip_lines();
-    tracer.wait_for(REPORT)?;
-    let mut samples = Samples::new();
-    for _ in 0..plan.runs {
-        let line = tracer.wait_for(REPORT)?;
-        samples.extend(tracer::took(&line, "report"));
-    }
+    let samples = tracer.report_times(plan.runs)?;
     let report = last_report(&tracer.end()?.last_line)?;
     let least = count * pages * 4096;
     ensure!(
@@ -203,7 +196,7 @@ fn start(plan: &Plan) -> Result<Outcome> {
         let mut tracer = Tracer::space(&plan.memlens, &["--all"], mode)?;
         start.extend([tracer.attached_in.as_secs_f64() * 1e3]);
         maps.extend(tracer.step("reading maps"));
-        let line = tracer.wait_for(REPORT)?;
+        let line = tracer.wait_for(tracer::REPORT)?;
         reports.extend(tracer::took(&line, "report"));
         let report = last_report(&tracer.end()?.last_line)?;
         ensure!(
@@ -233,9 +226,6 @@ fn start(plan: &Plan) -> Result<Outcome> {
         notes: Vec::new(),
     })
 }
-
-/// How the line begins that tells how long a report took.
-const REPORT: &str = "memlens: report took";
 
 /// What a report says.
 struct Report {

@@ -16,8 +16,12 @@ use nix::{
     unistd::Pid,
 };
 
+use super::samples::Samples;
+
 /// How the line begins that memlens writes to standard error once the probes are on.
 const TRACING: &str = "memlens: tracing";
+/// How the line begins that tells how long a report took.
+pub const REPORT: &str = "memlens: report took";
 /// Seconds between reports: longer than any measurement.
 pub const NO_REPORT: &str = "3600";
 /// Unit of the times in /proc/PID/stat (USER_HZ, the same on every x86-64 kernel).
@@ -150,8 +154,21 @@ impl Tracer {
         self.start.iter().find_map(|line| took(line, name))
     }
 
+    /// How many milliseconds each of so many reports takes from now on, once all stacks of the victim are known.
+    pub fn report_times(&mut self, reports: u32) -> Result<Samples> {
+        // One report has looked every stack up and one more is on its way.
+        self.skip_lines();
+        self.wait_for(REPORT)?;
+        let mut samples = Samples::new();
+        for _ in 0..reports {
+            let line = self.wait_for(REPORT)?;
+            samples.extend(took(&line, "report"));
+        }
+        Ok(samples)
+    }
+
     /// Forgets what memlens has written so far.
-    pub fn skip_lines(&mut self) {
+    fn skip_lines(&mut self) {
         while self.lines.try_recv().is_ok() {}
     }
 

@@ -4,20 +4,12 @@ use std::collections::BTreeMap;
 
 use tracer_common::kernel_memory::{KernelLoss, MAX_BULK};
 
-use crate::report::loss::{Sentence, Severity};
+use crate::report::loss::{Sentence, Severity, be, told};
 use crate::report::units::{bytes, count, counted};
 
 /// A sentence for each counter that is not zero.
 pub(super) fn sentences(loss: &BTreeMap<&'static str, u64>) -> Vec<Sentence> {
-    let value = |counter: KernelLoss| loss.get(counter.name()).copied().unwrap_or(0);
-    let told = KernelLoss::ALL.iter().filter_map(|counter| {
-        let text = sentence(*counter, &value)?;
-        Some(Sentence {
-            text,
-            severity: severity(*counter),
-        })
-    });
-    told.collect()
+    told(loss, severity, sentence)
 }
 
 fn severity(counter: KernelLoss) -> Severity {
@@ -29,58 +21,62 @@ fn severity(counter: KernelLoss) -> Severity {
 }
 
 /// The sentence of one counter; `None` where it is zero or told by the counter that it is paired with.
-fn sentence(counter: KernelLoss, value: &impl Fn(KernelLoss) -> u64) -> Option<String> {
+fn sentence(counter: KernelLoss, value: &dyn Fn(KernelLoss) -> u64) -> Option<String> {
     let n = value(counter);
-    let be = if n == 1 { "was" } else { "were" };
     if n == 0 {
         return None;
     }
-    let text = match counter {
-        KernelLoss::LiveFullBlocks => format!(
-            "{} of {} in all {be} not tracked, because the table of live blocks was full (--max-live): the live totals are too low by at most that",
-            counted(n, "block"),
-            bytes(value(KernelLoss::LiveFullBytes))
-        ),
+    let (what, how) = match counter {
         KernelLoss::LiveFullBytes => return None,
-        KernelLoss::BusyBlocks => format!(
-            "{} {be} not tracked, because an interrupt came upon the table of live blocks: the live totals are too low by at most that many",
-            counted(n, "block")
+        KernelLoss::LiveFullBlocks => {
+            let size = bytes(value(KernelLoss::LiveFullBytes));
+            (
+                format!("{} of {size} in all", counted(n, "block")),
+                "not tracked, because the table of live blocks was full (--max-live): the live totals are too low by at most that",
+            )
+        }
+        KernelLoss::BusyBlocks => (
+            counted(n, "block"),
+            "not tracked, because an interrupt came upon the table of live blocks: the live totals are too low by at most that many",
         ),
-        KernelLoss::StackTableFull => format!(
-            "{} {be} counted without a stack, because the table of stacks was full: the totals are right",
-            counted(n, "block")
+        KernelLoss::StackTableFull => (
+            counted(n, "block"),
+            "counted without a stack, because the table of stacks was full: the totals are right",
         ),
-        KernelLoss::NoStack => format!(
-            "{} {be} counted without a stack, because the kernel could not walk it: the totals are right",
-            counted(n, "block")
+        KernelLoss::NoStack => (
+            counted(n, "block"),
+            "counted without a stack, because the kernel could not walk it: the totals are right",
         ),
-        KernelLoss::MissedFrees => format!(
-            "{} {be} allocated again although no release had been seen: the kernel releases some memory without telling, so the live totals may be too high",
-            counted(n, "block")
+        KernelLoss::MissedFrees => (
+            counted(n, "block"),
+            "allocated again although no release had been seen: the kernel releases some memory without telling, so the live totals may be too high",
         ),
-        KernelLoss::UnknownFrees => format!(
-            "{} {be} of memory that is not tracked: older than the trace, filtered, unsampled, or allocated in bulk",
-            counted(n, "release")
+        KernelLoss::UnknownFrees => (
+            counted(n, "release"),
+            "of memory that is not tracked: older than the trace, filtered, unsampled, or allocated in bulk",
         ),
-        KernelLoss::CachesFull => format!(
-            "{} {be} of caches beyond the table of caches: they have no name",
-            counted(n, "object")
-        ),
-        KernelLoss::BulkTooLong => format!(
-            "{} {be} released in lots of more than {} and not seen: the live totals may be too high by that many",
+        KernelLoss::CachesFull => (
             counted(n, "object"),
-            count(u64::from(MAX_BULK))
+            "of caches beyond the table of caches: they have no name",
         ),
-        KernelLoss::NestedAllocs => format!(
-            "{} in interrupts {be} not seen, because the programs were at work on that CPU: the live totals may be too low by that many blocks",
-            counted(n, "allocation")
+        KernelLoss::BulkTooLong => {
+            return Some(format!(
+                "{} {} released in lots of more than {} and not seen: the live totals may be too high by that many",
+                counted(n, "object"),
+                be(n),
+                count(u64::from(MAX_BULK))
+            ));
+        }
+        KernelLoss::NestedAllocs => (
+            format!("{} in interrupts", counted(n, "allocation")),
+            "not seen, because the programs were at work on that CPU: the live totals may be too low by that many blocks",
         ),
-        KernelLoss::NestedFrees => format!(
-            "{} in interrupts {be} not seen, because the programs were at work on that CPU: the live totals may be too high by that many blocks",
-            counted(n, "release")
+        KernelLoss::NestedFrees => (
+            format!("{} in interrupts", counted(n, "release")),
+            "not seen, because the programs were at work on that CPU: the live totals may be too high by that many blocks",
         ),
     };
-    Some(text)
+    Some(format!("{what} {} {how}", be(n)))
 }
 
 #[cfg(test)]

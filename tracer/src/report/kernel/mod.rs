@@ -8,15 +8,17 @@ pub mod text;
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
 use tracer_common::kernel_memory::{KernelLoss, Kind};
 
 use super::Sampling;
+use super::loss::is_exact;
 use crate::symbolize::Frame;
 
 pub use picture::{folded, svg};
 
-/// What was allocated and released since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What was allocated and released since the start. In JSON as it is here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Held {
     /// Bytes held.
     pub live_bytes: u64,
@@ -101,8 +103,8 @@ pub struct KernelStack {
     pub frames: Vec<Frame>,
 }
 
-/// A slab cache that has grown, as the kernel counts it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A slab cache that has grown, as the kernel counts it. In JSON as it is here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CacheGrowth {
     /// Its name.
     pub name: String,
@@ -130,10 +132,7 @@ pub struct Grown {
 impl KernelReport {
     /// Whether the totals are exact, but for what is said of them.
     pub fn complete(&self) -> bool {
-        let mut counters = KernelLoss::ALL.iter();
-        !counters.any(|loss| {
-            loss.spoils_totals() && self.loss.get(loss.name()).is_some_and(|count| *count > 0)
-        })
+        is_exact::<KernelLoss>(&self.loss)
     }
 
     /// All kinds together.

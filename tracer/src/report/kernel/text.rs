@@ -7,7 +7,7 @@ use tracer_common::kernel_memory::Kind;
 use super::loss::sentences;
 use super::{CacheGrowth, Held, KernelReport, KernelStack};
 use crate::report::line::{Line, Writer};
-use crate::report::loss::Severity;
+use crate::report::parts::{self, Heading, changed, number};
 use crate::report::table::{Column, write_columns};
 use crate::report::text::TextOptions;
 use crate::report::units::{bytes, change, count, counted, duration, share};
@@ -19,7 +19,17 @@ use crate::report::{frames, names};
 /// Those of `out`.
 pub fn write(report: &KernelReport, options: &TextOptions, out: &mut impl Write) -> io::Result<()> {
     let mut out = Writer::new(out, options.width, options.colour);
-    heading(&mut out, report, options)?;
+    let only = report.only.as_deref();
+    let heading = Heading {
+        time: report.time,
+        subject: "kernel memory",
+        before: &only.map_or(String::new(), |only| {
+            format!("{} only, ", names::clean(only))
+        }),
+        elapsed: report.elapsed,
+        last: report.last,
+    };
+    parts::heading(&mut out, &heading, options)?;
     totals(&mut out, report)?;
     out.blank()?;
     for (index, stack) in report.stacks.iter().enumerate() {
@@ -34,33 +44,6 @@ pub fn write(report: &KernelReport, options: &TextOptions, out: &mut impl Write)
         out.blank()?;
     }
     Ok(())
-}
-
-fn heading(
-    out: &mut Writer<'_, impl Write>,
-    report: &KernelReport,
-    options: &TextOptions,
-) -> io::Result<()> {
-    let time = crate::report::timestamp(report.time)?;
-    let time = time.to_zoned(options.time_zone.clone());
-    let last = if report.last { ", last report" } else { "" };
-    let only = report.only.as_deref().map_or(String::new(), |only| {
-        format!("{} only, ", names::clean(only))
-    });
-    out.flow(
-        vec![
-            Line::of(&time.strftime("%Y-%m-%d %H:%M:%S").to_string()),
-            Line::default()
-                .plain(" ")
-                .strong("kernel memory")
-                .plain(","),
-            Line::of(&format!(
-                "{only}traced for {}{last}",
-                duration(report.elapsed)
-            )),
-        ],
-        2,
-    )
 }
 
 const fn noun(kind: Kind) -> &'static str {
@@ -150,16 +133,12 @@ fn stack_head(
         _ => String::new(),
     };
     let mut parts = vec![
-        Line::default()
-            .faint(&format!("#{} ", index + 1))
+        number(index)
             .strong(&bytes(stack.held.live_bytes))
             .plain(&format!(" in {noun}{each}")),
         Line::default().strong(&names::clean(&stack.what)),
     ];
-    parts.extend(stack.growth.map(|growth| match growth {
-        0 => Line::of("unchanged"),
-        _ => Line::default().strong(&change(growth)),
-    }));
+    parts.extend(stack.growth.map(changed));
     match stack.backing {
         None => {
             let share = share(stack.held.live_bytes, report.stacks_live_bytes);
@@ -217,10 +196,7 @@ fn caches(out: &mut Writer<'_, impl Write>, report: &KernelReport) -> io::Result
         rows.len(),
         &["objects", "bytes", "change of these"],
     )?;
-    let left_out = report.caches_total.saturating_sub(rows.len());
-    if left_out > 0 {
-        out.line(&Line::of(&format!("  ... {} more", count(left_out as u64))))?;
-    }
+    parts::more(out, report.caches_total.saturating_sub(rows.len()))?;
     let text = format!(
         "these caches have grown by {} of slabs; the stacks of this trace hold {} of that ({})",
         bytes(grown.bytes),
@@ -237,22 +213,11 @@ fn closing(
     report: &KernelReport,
     options: &TextOptions,
 ) -> io::Result<()> {
-    let told = sentences(&report.loss);
-    let lost = |severity: Severity| told.iter().filter(move |told| told.severity == severity);
     let (mark, text) = match report.complete() {
         true => ("complete:", "nothing was lost"),
         false => ("incomplete:", "some allocations or releases were not seen"),
     };
     out.sentence(Line::default().strong(mark), text, 2)?;
-    for sentence in lost(Severity::Totals).chain(lost(Severity::Detail)) {
-        out.sentence(Line::default().strong("  lost:"), &sentence.text, 4)?;
-    }
-    for sentence in lost(Severity::Coverage) {
-        out.sentence(Line::default().strong("note:"), &sentence.text, 2)?;
-    }
-    let is_due = |note: &&String| report.last || !options.known_notes.contains(*note);
-    for note in report.notes.iter().filter(is_due) {
-        out.sentence(Line::default().strong("note:"), note, 2)?;
-    }
-    Ok(())
+    parts::losses(out, &sentences(&report.loss))?;
+    parts::notes(out, &report.notes, report.last, options)
 }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::report::json::WireFrame;
+use crate::report::json::{WireFrame, lossy};
 use crate::report::line::{Line, Writer};
 use crate::report::text::TextOptions;
 use crate::report::units::{bytes, count, counted};
-use crate::report::{frames, names};
+use crate::report::{frames, names, parts};
 use crate::space::Kind;
 use crate::symbolize::Frame;
 
@@ -109,23 +109,17 @@ pub fn write(
     out.list(totals(report), 2)?;
     out.blank()?;
     for (index, stack) in report.stacks.iter().enumerate() {
-        let mut parts = amount(
-            &stack.amount,
-            Line::default().faint(&format!("#{} ", index + 1)),
-        );
+        let mut head = amount(&stack.amount, parts::number(index));
         if let Some(recent) = stack.recent_new_bytes.filter(|recent| *recent > 0) {
-            parts.push(Line::default().strong(&format!("+{}", bytes(recent))));
+            head.push(Line::default().strong(&format!("+{}", bytes(recent))));
         }
-        parts.extend(whose(stack.pid).map(|whose| Line::of(&whose)));
-        out.list(parts, 4)?;
+        head.extend(whose(stack.pid).map(|whose| Line::of(&whose)));
+        out.list(head, 4)?;
         frames::write(out, &stack.frames, stack.truncated.as_deref(), options)?;
         for place in stack.touched.iter().take(PLACES_NAMED) {
             out.sentence(Line::default().faint("  touched"), &words(place, stack), 6)?;
         }
-        let left_out = stack.touched.len().saturating_sub(PLACES_NAMED);
-        if left_out > 0 {
-            out.line(&Line::of(&format!("  ... {} more", count(left_out as u64))))?;
-        }
+        parts::more(out, stack.touched.len().saturating_sub(PLACES_NAMED))?;
         out.blank()?;
     }
     let left_out = report.stacks_total.saturating_sub(report.stacks.len());
@@ -295,10 +289,7 @@ impl<'a> WireTouched<'a> {
     fn of(place: &'a Touched) -> Self {
         Self {
             kind: place.kind.map(Kind::name),
-            file: place
-                .file
-                .as_ref()
-                .map(|file| file.to_string_lossy().into_owned()),
+            file: place.file.as_deref().map(lossy),
             before_trace: matches!(place.mapper, Mapper::Before),
             amount: (&place.amount).into(),
             mapped_by: match &place.mapper {

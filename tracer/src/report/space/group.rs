@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Amount, SpaceProcess, SpaceStack};
 use crate::report::Grouping;
-use crate::report::group::{add, first_equals, key};
+use crate::report::group::{add, add_process, key, merge_equals};
 use crate::space::Kind;
 
 /// Processes that have something in common.
@@ -31,7 +31,7 @@ pub fn groups(processes: &[SpaceProcess], by: Grouping) -> Vec<SpaceGroup> {
     let mut groups: BTreeMap<String, SpaceGroup> = BTreeMap::new();
     for row in processes {
         let Some(host) = &row.host else { continue };
-        let Some(key) = key(&host.place, &host.user, by) else {
+        let Some(key) = key(&host.member, by) else {
             continue;
         };
         let group = groups.entry(key.clone()).or_insert_with(|| SpaceGroup {
@@ -50,7 +50,7 @@ pub fn groups(processes: &[SpaceProcess], by: Grouping) -> Vec<SpaceGroup> {
         }
         add(
             &mut group.growth_per_minute,
-            host.growth_per_minute,
+            host.member.growth_per_minute,
             i64::saturating_add,
         );
     }
@@ -62,21 +62,11 @@ pub fn groups(processes: &[SpaceProcess], by: Grouping) -> Vec<SpaceGroup> {
 /// One row for each stack that several processes have in common: the same frames, and cut for the same reason. The row is
 /// that of the first process, the others are its [`also`](SpaceStack::also). The rows come in the order of their resident bytes.
 pub fn by_stack(stacks: Vec<SpaceStack>) -> Vec<SpaceStack> {
-    let parts = stacks
-        .iter()
-        .map(|stack| (stack.frames.as_slice(), stack.truncated.as_deref()));
-    let firsts = first_equals(parts);
-    let mut merged: Vec<Option<SpaceStack>> = Vec::with_capacity(stacks.len());
-    for (stack, first) in stacks.into_iter().zip(firsts) {
-        match merged.get_mut(first) {
-            Some(Some(into)) => {
-                merge(into, stack);
-                merged.push(None);
-            }
-            Some(None) | None => merged.push(Some(stack)),
-        }
-    }
-    let mut merged: Vec<SpaceStack> = merged.into_iter().flatten().collect();
+    let mut merged = merge_equals(
+        stacks,
+        |stack| (&stack.frames, stack.truncated.as_deref()),
+        merge,
+    );
     merged.sort_by_key(|stack| {
         let amount = stack.amount;
         Reverse((amount.resident + amount.swapped, amount.mapped))
@@ -85,10 +75,7 @@ pub fn by_stack(stacks: Vec<SpaceStack>) -> Vec<SpaceStack> {
 }
 
 fn merge(into: &mut SpaceStack, stack: SpaceStack) {
-    let known = into.pid == stack.pid || into.also.contains(&stack.pid);
-    if !known {
-        into.also.push(stack.pid);
-    }
+    add_process(into.pid, &mut into.also, stack.pid);
     into.amount.add(&stack.amount);
     into.measured |= stack.measured;
     for kind in stack.kinds {

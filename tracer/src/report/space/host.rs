@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::process::cgroup::Place;
 use crate::report::units::{bytes, counted_processes};
-use crate::report::{Ended, Grouping, Held};
+use crate::report::{Ended, Grouping, Held, MemberRow};
 
 /// What only a trace of the whole host tells. Its table of processes, its totals and its stacks are of the processes
 /// that run; those that ended are here.
@@ -29,19 +28,8 @@ pub struct SpaceHost {
 /// What a whole-host trace knows of one process besides its address space.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpaceProcessHost {
-    /// Its container, unit and cgroup.
-    pub place: Place,
-    /// User id that it runs as.
-    pub uid: u32,
-    /// That user's name; the number where it has none.
-    pub user: String,
-    /// Elapsed time of the trace when it was first seen; zero for what ran before.
-    pub first_seen: Duration,
-    /// Whether it started during the trace.
-    pub started_in_trace: bool,
-    /// Growth of its mapped bytes, per minute, over the last minute or, if that is shorter, since it was first seen; `None` in
-    /// its first second.
-    pub growth_per_minute: Option<i64>,
+    /// What every such trace knows of it.
+    pub member: MemberRow,
     /// Calls that changed its address space, per second since the previous report; `None` in its first second.
     pub calls_per_second: Option<f64>,
     /// Whether its maps could be read, or its parent's: else only what calls have mapped is known.

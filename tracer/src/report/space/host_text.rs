@@ -2,24 +2,17 @@
 
 use std::io::{self, Write};
 
+use super::columns::{by_kind, resident, set_aside};
 use super::group::{SpaceGroup, groups};
 use super::{Amount, SpaceHost, SpaceProcess, SpaceReport};
-use crate::report::Grouping;
-use crate::report::host_text::{PLACE, WIDEST_USER, optional, short_label, table_with_places};
+use crate::report::host_text::{
+    PLACE, growth_column, optional, place_column, table_with_places, user_column,
+};
 use crate::report::line::{Line, Writer};
 use crate::report::table::{Column, write_columns};
 use crate::report::units::{bytes, change, count};
+use crate::report::{Grouping, MemberRow};
 use crate::report::{elide, host, host_text, names};
-use crate::space::Kind;
-
-/// Columns by kind of what is mapped, in order.
-const KINDS: [(&str, Kind); 5] = [
-    ("brk", Kind::Brk),
-    ("anonymous", Kind::Anonymous),
-    ("file", Kind::File),
-    ("shared", Kind::Shared),
-    ("stacks", Kind::Stack),
-];
 
 /// Writes the table of processes or of groups, and what it leaves out.
 pub fn table(
@@ -47,60 +40,24 @@ pub fn ended(
     host_text::ended(out, &host.ended, is_due)
 }
 
-fn resident(amount: &Amount, measured: bool) -> String {
-    match measured {
-        true => bytes(amount.resident),
-        false => "-".to_owned(),
-    }
-}
-
 /// Columns of the table of processes, in order; `place` is how wide the label of a place may be.
 fn columns(shown: &[SpaceProcess], place: usize) -> Vec<Column> {
-    let label = |row: &SpaceProcess| {
-        let host = row.host.as_ref();
-        host.map_or_else(|| "-".to_owned(), |host| short_label(&host.place, place))
-    };
-    let user = |row: &SpaceProcess| {
-        let host = row.host.as_ref();
-        host.map_or_else(
-            || "-".to_owned(),
-            |host| elide::middle(&host.user, WIDEST_USER),
-        )
-    };
-    let growth = |row: &SpaceProcess| {
-        let host = row.host.as_ref();
-        optional(host.and_then(|host| host.growth_per_minute), change)
-    };
+    let members = shown.iter().map(|row| Some(&row.host.as_ref()?.member));
+    let members: Vec<Option<&MemberRow>> = members.collect();
     let mut columns = vec![
         Column::new("pid", shown, |row| row.pid.to_string()),
         Column::new("command", shown, |row| names::clean(&row.comm).into_owned()).words(),
-        Column::new(PLACE, shown, label).words(),
-        Column::new("user", shown, user).words(),
+        place_column(&members, place),
+        user_column(&members),
         Column::new("resident", shown, |row| resident(&row.amount, row.measured)).strong(),
         Column::new("mapped", shown, |row| bytes(row.amount.mapped)),
-        Column::new("growth/min", shown, growth),
+        growth_column(&members),
     ];
-    if shown.iter().any(|row| row.amount.reserved > 0) {
-        columns.push(Column::new("no access", shown, |row| {
-            bytes(row.amount.reserved)
-        }));
-    }
-    if shown.iter().any(|row| row.amount.swapped > 0) {
-        columns.push(Column::new("swapped", shown, |row| {
-            bytes(row.amount.swapped)
-        }));
-    }
-    for (heading, kind) in KINDS {
-        let mapped = |row: &SpaceProcess| bytes(mapped_of(&row.kinds, kind));
-        columns.push(Column::new(heading, shown, mapped));
-    }
+    columns.extend(set_aside(shown, |row| &row.amount));
+    columns.extend(by_kind(shown, |row| &row.kinds));
     columns.push(Column::new("state", shown, state).words());
     columns.retain(|column| column.heading != "state" || !column.is_empty());
     columns
-}
-
-fn mapped_of(kinds: &std::collections::BTreeMap<Kind, Amount>, kind: Kind) -> u64 {
-    kinds.get(&kind).map_or(0, |amount| amount.mapped)
 }
 
 /// What a reader must know of a row before its numbers are compared with others.
@@ -108,7 +65,10 @@ fn state(row: &SpaceProcess) -> String {
     let Some(host) = &row.host else {
         return String::new();
     };
-    let words = [(!host.map_known, "no map"), (host.started_in_trace, "new")];
+    let words = [
+        (!host.map_known, "no map"),
+        (host.member.started_in_trace, "new"),
+    ];
     let words: Vec<&str> = words
         .into_iter()
         .filter_map(|(is_so, word)| is_so.then_some(word))
@@ -160,10 +120,7 @@ fn group_table(
             optional(row.growth_per_minute, change)
         }),
     ];
-    for (heading, kind) in KINDS {
-        let mapped = |row: &SpaceGroup| bytes(mapped_of(&row.kinds, kind));
-        columns.push(Column::new(heading, shown, mapped));
-    }
+    columns.extend(by_kind(shown, |row| &row.kinds));
     let least = [
         "stacks",
         "shared",

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use super::faults::{WireFaults, WireTotals};
 use super::json_host::{WireHost, WireProcessHost};
 use super::{Amount, Corrections, SpaceOther, SpaceProcess, SpaceReport, SpaceStack};
-use crate::report::json::{WireExit, WireFrame, all_counters};
-use crate::report::{loss, text::state_name};
+use crate::report::json::{
+    WireExit, WireFrame, all_counters, all_notes, lossy, millis, write_line,
+};
+use crate::report::text::state_name;
+use crate::report::{loss, timestamp};
 
 /// Name and version of the form; the number changes when a reader could break.
 pub const SCHEMA: &str = "memlens.vm/1";
@@ -21,8 +22,7 @@ pub const SCHEMA: &str = "memlens.vm/1";
 /// # Errors
 /// Those of `out`.
 pub fn write(report: &SpaceReport, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, &WireReport::of(report)?)?;
-    out.write_all(b"\n")
+    write_line(&WireReport::of(report)?, out)
 }
 
 #[derive(Serialize)]
@@ -107,10 +107,6 @@ struct WireOther {
     amount: WireAmount,
 }
 
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
 impl WireAmount {
     pub(super) fn of(amount: &Amount, measured: bool) -> Self {
         Self {
@@ -125,19 +121,15 @@ impl WireAmount {
 
 impl<'a> WireReport<'a> {
     fn of(report: &'a SpaceReport) -> io::Result<Self> {
-        let sentences = loss::sentences(&report.loss);
-        let told = sentences.into_iter().map(|sentence| sentence.text);
         let measured = report.measured();
         Ok(Self {
             schema: SCHEMA,
-            time: Timestamp::try_from(report.time)
-                .map_err(io::Error::other)?
-                .to_string(),
-            elapsed_ms: milliseconds(report.elapsed),
+            time: timestamp(report.time)?.to_string(),
+            elapsed_ms: millis(report.elapsed),
             last: report.last,
             complete: report.complete(),
             loss: &report.loss,
-            notes: told.chain(report.notes.iter().cloned()).collect(),
+            notes: all_notes(loss::sentences(&report.loss), &report.notes),
             totals: WireAmount::of(&report.amount(), measured),
             processes: report.processes.iter().map(WireProcess::of).collect(),
             stacks_total: report.stacks_total,
@@ -194,16 +186,12 @@ impl<'a> WireStack<'a> {
             also_pids: &row.also,
             kind: kinds.first().copied().unwrap_or("none"),
             kinds,
-            files: row
-                .files
-                .iter()
-                .map(|file| file.to_string_lossy().into_owned())
-                .collect(),
+            files: row.files.iter().map(|file| lossy(file)).collect(),
             amount: WireAmount::of(&row.amount, row.measured),
             mapped_total_bytes: row.mapped_total,
             unmapped_total_bytes: row.unmapped_total,
             growth_bytes: row.growth,
-            oldest_age_ms: milliseconds(row.oldest),
+            oldest_age_ms: millis(row.oldest),
             truncated: row.truncated.as_deref(),
             frames: row.frames.iter().map(WireFrame::of).collect(),
         }
@@ -215,10 +203,7 @@ impl WireOther {
         Self {
             pid: row.pid,
             kind: row.kind.name(),
-            name: row
-                .name
-                .as_ref()
-                .map(|name| name.to_string_lossy().into_owned()),
+            name: row.name.as_deref().map(lossy),
             during_trace: row.during,
             amount: WireAmount::of(&row.amount, row.measured),
         }

@@ -7,8 +7,7 @@ use serde::Serialize;
 use super::group::{SpaceGroup, groups};
 use super::json::WireAmount;
 use super::{SpaceHeld, SpaceHost, SpaceProcessHost, SpaceReport};
-use crate::report::json::millis;
-use crate::report::json_host::{WireEndedName, WireEndedProcess, WirePlace};
+use crate::report::json_host::{WireEndedName, WireEndedProcess, WireMember};
 
 /// What only a trace of the whole host tells.
 #[derive(Serialize)]
@@ -24,12 +23,7 @@ pub struct WireHost<'a> {
 #[derive(Serialize)]
 pub struct WireProcessHost<'a> {
     #[serde(flatten)]
-    place: WirePlace<'a>,
-    uid: u32,
-    user: &'a str,
-    first_seen_ms: u64,
-    started_in_trace: bool,
-    growth_per_minute: Option<i64>,
+    member: WireMember<'a>,
     calls_per_second: Option<f64>,
     map_known: bool,
 }
@@ -77,12 +71,7 @@ impl<'a> WireProcessHost<'a> {
     /// The host's part of a process, as it is written.
     pub fn of(host: &'a SpaceProcessHost) -> Self {
         Self {
-            place: WirePlace::of(&host.place),
-            uid: host.uid,
-            user: &host.user,
-            first_seen_ms: millis(host.first_seen),
-            started_in_trace: host.started_in_trace,
-            growth_per_minute: host.growth_per_minute,
+            member: WireMember::of(&host.member),
             calls_per_second: host.calls_per_second,
             map_known: host.map_known,
         }

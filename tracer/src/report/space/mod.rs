@@ -1,5 +1,6 @@
 //! The report of `memlens vm` as one plain value: whose address space holds what, mapped by whom, and how much of it is memory.
 
+mod columns;
 pub mod faults;
 pub mod group;
 mod host;
@@ -13,7 +14,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use tracer_common::loss::Loss;
+
 use self::faults::FaultReport;
+use super::loss::is_exact;
 use super::{CommandExit, ProcessState};
 use crate::space::Kind;
 use crate::symbolize::Frame;
@@ -176,11 +180,7 @@ impl SpaceReport {
             } = row.corrections;
             found + gone + access > 0
         };
-        let lost = |loss: tracer_common::loss::Loss| {
-            loss.spoils_totals() && self.loss.get(loss.name()).is_some_and(|count| *count > 0)
-        };
-        !self.processes.iter().any(unexplained)
-            && !tracer_common::loss::Loss::ALL.iter().copied().any(lost)
+        !self.processes.iter().any(unexplained) && is_exact::<Loss>(&self.loss)
     }
 
     /// Whose address space the report is about.
@@ -200,6 +200,12 @@ impl SpaceReport {
             }
         };
         super::names::clean(&subject).into_owned()
+    }
+
+    /// The name of a stack's process, where the report has several; "pid" for one that it does not have.
+    fn comm_among_several(&self, pid: u32) -> Option<&str> {
+        let row = self.processes.iter().rfind(|row| row.pid == pid);
+        (self.processes.len() > 1).then(|| row.map_or("pid", |row| row.comm.as_str()))
     }
 
     /// All processes together.

@@ -1,6 +1,5 @@
 //! Folded stacks and the flame graph of address space: the stacks that mapped something.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::{Amount, SpaceReport};
@@ -43,10 +42,7 @@ impl Width {
 /// # Errors
 /// Those of `out`.
 pub fn folded(report: &SpaceReport, out: &mut impl Write) -> io::Result<()> {
-    for line in lines(report) {
-        writeln!(out, "{line}")?;
-    }
-    Ok(())
+    fold::write_lines(&lines(report), out)
 }
 
 /// Writes the flame graph as SVG.
@@ -72,45 +68,22 @@ pub fn svg(report: &SpaceReport, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn lines(report: &SpaceReport) -> Vec<String> {
-    let mut merged: BTreeMap<String, u64> = BTreeMap::new();
-    let mut add = |value: u64, pid: u32, frames: &[Frame], is_cut: bool| {
-        if value > 0 {
-            let stack = folded_stack(report, pid, frames, is_cut);
-            *merged.entry(stack).or_default() += value;
-        }
+    let names = |pid, frames: &[Frame], truncated: &Option<String>| {
+        let comm = report.comm_among_several(pid);
+        let whose = comm.map(|comm| fold::frame_name(&format!("{comm}-{pid}")));
+        fold::stack_names(whose, frames, truncated.as_deref())
     };
-    if report.width == Width::Faults {
-        for stack in report.faults.iter().flat_map(|faults| &faults.stacks) {
-            let is_cut = stack.truncated.is_some();
-            add(stack.amount.faults, stack.pid, &stack.frames, is_cut);
-        }
-    } else {
-        for stack in &report.stacks {
-            let is_cut = stack.truncated.is_some();
-            let value = report.width.of(&stack.amount);
-            add(value, stack.pid, &stack.frames, is_cut);
-        }
+    match (report.width, &report.faults) {
+        (Width::Faults, None) => Vec::new(),
+        (Width::Faults, Some(faults)) => fold::merged(
+            &faults.stacks,
+            |row| row.amount.faults,
+            |row| names(row.pid, &row.frames, &row.truncated),
+        ),
+        (width, _) => fold::merged(
+            &report.stacks,
+            |row| width.of(&row.amount),
+            |row| names(row.pid, &row.frames, &row.truncated),
+        ),
     }
-    let lines = merged
-        .iter()
-        .map(|(stack, value)| format!("{stack} {value}"));
-    lines.collect()
-}
-
-fn folded_stack(report: &SpaceReport, pid: u32, frames: &[Frame], is_cut: bool) -> String {
-    let mut words = Vec::with_capacity(frames.len() + 2);
-    if report.processes.len() > 1 {
-        let row = report.processes.iter().rfind(|row| row.pid == pid);
-        let comm = row.map_or("pid", |row| row.comm.as_str());
-        words.push(fold::frame_name(&format!("{comm}-{pid}")));
-    }
-    if is_cut {
-        words.push(fold::CUT.to_owned());
-    }
-    let named = frames.iter().rev();
-    words.extend(named.map(|frame| fold::frame_name(&names::frame(frame))));
-    if frames.is_empty() && !is_cut {
-        words.push(fold::NO_STACK.to_owned());
-    }
-    words.join(";")
 }

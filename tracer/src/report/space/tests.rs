@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::*;
 use crate::process::cgroup::Place;
 use crate::report::text::TextOptions;
-use crate::report::{EndedProcess, EndedTally, Grouping};
+use crate::report::{EndedProcess, EndedTally, Grouping, MemberRow};
 
 const MIB: u64 = 1 << 20;
 
@@ -263,12 +263,14 @@ fn host_sample(by: Grouping) -> SpaceReport {
         growth: None,
         corrections: Corrections::default(),
         host: Some(SpaceProcessHost {
-            place: Place::of(cgroup),
-            uid: 0,
-            user: user.to_owned(),
-            first_seen: Duration::ZERO,
-            started_in_trace: pid == 43,
-            growth_per_minute: Some(2 * MIB as i64),
+            member: MemberRow {
+                place: Place::of(cgroup),
+                uid: 0,
+                user: user.to_owned(),
+                first_seen: Duration::ZERO,
+                started_in_trace: pid == 43,
+                growth_per_minute: Some(2 * MIB as i64),
+            },
             calls_per_second: None,
             map_known: pid != 44,
         }),

@@ -2,13 +2,15 @@
 
 use std::io::{self, Write};
 
+use super::columns::{self, resident};
 use super::{Amount, SpaceProcess, SpaceReport, SpaceStack, faults, host_text};
 use crate::report::line::{Line, Writer};
-use crate::report::loss::{Severity, sentences};
+use crate::report::loss::sentences;
+use crate::report::parts::{self, Heading, changed, number};
+use crate::report::table::{Column, write_columns};
 use crate::report::text::{TextOptions, command_exit, state_name};
 use crate::report::units::{bytes, change, count, counted, counted_processes, duration};
 use crate::report::{ProcessState, frames, names};
-use crate::space::Kind;
 
 /// Corrections that are told one by one.
 const MOST_CORRECTIONS: usize = 10;
@@ -22,7 +24,14 @@ const FILES_NAMED: usize = 2;
 /// Those of `out`.
 pub fn write(report: &SpaceReport, options: &TextOptions, out: &mut impl Write) -> io::Result<()> {
     let mut out = Writer::new(out, options.width, options.colour);
-    heading(&mut out, report, options)?;
+    let heading = Heading {
+        time: report.time,
+        subject: &report.subject(),
+        before: "address space, ",
+        elapsed: report.elapsed,
+        last: report.last,
+    };
+    parts::heading(&mut out, &heading, options)?;
     totals(&mut out, report)?;
     out.blank()?;
     match &report.host {
@@ -50,30 +59,6 @@ pub fn write(report: &SpaceReport, options: &TextOptions, out: &mut impl Write) 
         out.blank()?;
     }
     Ok(())
-}
-
-fn heading(
-    out: &mut Writer<'_, impl Write>,
-    report: &SpaceReport,
-    options: &TextOptions,
-) -> io::Result<()> {
-    let time = crate::report::timestamp(report.time)?;
-    let time = time.to_zoned(options.time_zone.clone());
-    let last = if report.last { ", last report" } else { "" };
-    out.flow(
-        vec![
-            Line::of(&time.strftime("%Y-%m-%d %H:%M:%S").to_string()),
-            Line::default()
-                .plain(" ")
-                .strong(&report.subject())
-                .plain(","),
-            Line::of(&format!(
-                "address space, traced for {}{last}",
-                duration(report.elapsed)
-            )),
-        ],
-        2,
-    )
 }
 
 /// What there is, and what of it the calls of the trace have made.
@@ -118,41 +103,21 @@ fn amount(amount: &Amount, measured: bool) -> Vec<Line> {
 
 /// One row for each process.
 fn processes(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Result<()> {
-    let resident = |row: &SpaceProcess| match row.measured {
-        true => bytes(row.amount.resident),
-        false => "-".to_owned(),
-    };
-    let kind = |kind: Kind| {
-        move |row: &SpaceProcess| bytes(row.kinds.get(&kind).map_or(0, |amount| amount.mapped))
-    };
     let rows = &report.processes;
     let mut columns = vec![
-        column("pid", rows, |row| row.pid.to_string()),
-        column("command", rows, |row| names::clean(&row.comm).into_owned()).aligned_left(),
-        column("resident", rows, resident),
-        column("mapped", rows, |row| bytes(row.amount.mapped)),
+        Column::new("pid", rows, |row| row.pid.to_string()),
+        Column::new("command", rows, |row| names::clean(&row.comm).into_owned()).words(),
+        Column::new("resident", rows, |row| resident(&row.amount, row.measured)),
+        Column::new("mapped", rows, |row| bytes(row.amount.mapped)),
     ];
     if rows.iter().any(|row| row.growth.is_some()) {
         let growth = |row: &SpaceProcess| row.growth.map_or_else(|| "-".to_owned(), change);
-        columns.push(column("change", rows, growth));
+        columns.push(Column::new("change", rows, growth));
     }
-    if rows.iter().any(|row| row.amount.reserved > 0) {
-        columns.push(column("no access", rows, |row| bytes(row.amount.reserved)));
-    }
-    if rows.iter().any(|row| row.amount.swapped > 0) {
-        columns.push(column("swapped", rows, |row| bytes(row.amount.swapped)));
-    }
-    for (heading, which) in [
-        ("brk", Kind::Brk),
-        ("anonymous", Kind::Anonymous),
-        ("file", Kind::File),
-        ("shared", Kind::Shared),
-        ("stacks", Kind::Stack),
-    ] {
-        columns.push(column(heading, rows, kind(which)));
-    }
+    columns.extend(columns::set_aside(rows, |row| &row.amount));
+    columns.extend(columns::by_kind(rows, |row| &row.kinds));
     if rows.iter().any(|row| row.state != ProcessState::Running) {
-        columns.push(column("state", rows, |row| state_name(row.state).to_owned()).aligned_left());
+        columns.push(Column::new("state", rows, |row| state_name(row.state).to_owned()).words());
     }
     let least = [
         "stacks",
@@ -164,78 +129,7 @@ fn processes(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Resu
         "change",
         "state",
     ];
-    table(out, columns, &least)
-}
-
-/// A column of a table: its heading and its cells.
-struct Column {
-    heading: &'static str,
-    cells: Vec<String>,
-    aligned_left: bool,
-}
-
-fn column<T>(heading: &'static str, rows: &[T], cell: impl Fn(&T) -> String) -> Column {
-    Column {
-        heading,
-        cells: rows.iter().map(cell).collect(),
-        aligned_left: false,
-    }
-}
-
-impl Column {
-    fn aligned_left(self) -> Self {
-        Self {
-            aligned_left: true,
-            ..self
-        }
-    }
-
-    fn columns(&self) -> usize {
-        let cells = self.cells.iter().map(|cell| Line::of(cell).columns());
-        cells.max().unwrap_or(0).max(self.heading.len())
-    }
-
-    fn put(&self, line: Line, text: &str) -> Line {
-        let end = line.columns() + self.columns();
-        match self.aligned_left {
-            true => line.plain(text).pad_to(end),
-            false => line.pad_to(end - Line::of(text).columns()).plain(text),
-        }
-    }
-}
-
-/// Writes columns side by side; in a narrow terminal those that matter least are left out.
-fn table(
-    out: &mut Writer<'_, impl Write>,
-    mut columns: Vec<Column>,
-    least: &[&str],
-) -> io::Result<()> {
-    let width = out.width().unwrap_or(usize::MAX);
-    for heading in least {
-        let needed: usize = columns.iter().map(|column| column.columns() + 2).sum();
-        if needed <= width {
-            break;
-        }
-        columns.retain(|column| column.heading != *heading);
-    }
-    let rows = columns.first().map_or(0, |column| column.cells.len());
-    for row in 0..=rows {
-        let mut line = Line::default();
-        for (index, column) in columns.iter().enumerate() {
-            let text = match row.checked_sub(1) {
-                None => column.heading,
-                Some(row) => &column.cells[row],
-            };
-            line = line.plain("  ");
-            // Nothing is padded at the end of a line.
-            line = match index + 1 == columns.len() && column.aligned_left {
-                true => line.plain(text),
-                false => column.put(line, text),
-            };
-        }
-        out.line(&line)?;
-    }
-    Ok(())
+    write_columns(out, columns, rows.len(), &least)
 }
 
 /// What a stack has mapped, and whose it is.
@@ -246,20 +140,11 @@ fn stack_head(
     stack: &SpaceStack,
 ) -> io::Result<()> {
     let mut parts = amount(&stack.amount, stack.measured);
-    let first = parts.remove(0);
-    parts.insert(
-        0,
-        Line::default()
-            .faint(&format!("#{} ", index + 1))
-            .join(first),
-    );
+    parts[0] = number(index).join(std::mem::take(&mut parts[0]));
     let kinds: Vec<&str> = stack.kinds.iter().map(|kind| kind.name()).collect();
     let ranges = counted(stack.amount.ranges, "range");
     parts.push(Line::of(&format!("{ranges}, {}", kinds.join(" and "))));
-    parts.extend(stack.growth.map(|growth| match growth {
-        0 => Line::of("unchanged"),
-        _ => Line::default().strong(&change(growth)),
-    }));
+    parts.extend(stack.growth.map(changed));
     parts.push(Line::of(&format!("oldest {}", duration(stack.oldest))));
     if !stack.files.is_empty() {
         let named = stack.files.iter().take(FILES_NAMED);
@@ -282,11 +167,7 @@ fn stack_head(
 
 /// Whose a stack is, where there are several processes.
 fn whose(report: &SpaceReport, pid: u32) -> Option<String> {
-    if report.processes.len() < 2 {
-        return None;
-    }
-    let row = report.processes.iter().rfind(|row| row.pid == pid);
-    let comm = row.map_or("pid", |row| row.comm.as_str());
+    let comm = report.comm_among_several(pid)?;
     Some(format!("{} ({pid})", names::clean(comm)))
 }
 
@@ -311,31 +192,28 @@ fn others(out: &mut Writer<'_, impl Write>, report: &SpaceReport) -> io::Result<
         "mapped before the trace, or by the kernel itself:",
     ))?;
     let rows = &report.others;
-    let resident = |row: &super::SpaceOther| match row.measured {
-        true => bytes(row.amount.resident),
-        false => "-".to_owned(),
-    };
     let name = |row: &super::SpaceOther| match &row.name {
         Some(name) => names::clean(&name.to_string_lossy()).into_owned(),
         None => String::new(),
     };
     let mut columns = Vec::new();
     if report.processes.len() > 1 {
-        columns.push(column("pid", rows, |row| row.pid.to_string()));
+        columns.push(Column::new("pid", rows, |row| row.pid.to_string()));
     }
-    columns.push(column("resident", rows, resident));
-    columns.push(column("mapped", rows, |row| bytes(row.amount.mapped)));
+    columns.push(Column::new("resident", rows, |row| {
+        resident(&row.amount, row.measured)
+    }));
+    columns.push(Column::new("mapped", rows, |row| bytes(row.amount.mapped)));
     if rows.iter().any(|row| row.amount.reserved > 0) {
-        columns.push(column("no access", rows, |row| bytes(row.amount.reserved)));
+        columns.push(Column::new("no access", rows, |row| {
+            bytes(row.amount.reserved)
+        }));
     }
-    columns.push(column("ranges", rows, |row| count(row.amount.ranges)));
-    columns.push(column("kind", rows, |row| row.kind.name().to_owned()).aligned_left());
-    columns.push(column("name", rows, name).aligned_left());
-    table(out, columns, &["ranges", "no access"])?;
-    let left_out = report.others_total.saturating_sub(rows.len());
-    if left_out > 0 {
-        out.line(&Line::of(&format!("  ... {} more", count(left_out as u64))))?;
-    }
+    columns.push(Column::new("ranges", rows, |row| count(row.amount.ranges)));
+    columns.push(Column::new("kind", rows, |row| row.kind.name().to_owned()).words());
+    columns.push(Column::new("name", rows, name).words());
+    write_columns(out, columns, rows.len(), &["ranges", "no access"])?;
+    parts::more(out, report.others_total.saturating_sub(rows.len()))?;
     out.blank()
 }
 
@@ -345,8 +223,6 @@ fn closing(
     report: &SpaceReport,
     options: &TextOptions,
 ) -> io::Result<()> {
-    let told = sentences(&report.loss);
-    let lost = |severity: Severity| told.iter().filter(move |told| told.severity == severity);
     let (mark, text) = match report.complete() {
         true => ("complete:", "what is tracked is what the maps show"),
         false => (
@@ -364,16 +240,8 @@ fn closing(
         let text = format!("{more} more (--json has all)");
         out.sentence(Line::default().strong("  corrected:"), &text, 4)?;
     }
-    for sentence in lost(Severity::Totals).chain(lost(Severity::Detail)) {
-        out.sentence(Line::default().strong("  lost:"), &sentence.text, 4)?;
-    }
-    for sentence in lost(Severity::Coverage) {
-        out.sentence(Line::default().strong("note:"), &sentence.text, 2)?;
-    }
-    let is_due = |note: &&String| report.last || !options.known_notes.contains(*note);
-    for note in report.notes.iter().filter(is_due) {
-        out.sentence(Line::default().strong("note:"), note, 2)?;
-    }
+    parts::losses(out, &sentences(&report.loss))?;
+    parts::notes(out, &report.notes, report.last, options)?;
     match report.command_exit {
         Some(exit) => out.sentence(Line::default(), &command_exit(exit), 2),
         None => Ok(()),

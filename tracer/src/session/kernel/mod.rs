@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use tokio::time::{MissedTickBehavior, interval_at};
 
 use self::caches::Caches;
 use self::stacks::Stacks;
@@ -17,6 +16,7 @@ use super::interrupt::Interrupt;
 use super::output::{Printer, Reader};
 use super::progress::{Log, Step, clear_echo};
 use super::refuse_if_unable;
+use super::ticks::{is_last_due, ticks};
 use crate::bpf::{KernelMemory, KernelSettings};
 use crate::cli::{EXIT_DONE, Invocation, KernelConfig};
 use crate::symbolize::KernelSymbolizer;
@@ -105,17 +105,14 @@ impl Kernel<'_> {
 
     /// Reports until enough reports have been made or the user ends it.
     async fn follow(&mut self, mut interrupt: Interrupt) -> Result<()> {
-        let first = tokio::time::Instant::now() + self.config.interval;
-        let mut reports = interval_at(first, self.config.interval);
-        let mut tick = interval_at(tokio::time::Instant::now() + TICK, TICK);
-        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reports = ticks(self.config.interval);
+        let mut tick = ticks(TICK);
         loop {
             tokio::select! {
                 biased;
                 () = interrupt.wait() => break,
                 _ = reports.tick() => {
-                    if self.config.count.is_some_and(|count| self.reports + 1 >= count.get()) {
+                    if is_last_due(self.reports, self.config.count) {
                         break;
                     }
                     if self.report(false)? == Reader::Gone {

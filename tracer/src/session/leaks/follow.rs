@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tokio::time::{MissedTickBehavior, interval_at};
 use tracer_common::key::Owner;
 
 use super::{Leaks, code_of};
@@ -14,6 +13,7 @@ use crate::session::attach::Placed;
 use crate::session::interrupt::Interrupt;
 use crate::session::output::Reader;
 use crate::session::progress::{Step, clear_echo};
+use crate::session::ticks::{is_last_due, ticks};
 use crate::session::watch::{Change, Image, Program};
 use crate::session::{error, start, unwind};
 
@@ -38,11 +38,8 @@ impl Leaks<'_> {
 
     /// Goes on until the last report is due, or nobody wants it any more.
     pub(in crate::session) async fn watch(&mut self, mut interrupt: Interrupt) -> Result<Reader> {
-        let first = tokio::time::Instant::now() + self.config.interval;
-        let mut reports = interval_at(first, self.config.interval);
-        let mut tick = interval_at(tokio::time::Instant::now() + TICK, TICK);
-        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reports = ticks(self.config.interval);
+        let mut tick = ticks(TICK);
         loop {
             tokio::select! {
                 biased;
@@ -55,8 +52,7 @@ impl Leaks<'_> {
                 }
                 () = unwind::ready(&self.unwinder) => self.publish_arrived(),
                 _ = reports.tick() => {
-                    let last = self.config.count.is_some_and(|count| self.reports + 1 >= count.get());
-                    if last {
+                    if is_last_due(self.reports, self.config.count) {
                         break;
                     }
                     if self.report(false)? == Reader::Gone {

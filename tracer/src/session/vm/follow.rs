@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::time::{MissedTickBehavior, interval_at};
 use tracer_common::faults::SpaceRecord;
 use tracer_common::key::Owner;
 use tracer_common::loss::Loss;
@@ -17,6 +16,7 @@ use crate::session::interrupt::Interrupt;
 use crate::session::output::Reader;
 use crate::session::progress::clear_echo;
 use crate::session::start::monotonic_ns;
+use crate::session::ticks::{is_last_due, ticks};
 use crate::session::watch::{Change, Image};
 use crate::session::{start, unwind};
 
@@ -40,18 +40,15 @@ impl Vm<'_> {
 
     /// Goes on until the last report is due, or nobody wants it any more.
     pub(in crate::session) async fn watch(&mut self, mut interrupt: Interrupt) -> Result<Reader> {
-        let first = tokio::time::Instant::now() + self.config.interval;
-        let mut reports = interval_at(first, self.config.interval);
-        let mut tick = interval_at(tokio::time::Instant::now() + TICK, TICK);
-        reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reports = ticks(self.config.interval);
+        let mut tick = ticks(TICK);
         loop {
             tokio::select! {
                 biased;
                 () = interrupt.wait() => break,
                 // Before the changes: a program that replaces itself again and again may make more of them than are taken in.
                 _ = reports.tick() => {
-                    if self.config.count.is_some_and(|count| self.reports + 1 >= count.get()) {
+                    if is_last_due(self.reports, self.config.count) {
                         break;
                     }
                     if self.report(false)? == Reader::Gone {

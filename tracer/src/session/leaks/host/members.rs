@@ -5,14 +5,11 @@ use std::collections::HashSet;
 use tracer_common::key::Owner;
 
 use super::super::Leaks;
-use super::Over;
 use crate::heap::Totals;
-use crate::report::{EndedProcess, HeapHeld, ProcessState};
+use crate::report::{HeapHeld, ProcessState};
+use crate::session::over::{self, Over, is_time_to_sweep};
 use crate::session::population::OutOfStep;
 use crate::session::watch::{Image, Program};
-
-/// Programs that are over and wait to be swept, before a sweep is worth while.
-const SWEEP_AT: usize = 512;
 
 impl Leaks<'_> {
     /// A process has made its first traced call, in this row of the process table.
@@ -60,24 +57,13 @@ impl Leaks<'_> {
         if let Some(member) = host.people.remove(owner)
             && (row.is_some() || totals.alloc_count > 0)
         {
-            let ended = EndedProcess {
-                pid: owner.tgid,
-                comm: member.comm,
-                place: member.place,
-                user: member.user,
-                at,
-                traced: at.saturating_sub(member.first_seen),
-                held: HeapHeld {
-                    live_bytes: totals.live_bytes(),
-                    live_count: totals.live_count(),
-                    alloc_bytes: totals.alloc_bytes,
-                    alloc_count: totals.alloc_count,
-                },
+            let held = HeapHeld {
+                live_bytes: totals.live_bytes(),
+                live_count: totals.live_count(),
+                alloc_bytes: totals.alloc_bytes,
+                alloc_count: totals.alloc_count,
             };
-            if !ended.is_short_lived() {
-                eprintln!("memlens: {}", ended.sentence());
-            }
-            host.ended.add(ended);
+            over::remember(&mut host.ended, owner, member, at, held);
         }
         host.over.push(Over { owner, row });
         self.close(owner.tgid, ProcessState::Exited);
@@ -110,7 +96,7 @@ impl Leaks<'_> {
     /// Sweeps when there is much to sweep, or little room left.
     fn sweep_if_needed(&mut self) {
         let over = self.host.as_ref().map_or(0, |host| host.over.len());
-        if over >= SWEEP_AT || (over > 0 && self.tracer.stack_rows_are_scarce()) {
+        if is_time_to_sweep(over, &self.tracer) {
             self.sweep();
         }
     }

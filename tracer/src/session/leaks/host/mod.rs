@@ -20,6 +20,7 @@ use crate::cli::{HostConfig, LeaksConfig, Target};
 use crate::guard::{Costs, Guard};
 use crate::process::identity::Identities;
 use crate::report::{EndedTally, GuardStep, LateFile};
+use crate::session::over::Over;
 use crate::session::population::{Member, Population};
 use crate::session::progress::Step;
 use crate::session::start;
@@ -79,13 +80,6 @@ impl Programs {
         let name = self.paths.get(number as usize)?.file_name()?;
         Some(name.to_string_lossy().into_owned())
     }
-}
-
-/// A program that is over.
-struct Over {
-    owner: Owner,
-    /// Its process's row, if the process has ended too.
-    row: Option<u32>,
 }
 
 impl WholeHost {

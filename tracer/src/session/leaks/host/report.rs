@@ -74,12 +74,7 @@ impl Leaks<'_> {
                 free_bytes: totals.free_bytes,
                 free_count: totals.free_count,
                 host: Some(ProcessHost {
-                    place: member.place.clone(),
-                    uid: member.uid,
-                    user: member.user.clone(),
-                    first_seen: member.first_seen,
-                    started_in_trace: member.started_in_trace,
-                    growth_per_minute: member.rates.growth_per_minute(),
+                    member: member.reported(),
                     allocs_per_second: member.rates.allocs_per_second(),
                     rss_bytes: info::resident_bytes(owner.tgid),
                     sample_bytes: Some(interval).filter(|interval| *interval > 0),

@@ -7,14 +7,10 @@ use tracer_common::key::Owner;
 use super::super::account::Account;
 use super::super::faults::Faults;
 use super::super::{Vm, maps_of};
-use super::Over;
-use crate::report::EndedProcess;
 use crate::report::space::SpaceHeld;
+use crate::session::over::{self, Over, is_time_to_sweep};
 use crate::session::watch::{Image, Program};
 use crate::space::{Kind, Origin};
-
-/// Programs that are over and wait to be swept, before a sweep is worth while.
-const SWEEP_AT: usize = 512;
 
 impl Vm<'_> {
     /// A program has come, in this row of the process table: by a fork, by an `exec`, or at its first call.
@@ -80,19 +76,8 @@ impl Vm<'_> {
         }
         let Some(host) = &mut self.host else { return };
         if let (Some(member), Some(_)) = (host.people.remove(owner), row) {
-            let ended = EndedProcess {
-                pid: owner.tgid,
-                comm: member.comm,
-                place: member.place,
-                user: member.user,
-                at,
-                traced: at.saturating_sub(member.first_seen),
-                held: account.as_ref().map(held).unwrap_or_default(),
-            };
-            if !ended.is_short_lived() {
-                eprintln!("memlens: {}", ended.sentence());
-            }
-            host.ended.add(ended);
+            let held = account.as_ref().map(held).unwrap_or_default();
+            over::remember(&mut host.ended, owner, member, at, held);
         }
         host.over.push(Over { owner, row });
         for image in self.images.iter().filter(|image| image.owner == owner) {
@@ -115,7 +100,7 @@ impl Vm<'_> {
     /// Sweeps when there is much to sweep, or little room left.
     fn sweep_if_needed(&mut self) {
         let over = self.host.as_ref().map_or(0, |host| host.over.len());
-        if over >= SWEEP_AT || (over > 0 && self.tracer.stack_rows_are_scarce()) {
+        if is_time_to_sweep(over, &self.tracer) {
             self.sweep();
         }
     }

@@ -20,6 +20,7 @@ use crate::process::maps::Mapping;
 use crate::report::space::{SpaceHeld, SpaceHost, SpaceProcessHost};
 use crate::report::units::counted_processes;
 use crate::report::{EndedTally, Grouping, Rates};
+use crate::session::over::Over;
 use crate::session::population::Population;
 use crate::session::progress::Step;
 use crate::session::start;
@@ -42,13 +43,6 @@ pub(super) struct WholeHost {
     survived: HashSet<Owner>,
     /// Elapsed time of the previous report.
     previous: Duration,
-}
-
-/// A program that is over.
-struct Over {
-    owner: Owner,
-    /// Its process's row, if the process has ended too.
-    row: Option<u32>,
 }
 
 impl WholeHost {
@@ -83,12 +77,7 @@ impl WholeHost {
         let member = self.people.members_mut().get_mut(&account.owner)?;
         member.rates.add(elapsed, mapped, account.calls);
         Some(SpaceProcessHost {
-            place: member.place.clone(),
-            uid: member.uid,
-            user: member.user.clone(),
-            first_seen: member.first_seen,
-            started_in_trace: member.started_in_trace,
-            growth_per_minute: member.rates.growth_per_minute(),
+            member: member.reported(),
             calls_per_second: member.rates.allocs_per_second(),
             map_known: account.map_known,
         })
