@@ -125,10 +125,17 @@ impl Program {
             .with_context(|| format!("no victim is named {}", self.name))
     }
 
-    /// The variant is in the folder's name, so that the process keeps the victim's name.
+    /// The source and the variant are in the folder's name, so that the process has the victim's name, or another that the test gave it.
     fn output(&self) -> PathBuf {
         let mut hasher = DefaultHasher::new();
-        (&self.compiler, &self.flags, &self.libraries, FLAGS).hash(&mut hasher);
+        (
+            &self.name,
+            &self.compiler,
+            &self.flags,
+            &self.libraries,
+            FLAGS,
+        )
+            .hash(&mut hasher);
         paths::target()
             .join("victims")
             .join(format!("{:016x}", hasher.finish()))
