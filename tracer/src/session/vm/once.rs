@@ -25,6 +25,9 @@ pub(in crate::session) struct Since {
     pub notes: Vec<String>,
 }
 
+/// A range, and the row of its stack with whose it is, where a call was seen.
+pub type MappedSince = (Range<u64>, Option<(Owner, u32)>);
+
 impl<'a> Vm<'a> {
     /// Traces what the settings name; they ask for unwind tables.
     pub(in crate::session) fn begun(invocation: &Invocation, config: &'a VmConfig) -> Result<Self> {
@@ -72,11 +75,7 @@ impl<'a> Vm<'a> {
     }
 
     /// What a process has mapped since the start and has still, by ascending address, and the row of its stack with whose it is.
-    pub(in crate::session) fn ranges(
-        &self,
-        pid: u32,
-        begun: u64,
-    ) -> Vec<(Range<u64>, Option<(Owner, u32)>)> {
+    pub(in crate::session) fn ranges(&self, pid: u32, begun: u64) -> Vec<MappedSince> {
         let accounts = self.accounts.iter();
         let own = accounts.filter(|(owner, _)| owner.tgid == pid);
         let pieces = own.flat_map(|(owner, account)| {
