@@ -7,7 +7,7 @@
 
 use core::ptr::{read_volatile, write_volatile};
 
-use tracer_common::kernel_memory::{KernelGuard, PROGRAMS, Program};
+use tracer_common::kernel_memory::{PROGRAMS, Program};
 
 use super::maps::{GUARDS, KERNEL_STATE};
 use crate::memory::atomic_add;
