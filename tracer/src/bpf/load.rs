@@ -317,21 +317,26 @@ impl Tracer {
 
     /// Loss counters that are not zero, summed over the CPUs.
     pub fn losses(&self) -> Result<BTreeMap<Loss, u64>, LoadError> {
+        let mut losses = BTreeMap::new();
+        for loss in Loss::ALL {
+            let count = self.loss(loss)?;
+            if count > 0 {
+                losses.insert(loss, count);
+            }
+        }
+        Ok(losses)
+    }
+
+    /// One loss counter, summed over the CPUs.
+    pub fn loss(&self, loss: Loss) -> Result<u64, LoadError> {
         let map = self.ebpf.map("LOSSES").ok_or_else(|| missing("LOSSES"))?;
         let counters: PerCpuArray<&MapData, u64> = map
             .try_into()
             .map_err(|error| LoadError::refused(&error as &aya::maps::MapError))?;
-        let mut losses = BTreeMap::new();
-        for loss in Loss::ALL {
-            let values = counters
-                .get(&(loss as u32), 0)
-                .map_err(|error| LoadError::refused(&error))?;
-            let sum = values.iter().sum();
-            if sum > 0 {
-                losses.insert(loss, sum);
-            }
-        }
-        Ok(losses)
+        let values = counters
+            .get(&(loss as u32), 0)
+            .map_err(|error| LoadError::refused(&error))?;
+        Ok(values.iter().sum())
     }
 
     /// As [`Self::losses`], by the counters' stable names.

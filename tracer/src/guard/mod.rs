@@ -299,9 +299,10 @@ impl Guard {
         let Some(budget) = self.budget else {
             return Vec::new();
         };
-        let mut decisions = self.emergencies(rows, budget);
+        let total = self.cost(rows);
+        let mut decisions = self.emergencies(rows, total, budget);
         if decisions.is_empty() {
-            decisions.extend(self.steady(now, rows, budget));
+            decisions.extend(self.steady(now, rows, total, budget));
         }
         if !decisions.is_empty() {
             self.last_decision = now;
@@ -376,8 +377,7 @@ impl Guard {
     }
 
     /// Processes that no sampling brings into the budget, at first sight.
-    fn emergencies(&mut self, rows: &[Usage], budget: f64) -> Vec<Decision> {
-        let total = self.cost(rows);
+    fn emergencies(&mut self, rows: &[Usage], total: f64, budget: f64) -> Vec<Decision> {
         let mut decisions = Vec::new();
         for usage in rows {
             let Some(candidate) = self.candidate(usage, |watched| watched.now) else {
@@ -402,8 +402,13 @@ impl Guard {
 
     /// Brings the averaged cost into the budget, the dearest process first, one step at a time; or, after a calm while,
     /// makes a sample denser again.
-    fn steady(&mut self, now: Duration, rows: &[Usage], budget: f64) -> Option<Decision> {
-        let total = self.cost(rows);
+    fn steady(
+        &mut self,
+        now: Duration,
+        rows: &[Usage],
+        total: f64,
+        budget: f64,
+    ) -> Option<Decision> {
         if total > budget / 2.0 {
             self.busy_at = now;
         }

@@ -279,9 +279,7 @@ impl Population {
 
     /// Whether process events were lost since this was asked before.
     pub fn has_lost_events(&mut self, tracer: &Tracer) -> bool {
-        let lost = tracer.losses().ok();
-        let lost = lost.and_then(|losses| losses.get(&Loss::LifecycleFull).copied());
-        let lost = lost.unwrap_or(0);
+        let lost = tracer.loss(Loss::LifecycleFull).unwrap_or(0);
         std::mem::replace(&mut self.lost_events, lost) < lost
     }
 

@@ -51,8 +51,8 @@ pub fn run(invocation: &Invocation, config: &TraceConfig) -> Result<u8> {
     runtime.block_on(async {
         let mut tracer = Tracer::load(&settings)?;
         let mut prober = Prober::new(&config.allocator, true);
-        let mut watcher =
-            Watcher::new(tracer.take_lifecycle()?).context("cannot watch for new mappings")?;
+        let mut watcher = Watcher::new(tracer.take_lifecycle()?, false)
+            .context("cannot watch for new mappings")?;
         let calls = tracer.take_calls()?;
         let ready = start::begin(&mut tracer, &mut prober, &mut watcher, None, targets)?;
         eprintln!("memlens: tracing {}", ready.summary);

@@ -42,6 +42,13 @@ impl Image {
         }
     }
 
+    /// The program that runs in a process.
+    pub fn running(images: &[Self], pid: u32) -> Option<&Self> {
+        let is_running =
+            |image: &&Self| image.owner.tgid == pid && image.state == ProcessState::Running;
+        images.iter().find(is_running)
+    }
+
     /// What its present code is known by to the symbolizer.
     pub fn code(&self) -> Owner {
         Owner {
@@ -142,24 +149,17 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Starts to watch. Must be called within the runtime.
-    pub fn new(lifecycle: Events<LifecycleEvent>) -> io::Result<Self> {
+    /// Starts to watch: the processes that are added, or `everyone` on the host, whose ends are then told by the kernel side,
+    /// not by descriptors. Must be called within the runtime.
+    pub fn new(lifecycle: Events<LifecycleEvent>, everyone: bool) -> io::Result<Self> {
         let rings = MappingEvents::open()?;
         let mappings = rings.into_iter().map(readable).collect::<io::Result<_>>()?;
         Ok(Self {
             lifecycle: readable(lifecycle)?,
             mappings,
             exits: HashMap::new(),
-            everyone: false,
+            everyone,
             held: Vec::new(),
-        })
-    }
-
-    /// Starts to watch all processes on the host: their ends are told by the kernel side, not by descriptors.
-    pub fn of_everyone(lifecycle: Events<LifecycleEvent>) -> io::Result<Self> {
-        Ok(Self {
-            everyone: true,
-            ..Self::new(lifecycle)?
         })
     }
 
@@ -193,6 +193,17 @@ impl Watcher {
             result = exits => result?,
         };
         Ok(self.collect())
+    }
+
+    /// As [`Self::changes`], but `None` if nothing happens by then, or none of those that were added runs any more.
+    pub async fn changes_by(&mut self, until: tokio::time::Instant) -> Option<Vec<Change>> {
+        if self.running() == 0 {
+            return None;
+        }
+        tokio::time::timeout_at(until, self.changes())
+            .await
+            .ok()?
+            .ok()
     }
 
     /// What has happened by now, in order of time.

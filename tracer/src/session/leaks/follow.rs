@@ -95,11 +95,10 @@ impl Leaks<'_> {
     /// A Ctrl-C goes to the command as well: its end belongs to the trace.
     async fn wait_for_command(&mut self) {
         let until = tokio::time::Instant::now() + start::COMMAND_GRACE;
-        while self.command.is_some() && self.watcher.running() > 0 {
-            match tokio::time::timeout_at(until, self.watcher.changes()).await {
-                Ok(Ok(changes)) => self.apply(changes),
-                _ => break,
-            }
+        while self.command.is_some()
+            && let Some(changes) = self.watcher.changes_by(until).await
+        {
+            self.apply(changes);
         }
     }
 
@@ -135,9 +134,7 @@ impl Leaks<'_> {
 
     /// The present code of a process that runs.
     pub(super) fn running(&self, pid: u32) -> Option<Owner> {
-        let is_running =
-            |image: &&Image| image.owner.tgid == pid && image.state == ProcessState::Running;
-        self.images.iter().find(is_running).map(Image::code)
+        Image::running(&self.images, pid).map(Image::code)
     }
 
     /// A library goes: what is known of the code so far holds for the stacks so far.

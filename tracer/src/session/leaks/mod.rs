@@ -140,11 +140,8 @@ impl<'a> Leaks<'a> {
         let loading = Instant::now();
         let mut tracer = Tracer::load(settings)?;
         let lifecycle = tracer.take_lifecycle()?;
-        let watcher = match host {
-            Some(_) => Watcher::of_everyone(lifecycle),
-            None => Watcher::new(lifecycle),
-        };
-        let watcher = watcher.context("cannot watch for new mappings")?;
+        let watcher =
+            Watcher::new(lifecycle, host.is_some()).context("cannot watch for new mappings")?;
         log.timing("loading", loading);
         Ok(Self {
             config,

@@ -89,11 +89,10 @@ impl Vm<'_> {
     /// A Ctrl-C goes to the command as well: its end belongs to the trace.
     async fn wait_for_command(&mut self) {
         let until = tokio::time::Instant::now() + start::COMMAND_GRACE;
-        while self.command.is_some() && self.watcher.running() > 0 {
-            match tokio::time::timeout_at(until, self.watcher.changes()).await {
-                Ok(Ok(changes)) => self.apply(changes),
-                _ => break,
-            }
+        while self.command.is_some()
+            && let Some(changes) = self.watcher.changes_by(until).await
+        {
+            self.apply(changes);
         }
     }
 
@@ -176,10 +175,9 @@ impl Vm<'_> {
 
     /// Events that were lost, of all programs.
     pub(super) fn lost(&self) -> u64 {
-        let losses = self.tracer.losses().unwrap_or_default();
         [Loss::SpaceRingFull, Loss::NoThreadState]
-            .iter()
-            .filter_map(|loss| losses.get(loss))
+            .into_iter()
+            .filter_map(|loss| self.tracer.loss(loss).ok())
             .sum()
     }
 
@@ -217,10 +215,7 @@ impl Vm<'_> {
 
     /// The present code of a process that runs.
     pub(super) fn running(&self, pid: u32) -> Option<Owner> {
-        let mut images = self.images.iter();
-        let is_running =
-            |image: &&Image| image.owner.tgid == pid && image.state == ProcessState::Running;
-        images.find(is_running).map(Image::code)
+        Image::running(&self.images, pid).map(Image::code)
     }
 
     /// Looks at the code that a process has mapped by now.

@@ -160,11 +160,8 @@ impl<'a> Vm<'a> {
             tracer.attach_faults()?;
         }
         let lifecycle = tracer.take_lifecycle()?;
-        let watcher = match host {
-            Some(_) => Watcher::of_everyone(lifecycle),
-            None => Watcher::new(lifecycle),
-        };
-        let watcher = watcher.context("cannot watch for new mappings")?;
+        let watcher =
+            Watcher::new(lifecycle, host.is_some()).context("cannot watch for new mappings")?;
         log.timing("loading", loading);
         Ok(Self {
             quiet: false,
