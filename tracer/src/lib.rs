@@ -14,6 +14,7 @@ pub mod heap;
 pub mod host;
 pub mod preflight;
 pub mod process;
+pub mod profile;
 pub mod report;
 pub mod session;
 pub mod space;
