@@ -4,6 +4,7 @@
 
 pub mod call;
 pub mod config;
+pub mod counter;
 pub mod event;
 pub mod faults;
 pub mod kernel_memory;

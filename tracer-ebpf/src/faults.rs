@@ -238,5 +238,5 @@ fn tell(process: *mut Process, event: FaultEvent) {
         tid: bpf_get_current_pid_tgid() as u32,
         ..event
     };
-    space::submit(event, time_ns, Loss::FaultsUntold);
+    space::submit(event, time_ns, Loss::FaultsDropped);
 }
