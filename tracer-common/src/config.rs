@@ -1,8 +1,10 @@
 //! What user space tells the BPF programs when it loads them, and what both sides share while they run.
 
+use zerocopy::{FromBytes, IntoBytes};
+
 /// Constants of one trace, placed in the programs' read-only data, so that the verifier drops the
 /// branches that a trace does not use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct Config {
     /// Mean bytes between two samples; 0 traces every block.
@@ -44,7 +46,7 @@ pub enum Admission {
 }
 
 /// Offsets in the running kernel's structures, in bytes, from its BTF; 0 where that does not tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct KernelOffsets {
     /// `task_struct.signal`.
@@ -100,7 +102,7 @@ pub struct KernelOffsets {
 }
 
 /// Counters and the switch of a running trace; one element, written by both sides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct State {
     /// 0 until all probes are in place: an event is accounted only if every other event is, too.
@@ -116,7 +118,7 @@ pub struct State {
 }
 
 /// One traced process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct Process {
     /// Its present owner id.

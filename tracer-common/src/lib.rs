@@ -14,6 +14,7 @@ pub mod loss;
 pub mod pairing;
 #[cfg(feature = "user")]
 mod pod;
+pub mod record;
 pub mod rows;
 pub mod sampling;
 pub mod space;

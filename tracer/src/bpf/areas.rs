@@ -5,6 +5,7 @@ use std::io::Read;
 use aya::programs::Iter;
 use aya::{Btf, Ebpf};
 use tracer_common::event::CodeArea;
+use tracer_common::record::Record as _;
 
 use super::load::LoadError;
 
@@ -30,7 +31,5 @@ pub(super) fn read(ebpf: &mut Ebpf) -> Result<Vec<CodeArea>, LoadError> {
     file.read_to_end(&mut bytes)
         .map_err(|error| refused(&error))?;
     let records = bytes.chunks(size_of::<CodeArea>());
-    Ok(records
-        .filter_map(|record| CodeArea::try_from(record).ok())
-        .collect())
+    Ok(records.filter_map(CodeArea::decode).collect())
 }

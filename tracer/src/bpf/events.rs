@@ -4,6 +4,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
+use tracer_common::record::Record;
 
 use super::load::{LoadError, missing};
 
@@ -15,7 +16,7 @@ pub struct Events<T> {
 
 impl<T> Events<T>
 where
-    T: for<'a> TryFrom<&'a [u8]>,
+    T: Record,
 {
     pub(super) fn take_from(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
         let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
@@ -30,7 +31,7 @@ where
     pub fn take_next(&mut self) -> Option<T> {
         loop {
             let item = self.ring.next()?;
-            if let Ok(record) = T::try_from(&item[..]) {
+            if let Some(record) = T::decode(&item) {
                 return Some(record);
             }
         }
