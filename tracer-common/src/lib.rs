@@ -11,6 +11,7 @@ pub mod kernel_memory;
 pub mod key;
 pub mod limits;
 pub mod loss;
+pub mod offsets;
 pub mod pairing;
 #[cfg(feature = "user")]
 mod pod;

@@ -14,8 +14,8 @@ use tracer_common::pairing::{Nesting, Pending, nesting};
 use tracer_common::stack::Registers;
 
 use crate::account;
+use crate::config::config;
 use crate::emit;
-use crate::globals;
 use crate::loss;
 use crate::memory::read_user;
 use crate::process;
@@ -80,8 +80,8 @@ fn requested(regs: *const pt_regs, call: &Call) -> Option<u64> {
 /// Whether a block of this size is to be tracked: filters, then the sample.
 #[inline(always)]
 fn wanted(thread: *mut Thread, size: u64, interval: u64, step: u32) -> bool {
-    size >= globals::min_size()
-        && size <= globals::max_size()
+    size >= config!(min_size)
+        && size <= config!(max_size)
         && sample::is_sampled(thread, size, interval, step)
 }
 
@@ -199,7 +199,7 @@ pub fn enter_realloc(ctx: &ProbeContext) {
         let old_addr = argument(ctx.regs, cookie.call.old);
         let pending = &mut (*thread).pending;
         pending.old_addr = old_addr;
-        if old_addr == 0 || globals::trace() != 0 {
+        if old_addr == 0 || config!(trace) != 0 {
             return;
         }
         if let Some(old) = account::take(&AllocKey {
@@ -297,7 +297,7 @@ fn leave(thread: *mut Thread, ending: &Ending) {
     }
     pending.sp = 0;
     let addr = result(pending, ending.result);
-    if globals::trace() != 0 {
+    if config!(trace) != 0 {
         if pending.has(Pending::RECORD) {
             emit::call(function, addr, pending.size, pending.old_addr, caller.ip);
         }

@@ -18,7 +18,7 @@ use tracer_common::faults::{FaultEvent, FaultKind, USER, next_interval};
 use tracer_common::loss::Loss;
 use tracer_common::stack::Registers;
 
-use crate::globals::{self, offset};
+use crate::config::config;
 use crate::memory::{read_kernel_u32, read_kernel_u64};
 use crate::sample;
 use crate::space;
@@ -100,7 +100,7 @@ pub fn before_call() {
 /// to wait for the page. Reading a stack below is not.
 #[inline(always)]
 fn may_be_served(address: u64) -> bool {
-    let disabled = offset::task_pagefault_disabled();
+    let disabled = config!(offsets.task_pagefault_disabled);
     if (address as i64) < 0 || disabled == 0 {
         return false;
     }
@@ -113,7 +113,7 @@ fn may_be_served(address: u64) -> bool {
 /// The interval by which this fault is drawn; `None` if it is not in the sample.
 #[inline(always)]
 fn draw(thread: *mut Thread) -> Option<u32> {
-    let fixed = globals::fault_interval() as u64;
+    let fixed = config!(fault_interval) as u64;
     // SAFETY: only this thread writes its state, which was checked for null; helpers without arguments.
     unsafe {
         let mut left = (*thread).faults_left;
@@ -177,7 +177,7 @@ extern "C" fn settle(thread: *mut Thread, process: *mut Process) -> u64 {
     let now = counters();
     let kind = if now[1] != before[1] {
         FaultKind::WasMajor
-    } else if now[0] == before[0] && offset::task_min_flt() != 0 {
+    } else if now[0] == before[0] && config!(offsets.task_min_flt) != 0 {
         FaultKind::WasNone
     } else {
         return 0;
@@ -197,7 +197,7 @@ extern "C" fn settle(thread: *mut Thread, process: *mut Process) -> u64 {
 fn counters() -> [u64; 2] {
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
-    [offset::task_min_flt(), offset::task_maj_flt()].map(|offset| match offset {
+    [config!(offsets.task_min_flt), config!(offsets.task_maj_flt)].map(|offset| match offset {
         0 => 0,
         _ => read_kernel_u64(task.wrapping_add(offset as u64)),
     })

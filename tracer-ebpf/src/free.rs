@@ -7,8 +7,8 @@ use tracer_common::pairing::{Nesting, nesting};
 
 use crate::account;
 use crate::alloc::{argument, cookie};
+use crate::config::config;
 use crate::emit;
-use crate::globals;
 use crate::loss;
 use crate::memory::read_user;
 use crate::process;
@@ -38,7 +38,7 @@ pub fn enter(ctx: &ProbeContext) {
         {
             return;
         }
-        if globals::trace() != 0 {
+        if config!(trace) != 0 {
             let caller = read_user((*ctx.regs).rsp).unwrap_or(0);
             emit::call(cookie.function, addr, 0, 0, caller);
             return;

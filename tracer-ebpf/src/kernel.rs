@@ -7,6 +7,7 @@
 #![allow(internal_features, reason = "BPF atomics exist as an intrinsic only")]
 #![feature(core_intrinsics)]
 
+mod config;
 mod kernel_memory;
 #[allow(
     dead_code,
@@ -16,7 +17,7 @@ mod memory;
 
 use aya_ebpf::macros::{fentry, raw_tracepoint};
 use aya_ebpf::programs::{FEntryContext, RawTracePointContext};
-use tracer_common::kernel_memory::Program;
+use tracer_common::kernel_memory::{KernelConfig as Config, Program};
 
 use kernel_memory::guard::{first, second};
 use kernel_memory::{bulk, pages, percpu, slab};

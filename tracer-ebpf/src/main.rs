@@ -6,10 +6,10 @@
 
 mod account;
 mod alloc;
+mod config;
 mod emit;
 mod faults;
 mod free;
-mod globals;
 mod kernel_stack;
 mod loss;
 mod maps;
@@ -28,6 +28,7 @@ use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{
     BtfTracePointContext, ProbeContext, RawTracePointContext, RetProbeContext,
 };
+use tracer_common::config::Config;
 
 /// A function that returns a new block was entered.
 #[uprobe]

@@ -17,8 +17,8 @@ use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::unwind::Range;
 
+use crate::config::config;
 use crate::emit;
-use crate::globals::{self, offset};
 use crate::loss;
 use crate::maps::{FREE_PROCESSES, PROCESS_SLOTS, PROCESSES, STATE};
 use crate::memory::{fetch_add, read_kernel_u32, read_kernel_u64, read_user};
@@ -47,7 +47,7 @@ pub fn exec() {
         (*process).mappings = Range { first: 0, count: 0 };
         (*process).generation = (*process).owner.image;
         (*process).code = (*process).owner.image;
-        if globals::admit() != 0 {
+        if config!(admit) != 0 {
             // Whether the trace is about the new program is for user space to say.
             (*process).active = 1;
         }
@@ -84,7 +84,7 @@ fn send_as(owner: Owner, kind: LifecycleKind, slot: u32, parent: u32) {
 /// The parent of the current process; 0 where the kernel's types do not tell.
 #[inline(always)]
 fn parent() -> u32 {
-    let (real_parent, tgid) = (globals::offset::task_parent(), globals::offset::task_tgid());
+    let (real_parent, tgid) = (config!(offsets.task_parent), config!(offsets.task_tgid));
     if real_parent == 0 || tgid == 0 {
         return 0;
     }
@@ -100,7 +100,7 @@ fn parent() -> u32 {
 /// publishes its mappings soon.
 #[inline(always)]
 pub fn admit() -> Option<u32> {
-    if globals::admit() == 0 {
+    if config!(admit) == 0 {
         return None;
     }
     admit_current().checked_sub(1).map(|row| row as u32)
@@ -189,7 +189,7 @@ fn free_row(state: *mut State) -> Option<u32> {
 fn is_guest(process: *mut Process) -> bool {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: checked for null by the caller.
-    globals::admit() != 0 && unsafe { (*process).owner.tgid } != tgid
+    config!(admit) != 0 && unsafe { (*process).owner.tgid } != tgid
 }
 
 /// A guest goes: it ends, or it gets memory of its own.
@@ -223,19 +223,19 @@ pub fn exit() {
     let Some(process) = PROCESSES.get_ptr_mut(slot) else {
         return;
     };
-    if globals::adaptive() != 0
+    if config!(adaptive) != 0
         && let Some(thread) = thread::existing()
     {
         thread::flush_hits(thread, process);
     }
-    if offset::task_signal() == 0 || offset::signal_live() == 0 {
+    if config!(offsets.task_signal) == 0 || config!(offsets.signal_live) == 0 {
         return; // user space watches the process's file descriptor
     }
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
     // `signal->live` counts the threads that have not begun to exit, this one no longer (kernel/exit.c, do_exit).
-    let signal = read_kernel_u64(task + offset::task_signal() as u64);
-    if read_kernel_u32(signal + offset::signal_live() as u64) != 0 {
+    let signal = read_kernel_u64(task + config!(offsets.task_signal) as u64);
+    if read_kernel_u32(signal + config!(offsets.signal_live) as u64) != 0 {
         return;
     }
     if is_guest(process) {
@@ -262,7 +262,7 @@ pub fn exit() {
 /// traced, and only counted.
 #[inline(always)]
 pub fn fork(ctx: &RawTracePointContext) {
-    if offset::task_tgid() == 0 {
+    if config!(offsets.task_tgid) == 0 {
         return;
     }
     let Some(slot) = thread::process_slot() else {
@@ -270,22 +270,22 @@ pub fn fork(ctx: &RawTracePointContext) {
     };
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let child: u64 = ctx.arg(1);
-    let child_tgid = read_kernel_u32(child + offset::task_tgid() as u64);
+    let child_tgid = read_kernel_u32(child + config!(offsets.task_tgid) as u64);
     if child_tgid == tgid {
         return; // a thread
     }
-    if globals::admit() == 0 {
+    if config!(admit) == 0 {
         loss::count(Loss::UntracedChildren);
         return;
     }
     // SAFETY: a helper without arguments.
     let parent = unsafe { bpf_get_current_task() };
-    let memory = |task: u64| read_kernel_u64(task + offset::task_mm() as u64);
+    let memory = |task: u64| read_kernel_u64(task + config!(offsets.task_mm) as u64);
     let Some(process) = PROCESSES.get_ptr_mut(slot) else {
         return;
     };
-    if offset::task_mm() == 0 || memory(child) != memory(parent) {
-        if globals::admit() == Admission::Births as u32 {
+    if config!(offsets.task_mm) == 0 || memory(child) != memory(parent) {
+        if config!(admit) == Admission::Births as u32 {
             born(process, child_tgid);
         }
         return;
@@ -373,17 +373,20 @@ pub fn trampoline(process: *mut Process) -> u64 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn find_trampoline() -> u64 {
-    if offset::task_mm() == 0 || offset::mm_uprobes_state() == 0 || offset::xol_area_vaddr() == 0 {
+    if config!(offsets.task_mm) == 0
+        || config!(offsets.mm_uprobes_state) == 0
+        || config!(offsets.xol_area_vaddr) == 0
+    {
         return 0;
     }
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
-    let mm = read_kernel_u64(task + offset::task_mm() as u64);
-    let area = read_kernel_u64(mm + offset::mm_uprobes_state() as u64);
+    let mm = read_kernel_u64(task + config!(offsets.task_mm) as u64);
+    let area = read_kernel_u64(mm + config!(offsets.mm_uprobes_state) as u64);
     if area == 0 {
         return 0;
     }
-    read_kernel_u64(area + offset::xol_area_vaddr() as u64)
+    read_kernel_u64(area + config!(offsets.xol_area_vaddr) as u64)
 }
 
 /// Return probes that a thread can have open and that are looked through; the kernel allows 64
@@ -410,15 +413,16 @@ unsafe extern "C" fn look_at_return(_turn: u32, search: *mut Search) -> i64 {
     if search.instance == 0 {
         return 1;
     }
-    if read_kernel_u64(search.instance + offset::return_stack() as u64).wrapping_add(8) == search.sp
+    if read_kernel_u64(search.instance + config!(offsets.return_stack) as u64).wrapping_add(8)
+        == search.sp
     {
-        let address = read_kernel_u64(search.instance + offset::return_address() as u64);
+        let address = read_kernel_u64(search.instance + config!(offsets.return_address) as u64);
         if address != search.trampoline {
             search.found = address;
             return 1;
         }
     }
-    search.instance = read_kernel_u64(search.instance + offset::return_next() as u64);
+    search.instance = read_kernel_u64(search.instance + config!(offsets.return_next) as u64);
     0
 }
 
@@ -429,13 +433,13 @@ unsafe extern "C" fn look_at_return(_turn: u32, search: *mut Search) -> i64 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub extern "C" fn replaced_return(trampoline: u64, sp: u64) -> u64 {
-    if offset::task_utask() == 0 {
+    if config!(offsets.task_utask) == 0 {
         return 0;
     }
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
-    let utask = read_kernel_u64(task + offset::task_utask() as u64);
-    let instance = read_kernel_u64(utask + offset::utask_returns() as u64);
+    let utask = read_kernel_u64(task + config!(offsets.task_utask) as u64);
+    let instance = read_kernel_u64(utask + config!(offsets.utask_returns) as u64);
     let mut search = Search {
         instance,
         sp,

@@ -8,7 +8,7 @@ use tracer_common::config::Process;
 use tracer_common::key::LiveBlock;
 use tracer_common::sampling;
 
-use crate::globals;
+use crate::config::config;
 use crate::thread::Thread;
 
 /// Draws the distance to the next sample point, in bytes or whatever the interval is of.
@@ -23,8 +23,8 @@ pub extern "C" fn draw_distance(interval: u64) -> u64 {
 /// What a block stands for, in bytes and blocks.
 #[inline(always)]
 pub fn weight(block: &LiveBlock) -> (u64, u64) {
-    let base = globals::sample_bytes();
-    if globals::adaptive() == 0 {
+    let base = config!(sample_bytes);
+    if config!(adaptive) == 0 {
         sampling::weight(block.size, base)
     } else {
         block.weight(base)
@@ -34,8 +34,8 @@ pub fn weight(block: &LiveBlock) -> (u64, u64) {
 /// The sampling interval of a process, in bytes, and its step.
 #[inline(always)]
 pub fn interval(process: *mut Process) -> (u64, u32) {
-    let base = globals::sample_bytes();
-    if globals::adaptive() == 0 {
+    let base = config!(sample_bytes);
+    if config!(adaptive) == 0 {
         return (base, 0);
     }
     // SAFETY: checked for null by the caller; volatile because user space changes it.
@@ -53,7 +53,7 @@ pub fn is_sampled(thread: *mut Thread, size: u64, interval: u64, step: u32) -> b
     unsafe {
         let mut budget = (*thread).budget;
         // A distance has no memory, so drawing it anew when the interval changes favours no block.
-        if budget == 0 || (globals::adaptive() != 0 && (*thread).budget_step != step) {
+        if budget == 0 || (config!(adaptive) != 0 && (*thread).budget_step != step) {
             budget = draw_distance(interval);
             (*thread).budget_step = step;
         }

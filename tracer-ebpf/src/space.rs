@@ -11,8 +11,8 @@ use tracer_common::loss::Loss;
 use tracer_common::space::{SpaceCall, SpaceEvent};
 use tracer_common::stack::Registers;
 
+use crate::config::config;
 use crate::faults;
-use crate::globals;
 use crate::loss;
 use crate::maps::SPACE;
 use crate::stack;
@@ -39,7 +39,7 @@ const CALL_SHIFT: u64 = 8;
 /// as the kernel has taken it, long before the call ends.
 #[inline(always)]
 pub fn enter(ctx: &RawTracePointContext) {
-    if globals::faults() != 0 {
+    if config!(faults) != 0 {
         faults::before_call();
     }
     let number: u64 = ctx.arg(1);

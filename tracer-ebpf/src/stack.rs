@@ -16,7 +16,7 @@ use tracer_common::stack::{
 
 use tracer_common::unwind::{Position, Range, Rule, Tables, step_plain, step_rare};
 
-use crate::globals;
+use crate::config::config;
 use crate::loss;
 use crate::maps::{FRAMES, FREE_ROWS, STACK_ROWS, STACKS, STATE};
 use crate::memory::{read_user, replace_if};
@@ -154,7 +154,7 @@ unsafe extern "C" fn walk_frame(_turn: u32, context: *mut LoopContext) -> i64 {
         let walk = (*context).walk;
         let mut registers = (*walk).registers;
         let count = (*walk).frames;
-        if count >= globals::stack_depth() {
+        if count >= config!(stack_depth) {
             (*walk).end = End::TooDeep as u32;
             return 1;
         }
@@ -169,7 +169,7 @@ unsafe extern "C" fn walk_frame(_turn: u32, context: *mut LoopContext) -> i64 {
         (*walk).frames = count + 1;
         (*walk).hash = hash_frame((*walk).hash, registers.ip);
         let memory = &mut StackWindow(walk);
-        let stepped = if globals::unwind() == 0 {
+        let stepped = if config!(unwind) == 0 {
             step_by_frame_pointer(&mut registers, memory)
         } else {
             let mut position = (*walk).position;

@@ -12,7 +12,7 @@ use tracer_common::config::Process;
 use tracer_common::loss::Loss;
 use tracer_common::pairing::Pending;
 
-use crate::globals;
+use crate::config::config;
 use crate::loss;
 use crate::maps::{PROCESS_SLOTS, PROCESSES, STATE, THREADS};
 use crate::memory::atomic_add;
@@ -112,7 +112,7 @@ pub fn current() -> Option<(*mut Thread, *mut Process)> {
         // SAFETY: not null, and only this thread writes it.
         unsafe { (*thread).slot = slot + 1 };
     }
-    if globals::admit() != 0 {
+    if config!(admit) != 0 {
         // SAFETY: as above.
         unsafe {
             if (*thread).slot == 0 {
@@ -178,7 +178,7 @@ const HITS_AT_ONCE: u32 = 256;
 /// Counts a hit of the process's probes, where somebody wants to know.
 #[inline(always)]
 pub fn count_hit(thread: *mut Thread, process: *mut Process) {
-    if globals::adaptive() == 0 {
+    if config!(adaptive) == 0 {
         return;
     }
     // SAFETY: only this thread writes its state; both pointers were checked for null.

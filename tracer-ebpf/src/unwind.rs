@@ -12,7 +12,7 @@ use tracer_common::unwind::{
     Source, Tables, find_mapping, row_address, rule_in,
 };
 
-use crate::globals::offset;
+use crate::config::config;
 use crate::maps::{FILES, MAPPINGS, RULE_CACHE, UNWIND_BUCKETS, UNWIND_ROWS};
 use crate::memory::{read_kernel_u32, read_kernel_u64};
 
@@ -152,7 +152,7 @@ impl Area {
     /// space, and where the kernel's types are not known.
     #[inline(always)]
     pub fn look_up(&mut self, address: u64) {
-        if offset::superblock_device() == 0 {
+        if config!(offsets.superblock_device) == 0 {
             return;
         }
         // SAFETY: the callback and its argument live as long as the call.
@@ -171,19 +171,19 @@ impl Area {
 /// Reads the area that holds the address; called with the address space locked.
 unsafe extern "C" fn read_area(_task: *mut c_void, vma: *mut c_void, area: *mut Area) -> i64 {
     let field = |offset: u32| read_kernel_u64(vma as u64 + offset as u64);
-    let file = field(offset::vma_file());
+    let file = field(config!(offsets.vma_file));
     if file == 0 {
         return 0;
     }
-    let inode = read_kernel_u64(file + offset::file_inode() as u64);
-    let superblock = read_kernel_u64(inode + offset::inode_superblock() as u64);
+    let inode = read_kernel_u64(file + config!(offsets.file_inode) as u64);
+    let superblock = read_kernel_u64(inode + config!(offsets.inode_superblock) as u64);
     // SAFETY: the area given to bpf_find_vma below.
     unsafe {
-        (*area).start = field(offset::vma_start());
-        (*area).end = field(offset::vma_end());
-        (*area).offset = field(offset::vma_pgoff()) << 12;
-        (*area).inode = read_kernel_u64(inode + offset::inode_number() as u64);
-        (*area).device = read_kernel_u32(superblock + offset::superblock_device() as u64);
+        (*area).start = field(config!(offsets.vma_start));
+        (*area).end = field(config!(offsets.vma_end));
+        (*area).offset = field(config!(offsets.vma_pgoff)) << 12;
+        (*area).inode = read_kernel_u64(inode + config!(offsets.inode_number) as u64);
+        (*area).device = read_kernel_u32(superblock + config!(offsets.superblock_device) as u64);
     }
     0
 }
@@ -194,7 +194,7 @@ unsafe extern "C" fn read_area(_task: *mut c_void, vma: *mut c_void, area: *mut 
 /// It costs some 250 ns, once for each call site until user space has published the mapping.
 #[inline(always)]
 fn new_mapping(address: u64) -> Option<Mapping> {
-    if offset::superblock_device() == 0 {
+    if config!(offsets.superblock_device) == 0 {
         return None;
     }
     let mut area = MaybeUninit::<[u64; size_of::<Area>() / 8]>::uninit();

@@ -8,7 +8,8 @@ use tracer_common::kernel_memory::{KernelBlock, KernelLoss, Kind, MAX_ORDER, PAG
 use tracer_common::sampling;
 
 use super::maps::{KERNEL_LIVE, KERNEL_ROWS, KERNEL_STATE, KERNEL_TOTALS, SCRATCH};
-use super::{config, loss, stack};
+use super::{loss, stack};
+use crate::config::config;
 use crate::memory::{atomic_add, fetch_add};
 
 const EEXIST: i32 = -17;
@@ -28,7 +29,7 @@ pub fn allocated(
     size: u64,
     what: What,
 ) {
-    if size < config::min_size() || size > u32::MAX as u64 || !is_sampled(room, size) {
+    if size < config!(min_size) || size > u32::MAX as u64 || !is_sampled(room, size) {
         return;
     }
     let row = stack::row(ctx, room, what);
@@ -146,7 +147,7 @@ extern "C" fn count(row: u32, size: u32, whole: u32, released: u32) -> u64 {
         whole,
         ..KernelBlock::default()
     };
-    let (bytes, blocks) = block.weight(config::sample_bytes());
+    let (bytes, blocks) = block.weight(config!(sample_bytes));
     let Some(totals) = KERNEL_TOTALS.get_ptr_mut(row) else {
         return 0;
     };
@@ -192,7 +193,7 @@ pub fn order_of(size: u32) -> u32 {
 /// Whether a sample point falls into a block of this size.
 #[inline(always)]
 fn is_sampled(room: u32, size: u64) -> bool {
-    let interval = config::sample_bytes();
+    let interval = config!(sample_bytes);
     if interval == 0 {
         return true;
     }

@@ -2,7 +2,6 @@
 
 mod account;
 pub mod bulk;
-mod config;
 pub mod guard;
 mod loss;
 mod maps;

@@ -383,7 +383,7 @@ impl KernelMemory {
 fn open(settings: &KernelSettings, layout: &Layout) -> Result<Ebpf, LoadError> {
     let config = config(settings, layout);
     EbpfLoader::new()
-        .override_global("KERNEL_CONFIG", &config, true)
+        .override_global("CONFIG", &config, true)
         .map_max_entries("KERNEL_LIVE", settings.max_live)
         .load(OBJECT)
         .map_err(|error| LoadError::refused(&error))

@@ -158,6 +158,7 @@ impl Tracer {
             faults: u32::from(settings.faults.is_some()),
             fault_interval: settings.faults.unwrap_or(0),
             offsets: kernel_offsets(),
+            reserved: 0,
         };
         let mut loader = EbpfLoader::new();
         loader
