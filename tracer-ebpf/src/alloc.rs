@@ -18,10 +18,11 @@ use crate::config::config;
 use crate::emit;
 use crate::loss;
 use crate::memory::read_user;
-use crate::process;
+use crate::records::Thread;
 use crate::sample;
 use crate::stack;
-use crate::thread::{self, Thread};
+use crate::thread;
+use crate::trampoline::trampoline;
 
 /// The cookie of the probe that was hit.
 #[inline(always)]
@@ -93,7 +94,7 @@ fn wanted(thread: *mut Thread, size: u64, interval: u64, step: u32) -> bool {
 fn begin(thread: *mut Thread, process: *mut Process, sp: u64) -> bool {
     // SAFETY: only this thread writes its state; both pointers were checked for null.
     let open = unsafe { &mut (*thread).pending };
-    match nesting(open, sp, || process::trampoline(process), read_user) {
+    match nesting(open, sp, || trampoline(process), read_user) {
         Nesting::Outermost => true,
         Nesting::Inner => false,
         Nesting::Stale => {

@@ -19,11 +19,12 @@ use tracer_common::loss::Loss;
 use tracer_common::stack::Registers;
 
 use crate::config::config;
+use crate::emit;
 use crate::memory::{read_kernel_u32, read_kernel_u64};
-use crate::sample;
-use crate::space;
+use crate::records::Thread;
+use crate::sampler;
 use crate::stack::{self, Innermost};
-use crate::thread::{self, Thread};
+use crate::thread;
 
 /// Code segments of programs end in these bits, the kernel's does not.
 const USER_MODE: u64 = 3;
@@ -157,7 +158,7 @@ fn distance(interval: u64) -> u32 {
     if interval <= 1 {
         return 1;
     }
-    sample::draw_distance(interval) as u32
+    sampler::draw_distance(interval) as u32
 }
 
 /// Tells what came of the fault that was told last, if that is not what most faults come to.
@@ -238,5 +239,5 @@ fn tell(process: *mut Process, event: FaultEvent) {
         tid: bpf_get_current_pid_tgid() as u32,
         ..event
     };
-    space::submit(event, time_ns, Loss::FaultsDropped);
+    emit::space(event, time_ns, Loss::FaultsDropped);
 }

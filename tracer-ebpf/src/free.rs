@@ -11,8 +11,8 @@ use crate::config::config;
 use crate::emit;
 use crate::loss;
 use crate::memory::read_user;
-use crate::process;
 use crate::thread;
+use crate::trampoline::trampoline;
 
 /// A function that releases a block was entered.
 #[inline(always)]
@@ -29,13 +29,7 @@ pub fn enter(ctx: &ProbeContext) {
         }
         // `realloc` frees its old block through `free`, and settles it on its own.
         let open = &(*thread).pending;
-        if nesting(
-            open,
-            (*ctx.regs).rsp,
-            || process::trampoline(process),
-            read_user,
-        ) == Nesting::Inner
-        {
+        if nesting(open, (*ctx.regs).rsp, || trampoline(process), read_user) == Nesting::Inner {
             return;
         }
         if config!(trace) != 0 {

@@ -11,16 +11,22 @@ mod emit;
 mod faults;
 mod free;
 mod kernel_stack;
+mod live;
 mod loss;
 mod maps;
 mod memory;
 mod process;
+mod process_table;
+mod records;
 mod sample;
+mod sampler;
 mod space;
 mod stack;
+mod task_storage;
 mod thread;
+mod trampoline;
 mod unwind;
-mod vmas;
+mod vma;
 
 use core::ffi::c_void;
 
@@ -29,6 +35,7 @@ use aya_ebpf::programs::{
     BtfTracePointContext, ProbeContext, RawTracePointContext, RetProbeContext,
 };
 use tracer_common::config::Config;
+use tracer_common::loss::Loss;
 
 /// A function that returns a new block was entered.
 #[uprobe]
@@ -129,9 +136,9 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
 /// Tells the code that every process has mapped. Read once, before a trace of the whole host.
 #[unsafe(link_section = "iter/task_vma")]
 #[unsafe(no_mangle)]
-fn code_areas(ctx: *const vmas::Context) -> i32 {
+fn code_areas(ctx: *const vma::Context) -> i32 {
     // SAFETY: the context that the kernel gave.
-    unsafe { vmas::write(ctx) };
+    unsafe { vma::write_code(ctx) };
     0
 }
 

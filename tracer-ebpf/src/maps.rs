@@ -13,7 +13,8 @@ use tracer_common::space::SpaceEvent;
 use tracer_common::stack::StackMeta;
 use tracer_common::unwind::{CacheEntry, FileKey, FileTable, Mapping};
 
-use crate::thread::{TaskStorage, Thread};
+use crate::records::Thread;
+use crate::task_storage::TaskStorage;
 
 /// `BPF_F_NO_PREALLOC`: elements are allocated when they are inserted.
 const NO_PREALLOC: usize = 1;

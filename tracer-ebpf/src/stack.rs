@@ -14,46 +14,19 @@ use tracer_common::stack::{
     End, Memory, Registers, StackMeta, hash_end, hash_frame, step_by_frame_pointer,
 };
 
-use tracer_common::unwind::{Position, Range, Rule, Tables, step_plain, step_rare};
+use tracer_common::unwind::{Position, Rule, Tables, step_plain, step_rare};
 
 use crate::config::config;
 use crate::loss;
 use crate::maps::{FRAMES, FREE_ROWS, STACK_ROWS, STACKS, STATE};
 use crate::memory::{read_user, replace_if};
-use crate::process;
+use crate::records::{WINDOW, Walk};
+use crate::trampoline::{replaced_return, trampoline};
 use crate::unwind::KernelTables;
 
-/// Most words of the stack that are read at once: reading 2 KiB costs little more than reading 8 bytes.
-const WINDOW: usize = 256;
 /// A window ends where its page ends. The next page of a stack may never have been touched (the kernel leaves a random gap between
 /// the arguments and what main() stands on, `arch_align_stack`), and a read that faults costs more than all the rest of the walk.
 const PAGE: u64 = 4096;
-
-/// Scratch area of one walk.
-#[repr(C)]
-pub struct Walk {
-    registers: Registers,
-    hash: u64,
-    /// Address of `window[0]`.
-    window_base: u64,
-    /// Bytes of the window that hold something.
-    window_len: u64,
-    /// Address of the kernel's return trampoline; 0 if it is not known.
-    trampoline: u64,
-    frames: u32,
-    end: u32,
-    /// What [`read_word`] has read.
-    word: u64,
-    /// Where the frames are to be stored.
-    store_at: u32,
-    position: Position,
-    mappings: Range,
-    generation: u32,
-    /// 1: the innermost frame stands on an instruction; 0: behind a call.
-    on_instruction: u32,
-    addresses: [u64; 128],
-    window: [u64; WINDOW],
-}
 
 /// The traced thread's stack, through the window.
 struct StackWindow(*mut Walk);
@@ -159,7 +132,7 @@ unsafe extern "C" fn walk_frame(_turn: u32, context: *mut LoopContext) -> i64 {
             return 1;
         }
         if registers.ip == (*walk).trampoline {
-            registers.ip = process::replaced_return(registers.ip, registers.sp);
+            registers.ip = replaced_return(registers.ip, registers.sp);
             if registers.ip == 0 {
                 (*walk).end = End::ReturnProbe as u32;
                 return 1;
@@ -291,7 +264,7 @@ pub unsafe fn capture_from(
         // of new ones.
         (*walk).generation = read_volatile(&raw const (*process).generation);
         (*walk).mappings = read_volatile(&raw const (*process).mappings);
-        (*walk).trampoline = process::trampoline(process);
+        (*walk).trampoline = trampoline(process);
         (*walk).hash = 0;
         (*walk).window_len = 0;
         (*walk).frames = 0;

@@ -3,8 +3,7 @@
 mod account;
 pub mod bulk;
 pub mod guard;
-mod loss;
-mod maps;
+pub mod maps;
 pub mod pages;
 pub mod percpu;
 pub mod slab;

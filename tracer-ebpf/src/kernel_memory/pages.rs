@@ -7,10 +7,11 @@ use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::programs::RawTracePointContext;
 use tracer_common::kernel_memory::{ANY, KernelBlock, KernelLoss, Kind, MAX_ORDER, PAGE, What};
 
+use super::account;
 use super::account::{count_released, order_of, put_back, take};
 use super::maps::KERNEL_STATE;
-use super::{account, loss};
 use crate::config::config;
+use crate::loss;
 
 /// Arguments: page, order, flags.
 #[inline(always)]

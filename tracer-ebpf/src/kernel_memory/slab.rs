@@ -7,9 +7,10 @@ use tracer_common::kernel_memory::{
     Cache, Flavour, KernelLoss, Kind, NAME_WORDS, NO_KMALLOC, What,
 };
 
+use super::account;
 use super::maps::KERNEL_CACHES;
-use super::{account, loss};
 use crate::config::config;
+use crate::loss;
 use crate::memory::{read_kernel_u32, read_kernel_u64};
 
 /// Arguments: call site, address, bytes asked for, bytes given, flags.
