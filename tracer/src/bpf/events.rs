@@ -6,7 +6,7 @@ use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
 use tracer_common::record::Record;
 
-use super::load::{LoadError, missing};
+use super::error::LoadError;
 
 /// A ring buffer of records of one type.
 pub struct Events<T> {
@@ -19,10 +19,11 @@ where
     T: Record,
 {
     pub(super) fn take_from(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
-        let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
-        let ring = RingBuf::try_from(map).map_err(|error| LoadError::refused(&error))?;
+        let map = ebpf.take_map(name);
         Ok(Self {
-            ring,
+            ring: map
+                .ok_or_else(|| LoadError::missing("map", name))?
+                .try_into()?,
             record: std::marker::PhantomData,
         })
     }
