@@ -29,10 +29,10 @@ pub struct Config {
     pub faults: u32,
     /// Mean distance of the page faults in the sample; 1 takes every one, 0 as many as cost little.
     pub fault_interval: u32,
+    /// How much the programs say of what they do not follow: a [`Level`](crate::diagnostic::Level), or 0.
+    pub diagnostics: u32,
     /// Where things are in the running kernel.
     pub offsets: KernelOffsets,
-    /// Keeps the record free of implicit padding.
-    pub reserved: u32,
 }
 
 /// Which processes are traced that user space has not named.

@@ -59,7 +59,8 @@ impl LiveBlock {
         self.function >> Self::STEP_SHIFT
     }
 
-    /// How many bytes and blocks (in 1/[`sampling::COUNT_ONE`]) it stands for, in a trace whose first interval is `base`.
+    /// How many bytes and blocks (in 1/[`sampling::COUNT_ONE`]) it stands for, in a trace whose first interval is
+    /// `base`.
     ///
     /// Depends on nothing but the block: what its allocation has added to the totals its release takes off, whatever the
     /// interval is by then.

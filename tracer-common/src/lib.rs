@@ -5,6 +5,7 @@
 pub mod call;
 pub mod config;
 pub mod counter;
+pub mod diagnostic;
 pub mod event;
 pub mod faults;
 pub mod kernel_memory;

@@ -42,5 +42,7 @@ counters! {
         SpaceRingFull("space_ring_full", affects_totals = false),
         /// Page faults of the sample dropped because the ring buffer was full.
         FaultsDropped("faults_dropped", affects_totals = false),
+        /// Diagnostic messages dropped because their ring buffer was full.
+        DiagnosticsDropped("diagnostics_dropped", affects_totals = false),
     }
 }

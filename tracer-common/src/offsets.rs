@@ -38,8 +38,10 @@ kernel_offsets! {
         task_signal: task_struct.signal,
         signal_live: signal_struct.live,
     }
-    { task_tgid: task_struct.tgid, }
-    { task_parent: task_struct.real_parent, }
+    {
+        task_tgid: task_struct.tgid,
+        task_parent: task_struct.real_parent,
+    }
     { task_mm: task_struct.mm, }
     // The first member of `uprobes_state` points to the `xol_area`, whose page is the return trampoline.
     {
@@ -86,7 +88,7 @@ mod tests {
             ("return_instance" | "uprobe_task" | "task_struct", _) => Some(16),
             _ => Some(24),
         });
-        assert_eq!((offsets.task_tgid, offsets.task_mm), (8, 16));
+        assert_eq!((offsets.task_tgid, offsets.task_parent), (8, 16));
         assert_eq!((offsets.vma_file, offsets.superblock_device), (0, 0));
         assert_eq!((offsets.task_utask, offsets.return_next), (16, 16));
         assert_eq!(KernelOffsets::find(|_, _| None), KernelOffsets::default());

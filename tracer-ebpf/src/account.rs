@@ -4,6 +4,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use tracer_common::key::{AllocKey, LiveBlock};
 use tracer_common::loss::Loss;
 
+use crate::diagnose::lost;
 use crate::live::{self, Refused};
 use crate::loss;
 use crate::maps::{LIVE, TOTALS};
@@ -39,7 +40,7 @@ pub fn insert(key: &AllocKey, block: &LiveBlock) {
         Err(Refused::Full) => (Loss::LiveMapFullBlocks, Loss::LiveMapFullBytes),
         Err(Refused::Failed) => (Loss::NoMemoryBlocks, Loss::NoMemoryBytes),
     };
-    loss::count(blocks);
+    lost(blocks);
     loss::add(bytes, block.size);
 }
 

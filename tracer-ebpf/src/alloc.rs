@@ -8,6 +8,7 @@ use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_func_ip, bpf_k
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use tracer_common::call::{Arg, Call, Cookie};
 use tracer_common::config::Process;
+use tracer_common::diagnostic::DiagnosticKind;
 use tracer_common::key::{AllocKey, LiveBlock};
 use tracer_common::loss::Loss;
 use tracer_common::pairing::{Nesting, Pending, nesting};
@@ -15,6 +16,7 @@ use tracer_common::stack::Registers;
 
 use crate::account;
 use crate::config::config;
+use crate::diagnose::{lost, say};
 use crate::emit;
 use crate::loss;
 use crate::memory::read_user;
@@ -91,14 +93,19 @@ fn wanted(thread: *mut Thread, size: u64, interval: u64, step: u32) -> bool {
 /// A call that was left without a return gives back the block that it had taken out of the live map: the
 /// block may still be there, and a leak tracer must not forget it.
 #[inline(always)]
-fn begin(thread: *mut Thread, process: *mut Process, sp: u64) -> bool {
+fn begin(thread: *mut Thread, process: *mut Process, regs: *const pt_regs) -> bool {
+    // SAFETY: the registers of the running program.
+    let (sp, ip) = unsafe { ((*regs).rsp, (*regs).rip) };
     // SAFETY: only this thread writes its state; both pointers were checked for null.
     let open = unsafe { &mut (*thread).pending };
     match nesting(open, sp, || trampoline(process), read_user) {
         Nesting::Outermost => true,
-        Nesting::Inner => false,
+        Nesting::Inner => {
+            say(DiagnosticKind::NestedCall, ip, 0);
+            false
+        }
         Nesting::Stale => {
-            loss::count(Loss::MissedReturns);
+            lost(Loss::MissedReturns);
             if open.has(Pending::HAS_OLD) {
                 // SAFETY: as above.
                 let key = AllocKey {
@@ -129,6 +136,8 @@ fn open(
     }
     if wanted(thread, size, interval, step) {
         flags |= Pending::RECORD;
+    } else {
+        say(DiagnosticKind::UnwantedBlock, size, 0);
     }
     // SAFETY: only this thread writes its state; the registers are the running program's.
     unsafe {
@@ -147,18 +156,27 @@ fn open(
     }
 }
 
+/// Says that a call is not followed, once the trace has begun.
+#[inline(always)]
+pub fn say_untraced(regs: *const pt_regs) {
+    if config!(diagnostics) != 0 && thread::is_enabled() {
+        // SAFETY: the registers of the running program.
+        say(DiagnosticKind::UntracedProcess, unsafe { (*regs).rip }, 0);
+    }
+}
+
 /// A function that returns a new block was entered; whether its return must be seen.
 #[inline(always)]
 pub fn enter(ctx: &ProbeContext) -> bool {
     let Some((thread, process)) = thread::current() else {
+        say_untraced(ctx.regs);
         return false;
     };
     let cookie = cookie(ctx);
     let Some(size) = requested(ctx.regs, &cookie.call) else {
         return false;
     };
-    // SAFETY: the registers of the running program.
-    if !begin(thread, process, unsafe { (*ctx.regs).rsp }) {
+    if !begin(thread, process, ctx.regs) {
         return false;
     }
     open(thread, process, ctx.regs, &cookie, size);
@@ -184,14 +202,14 @@ pub fn is_entry(ctx: &ProbeContext) -> bool {
 #[inline(always)]
 pub fn enter_realloc(ctx: &ProbeContext) {
     let Some((thread, process)) = thread::current() else {
+        say_untraced(ctx.regs);
         return;
     };
     let cookie = cookie(ctx);
     let Some(size) = requested(ctx.regs, &cookie.call) else {
         return;
     };
-    // SAFETY: the registers of the running program.
-    if !begin(thread, process, unsafe { (*ctx.regs).rsp }) {
+    if !begin(thread, process, ctx.regs) {
         return;
     }
     open(thread, process, ctx.regs, &cookie, size);
@@ -352,7 +370,7 @@ fn result(pending: &Pending, rax: u64) -> u64 {
     match read_user(pending.out) {
         Some(addr) => addr,
         None => {
-            loss::count(Loss::UnreadableResult);
+            lost(Loss::UnreadableResult);
             0
         }
     }

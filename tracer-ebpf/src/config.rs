@@ -15,8 +15,8 @@ macro_rules! config {
 
 pub(crate) use config;
 
-/// What user space has written there. Volatile, because the compiler must not believe the value above; the verifier knows
-/// the value that user space froze, and drops the branches that it rules out.
+/// The value that user space has written there. The read is volatile because the compiler must not use the zero above.
+/// The verifier knows the frozen value, and drops the branches that it rules out.
 #[inline(always)]
 pub fn frozen<T: Copy>(field: &'static T) -> T {
     // SAFETY: a reference is valid and aligned.

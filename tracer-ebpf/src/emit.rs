@@ -7,7 +7,7 @@ use tracer_common::event::{CallEvent, LifecycleEvent};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
 
-use crate::loss;
+use crate::diagnose::lost;
 use crate::maps::{CALLS, LIFECYCLE, SPACE};
 
 /// One record of an address space in so many looks how much waits: a prime, so that steps of the clock do not matter.
@@ -32,7 +32,7 @@ fn wake_if_filled<R>(ring: &'static R, ring_bytes: u32) -> u64 {
 pub fn call(function: u32, addr: u64, size: u64, old: u64, caller: u64) {
     let id = bpf_get_current_pid_tgid();
     let Some(mut entry) = CALLS.reserve(0) else {
-        loss::count(Loss::RingBufferFull);
+        lost(Loss::RingBufferFull);
         return;
     };
     entry.write(CallEvent {
@@ -58,7 +58,7 @@ pub fn lifecycle(event: LifecycleEvent) {
             entry.write(event);
             entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
         }
-        None => loss::count(Loss::LifecycleFull),
+        None => lost(Loss::LifecycleFull),
     }
 }
 
@@ -66,7 +66,7 @@ pub fn lifecycle(event: LifecycleEvent) {
 #[inline(always)]
 pub fn space<T: 'static>(event: T, time_ns: u64, loss: Loss) {
     let Some(mut entry) = SPACE.reserve_untyped(0) else {
-        loss::count(loss);
+        lost(loss);
         return;
     };
     entry.write(event);

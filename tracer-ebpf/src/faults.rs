@@ -196,12 +196,15 @@ extern "C" fn settle(thread: *mut Thread, process: *mut Process) -> u64 {
 /// The current thread's minor and major faults.
 #[inline(always)]
 fn counters() -> [u64; 2] {
+    if config!(offsets.task_min_flt) == 0 {
+        return [0; 2];
+    }
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
-    [config!(offsets.task_min_flt), config!(offsets.task_maj_flt)].map(|offset| match offset {
-        0 => 0,
-        _ => read_kernel_u64(task.wrapping_add(offset as u64)),
-    })
+    [
+        read_kernel_u64(task.wrapping_add(config!(offsets.task_min_flt) as u64)),
+        read_kernel_u64(task.wrapping_add(config!(offsets.task_maj_flt) as u64)),
+    ]
 }
 
 /// The program's registers among those that the kernel has saved; `None` where it has none.

@@ -1,13 +1,15 @@
 //! Releases.
 
 use aya_ebpf::programs::ProbeContext;
+use tracer_common::diagnostic::DiagnosticKind;
 use tracer_common::key::AllocKey;
 use tracer_common::loss::Loss;
 use tracer_common::pairing::{Nesting, nesting};
 
 use crate::account;
-use crate::alloc::{argument, cookie};
+use crate::alloc::{argument, cookie, say_untraced};
 use crate::config::config;
+use crate::diagnose::say;
 use crate::emit;
 use crate::loss;
 use crate::memory::read_user;
@@ -18,6 +20,7 @@ use crate::trampoline::trampoline;
 #[inline(always)]
 pub fn enter(ctx: &ProbeContext) {
     let Some((thread, process)) = thread::current() else {
+        say_untraced(ctx.regs);
         return;
     };
     let cookie = cookie(ctx);
@@ -30,6 +33,7 @@ pub fn enter(ctx: &ProbeContext) {
         // `realloc` frees its old block through `free`, and settles it on its own.
         let open = &(*thread).pending;
         if nesting(open, (*ctx.regs).rsp, || trampoline(process), read_user) == Nesting::Inner {
+            say(DiagnosticKind::NestedCall, (*ctx.regs).rip, 0);
             return;
         }
         if config!(trace) != 0 {

@@ -7,6 +7,7 @@
 mod account;
 mod alloc;
 mod config;
+mod diagnose;
 mod emit;
 mod faults;
 mod free;

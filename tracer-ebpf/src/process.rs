@@ -8,12 +8,15 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_current_task, bpf_ktime_get_ns};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
 use tracer_common::config::{Admission, Process};
+use tracer_common::diagnostic::DiagnosticKind;
 use tracer_common::event::LifecycleKind;
+use tracer_common::key::Owner;
 use tracer_common::loss::Loss;
 use tracer_common::space::SpaceEvent;
 use tracer_common::unwind::Range;
 
 use crate::config::config;
+use crate::diagnose::say;
 use crate::emit;
 use crate::loss;
 use crate::maps::{PROCESS_SLOTS, PROCESSES, STATE};
@@ -100,7 +103,7 @@ pub fn exit() {
     {
         thread::flush_hits(thread, process);
     }
-    if config!(offsets.task_signal) == 0 || config!(offsets.signal_live) == 0 {
+    if config!(offsets.signal_live) == 0 {
         return; // user space watches the process's file descriptor
     }
     // SAFETY: a helper without arguments.
@@ -146,18 +149,21 @@ pub fn fork(ctx: &RawTracePointContext) {
     if child_tgid == tgid {
         return; // a thread
     }
-    if config!(admit) == 0 {
+    let admit = config!(admit);
+    if admit == 0 {
         loss::count(Loss::UntracedChildren);
+        say(DiagnosticKind::UntracedChild, child_tgid as u64, 0);
         return;
     }
     // SAFETY: a helper without arguments.
     let parent = unsafe { bpf_get_current_task() };
-    let memory = |task: u64| read_kernel_u64(task + config!(offsets.task_mm) as u64);
+    let task_mm = config!(offsets.task_mm);
+    let memory = |task: u64| read_kernel_u64(task + task_mm as u64);
     let Some(process) = PROCESSES.get_ptr_mut(slot) else {
         return;
     };
-    if config!(offsets.task_mm) == 0 || memory(child) != memory(parent) {
-        if config!(admit) == Admission::Births as u32 {
+    if task_mm == 0 || memory(child) != memory(parent) {
+        if admit == Admission::Births as u32 {
             born(process, child_tgid);
         }
         return;
@@ -203,26 +209,27 @@ const RT_DELETE: u32 = 2;
 pub fn library_change(ctx: &ProbeContext) {
     // SAFETY: the context that the kernel gave.
     let (ip, distance) = unsafe { ((*ctx.regs).rip, bpf_get_attach_cookie(ctx.as_ptr())) };
-    let state = read_user(ip.wrapping_add(distance).wrapping_add(R_STATE)).unwrap_or(0);
+    let state = read_user(ip.wrapping_add(distance).wrapping_add(R_STATE));
+    if state.is_none_or(|state| state as u32 != RT_DELETE) {
+        return;
+    }
     let Some(slot) = process_slot() else {
         return;
     };
-    if state as u32 != RT_DELETE {
-        return;
-    }
     let (Some(process), Some(counters)) = (PROCESSES.get_ptr_mut(slot), STATE.get_ptr_mut(0))
     else {
         return;
     };
     // SAFETY: both were checked for null; the loader holds its lock meanwhile.
-    let mut owner = unsafe {
+    let owner = unsafe {
         let code = fetch_add(&raw mut (*counters).images, 1) + 1;
         (*process).mappings = Range { first: 0, count: 0 };
         (*process).generation = code;
         (*process).code = code;
-        (*process).owner
+        Owner {
+            tgid: (*process).owner.tgid,
+            image: code,
+        }
     };
-    // SAFETY: as above.
-    owner.image = unsafe { (*process).code };
     send(owner, LifecycleKind::Unload, slot);
 }

@@ -13,8 +13,8 @@ use tracer_common::loss::Loss;
 use tracer_common::unwind::Range;
 
 use crate::config::config;
+use crate::diagnose::lost;
 use crate::emit;
-use crate::loss;
 use crate::maps::{FREE_PROCESSES, PROCESS_SLOTS, PROCESSES, STATE};
 use crate::memory::{fetch_add, read_kernel_u32, read_kernel_u64};
 
@@ -50,20 +50,20 @@ pub fn send_as(owner: Owner, kind: LifecycleKind, slot: u32, parent: u32) {
 /// The parent of the current process; 0 where the kernel's types do not tell.
 #[inline(always)]
 fn parent() -> u32 {
-    let (real_parent, tgid) = (config!(offsets.task_parent), config!(offsets.task_tgid));
-    if real_parent == 0 || tgid == 0 {
+    let real_parent = config!(offsets.task_parent);
+    if real_parent == 0 {
         return 0;
     }
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
     let parent = read_kernel_u64(task + u64::from(real_parent));
-    read_kernel_u32(parent + u64::from(tgid))
+    read_kernel_u32(parent + u64::from(config!(offsets.task_tgid)))
 }
 
 /// Takes the current process, which has just made its first traced call, into the table; its row.
 ///
-/// It is named by its row at once, and user space is told. Its stacks are walked by the tables of known files; user space
-/// publishes its mappings soon.
+/// It is named by its row at once, and user space is told. Its stacks are walked by the tables of known files; user
+/// space publishes its mappings soon.
 #[inline(always)]
 pub fn admit() -> Option<u32> {
     if config!(admit) == 0 {
@@ -98,7 +98,7 @@ fn take_in() -> Option<u32> {
 pub fn register(tgid: u32) -> Option<(u32, Owner)> {
     let state = STATE.get_ptr_mut(0)?;
     let Some(row) = free_row(state) else {
-        loss::count(Loss::ProcessTableFull);
+        lost(Loss::ProcessTableFull);
         return None;
     };
     let process = PROCESSES.get_ptr_mut(row)?;

@@ -13,7 +13,8 @@ pub extern "C" fn draw_distance(interval: u64) -> u64 {
     sampling::next_distance(uniform, interval)
 }
 
-/// Whether a sample point falls into a block of this size. `budget` is what is left to the next point; 0 before the first.
+/// Whether a sample point falls into a block of this size. `budget` is the distance to the next point, or 0 before the
+/// first.
 #[inline(always)]
 pub fn is_sampled(budget: &mut u64, size: u64, interval: u64) -> bool {
     let mut left = *budget;

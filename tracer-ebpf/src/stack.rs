@@ -6,6 +6,7 @@ use core::ptr::{read_volatile, write_volatile};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use tracer_common::config::Process;
+use tracer_common::diagnostic::DiagnosticKind;
 use tracer_common::key::{Owner, StackKey};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
@@ -17,7 +18,7 @@ use tracer_common::stack::{
 use tracer_common::unwind::{Position, Rule, Tables, step_plain, step_rare};
 
 use crate::config::config;
-use crate::loss;
+use crate::diagnose::{lost, say};
 use crate::maps::{FRAMES, FREE_ROWS, STACK_ROWS, STACKS, STATE};
 use crate::memory::{read_user, replace_if};
 use crate::records::{WINDOW, Walk};
@@ -289,7 +290,7 @@ pub unsafe fn capture_from(
     }
     match store(walk, key.hash, key.code, owner.tgid, owner.image) {
         rows::NO_ROW => {
-            loss::count(Loss::StackTableFull);
+            lost(Loss::StackTableFull);
             slot // the process's own row
         }
         row => row,
@@ -354,6 +355,9 @@ extern "C" fn store(walk: *mut Walk, hash: u64, code: u32, tgid: u32, image: u32
     // contexts live as long as the calls.
     unsafe {
         let frames = (*walk).frames;
+        if (*walk).end != End::Complete as u32 {
+            say(DiagnosticKind::CutStack, frames as u64, (*walk).end);
+        }
         let mut search = Search {
             class: rows::class_for(frames),
             row: rows::NO_ROW,

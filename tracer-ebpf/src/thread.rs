@@ -8,7 +8,7 @@ use tracer_common::config::Process;
 use tracer_common::loss::Loss;
 
 use crate::config::config;
-use crate::loss;
+use crate::diagnose::lost;
 use crate::maps::{PROCESSES, STATE, THREADS};
 use crate::memory::atomic_add;
 use crate::process_table::{admit, process_slot};
@@ -21,24 +21,19 @@ pub fn current() -> Option<(*mut Thread, *mut Process)> {
         return None;
     }
     let mut thread = THREADS.current(false);
-    if thread.is_null() {
+    // It has no row if it was a guest in another process's memory, and has called exec since.
+    // SAFETY: not null, and only this thread writes it.
+    if thread.is_null() || unsafe { (*thread).slot } == 0 {
         let slot = process_slot().or_else(admit)?;
-        thread = THREADS.current(true);
         if thread.is_null() {
-            loss::count(Loss::NoThreadState);
+            thread = THREADS.current(true);
+        }
+        if thread.is_null() {
+            lost(Loss::NoThreadState);
             return None;
         }
-        // SAFETY: not null, and only this thread writes it.
-        unsafe { (*thread).slot = slot + 1 };
-    }
-    if config!(admit) != 0 {
         // SAFETY: as above.
-        unsafe {
-            if (*thread).slot == 0 {
-                // It was a guest in another process's memory, and has called exec since.
-                (*thread).slot = process_slot().or_else(admit)? + 1;
-            }
-        }
+        unsafe { (*thread).slot = slot + 1 };
     }
     let process = process_of(thread)?;
     count_hit(thread, process);
@@ -83,7 +78,7 @@ extern "C" fn meet() -> u64 {
     };
     let thread = THREADS.current(true);
     if thread.is_null() {
-        loss::count(Loss::NoThreadState);
+        lost(Loss::NoThreadState);
         return 0;
     }
     // SAFETY: not null, and only this thread writes it.

@@ -29,10 +29,7 @@ pub fn trampoline(process: *mut Process) -> u64 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn find_trampoline() -> u64 {
-    if config!(offsets.task_mm) == 0
-        || config!(offsets.mm_uprobes_state) == 0
-        || config!(offsets.xol_area_vaddr) == 0
-    {
+    if config!(offsets.task_mm) == 0 || config!(offsets.mm_uprobes_state) == 0 {
         return 0;
     }
     // SAFETY: a helper without arguments.

@@ -49,14 +49,15 @@ unsafe extern "C" fn read_found(_task: *mut c_void, vma: *mut c_void, area: *mut
     0
 }
 
-/// Which part of which file lies at an address of the current process; all zero where no file does, where another thread is
-/// changing the address space, and where the kernel's types are not known. It costs some 250 ns.
+/// Which part of which file lies at an address of the current process. All zero where there is no file, where another
+/// thread is changing the address space, and where the kernel's types are not known. It costs some 250 ns.
 #[inline(always)]
 pub fn at(address: u64) -> CodeArea {
     const WORDS: usize = size_of::<CodeArea>() / 8;
     let mut area = MaybeUninit::<CodeArea>::uninit();
     for index in 0..WORDS {
-        // SAFETY: within the area; volatile, or it becomes a call of memset, whose loop the verifier follows byte by byte.
+        // SAFETY: within the area. Volatile, or it becomes a call of memset, whose loop the verifier follows byte by
+        // byte.
         unsafe { write_volatile(area.as_mut_ptr().cast::<u64>().add(index), 0) };
     }
     if config!(offsets.superblock_device) != 0 {

@@ -48,6 +48,7 @@ impl Trace {
             method,
             admit: Admission::Calls,
             adaptive: true,
+            diagnostics: 0,
         };
         let mut tracer = Tracer::load(&settings)?;
         let program = Program::new("admitted").statically().build()?;

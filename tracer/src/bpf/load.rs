@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use aya::{Ebpf, EbpfLoader};
 use tracer_common::config::{Admission, Config, Process, State};
+use tracer_common::diagnostic::Diagnostic;
 use tracer_common::event::{CallEvent, CodeArea, LifecycleEvent};
 use tracer_common::key::{Owner, StackTotals};
 use tracer_common::limits;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub admit: Admission,
     /// Give each process its own sampling interval, and count its probe hits.
     pub adaptive: bool,
+    /// How much the programs say of what they do not follow: a [`Level`](tracer_common::diagnostic::Level), or 0.
+    pub diagnostics: u8,
 }
 
 /// A loaded kernel side.
@@ -78,8 +81,8 @@ impl Tracer {
             adaptive: u32::from(settings.adaptive),
             faults: u32::from(settings.faults.is_some()),
             fault_interval: settings.faults.unwrap_or(0),
+            diagnostics: settings.diagnostics.into(),
             offsets: kernel_offsets(),
-            reserved: 0,
         };
         let mut loader = EbpfLoader::new();
         loader
@@ -97,6 +100,9 @@ impl Tracer {
             .map_max_entries("MAPPINGS", tables.mappings);
         // The table that this kind of trace does not use is made as small as it can be.
         loader.map_max_entries("SPACE", settings.space_ring.max(4096));
+        if settings.diagnostics == 0 {
+            loader.map_max_entries("DIAGNOSTICS", 4096);
+        }
         if settings.trace_calls {
             loader.map_max_entries("LIVE", 1);
         } else {
@@ -245,5 +251,13 @@ impl Tracer {
     /// Takes the ring of calls out.
     pub fn take_calls(&mut self) -> Result<Events<CallEvent>, LoadError> {
         Events::take_from(&mut self.ebpf, "CALLS")
+    }
+
+    /// Takes the ring of diagnostic messages out; none come unless [`Settings::diagnostics`] asks for them.
+    ///
+    /// # Errors
+    /// [`LoadError::Refused`] if it has been taken out before.
+    pub fn take_diagnostics(&mut self) -> Result<Events<Diagnostic>, LoadError> {
+        Events::take_from(&mut self.ebpf, "DIAGNOSTICS")
     }
 }

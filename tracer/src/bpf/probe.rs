@@ -7,8 +7,8 @@ use super::sys::LinkKind;
 pub enum Method {
     /// One link for all places of a file (kernel 6.6; its PID filter counts all threads from 6.10 on).
     UprobeMulti,
-    /// The same, but entry and return of an allocation are one *session* (kernel 6.13): the return of a call that is not
-    /// sampled costs nothing. In a trace that records every call it is as the former.
+    /// The same, but entry and return of an allocation are one *session* (kernel 6.13): the return of a call that is
+    /// not sampled costs nothing. In a trace that records every call it is as the former.
     UprobeSession,
     /// One perf event for each place; each takes about 100 ms to close.
     PerfEvents,

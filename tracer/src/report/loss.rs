@@ -138,6 +138,11 @@ fn sentence(counter: Loss, value: &dyn Fn(Loss) -> u64) -> Option<String> {
             counted(n, "page fault"),
             be(n)
         ),
+        Loss::DiagnosticsDropped => format!(
+            "{} {} dropped, because the ring buffer was full: the totals are right",
+            counted(n, "diagnostic message"),
+            be(n)
+        ),
         Loss::RingBufferFull => format!(
             "{} {} dropped, because the ring buffer was full: the lines have gaps, the totals are \
              right",

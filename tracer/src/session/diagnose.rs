@@ -75,6 +75,7 @@ fn programs(method: Method) -> Finding {
         method,
         admit: Admission::Named,
         adaptive: false,
+        diagnostics: 0,
     };
     let sampled = Settings {
         sample_bytes: Some(1 << 19),
@@ -87,6 +88,7 @@ fn programs(method: Method) -> Finding {
     let whole_host = Settings {
         admit: Admission::Calls,
         adaptive: true,
+        diagnostics: 0,
         ..sampled
     };
     let spaces = Settings {
