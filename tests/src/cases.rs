@@ -92,6 +92,7 @@ pub const CASES: &[Case] = &[
         ..case("bad_alloc", &[], live(5_000, 1), &[])
     },
     case("new_delete", &[], live(3_652, 8), &[]),
+    case("nested_call", &[], live(1_000, 10), NESTED),
     case("fork_both_free", &["free"], live(0, 0), &[]),
     case("fork_both_free", &["keep"], live(55_500, 500), FORK_KEEP),
     case("thread_exit_tls", &[], live(800, 50), THREAD_EXIT),
@@ -129,6 +130,7 @@ const REALLOC: &[(&str, Live)] = &[
 ];
 const MEMALIGN: &[(&str, Live)] = &[("stays", live(1_234, 1)), ("succeeds", live(4_321, 1))];
 const KEEP_40: &[(&str, Live)] = &[("keep", live(10_000, 250))];
+const NESTED: &[(&str, Live)] = &[("outer", live(1_000, 10))];
 const FORK_KEEP: &[(&str, Live)] = &[("make", live(55_500, 500)), ("child_leak", live(0, 0))];
 const THREAD_EXIT: &[(&str, Live)] = &[("leak_thread", live(800, 50)), ("hold", live(0, 0))];
 const SIZES: &[(&str, Live)] = &[

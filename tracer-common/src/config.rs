@@ -1,8 +1,12 @@
 //! What user space tells the BPF programs when it loads them, and what both sides share while they run.
 
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::offsets::KernelOffsets;
+
 /// Constants of one trace, placed in the programs' read-only data, so that the verifier drops the
 /// branches that a trace does not use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct Config {
     /// Mean bytes between two samples; 0 traces every block.
@@ -25,6 +29,8 @@ pub struct Config {
     pub faults: u32,
     /// Mean distance of the page faults in the sample; 1 takes every one, 0 as many as cost little.
     pub fault_interval: u32,
+    /// How much the programs say of what they do not follow: a [`Level`](crate::diagnostic::Level), or 0.
+    pub diagnostics: u32,
     /// Where things are in the running kernel.
     pub offsets: KernelOffsets,
 }
@@ -43,64 +49,8 @@ pub enum Admission {
     Births = 2,
 }
 
-/// Offsets in the running kernel's structures, in bytes, from its BTF; 0 where that does not tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct KernelOffsets {
-    /// `task_struct.signal`.
-    pub task_signal: u32,
-    /// `signal_struct.live`.
-    pub signal_live: u32,
-    /// `task_struct.tgid`.
-    pub task_tgid: u32,
-    /// `task_struct.real_parent`.
-    pub task_parent: u32,
-    /// `task_struct.mm`.
-    pub task_mm: u32,
-    /// `mm_struct.uprobes_state`, whose first member points to the `xol_area`.
-    pub mm_uprobes_state: u32,
-    /// `xol_area.vaddr`, where the return trampoline lies in the address space.
-    pub xol_area_vaddr: u32,
-    /// `vm_area_struct.vm_start`; this and the following are all known or all 0, but for this one, which is 0 by right.
-    pub vma_start: u32,
-    /// `vm_area_struct.vm_end`.
-    pub vma_end: u32,
-    /// `vm_area_struct.vm_pgoff`.
-    pub vma_pgoff: u32,
-    /// `vm_area_struct.vm_file`.
-    pub vma_file: u32,
-    /// `vm_area_struct.vm_flags`.
-    pub vma_flags: u32,
-    /// `file.f_inode`.
-    pub file_inode: u32,
-    /// `inode.i_ino`.
-    pub inode_number: u32,
-    /// `inode.i_sb`.
-    pub inode_superblock: u32,
-    /// `super_block.s_dev`.
-    pub superblock_device: u32,
-    /// `task_struct.utask`; this and the following are all known, or all 0.
-    pub task_utask: u32,
-    /// `uprobe_task.return_instances`.
-    pub utask_returns: u32,
-    /// `return_instance.stack`.
-    pub return_stack: u32,
-    /// `return_instance.orig_ret_vaddr`.
-    pub return_address: u32,
-    /// `return_instance.next`.
-    pub return_next: u32,
-    /// `task_struct.min_flt`; this and the following two are all known, or all 0.
-    pub task_min_flt: u32,
-    /// `task_struct.maj_flt`.
-    pub task_maj_flt: u32,
-    /// `task_struct.pagefault_disabled`.
-    pub task_pagefault_disabled: u32,
-    /// Keeps the record free of implicit padding.
-    pub reserved: u32,
-}
-
 /// Counters and the switch of a running trace; one element, written by both sides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct State {
     /// 0 until all probes are in place: an event is accounted only if every other event is, too.
@@ -116,7 +66,7 @@ pub struct State {
 }
 
 /// One traced process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct Process {
     /// Its present owner id.

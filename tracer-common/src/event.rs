@@ -1,9 +1,12 @@
 //! Records that travel through the ring buffers.
 
+use zerocopy::{FromBytes, IntoBytes};
+
 use crate::key::Owner;
+use crate::record::{Record, read};
 
 /// One call of an allocator function, as `memlens trace` prints it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct CallEvent {
     /// `CLOCK_MONOTONIC`, nanoseconds.
@@ -41,7 +44,7 @@ pub enum LifecycleKind {
 }
 
 /// A traced process changed its program, ended or is new.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct LifecycleEvent {
     /// The process; after an `exec` with its new image number.
@@ -70,7 +73,7 @@ impl LifecycleEvent {
 
 /// Code that a process has mapped from a file, with the file as the kernel knows it: on overlayfs and btrfs `stat` and
 /// `/proc/PID/maps` tell another device or inode than the one that probes are placed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct CodeArea {
     /// First address.
@@ -87,10 +90,6 @@ pub struct CodeArea {
     pub tgid: u32,
 }
 
-/// A record from the kernel has the wrong length or an unknown kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
-
 impl LifecycleKind {
     /// Reads the kind back.
     pub const fn from_raw(raw: u32) -> Option<Self> {
@@ -104,77 +103,23 @@ impl LifecycleKind {
     }
 }
 
-const fn word(bytes: &[u8], at: usize) -> u32 {
-    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-const fn double_word(bytes: &[u8], at: usize) -> u64 {
-    let (low, high) = (word(bytes, at) as u64, word(bytes, at + 4) as u64);
-    if cfg!(target_endian = "little") {
-        low | high << 32
-    } else {
-        high | low << 32
+impl Record for CallEvent {
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        read(bytes, |_| true)
     }
 }
 
-impl TryFrom<&[u8]> for CallEvent {
-    type Error = Malformed;
-
-    fn try_from(bytes: &[u8]) -> Result<Self, Malformed> {
-        if bytes.len() != size_of::<Self>() {
-            return Err(Malformed);
-        }
-        Ok(Self {
-            time_ns: double_word(bytes, 0),
-            addr: double_word(bytes, 8),
-            size: double_word(bytes, 16),
-            old: double_word(bytes, 24),
-            caller: double_word(bytes, 32),
-            tgid: word(bytes, 40),
-            tid: word(bytes, 44),
-            function: word(bytes, 48),
-            reserved: word(bytes, 52),
+impl Record for LifecycleEvent {
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        read(bytes, |event: &Self| {
+            LifecycleKind::from_raw(event.kind).is_some()
         })
     }
 }
 
-impl TryFrom<&[u8]> for LifecycleEvent {
-    type Error = Malformed;
-
-    fn try_from(bytes: &[u8]) -> Result<Self, Malformed> {
-        if bytes.len() != size_of::<Self>() || LifecycleKind::from_raw(word(bytes, 8)).is_none() {
-            return Err(Malformed);
-        }
-        Ok(Self {
-            owner: Owner {
-                tgid: word(bytes, 0),
-                image: word(bytes, 4),
-            },
-            kind: word(bytes, 8),
-            slot: word(bytes, 12),
-            time_ns: double_word(bytes, 16),
-            comm: core::array::from_fn(|at| bytes[24 + at]),
-            uid: word(bytes, 40),
-            parent: word(bytes, 44),
-        })
-    }
-}
-
-impl TryFrom<&[u8]> for CodeArea {
-    type Error = Malformed;
-
-    fn try_from(bytes: &[u8]) -> Result<Self, Malformed> {
-        if bytes.len() != size_of::<Self>() {
-            return Err(Malformed);
-        }
-        Ok(Self {
-            start: double_word(bytes, 0),
-            end: double_word(bytes, 8),
-            offset: double_word(bytes, 16),
-            inode: double_word(bytes, 24),
-            device: word(bytes, 32),
-            tgid: word(bytes, 36),
-        })
+impl Record for CodeArea {
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        read(bytes, |_| true)
     }
 }
 
@@ -189,38 +134,25 @@ mod tests {
     /// A record of another length, or of an unknown kind, is refused.
     #[test]
     fn malformed_records_are_refused() {
-        assert_eq!(CallEvent::try_from(&[0u8; 55][..]), Err(Malformed));
-        assert_eq!(CodeArea::try_from(&[0u8; 48][..]), Err(Malformed));
-        assert_eq!(LifecycleEvent::try_from(&[0u8; 48][..]), Err(Malformed));
-        assert_eq!(LifecycleEvent::try_from(&[0u8; 8][..]), Err(Malformed));
+        assert!(CallEvent::decode(&[0; 56]).is_some());
+        assert_eq!(CallEvent::decode(&[0; 55]), None);
+        assert_eq!(CodeArea::decode(&[0; 48]), None);
+        assert_eq!(LifecycleEvent::decode(&[0; 48]), None);
+        assert_eq!(LifecycleEvent::decode(&[0; 8]), None);
     }
 
-    /// Fields come back from their own places.
+    /// What one side writes the other reads.
     #[test]
-    fn records_decode_field_by_field() {
-        let mut bytes = [0u8; 56];
-        bytes[8..16].copy_from_slice(&0x1122_3344_5566_7788_u64.to_ne_bytes());
-        bytes[44..48].copy_from_slice(&77u32.to_ne_bytes());
-        let event = CallEvent::try_from(&bytes[..]).expect("the length is right");
-        assert_eq!(
-            (event.addr, event.tid, event.size),
-            (0x1122_3344_5566_7788, 77, 0)
-        );
-
-        let mut bytes = [0u8; 48];
-        bytes[24..28].copy_from_slice(b"perl");
-        bytes[40..44].copy_from_slice(&33u32.to_ne_bytes());
-        bytes[0..4].copy_from_slice(&5u32.to_ne_bytes());
-        bytes[4..8].copy_from_slice(&6u32.to_ne_bytes());
-        bytes[8..12].copy_from_slice(&2u32.to_ne_bytes());
-        let event = LifecycleEvent::try_from(&bytes[..]).expect("kind and length are right");
-        assert_eq!(event.owner, Owner { tgid: 5, image: 6 });
-        assert_eq!((event.name(), event.uid), (&b"perl"[..], 33));
-
-        let mut bytes = [0u8; 40];
-        bytes[24..32].copy_from_slice(&9u64.to_ne_bytes());
-        bytes[36..40].copy_from_slice(&7u32.to_ne_bytes());
-        let area = CodeArea::try_from(&bytes[..]).expect("the length is right");
-        assert_eq!((area.inode, area.tgid, area.device), (9, 7, 0));
+    fn records_are_read_back() {
+        let event = LifecycleEvent {
+            owner: Owner { tgid: 5, image: 6 },
+            kind: LifecycleKind::Exit as u32,
+            comm: *b"perl\0\0\0\0\0\0\0\0\0\0\0\0",
+            uid: 33,
+            ..LifecycleEvent::default()
+        };
+        let bytes: [u8; 48] = zerocopy::transmute!(event);
+        assert_eq!(LifecycleEvent::decode(&bytes), Some(event));
+        assert_eq!(event.name(), b"perl");
     }
 }

@@ -1,8 +1,10 @@
 //! Page faults of programs: the sample of them, and how they travel to user space.
 
-use crate::event::Malformed;
-use crate::key::{COUNT_ONE, Owner};
-use crate::sampling;
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::key::Owner;
+use crate::record::{Record, read};
+use crate::sampling::{self, COUNT_ONE};
 use crate::space::SpaceEvent;
 
 /// The page was there, but not for this access (`X86_PF_PROT`, arch/x86/include/asm/trap_pf.h).
@@ -37,7 +39,7 @@ impl FaultKind {
 }
 
 /// A page fault of the sample, or what came of it. Of what came of it only `time_ns`, `owner`, `tid` and `kind` count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct FaultEvent {
     /// `CLOCK_MONOTONIC`, nanoseconds.
@@ -89,45 +91,19 @@ impl SpaceRecord {
     }
 }
 
-impl TryFrom<&[u8]> for SpaceRecord {
-    type Error = Malformed;
-
-    fn try_from(bytes: &[u8]) -> Result<Self, Malformed> {
+impl Record for SpaceRecord {
+    fn decode(bytes: &[u8]) -> Option<Self> {
         match bytes.len() == size_of::<FaultEvent>() {
-            true => FaultEvent::try_from(bytes).map(Self::Fault),
-            false => SpaceEvent::try_from(bytes).map(Self::Call),
+            true => FaultEvent::decode(bytes).map(Self::Fault),
+            false => SpaceEvent::decode(bytes).map(Self::Call),
         }
     }
 }
 
-fn word(bytes: &[u8], at: usize) -> u32 {
-    u32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-fn double_word(bytes: &[u8], at: usize) -> u64 {
-    u64::from_ne_bytes(core::array::from_fn(|index| bytes[at + index]))
-}
-
-impl TryFrom<&[u8]> for FaultEvent {
-    type Error = Malformed;
-
-    fn try_from(bytes: &[u8]) -> Result<Self, Malformed> {
-        if bytes.len() != size_of::<Self>() || FaultKind::from_raw(word(bytes, 40)).is_none() {
-            return Err(Malformed);
-        }
-        Ok(Self {
-            time_ns: double_word(bytes, 0),
-            address: double_word(bytes, 8),
-            owner: Owner {
-                tgid: word(bytes, 16),
-                image: word(bytes, 20),
-            },
-            stack: word(bytes, 24),
-            tid: word(bytes, 28),
-            interval: word(bytes, 32),
-            error: word(bytes, 36),
-            kind: word(bytes, 40),
-            reserved: word(bytes, 44),
+impl Record for FaultEvent {
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        read(bytes, |event: &Self| {
+            FaultKind::from_raw(event.kind).is_some()
         })
     }
 }
@@ -178,45 +154,30 @@ mod tests {
 
     #[test]
     fn records_are_told_by_their_length() {
-        let mut bytes = [0u8; 48];
-        for (at, value) in [(0, 1u64), (8, 2)] {
-            bytes[at..at + 8].copy_from_slice(&value.to_ne_bytes());
-        }
-        for (at, value) in [
-            (16, 3u32),
-            (20, 4),
-            (24, 5),
-            (28, 6),
-            (32, 7),
-            (36, 8),
-            (40, 2),
-        ] {
-            bytes[at..at + 4].copy_from_slice(&value.to_ne_bytes());
-        }
+        let fault = |kind| {
+            let event = FaultEvent {
+                kind,
+                ..FaultEvent::default()
+            };
+            let bytes: [u8; 48] = zerocopy::transmute!(event);
+            SpaceRecord::decode(&bytes)
+        };
         let expected = FaultEvent {
-            time_ns: 1,
-            address: 2,
-            owner: Owner { tgid: 3, image: 4 },
-            stack: 5,
-            tid: 6,
-            interval: 7,
-            error: 8,
             kind: FaultKind::WasNone as u32,
-            reserved: 0,
+            ..FaultEvent::default()
         };
         assert_eq!(
-            SpaceRecord::try_from(&bytes[..]),
-            Ok(SpaceRecord::Fault(expected))
+            fault(FaultKind::WasNone as u32),
+            Some(SpaceRecord::Fault(expected))
         );
-        bytes[40] = 3;
-        assert_eq!(SpaceRecord::try_from(&bytes[..]), Err(Malformed));
+        assert_eq!(fault(3), None);
         let mut call = [0u8; 104];
         call[92] = 9;
         assert!(matches!(
-            SpaceRecord::try_from(&call[..]),
-            Ok(SpaceRecord::Call(_))
+            SpaceRecord::decode(&call),
+            Some(SpaceRecord::Call(_))
         ));
-        assert_eq!(SpaceRecord::try_from(&call[..50]), Err(Malformed));
+        assert_eq!(SpaceRecord::decode(&call[..50]), None);
     }
 
     /// One thread's sample, drawn as the programs draw it, of faults that come after these gaps: the estimate and its

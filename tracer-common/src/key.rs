@@ -1,12 +1,16 @@
 //! Keys and values of the BPF maps: who owns a block, and what is kept of it.
 
+use zerocopy::{FromBytes, IntoBytes};
+
 use crate::sampling;
 
 /// Identity of one program image: a process, from one `exec` to the next.
 ///
 /// `image` is drawn from a counter that never repeats within a trace, so neither an `exec` nor a
 /// reused PID can make two programs' blocks meet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, FromBytes, IntoBytes,
+)]
 #[repr(C)]
 pub struct Owner {
     /// Thread-group id, as the initial PID namespace sees it.
@@ -16,7 +20,7 @@ pub struct Owner {
 }
 
 /// Key of a live block: two processes share addresses, so the address alone is not enough.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct AllocKey {
     /// Address that the allocator returned.
@@ -26,7 +30,7 @@ pub struct AllocKey {
 }
 
 /// What is kept of a live block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct LiveBlock {
     /// Bytes that the program asked for.
@@ -55,7 +59,8 @@ impl LiveBlock {
         self.function >> Self::STEP_SHIFT
     }
 
-    /// How many bytes and blocks (in 1/[`COUNT_ONE`]) it stands for, in a trace whose first interval is `base`.
+    /// How many bytes and blocks (in 1/[`sampling::COUNT_ONE`]) it stands for, in a trace whose first interval is
+    /// `base`.
     ///
     /// Depends on nothing but the block: what its allocation has added to the totals its release takes off, whatever the
     /// interval is by then.
@@ -66,7 +71,7 @@ impl LiveBlock {
 }
 
 /// Key of a stack: the same addresses in two programs, or before and after a library was unmapped, are two stacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct StackKey {
     /// 64-bit hash over the frames.
@@ -79,8 +84,8 @@ pub struct StackKey {
 
 /// Running totals of one stack row. Counters only grow; live is allocated minus freed.
 ///
-/// In a sampled trace the numbers are estimates, and counts are in units of 1/[`COUNT_ONE`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+/// In a sampled trace the numbers are estimates, and counts are in units of 1/[`sampling::COUNT_ONE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct StackTotals {
     /// Bytes allocated since the start.
@@ -92,9 +97,6 @@ pub struct StackTotals {
     /// Blocks released since the start.
     pub free_count: u64,
 }
-
-/// Fixed-point one of the counts in [`StackTotals`]: a sampled block stands for a fractional number of blocks.
-pub const COUNT_ONE: u64 = 1 << 20;
 
 const _: () = assert!(size_of::<Owner>() == 8);
 const _: () = assert!(size_of::<AllocKey>() == 16);

@@ -4,15 +4,19 @@
 
 pub mod call;
 pub mod config;
+pub mod counter;
+pub mod diagnostic;
 pub mod event;
 pub mod faults;
 pub mod kernel_memory;
 pub mod key;
 pub mod limits;
 pub mod loss;
+pub mod offsets;
 pub mod pairing;
 #[cfg(feature = "user")]
 mod pod;
+pub mod record;
 pub mod rows;
 pub mod sampling;
 pub mod space;

@@ -38,6 +38,9 @@ pub const TRACE_RING_BYTES: u32 = 8 << 20;
 /// a program with an address space of its own is likely to have.
 pub const SPACE_RING_BYTES: u32 = 8 << 20;
 
+/// Bytes of the ring buffer for diagnostic messages, where there are any: 8,000 messages.
+pub const DIAGNOSTICS_RING_BYTES: u32 = 256 << 10;
+
 /// Bytes of the ring buffer for process events (exec, exit, admission): 8,000 events, in case all processes of a host begin
 /// to be traced at once.
 pub const LIFECYCLE_RING_BYTES: u32 = 256 << 10;

@@ -1,37 +1,39 @@
 //! Leave for user space to hand the shared records to the kernel as bytes.
 
+use zerocopy::{FromBytes, IntoBytes};
+
 use crate::config::{Config, Process, State};
+use crate::kernel_memory::{KernelConfig, KernelGuard, KernelRow, KernelState};
 use crate::key::{AllocKey, LiveBlock, StackKey, StackTotals};
 use crate::stack::StackMeta;
 use crate::unwind::{FileKey, FileTable, Mapping};
 
-// SAFETY: `repr(C)`, integers only, without padding (each record's size is asserted beside it).
-unsafe impl aya::Pod for Config {}
-// SAFETY: as above.
-unsafe impl aya::Pod for State {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Process {}
-// SAFETY: as above.
-unsafe impl aya::Pod for AllocKey {}
-// SAFETY: as above.
-unsafe impl aya::Pod for LiveBlock {}
-// SAFETY: as above.
-unsafe impl aya::Pod for StackKey {}
-// SAFETY: as above.
-unsafe impl aya::Pod for StackTotals {}
-// SAFETY: as above.
-unsafe impl aya::Pod for StackMeta {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Mapping {}
-// SAFETY: as above.
-unsafe impl aya::Pod for FileKey {}
-// SAFETY: as above.
-unsafe impl aya::Pod for FileTable {}
-// SAFETY: as above.
-unsafe impl aya::Pod for crate::kernel_memory::KernelConfig {}
-// SAFETY: as above.
-unsafe impl aya::Pod for crate::kernel_memory::KernelState {}
-// SAFETY: as above.
-unsafe impl aya::Pod for crate::kernel_memory::KernelRow {}
-// SAFETY: as above.
-unsafe impl aya::Pod for crate::kernel_memory::KernelGuard {}
+const fn has_no_padding_and_takes_any_bytes<T: FromBytes + IntoBytes>() {}
+
+macro_rules! pods {
+    ($($record:ty),* $(,)?) => {
+        $(
+            const _: () = has_no_padding_and_takes_any_bytes::<$record>();
+            // SAFETY: zerocopy has checked that it has no padding and that all bytes make a value.
+            unsafe impl aya::Pod for $record {}
+        )*
+    };
+}
+
+pods!(
+    AllocKey,
+    Config,
+    FileKey,
+    FileTable,
+    KernelConfig,
+    KernelGuard,
+    KernelRow,
+    KernelState,
+    LiveBlock,
+    Mapping,
+    Process,
+    StackKey,
+    StackMeta,
+    StackTotals,
+    State,
+);

@@ -7,6 +7,8 @@
 //! Rows that are free wait in one ring for each class. User space puts rows in, the programs take them out, and nobody
 //! does both; by how far the programs have come user space learns which rows are new.
 
+use zerocopy::{FromBytes, IntoBytes};
+
 use crate::limits::{MAX_PROCESSES, SHORT_STACKS};
 
 /// Number of classes.
@@ -89,7 +91,7 @@ pub const fn ring_index(class: u32, position: u32) -> u32 {
 }
 
 /// How far a class's ring has been read and written; the same means that it is empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct Ring {
     /// Rows taken out since the start, by the programs.

@@ -5,7 +5,8 @@
 //! `p = 1 - exp(-size / interval)`, and then stands for `1 / p` blocks (the Horvitz-Thompson estimator), so
 //! that sums over samples are unbiased for blocks and for bytes, whatever the sizes are.
 
-use crate::key::COUNT_ONE;
+/// Fixed-point one of counts: a sampled block stands for a fractional number of blocks.
+pub const COUNT_ONE: u64 = 1 << 20;
 
 /// Largest interval: keeps all intermediate products within 64 bits.
 pub const MAX_INTERVAL: u64 = 1 << 36;

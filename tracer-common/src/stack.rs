@@ -2,6 +2,8 @@
 //!
 //! The kernel runs this code on the traced thread's stack, the tests run it on arrays.
 
+use zerocopy::{FromBytes, IntoBytes};
+
 use crate::limits::MAX_DEPTH;
 
 /// Why a walk ended.
@@ -159,7 +161,7 @@ pub fn hash_stack(frames: &[u64], end: u32) -> u64 {
 }
 
 /// Frames of a stack row as the kernel stored them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct StackMeta {
     /// Whose stack.

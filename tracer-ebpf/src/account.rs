@@ -1,26 +1,19 @@
-//! The live map and the totals: what was really inserted or removed, and nothing else.
+//! Live blocks of processes, and what they add to the totals.
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::bindings::BPF_NOEXIST;
 use tracer_common::key::{AllocKey, LiveBlock};
 use tracer_common::loss::Loss;
 
+use crate::diagnose::lost;
+use crate::live::{self, Refused};
 use crate::loss;
 use crate::maps::{LIVE, TOTALS};
-use crate::memory::atomic_add;
 use crate::sample;
 
-const EEXIST: i32 = -17;
-const E2BIG: i32 = -7;
-
-/// Takes a block out of the live map. The value is copied before its element goes back to the allocator; the
-/// totals are left alone.
+/// Takes a block out of the live map; the totals are left alone.
 #[inline(always)]
 pub fn take(key: &AllocKey) -> Option<LiveBlock> {
-    // SAFETY: copied at once; an element is not reused before the program ends (RCU).
-    let block = unsafe { LIVE.get(key).copied() }?;
-    // Another thread may have freed the same address meanwhile: only one of them removes it.
-    LIVE.remove(key).ok()?;
-    Some(block)
+    live::take(&LIVE, key)
 }
 
 /// Puts back a block whose `realloc` failed or was abandoned.
@@ -33,41 +26,22 @@ pub fn put_back(key: &AllocKey, block: &LiveBlock) {
 }
 
 /// Adds a new block to the live map and to its row's totals.
-///
-/// A block that is already there has been released without our seeing it; it is released now.
 #[inline(always)]
 pub fn insert(key: &AllocKey, block: &LiveBlock) {
-    match LIVE.insert(key, block, BPF_NOEXIST as u64) {
-        Ok(()) => count_alloc(block),
-        Err(EEXIST) => {
-            if let Some(old) = take(key) {
-                count_free(&old);
-            }
-            loss::count(Loss::MissedFrees);
-            match LIVE.insert(key, block, BPF_ANY as u64) {
-                Ok(()) => count_alloc(block),
-                Err(error) => not_tracked(block, error),
-            }
-        }
-        Err(error) => not_tracked(block, error),
-    }
-}
-
-#[inline(always)]
-fn not_tracked(block: &LiveBlock, error: i32) {
-    let (blocks, bytes) = if error == E2BIG {
-        (Loss::LiveMapFullBlocks, Loss::LiveMapFullBytes)
-    } else {
-        (Loss::NoMemoryBlocks, Loss::NoMemoryBytes)
+    let missed = |old: &LiveBlock| {
+        count_free(old);
+        loss::count(Loss::MissedFrees);
     };
-    loss::count(blocks);
+    let (blocks, bytes) = match live::insert(&LIVE, key, block, missed) {
+        Ok(()) => {
+            count_block(block.size, block.stack, block.function, 0);
+            return;
+        }
+        Err(Refused::Full) => (Loss::LiveMapFullBlocks, Loss::LiveMapFullBytes),
+        Err(Refused::Failed) => (Loss::NoMemoryBlocks, Loss::NoMemoryBytes),
+    };
+    lost(blocks);
     loss::add(bytes, block.size);
-}
-
-/// Adds a new block to its row's totals.
-#[inline(always)]
-fn count_alloc(block: &LiveBlock) {
-    count_block(block.size, block.stack, block.function, 0);
 }
 
 /// Adds a released block to its row's totals. The weight is the one of its allocation: it depends on the block alone.
@@ -87,19 +61,10 @@ extern "C" fn count_block(size: u64, row: u32, function: u32, released: u32) -> 
         stack: row,
         function,
     };
-    let (bytes, count) = sample::weight(&block);
-    let Some(totals) = TOTALS.get_ptr_mut(row) else {
-        return 0;
-    };
-    // SAFETY: aligned fields of a map element that was checked for null.
-    unsafe {
-        if released == 0 {
-            atomic_add(&raw mut (*totals).alloc_bytes, bytes);
-            atomic_add(&raw mut (*totals).alloc_count, count);
-        } else {
-            atomic_add(&raw mut (*totals).free_bytes, bytes);
-            atomic_add(&raw mut (*totals).free_count, count);
-        }
+    let weight = sample::weight(&block);
+    if let Some(totals) = TOTALS.get_ptr_mut(row) {
+        // SAFETY: checked for null.
+        unsafe { live::add(totals, released, weight) };
     }
     0
 }

@@ -8,20 +8,23 @@ use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_func_ip, bpf_k
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use tracer_common::call::{Arg, Call, Cookie};
 use tracer_common::config::Process;
+use tracer_common::diagnostic::DiagnosticKind;
 use tracer_common::key::{AllocKey, LiveBlock};
 use tracer_common::loss::Loss;
 use tracer_common::pairing::{Nesting, Pending, nesting};
 use tracer_common::stack::Registers;
 
 use crate::account;
+use crate::config::config;
+use crate::diagnose::{lost, say};
 use crate::emit;
-use crate::globals;
 use crate::loss;
 use crate::memory::read_user;
-use crate::process;
+use crate::records::Thread;
 use crate::sample;
 use crate::stack;
-use crate::thread::{self, Thread};
+use crate::thread;
+use crate::trampoline::trampoline;
 
 /// The cookie of the probe that was hit.
 #[inline(always)]
@@ -80,8 +83,8 @@ fn requested(regs: *const pt_regs, call: &Call) -> Option<u64> {
 /// Whether a block of this size is to be tracked: filters, then the sample.
 #[inline(always)]
 fn wanted(thread: *mut Thread, size: u64, interval: u64, step: u32) -> bool {
-    size >= globals::min_size()
-        && size <= globals::max_size()
+    size >= config!(min_size)
+        && size <= config!(max_size)
         && sample::is_sampled(thread, size, interval, step)
 }
 
@@ -90,14 +93,19 @@ fn wanted(thread: *mut Thread, size: u64, interval: u64, step: u32) -> bool {
 /// A call that was left without a return gives back the block that it had taken out of the live map: the
 /// block may still be there, and a leak tracer must not forget it.
 #[inline(always)]
-fn begin(thread: *mut Thread, process: *mut Process, sp: u64) -> bool {
+fn begin(thread: *mut Thread, process: *mut Process, regs: *const pt_regs) -> bool {
+    // SAFETY: the registers of the running program.
+    let (sp, ip) = unsafe { ((*regs).rsp, (*regs).rip) };
     // SAFETY: only this thread writes its state; both pointers were checked for null.
     let open = unsafe { &mut (*thread).pending };
-    match nesting(open, sp, || process::trampoline(process), read_user) {
+    match nesting(open, sp, || trampoline(process), read_user) {
         Nesting::Outermost => true,
-        Nesting::Inner => false,
+        Nesting::Inner => {
+            say(DiagnosticKind::NestedCall, ip, 0);
+            false
+        }
         Nesting::Stale => {
-            loss::count(Loss::MissedReturns);
+            lost(Loss::MissedReturns);
             if open.has(Pending::HAS_OLD) {
                 // SAFETY: as above.
                 let key = AllocKey {
@@ -128,6 +136,8 @@ fn open(
     }
     if wanted(thread, size, interval, step) {
         flags |= Pending::RECORD;
+    } else {
+        say(DiagnosticKind::UnwantedBlock, size, 0);
     }
     // SAFETY: only this thread writes its state; the registers are the running program's.
     unsafe {
@@ -146,18 +156,27 @@ fn open(
     }
 }
 
+/// Says that a call is not followed, once the trace has begun.
+#[inline(always)]
+pub fn say_untraced(regs: *const pt_regs) {
+    if config!(diagnostics) != 0 && thread::is_enabled() {
+        // SAFETY: the registers of the running program.
+        say(DiagnosticKind::UntracedProcess, unsafe { (*regs).rip }, 0);
+    }
+}
+
 /// A function that returns a new block was entered; whether its return must be seen.
 #[inline(always)]
 pub fn enter(ctx: &ProbeContext) -> bool {
     let Some((thread, process)) = thread::current() else {
+        say_untraced(ctx.regs);
         return false;
     };
     let cookie = cookie(ctx);
     let Some(size) = requested(ctx.regs, &cookie.call) else {
         return false;
     };
-    // SAFETY: the registers of the running program.
-    if !begin(thread, process, unsafe { (*ctx.regs).rsp }) {
+    if !begin(thread, process, ctx.regs) {
         return false;
     }
     open(thread, process, ctx.regs, &cookie, size);
@@ -183,14 +202,14 @@ pub fn is_entry(ctx: &ProbeContext) -> bool {
 #[inline(always)]
 pub fn enter_realloc(ctx: &ProbeContext) {
     let Some((thread, process)) = thread::current() else {
+        say_untraced(ctx.regs);
         return;
     };
     let cookie = cookie(ctx);
     let Some(size) = requested(ctx.regs, &cookie.call) else {
         return;
     };
-    // SAFETY: the registers of the running program.
-    if !begin(thread, process, unsafe { (*ctx.regs).rsp }) {
+    if !begin(thread, process, ctx.regs) {
         return;
     }
     open(thread, process, ctx.regs, &cookie, size);
@@ -199,7 +218,7 @@ pub fn enter_realloc(ctx: &ProbeContext) {
         let old_addr = argument(ctx.regs, cookie.call.old);
         let pending = &mut (*thread).pending;
         pending.old_addr = old_addr;
-        if old_addr == 0 || globals::trace() != 0 {
+        if old_addr == 0 || config!(trace) != 0 {
             return;
         }
         if let Some(old) = account::take(&AllocKey {
@@ -297,7 +316,7 @@ fn leave(thread: *mut Thread, ending: &Ending) {
     }
     pending.sp = 0;
     let addr = result(pending, ending.result);
-    if globals::trace() != 0 {
+    if config!(trace) != 0 {
         if pending.has(Pending::RECORD) {
             emit::call(function, addr, pending.size, pending.old_addr, caller.ip);
         }
@@ -351,7 +370,7 @@ fn result(pending: &Pending, rax: u64) -> u64 {
     match read_user(pending.out) {
         Some(addr) => addr,
         None => {
-            loss::count(Loss::UnreadableResult);
+            lost(Loss::UnreadableResult);
             0
         }
     }

@@ -18,12 +18,13 @@ use tracer_common::faults::{FaultEvent, FaultKind, USER, next_interval};
 use tracer_common::loss::Loss;
 use tracer_common::stack::Registers;
 
-use crate::globals::{self, offset};
+use crate::config::config;
+use crate::emit;
 use crate::memory::{read_kernel_u32, read_kernel_u64};
-use crate::sample;
-use crate::space;
+use crate::records::Thread;
+use crate::sampler;
 use crate::stack::{self, Innermost};
-use crate::thread::{self, Thread};
+use crate::thread;
 
 /// Code segments of programs end in these bits, the kernel's does not.
 const USER_MODE: u64 = 3;
@@ -100,7 +101,7 @@ pub fn before_call() {
 /// to wait for the page. Reading a stack below is not.
 #[inline(always)]
 fn may_be_served(address: u64) -> bool {
-    let disabled = offset::task_pagefault_disabled();
+    let disabled = config!(offsets.task_pagefault_disabled);
     if (address as i64) < 0 || disabled == 0 {
         return false;
     }
@@ -113,7 +114,7 @@ fn may_be_served(address: u64) -> bool {
 /// The interval by which this fault is drawn; `None` if it is not in the sample.
 #[inline(always)]
 fn draw(thread: *mut Thread) -> Option<u32> {
-    let fixed = globals::fault_interval() as u64;
+    let fixed = config!(fault_interval) as u64;
     // SAFETY: only this thread writes its state, which was checked for null; helpers without arguments.
     unsafe {
         let mut left = (*thread).faults_left;
@@ -157,7 +158,7 @@ fn distance(interval: u64) -> u32 {
     if interval <= 1 {
         return 1;
     }
-    sample::draw_distance(interval) as u32
+    sampler::draw_distance(interval) as u32
 }
 
 /// Tells what came of the fault that was told last, if that is not what most faults come to.
@@ -177,7 +178,7 @@ extern "C" fn settle(thread: *mut Thread, process: *mut Process) -> u64 {
     let now = counters();
     let kind = if now[1] != before[1] {
         FaultKind::WasMajor
-    } else if now[0] == before[0] && offset::task_min_flt() != 0 {
+    } else if now[0] == before[0] && config!(offsets.task_min_flt) != 0 {
         FaultKind::WasNone
     } else {
         return 0;
@@ -195,12 +196,15 @@ extern "C" fn settle(thread: *mut Thread, process: *mut Process) -> u64 {
 /// The current thread's minor and major faults.
 #[inline(always)]
 fn counters() -> [u64; 2] {
+    if config!(offsets.task_min_flt) == 0 {
+        return [0; 2];
+    }
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
-    [offset::task_min_flt(), offset::task_maj_flt()].map(|offset| match offset {
-        0 => 0,
-        _ => read_kernel_u64(task.wrapping_add(offset as u64)),
-    })
+    [
+        read_kernel_u64(task.wrapping_add(config!(offsets.task_min_flt) as u64)),
+        read_kernel_u64(task.wrapping_add(config!(offsets.task_maj_flt) as u64)),
+    ]
 }
 
 /// The program's registers among those that the kernel has saved; `None` where it has none.
@@ -238,5 +242,5 @@ fn tell(process: *mut Process, event: FaultEvent) {
         tid: bpf_get_current_pid_tgid() as u32,
         ..event
     };
-    space::submit(event, time_ns, Loss::FaultsUntold);
+    emit::space(event, time_ns, Loss::FaultsDropped);
 }

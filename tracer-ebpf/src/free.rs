@@ -1,23 +1,26 @@
 //! Releases.
 
 use aya_ebpf::programs::ProbeContext;
+use tracer_common::diagnostic::DiagnosticKind;
 use tracer_common::key::AllocKey;
 use tracer_common::loss::Loss;
 use tracer_common::pairing::{Nesting, nesting};
 
 use crate::account;
-use crate::alloc::{argument, cookie};
+use crate::alloc::{argument, cookie, say_untraced};
+use crate::config::config;
+use crate::diagnose::say;
 use crate::emit;
-use crate::globals;
 use crate::loss;
 use crate::memory::read_user;
-use crate::process;
 use crate::thread;
+use crate::trampoline::trampoline;
 
 /// A function that releases a block was entered.
 #[inline(always)]
 pub fn enter(ctx: &ProbeContext) {
     let Some((thread, process)) = thread::current() else {
+        say_untraced(ctx.regs);
         return;
     };
     let cookie = cookie(ctx);
@@ -29,16 +32,11 @@ pub fn enter(ctx: &ProbeContext) {
         }
         // `realloc` frees its old block through `free`, and settles it on its own.
         let open = &(*thread).pending;
-        if nesting(
-            open,
-            (*ctx.regs).rsp,
-            || process::trampoline(process),
-            read_user,
-        ) == Nesting::Inner
-        {
+        if nesting(open, (*ctx.regs).rsp, || trampoline(process), read_user) == Nesting::Inner {
+            say(DiagnosticKind::NestedCall, (*ctx.regs).rip, 0);
             return;
         }
-        if globals::trace() != 0 {
+        if config!(trace) != 0 {
             let caller = read_user((*ctx.regs).rsp).unwrap_or(0);
             emit::call(cookie.function, addr, 0, 0, caller);
             return;

@@ -7,19 +7,23 @@
 #![allow(internal_features, reason = "BPF atomics exist as an intrinsic only")]
 #![feature(core_intrinsics)]
 
+mod config;
 mod kernel_memory;
+mod live;
+mod loss;
 #[allow(
     dead_code,
     reason = "shared with the other object, which reads user memory too"
 )]
 mod memory;
+mod sampler;
 
 use aya_ebpf::macros::{fentry, raw_tracepoint};
 use aya_ebpf::programs::{FEntryContext, RawTracePointContext};
-use tracer_common::kernel_memory::Program;
+use tracer_common::kernel_memory::{KernelConfig as Config, KernelLoss as Loss, Program};
 
 use kernel_memory::guard::{first, second};
-use kernel_memory::{bulk, pages, percpu, slab};
+use kernel_memory::{bulk, maps, pages, percpu, slab};
 
 /// `kmalloc` has returned memory.
 #[raw_tracepoint(tracepoint = "kmalloc")]

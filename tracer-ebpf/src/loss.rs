@@ -1,7 +1,6 @@
 //! Counting what was lost.
 
-use tracer_common::loss::Loss;
-
+use crate::Loss;
 use crate::maps::LOSSES;
 use crate::memory::atomic_add;
 
@@ -12,7 +11,7 @@ pub fn count(loss: Loss) {
 }
 
 /// Adds to a loss counter. Atomic although the counter is this CPU's: a program may be preempted by another
-/// thread's on the same CPU.
+/// thread's on the same CPU, or interrupted.
 #[inline(always)]
 pub fn add(loss: Loss, amount: u64) {
     if let Some(counter) = LOSSES.get_ptr_mut(loss as u32) {

@@ -6,21 +6,28 @@
 
 mod account;
 mod alloc;
+mod config;
+mod diagnose;
 mod emit;
 mod faults;
 mod free;
-mod globals;
 mod kernel_stack;
+mod live;
 mod loss;
 mod maps;
 mod memory;
 mod process;
+mod process_table;
+mod records;
 mod sample;
+mod sampler;
 mod space;
 mod stack;
+mod task_storage;
 mod thread;
+mod trampoline;
 mod unwind;
-mod vmas;
+mod vma;
 
 use core::ffi::c_void;
 
@@ -28,6 +35,8 @@ use aya_ebpf::macros::{btf_tracepoint, raw_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{
     BtfTracePointContext, ProbeContext, RawTracePointContext, RetProbeContext,
 };
+use tracer_common::config::Config;
+use tracer_common::loss::Loss;
 
 /// A function that returns a new block was entered.
 #[uprobe]
@@ -128,9 +137,9 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
 /// Tells the code that every process has mapped. Read once, before a trace of the whole host.
 #[unsafe(link_section = "iter/task_vma")]
 #[unsafe(no_mangle)]
-fn code_areas(ctx: *const vmas::Context) -> i32 {
+fn code_areas(ctx: *const vma::Context) -> i32 {
     // SAFETY: the context that the kernel gave.
-    unsafe { vmas::write(ctx) };
+    unsafe { vma::write_code(ctx) };
     0
 }
 

@@ -4,6 +4,7 @@
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, ProgramArray, Queue, RingBuf};
 use aya_ebpf::macros::btf_map;
 use tracer_common::config::{Process, State};
+use tracer_common::diagnostic::Diagnostic;
 use tracer_common::event::{CallEvent, LifecycleEvent};
 use tracer_common::key::{AllocKey, LiveBlock, StackKey, StackTotals};
 use tracer_common::limits;
@@ -13,7 +14,8 @@ use tracer_common::space::SpaceEvent;
 use tracer_common::stack::StackMeta;
 use tracer_common::unwind::{CacheEntry, FileKey, FileTable, Mapping};
 
-use crate::thread::{TaskStorage, Thread};
+use crate::records::Thread;
+use crate::task_storage::TaskStorage;
 
 /// `BPF_F_NO_PREALLOC`: elements are allocated when they are inserted.
 const NO_PREALLOC: usize = 1;
@@ -123,6 +125,12 @@ pub static SPACE: RingBuf<SpaceEvent, { limits::SPACE_RING_BYTES as usize }> = R
 /// the process's file descriptor too.
 #[btf_map]
 pub static LIFECYCLE: RingBuf<LifecycleEvent, { limits::LIFECYCLE_RING_BYTES as usize }> =
+    RingBuf::new();
+
+/// Messages about what is not followed, where the trace asks for them. Full: the message is dropped, and counted. Size:
+/// one page where the trace does not ask.
+#[btf_map]
+pub static DIAGNOSTICS: RingBuf<Diagnostic, { limits::DIAGNOSTICS_RING_BYTES as usize }> =
     RingBuf::new();
 
 /// The program for the returns of a session: one program would be too large for both. Written by user space when it loads

@@ -1,34 +1,33 @@
 //! Processes that change: exec, exit and fork.
 
-use core::ffi::c_void;
-use core::ptr::{read_volatile, write_volatile};
+use core::ptr::write_volatile;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::generated::{
-    bpf_get_attach_cookie, bpf_get_current_task, bpf_ktime_get_ns, bpf_loop,
-};
-use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_current_task, bpf_ktime_get_ns};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext};
-use tracer_common::config::{Admission, Process, State};
-use tracer_common::event::{LifecycleEvent, LifecycleKind};
+use tracer_common::config::{Admission, Process};
+use tracer_common::diagnostic::DiagnosticKind;
+use tracer_common::event::LifecycleKind;
 use tracer_common::key::Owner;
-use tracer_common::limits;
 use tracer_common::loss::Loss;
+use tracer_common::space::SpaceEvent;
 use tracer_common::unwind::Range;
 
+use crate::config::config;
+use crate::diagnose::say;
 use crate::emit;
-use crate::globals::{self, offset};
 use crate::loss;
-use crate::maps::{FREE_PROCESSES, PROCESS_SLOTS, PROCESSES, STATE};
+use crate::maps::{PROCESS_SLOTS, PROCESSES, STATE};
 use crate::memory::{fetch_add, read_kernel_u32, read_kernel_u64, read_user};
-use crate::space;
+use crate::process_table::{process_slot, register, send, send_as};
 use crate::thread;
 
 /// The current process has replaced its program: its blocks are gone, and a new image begins.
 #[inline(always)]
 pub fn exec() {
-    let Some(slot) = thread::process_slot() else {
+    let Some(slot) = process_slot() else {
         return;
     };
     let (Some(process), Some(state)) = (PROCESSES.get_ptr_mut(slot), STATE.get_ptr_mut(0)) else {
@@ -47,7 +46,7 @@ pub fn exec() {
         (*process).mappings = Range { first: 0, count: 0 };
         (*process).generation = (*process).owner.image;
         (*process).code = (*process).owner.image;
-        if globals::admit() != 0 {
+        if config!(admit) != 0 {
             // Whether the trace is about the new program is for user space to say.
             (*process).active = 1;
         }
@@ -60,136 +59,12 @@ pub fn exec() {
     send(owner, LifecycleKind::Exec, slot);
 }
 
-/// Sends an event of the current process to user space.
-#[inline(always)]
-fn send(owner: Owner, kind: LifecycleKind, slot: u32) {
-    send_as(owner, kind, slot, parent());
-}
-
-/// Sends a process event to user space.
-#[inline(always)]
-fn send_as(owner: Owner, kind: LifecycleKind, slot: u32, parent: u32) {
-    emit::lifecycle(LifecycleEvent {
-        owner,
-        kind: kind as u32,
-        slot,
-        // SAFETY: a helper without arguments.
-        time_ns: unsafe { bpf_ktime_get_ns() },
-        comm: bpf_get_current_comm().unwrap_or_default(),
-        uid: bpf_get_current_uid_gid() as u32,
-        parent,
-    });
-}
-
-/// The parent of the current process; 0 where the kernel's types do not tell.
-#[inline(always)]
-fn parent() -> u32 {
-    let (real_parent, tgid) = (globals::offset::task_parent(), globals::offset::task_tgid());
-    if real_parent == 0 || tgid == 0 {
-        return 0;
-    }
-    // SAFETY: a helper without arguments.
-    let task = unsafe { bpf_get_current_task() };
-    let parent = read_kernel_u64(task + u64::from(real_parent));
-    read_kernel_u32(parent + u64::from(tgid))
-}
-
-/// Takes the current process, which has just made its first traced call, into the table; its row.
-///
-/// It is named by its row at once, and user space is told. Its stacks are walked by the tables of known files; user space
-/// publishes its mappings soon.
-#[inline(always)]
-pub fn admit() -> Option<u32> {
-    if globals::admit() == 0 {
-        return None;
-    }
-    admit_current().checked_sub(1).map(|row| row as u32)
-}
-
-/// The row plus one, or 0. Rarely called, and checked by the verifier apart from its callers.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn admit_current() -> u64 {
-    take_in().map_or(0, |row| u64::from(row) + 1)
-}
-
-#[inline(always)]
-fn take_in() -> Option<u32> {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    match register(tgid) {
-        Some((row, owner)) => {
-            send(owner, LifecycleKind::Admitted, row);
-            Some(row)
-        }
-        // Another thread of the process was faster, or there is no room.
-        None => thread::process_slot(),
-    }
-}
-
-/// Gives a process a row of the table; the row and its owner id. `None` if it has one already, or if there is no room,
-/// which is counted.
-#[inline(always)]
-fn register(tgid: u32) -> Option<(u32, Owner)> {
-    let state = STATE.get_ptr_mut(0)?;
-    let Some(row) = free_row(state) else {
-        loss::count(Loss::ProcessTableFull);
-        return None;
-    };
-    let process = PROCESSES.get_ptr_mut(row)?;
-    // SAFETY: both were checked for null; nobody else knows the row.
-    let owner = unsafe {
-        let image = fetch_add(&raw mut (*state).images, 1) + 1;
-        let owner = Owner { tgid, image };
-        *process = Process {
-            owner,
-            trampoline: 0,
-            mappings: Range { first: 0, count: 0 },
-            step: 0,
-            generation: image,
-            code: image,
-            active: 1,
-            guests: 0,
-            reserved: 0,
-            hits: 0,
-        };
-        owner
-    };
-    if PROCESS_SLOTS.insert(tgid, row, BPF_NOEXIST as u64).is_err() {
-        // SAFETY: as above; the row is free again.
-        unsafe {
-            (*process).active = 0;
-            (*process).owner = Owner { tgid: 0, image: 0 };
-        }
-        // There is room for every row.
-        let _ = FREE_PROCESSES.push(row, 0);
-        return None;
-    }
-    Some((row, owner))
-}
-
-/// A row of the process table: one that has been released, so that the rows in use stay together, or a new one.
-#[inline(always)]
-fn free_row(state: *mut State) -> Option<u32> {
-    if let Ok(Some(row)) = FREE_PROCESSES.pop() {
-        return Some(row);
-    }
-    // SAFETY: the state was checked for null.
-    unsafe {
-        let next = &raw mut (*state).next_process;
-        if read_volatile(next) >= limits::MAX_PROCESSES {
-            return None;
-        }
-        let row = fetch_add(next, 1);
-        (row < limits::MAX_PROCESSES).then_some(row)
-    }
-}
-
 /// Whether the current process runs in the memory of another one, whose row it has.
 #[inline(always)]
 fn is_guest(process: *mut Process) -> bool {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     // SAFETY: checked for null by the caller.
-    globals::admit() != 0 && unsafe { (*process).owner.tgid } != tgid
+    config!(admit) != 0 && unsafe { (*process).owner.tgid } != tgid
 }
 
 /// A guest goes: it ends, or it gets memory of its own.
@@ -217,25 +92,25 @@ fn forget_thread() {
 /// A thread exits. The last one ends the process: it is forgotten here at once, so that its PID may come again.
 #[inline(always)]
 pub fn exit() {
-    let Some(slot) = thread::process_slot() else {
+    let Some(slot) = process_slot() else {
         return;
     };
     let Some(process) = PROCESSES.get_ptr_mut(slot) else {
         return;
     };
-    if globals::adaptive() != 0
+    if config!(adaptive) != 0
         && let Some(thread) = thread::existing()
     {
         thread::flush_hits(thread, process);
     }
-    if offset::task_signal() == 0 || offset::signal_live() == 0 {
+    if config!(offsets.signal_live) == 0 {
         return; // user space watches the process's file descriptor
     }
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
     // `signal->live` counts the threads that have not begun to exit, this one no longer (kernel/exit.c, do_exit).
-    let signal = read_kernel_u64(task + offset::task_signal() as u64);
-    if read_kernel_u32(signal + offset::signal_live() as u64) != 0 {
+    let signal = read_kernel_u64(task + config!(offsets.task_signal) as u64);
+    if read_kernel_u32(signal + config!(offsets.signal_live) as u64) != 0 {
         return;
     }
     if is_guest(process) {
@@ -262,30 +137,33 @@ pub fn exit() {
 /// traced, and only counted.
 #[inline(always)]
 pub fn fork(ctx: &RawTracePointContext) {
-    if offset::task_tgid() == 0 {
+    if config!(offsets.task_tgid) == 0 {
         return;
     }
-    let Some(slot) = thread::process_slot() else {
+    let Some(slot) = process_slot() else {
         return;
     };
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let child: u64 = ctx.arg(1);
-    let child_tgid = read_kernel_u32(child + offset::task_tgid() as u64);
+    let child_tgid = read_kernel_u32(child + config!(offsets.task_tgid) as u64);
     if child_tgid == tgid {
         return; // a thread
     }
-    if globals::admit() == 0 {
+    let admit = config!(admit);
+    if admit == 0 {
         loss::count(Loss::UntracedChildren);
+        say(DiagnosticKind::UntracedChild, child_tgid as u64, 0);
         return;
     }
     // SAFETY: a helper without arguments.
     let parent = unsafe { bpf_get_current_task() };
-    let memory = |task: u64| read_kernel_u64(task + offset::task_mm() as u64);
+    let task_mm = config!(offsets.task_mm);
+    let memory = |task: u64| read_kernel_u64(task + task_mm as u64);
     let Some(process) = PROCESSES.get_ptr_mut(slot) else {
         return;
     };
-    if offset::task_mm() == 0 || memory(child) != memory(parent) {
-        if globals::admit() == Admission::Births as u32 {
+    if task_mm == 0 || memory(child) != memory(parent) {
+        if admit == Admission::Births as u32 {
             born(process, child_tgid);
         }
         return;
@@ -308,7 +186,10 @@ fn born(parent: *mut Process, child: u32) {
         return;
     }
     if let Some((row, new)) = register(child) {
-        space::forked(owner, new);
+        // In order with the calls of both.
+        // SAFETY: a helper without arguments.
+        let now = unsafe { bpf_ktime_get_ns() };
+        emit::space(SpaceEvent::fork(owner, new, now), now, Loss::SpaceRingFull);
         // The name and the user are the parent's, which is the current process.
         send_as(new, LifecycleKind::Admitted, row, owner.tgid);
     }
@@ -328,128 +209,27 @@ const RT_DELETE: u32 = 2;
 pub fn library_change(ctx: &ProbeContext) {
     // SAFETY: the context that the kernel gave.
     let (ip, distance) = unsafe { ((*ctx.regs).rip, bpf_get_attach_cookie(ctx.as_ptr())) };
-    let state = read_user(ip.wrapping_add(distance).wrapping_add(R_STATE)).unwrap_or(0);
-    let Some(slot) = thread::process_slot() else {
-        return;
-    };
-    if state as u32 != RT_DELETE {
+    let state = read_user(ip.wrapping_add(distance).wrapping_add(R_STATE));
+    if state.is_none_or(|state| state as u32 != RT_DELETE) {
         return;
     }
+    let Some(slot) = process_slot() else {
+        return;
+    };
     let (Some(process), Some(counters)) = (PROCESSES.get_ptr_mut(slot), STATE.get_ptr_mut(0))
     else {
         return;
     };
     // SAFETY: both were checked for null; the loader holds its lock meanwhile.
-    let mut owner = unsafe {
+    let owner = unsafe {
         let code = fetch_add(&raw mut (*counters).images, 1) + 1;
         (*process).mappings = Range { first: 0, count: 0 };
         (*process).generation = code;
         (*process).code = code;
-        (*process).owner
-    };
-    // SAFETY: as above.
-    owner.image = unsafe { (*process).code };
-    send(owner, LifecycleKind::Unload, slot);
-}
-
-/// Address of the kernel's return trampoline in the current address space; 0 where the kernel's types do not tell.
-///
-/// It is the start of the page that the kernel maps for probes (kernel/events/uprobes.c, uprobe_get_trampoline_vaddr),
-/// which exists once a return probe has been set up.
-#[inline(always)]
-pub fn trampoline(process: *mut Process) -> u64 {
-    // SAFETY: checked for null by the caller.
-    let known = unsafe { (*process).trampoline };
-    if known != 0 {
-        return known;
-    }
-    let found = find_trampoline();
-    // SAFETY: as above; all threads write the same.
-    unsafe { (*process).trampoline = found };
-    found
-}
-
-/// The same, from the kernel's structures. Rarely called, and checked by the verifier apart from its callers.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn find_trampoline() -> u64 {
-    if offset::task_mm() == 0 || offset::mm_uprobes_state() == 0 || offset::xol_area_vaddr() == 0 {
-        return 0;
-    }
-    // SAFETY: a helper without arguments.
-    let task = unsafe { bpf_get_current_task() };
-    let mm = read_kernel_u64(task + offset::task_mm() as u64);
-    let area = read_kernel_u64(mm + offset::mm_uprobes_state() as u64);
-    if area == 0 {
-        return 0;
-    }
-    read_kernel_u64(area + offset::xol_area_vaddr() as u64)
-}
-
-/// Return probes that a thread can have open and that are looked through; the kernel allows 64
-/// (`MAX_URETPROBE_DEPTH`).
-const MOST_RETURNS: u32 = 64;
-
-/// A look through the return probes that the current thread has open.
-#[repr(C)]
-struct Search {
-    /// The next `return_instance`; 0 ends the list.
-    instance: u64,
-    /// Stack pointer after the return.
-    sp: u64,
-    /// What is no answer: functions that were entered by tail calls have one place, and one trampoline behind another.
-    trampoline: u64,
-    /// The answer; 0 for none.
-    found: u64,
-}
-
-/// One return probe a turn; 1 ends the loop.
-unsafe extern "C" fn look_at_return(_turn: u32, search: *mut Search) -> i64 {
-    // SAFETY: the context given to bpf_loop below.
-    let search = unsafe { &mut *search };
-    if search.instance == 0 {
-        return 1;
-    }
-    if read_kernel_u64(search.instance + offset::return_stack() as u64).wrapping_add(8) == search.sp
-    {
-        let address = read_kernel_u64(search.instance + offset::return_address() as u64);
-        if address != search.trampoline {
-            search.found = address;
-            return 1;
+        Owner {
+            tgid: (*process).owner.tgid,
+            image: code,
         }
-    }
-    search.instance = read_kernel_u64(search.instance + offset::return_next() as u64);
-    0
-}
-
-/// The return address that the kernel's trampoline stands in for, where the stack pointer after the return is `sp`;
-/// 0 if it is not known. Other tools put return probes on functions, too.
-///
-/// Rarely called, and checked by the verifier apart from its callers.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub extern "C" fn replaced_return(trampoline: u64, sp: u64) -> u64 {
-    if offset::task_utask() == 0 {
-        return 0;
-    }
-    // SAFETY: a helper without arguments.
-    let task = unsafe { bpf_get_current_task() };
-    let utask = read_kernel_u64(task + offset::task_utask() as u64);
-    let instance = read_kernel_u64(utask + offset::utask_returns() as u64);
-    let mut search = Search {
-        instance,
-        sp,
-        trampoline,
-        found: 0,
     };
-    // SAFETY: the callback and its context live as long as the call.
-    unsafe {
-        bpf_loop(
-            MOST_RETURNS,
-            look_at_return as *mut c_void,
-            (&raw mut search).cast(),
-            0,
-        )
-    };
-    search.found
+    send(owner, LifecycleKind::Unload, slot);
 }

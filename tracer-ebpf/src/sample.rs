@@ -1,30 +1,20 @@
-//! Drawing samples and weighing them. The arithmetic stands in functions of its own, which the verifier checks once,
-//! whatever they are called with.
+//! Which blocks of processes are in the sample, and what they stand for.
 
 use core::ptr::read_volatile;
 
-use aya_ebpf::helpers::bpf_get_prandom_u32;
 use tracer_common::config::Process;
 use tracer_common::key::LiveBlock;
 use tracer_common::sampling;
 
-use crate::globals;
-use crate::thread::Thread;
-
-/// Draws the distance to the next sample point, in bytes or whatever the interval is of.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub extern "C" fn draw_distance(interval: u64) -> u64 {
-    // SAFETY: a helper without arguments.
-    let uniform = unsafe { bpf_get_prandom_u32() };
-    sampling::next_distance(uniform, interval)
-}
+use crate::config::config;
+use crate::records::Thread;
+use crate::sampler;
 
 /// What a block stands for, in bytes and blocks.
 #[inline(always)]
 pub fn weight(block: &LiveBlock) -> (u64, u64) {
-    let base = globals::sample_bytes();
-    if globals::adaptive() == 0 {
+    let base = config!(sample_bytes);
+    if config!(adaptive) == 0 {
         sampling::weight(block.size, base)
     } else {
         block.weight(base)
@@ -34,8 +24,8 @@ pub fn weight(block: &LiveBlock) -> (u64, u64) {
 /// The sampling interval of a process, in bytes, and its step.
 #[inline(always)]
 pub fn interval(process: *mut Process) -> (u64, u32) {
-    let base = globals::sample_bytes();
-    if globals::adaptive() == 0 {
+    let base = config!(sample_bytes);
+    if config!(adaptive) == 0 {
         return (base, 0);
     }
     // SAFETY: checked for null by the caller; volatile because user space changes it.
@@ -49,20 +39,12 @@ pub fn is_sampled(thread: *mut Thread, size: u64, interval: u64, step: u32) -> b
     if interval == 0 {
         return true;
     }
-    // SAFETY: only this thread writes its state.
-    unsafe {
-        let mut budget = (*thread).budget;
-        // A distance has no memory, so drawing it anew when the interval changes favours no block.
-        if budget == 0 || (globals::adaptive() != 0 && (*thread).budget_step != step) {
-            budget = draw_distance(interval);
-            (*thread).budget_step = step;
-        }
-        let sampled = budget <= size;
-        (*thread).budget = if sampled {
-            draw_distance(interval)
-        } else {
-            budget - size
-        };
-        sampled
+    // SAFETY: only this thread writes its state, which was checked for null.
+    let thread = unsafe { &mut *thread };
+    // A distance has no memory, so drawing it anew when the interval changes favors no block.
+    if config!(adaptive) != 0 && thread.budget_step != step {
+        thread.budget = 0;
+        thread.budget_step = step;
     }
+    sampler::is_sampled(&mut thread.budget, size, interval)
 }

@@ -3,28 +3,19 @@
 use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::bindings::pt_regs;
-use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_query};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
-use tracer_common::key::Owner;
-use tracer_common::limits;
+use tracer_common::event::CodeArea;
 use tracer_common::loss::Loss;
 use tracer_common::space::{SpaceCall, SpaceEvent};
 use tracer_common::stack::Registers;
 
+use crate::config::config;
+use crate::emit;
 use crate::faults;
-use crate::globals;
-use crate::loss;
-use crate::maps::SPACE;
 use crate::stack;
 use crate::thread;
-use crate::unwind::Area;
-
-/// Bytes that wait in the ring before user space is woken: it looks every few milliseconds anyway.
-const WAKE_AT: u64 = limits::SPACE_RING_BYTES as u64 / 4;
-/// One event in so many asks: a prime, so that steps of the clock do not matter.
-const LOOK_EVERY: u64 = 61;
-const BPF_RB_NO_WAKEUP: u64 = 1;
-const BPF_RB_FORCE_WAKEUP: u64 = 2;
+use crate::vma;
 
 /// The call maps something: its stack is wanted.
 const STACK: u64 = 1;
@@ -39,7 +30,7 @@ const CALL_SHIFT: u64 = 8;
 /// as the kernel has taken it, long before the call ends.
 #[inline(always)]
 pub fn enter(ctx: &RawTracePointContext) {
-    if globals::faults() != 0 {
+    if config!(faults) != 0 {
         faults::before_call();
     }
     let number: u64 = ctx.arg(1);
@@ -117,9 +108,9 @@ pub fn leave(ctx: &BtfTracePointContext) {
         // SAFETY: the scratch area of the current thread's state, and its process's row.
         row = unsafe { stack::capture(&raw mut (*thread).walk, caller, process, slot) };
     }
-    let mut area = Area::NONE;
+    let mut area = CodeArea::default();
     if wants & FILE != 0 {
-        area.look_up(result);
+        area = vma::at(result);
         if wants & SEGMENT != 0 {
             args[2] = area.end.wrapping_sub(area.start);
         }
@@ -136,19 +127,7 @@ pub fn leave(ctx: &BtfTracePointContext) {
         stack: row,
         reserved: 0,
     };
-    submit(event, left_ns, Loss::SpaceRingFull);
-}
-
-/// A process has forked a child. Sent in order with the calls of both.
-#[inline(always)]
-pub fn forked(parent: Owner, child: Owner) {
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
-    submit(
-        SpaceEvent::fork(parent, child, now),
-        now,
-        Loss::SpaceRingFull,
-    );
+    emit::space(event, left_ns, Loss::SpaceRingFull);
 }
 
 /// The number of a system call.
@@ -172,34 +151,4 @@ fn arguments(regs: *const pt_regs) -> [u64; 6] {
             (*regs).r9,
         ]
     }
-}
-
-/// Sends a record of this time; where there is no room for it, the loss is counted.
-#[inline(always)]
-pub fn submit<T: 'static>(event: T, time_ns: u64, loss: Loss) {
-    let Some(mut entry) = SPACE.reserve_untyped(0) else {
-        loss::count(loss);
-        return;
-    };
-    entry.write(event);
-    entry.submit(if is_time_to_look(time_ns) && waiting() > WAKE_AT {
-        BPF_RB_FORCE_WAKEUP
-    } else {
-        BPF_RB_NO_WAKEUP
-    });
-}
-
-/// Whether an event of this time looks how much waits: about one in so many does, whoever sends them. A clock that ticks in coarse
-/// steps has all of them look at some time.
-#[inline(always)]
-fn is_time_to_look(time_ns: u64) -> bool {
-    time_ns.is_multiple_of(LOOK_EVERY)
-}
-
-/// Bytes that wait in the ring.
-#[inline(always)]
-fn waiting() -> u64 {
-    let ring = (&raw const SPACE).cast_mut().cast();
-    // SAFETY: the map is a live static; 0 asks for the bytes that wait.
-    unsafe { bpf_ringbuf_query(ring, 0) }
 }

@@ -6,6 +6,7 @@ use core::ptr::{read_volatile, write_volatile};
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use tracer_common::config::Process;
+use tracer_common::diagnostic::DiagnosticKind;
 use tracer_common::key::{Owner, StackKey};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
@@ -14,46 +15,19 @@ use tracer_common::stack::{
     End, Memory, Registers, StackMeta, hash_end, hash_frame, step_by_frame_pointer,
 };
 
-use tracer_common::unwind::{Position, Range, Rule, Tables, step_plain, step_rare};
+use tracer_common::unwind::{Position, Rule, Tables, step_plain, step_rare};
 
-use crate::globals;
-use crate::loss;
+use crate::config::config;
+use crate::diagnose::{lost, say};
 use crate::maps::{FRAMES, FREE_ROWS, STACK_ROWS, STACKS, STATE};
 use crate::memory::{read_user, replace_if};
-use crate::process;
+use crate::records::{WINDOW, Walk};
+use crate::trampoline::{replaced_return, trampoline};
 use crate::unwind::KernelTables;
 
-/// Most words of the stack that are read at once: reading 2 KiB costs little more than reading 8 bytes.
-const WINDOW: usize = 256;
 /// A window ends where its page ends. The next page of a stack may never have been touched (the kernel leaves a random gap between
 /// the arguments and what main() stands on, `arch_align_stack`), and a read that faults costs more than all the rest of the walk.
 const PAGE: u64 = 4096;
-
-/// Scratch area of one walk.
-#[repr(C)]
-pub struct Walk {
-    registers: Registers,
-    hash: u64,
-    /// Address of `window[0]`.
-    window_base: u64,
-    /// Bytes of the window that hold something.
-    window_len: u64,
-    /// Address of the kernel's return trampoline; 0 if it is not known.
-    trampoline: u64,
-    frames: u32,
-    end: u32,
-    /// What [`read_word`] has read.
-    word: u64,
-    /// Where the frames are to be stored.
-    store_at: u32,
-    position: Position,
-    mappings: Range,
-    generation: u32,
-    /// 1: the innermost frame stands on an instruction; 0: behind a call.
-    on_instruction: u32,
-    addresses: [u64; 128],
-    window: [u64; WINDOW],
-}
 
 /// The traced thread's stack, through the window.
 struct StackWindow(*mut Walk);
@@ -154,12 +128,12 @@ unsafe extern "C" fn walk_frame(_turn: u32, context: *mut LoopContext) -> i64 {
         let walk = (*context).walk;
         let mut registers = (*walk).registers;
         let count = (*walk).frames;
-        if count >= globals::stack_depth() {
+        if count >= config!(stack_depth) {
             (*walk).end = End::TooDeep as u32;
             return 1;
         }
         if registers.ip == (*walk).trampoline {
-            registers.ip = process::replaced_return(registers.ip, registers.sp);
+            registers.ip = replaced_return(registers.ip, registers.sp);
             if registers.ip == 0 {
                 (*walk).end = End::ReturnProbe as u32;
                 return 1;
@@ -169,7 +143,7 @@ unsafe extern "C" fn walk_frame(_turn: u32, context: *mut LoopContext) -> i64 {
         (*walk).frames = count + 1;
         (*walk).hash = hash_frame((*walk).hash, registers.ip);
         let memory = &mut StackWindow(walk);
-        let stepped = if globals::unwind() == 0 {
+        let stepped = if config!(unwind) == 0 {
             step_by_frame_pointer(&mut registers, memory)
         } else {
             let mut position = (*walk).position;
@@ -291,7 +265,7 @@ pub unsafe fn capture_from(
         // of new ones.
         (*walk).generation = read_volatile(&raw const (*process).generation);
         (*walk).mappings = read_volatile(&raw const (*process).mappings);
-        (*walk).trampoline = process::trampoline(process);
+        (*walk).trampoline = trampoline(process);
         (*walk).hash = 0;
         (*walk).window_len = 0;
         (*walk).frames = 0;
@@ -316,7 +290,7 @@ pub unsafe fn capture_from(
     }
     match store(walk, key.hash, key.code, owner.tgid, owner.image) {
         rows::NO_ROW => {
-            loss::count(Loss::StackTableFull);
+            lost(Loss::StackTableFull);
             slot // the process's own row
         }
         row => row,
@@ -381,6 +355,9 @@ extern "C" fn store(walk: *mut Walk, hash: u64, code: u32, tgid: u32, image: u32
     // contexts live as long as the calls.
     unsafe {
         let frames = (*walk).frames;
+        if (*walk).end != End::Complete as u32 {
+            say(DiagnosticKind::CutStack, frames as u64, (*walk).end);
+        }
         let mut search = Search {
             class: rows::class_for(frames),
             row: rows::NO_ROW,

@@ -1,10 +1,9 @@
 //! The unwind tables in their maps, with the rules found before in front of them.
 
 use core::ffi::c_void;
-use core::mem::MaybeUninit;
 use core::ptr::{read_volatile, write_volatile};
 
-use aya_ebpf::helpers::generated::{bpf_find_vma, bpf_get_current_task_btf, bpf_loop};
+use aya_ebpf::helpers::generated::bpf_loop;
 
 use tracer_common::limits::RULE_CACHE_BITS;
 use tracer_common::unwind::{
@@ -12,9 +11,8 @@ use tracer_common::unwind::{
     Source, Tables, find_mapping, row_address, rule_in,
 };
 
-use crate::globals::offset;
 use crate::maps::{FILES, MAPPINGS, RULE_CACHE, UNWIND_BUCKETS, UNWIND_ROWS};
-use crate::memory::{read_kernel_u32, read_kernel_u64};
+use crate::vma;
 
 /// Tables of one process.
 pub struct KernelTables {
@@ -121,102 +119,14 @@ extern "C" fn search_rule(address: u64, first: u32, count: u32) -> u32 {
     rule_in(&mut Arrays, &mapping, address).0
 }
 
-/// What the look-up of a memory area is to find out.
-#[repr(C)]
-pub struct Area {
-    /// First address.
-    pub start: u64,
-    /// One past the last address.
-    pub end: u64,
-    /// Offset of `start` in the file.
-    pub offset: u64,
-    /// Inode number; 0 without a file.
-    pub inode: u64,
-    /// The file's device.
-    pub device: u32,
-    reserved: u32,
-}
-
-impl Area {
-    /// No area.
-    pub const NONE: Self = Self {
-        start: 0,
-        end: 0,
-        offset: 0,
-        inode: 0,
-        device: 0,
-        reserved: 0,
-    };
-
-    /// Finds out what lies at an address, if it is a file; all zero otherwise. It costs some 250 ns. Fails where another thread is changing the address
-    /// space, and where the kernel's types are not known.
-    #[inline(always)]
-    pub fn look_up(&mut self, address: u64) {
-        if offset::superblock_device() == 0 {
-            return;
-        }
-        // SAFETY: the callback and its argument live as long as the call.
-        unsafe {
-            bpf_find_vma(
-                bpf_get_current_task_btf(),
-                address,
-                read_area as *mut c_void,
-                (&raw mut *self).cast(),
-                0,
-            )
-        };
-    }
-}
-
-/// Reads the area that holds the address; called with the address space locked.
-unsafe extern "C" fn read_area(_task: *mut c_void, vma: *mut c_void, area: *mut Area) -> i64 {
-    let field = |offset: u32| read_kernel_u64(vma as u64 + offset as u64);
-    let file = field(offset::vma_file());
-    if file == 0 {
-        return 0;
-    }
-    let inode = read_kernel_u64(file + offset::file_inode() as u64);
-    let superblock = read_kernel_u64(inode + offset::inode_superblock() as u64);
-    // SAFETY: the area given to bpf_find_vma below.
-    unsafe {
-        (*area).start = field(offset::vma_start());
-        (*area).end = field(offset::vma_end());
-        (*area).offset = field(offset::vma_pgoff()) << 12;
-        (*area).inode = read_kernel_u64(inode + offset::inode_number() as u64);
-        (*area).device = read_kernel_u32(superblock + offset::superblock_device() as u64);
-    }
-    0
-}
-
 /// A mapping that is newer than what user space has published: a library just loaded, a program just begun. The kernel
 /// tells which file is there; if that file's table is stored, the walk goes on.
 ///
 /// It costs some 250 ns, once for each call site until user space has published the mapping.
 #[inline(always)]
 fn new_mapping(address: u64) -> Option<Mapping> {
-    if offset::superblock_device() == 0 {
-        return None;
-    }
-    let mut area = MaybeUninit::<[u64; size_of::<Area>() / 8]>::uninit();
-    let words = area.as_mut_ptr().cast::<u64>();
-    for index in 0..size_of::<Area>() / 8 {
-        // SAFETY: within the area; volatile, or it becomes a call of memset, whose loop the verifier follows byte by byte.
-        unsafe { write_volatile(words.add(index), 0) };
-    }
-    // SAFETY: integers, all zero.
-    let area = unsafe { &mut *area.as_mut_ptr().cast::<Area>() };
-    // SAFETY: the callback and its argument live as long as the call. It fails where another thread is changing the
-    // address space.
-    let status = unsafe {
-        bpf_find_vma(
-            bpf_get_current_task_btf(),
-            address,
-            read_area as *mut c_void,
-            (&raw mut *area).cast(),
-            0,
-        )
-    };
-    if status != 0 || area.inode == 0 || address < area.start || address >= area.end {
+    let area = vma::at(address);
+    if area.inode == 0 {
         return None;
     }
     let key = FileKey {

@@ -147,6 +147,8 @@ pub fn cargo(root: &Path, subcommand: &str, target_dir: &Path) -> Result<Command
         // A folder's .cargo/config.toml counts by working folder, not by manifest.
         .current_dir(root)
         .env("RUSTC_BOOTSTRAP", "1")
+        // Incremental code comes out in another order.
+        .env("CARGO_INCREMENTAL", "0")
         .env("__CARGO_TESTS_ONLY_SRC_ROOT", &library)
         .env("AYA_BPF_TARGET_ARCH", "x86_64")
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&linker, &prefixes));

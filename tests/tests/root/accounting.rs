@@ -57,6 +57,7 @@ cases! {
     exceptions_cross_frames: "throw_across" [];
     operator_new_that_throws: "bad_alloc" [];
     every_new_with_its_delete: "new_delete" [];
+    calls_inside_other_calls: "nested_call" [];
     fork_and_both_free: "fork_both_free" ["free"];
     fork_and_only_the_child_frees: "fork_both_free" ["keep"];
     thread_exit_with_destructors: "thread_exit_tls" [];

@@ -12,9 +12,10 @@ use memlens_tests::child::until;
 use memlens_tests::{Live, Program, Victim, need};
 use tracer_common::config::Admission;
 use tracer_common::event::{LifecycleEvent, LifecycleKind};
-use tracer_common::key::{COUNT_ONE, Owner};
+use tracer_common::key::Owner;
 use tracer_common::limits::MAX_PROCESSES;
 use tracer_common::loss::Loss;
+use tracer_common::sampling::COUNT_ONE;
 
 /// A trace of everybody who runs the victim's own allocator, which is nobody else.
 struct Trace {
@@ -47,6 +48,7 @@ impl Trace {
             method,
             admit: Admission::Calls,
             adaptive: true,
+            diagnostics: 0,
         };
         let mut tracer = Tracer::load(&settings)?;
         let program = Program::new("admitted").statically().build()?;

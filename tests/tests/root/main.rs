@@ -3,6 +3,7 @@
 mod accounting;
 mod admission;
 mod allocators;
+mod diagnostics;
 mod events;
 mod explain;
 mod faults;

@@ -1,90 +1,31 @@
 //! What a trace of the kernel's memory can lose, each with a counter.
 
-/// What is lost, by its counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u32)]
-pub enum KernelLoss {
-    /// Blocks not tracked because the table of live blocks was full.
-    LiveFullBlocks = 0,
-    /// Bytes of those blocks.
-    LiveFullBytes = 1,
-    /// Blocks not tracked because the table was in use by what an interrupt came upon.
-    BusyBlocks = 2,
-    /// Blocks counted without their stack because the table of stacks was full.
-    StackTableFull = 3,
-    /// Blocks whose stack the kernel could not walk.
-    NoStack = 4,
-    /// Blocks allocated again at an address whose release was not seen.
-    MissedFrees = 5,
-    /// Releases of blocks that are not tracked.
-    UnknownFrees = 6,
-    /// Caches not told apart because there are more than the table holds.
-    CachesFull = 7,
-    /// Objects of a release in bulk beyond [`super::MAX_BULK`].
-    BulkTooLong = 8,
-    /// Allocations in interrupts that came upon the program itself, twice over. Reckoned by user space.
-    NestedAllocs = 9,
-    /// Releases in such interrupts. Reckoned by user space.
-    NestedFrees = 10,
-}
+use crate::counter::counters;
 
-impl KernelLoss {
-    /// Number of counters.
-    pub const COUNT: u32 = 11;
-
-    /// All counters, in index order.
-    pub const ALL: [Self; Self::COUNT as usize] = [
-        Self::LiveFullBlocks,
-        Self::LiveFullBytes,
-        Self::BusyBlocks,
-        Self::StackTableFull,
-        Self::NoStack,
-        Self::MissedFrees,
-        Self::UnknownFrees,
-        Self::CachesFull,
-        Self::BulkTooLong,
-        Self::NestedAllocs,
-        Self::NestedFrees,
-    ];
-
-    /// Stable name, as in the JSON report.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::LiveFullBlocks => "live_map_full_blocks",
-            Self::LiveFullBytes => "live_map_full_bytes",
-            Self::BusyBlocks => "live_map_busy_blocks",
-            Self::StackTableFull => "stack_table_full",
-            Self::NoStack => "no_stack",
-            Self::MissedFrees => "missed_frees",
-            Self::UnknownFrees => "unknown_frees",
-            Self::CachesFull => "caches_full",
-            Self::BulkTooLong => "bulk_too_long",
-            Self::NestedAllocs => "nested_allocs",
-            Self::NestedFrees => "nested_frees",
-        }
-    }
-
-    /// Whether a count here means that the totals of a report are not exact.
-    pub const fn spoils_totals(self) -> bool {
-        !matches!(
-            self,
-            Self::StackTableFull | Self::NoStack | Self::UnknownFrees
-        )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn counters_are_indexed_and_named_once() {
-        for (index, loss) in KernelLoss::ALL.iter().enumerate() {
-            assert_eq!(*loss as usize, index);
-            let same = KernelLoss::ALL
-                .iter()
-                .filter(|other| other.name() == loss.name());
-            assert_eq!(same.count(), 1);
-        }
+counters! {
+    /// What is lost, by its counter.
+    pub enum KernelLoss {
+        /// Blocks not tracked because the table of live blocks was full.
+        LiveFullBlocks("live_map_full_blocks", affects_totals = true),
+        /// Bytes of those blocks.
+        LiveFullBytes("live_map_full_bytes", affects_totals = true),
+        /// Blocks not tracked because an interrupt hit while the table was in use.
+        BusyBlocks("live_map_busy_blocks", affects_totals = true),
+        /// Blocks counted without their stack because the table of stacks was full.
+        StackTableFull("stack_table_full", affects_totals = false),
+        /// Blocks whose stack the kernel could not walk.
+        NoStack("no_stack", affects_totals = false),
+        /// Blocks allocated again at an address whose release was not seen.
+        MissedFrees("missed_frees", affects_totals = true),
+        /// Releases of blocks that are not tracked.
+        UnknownFrees("unknown_frees", affects_totals = false),
+        /// Caches not told apart because there are more than the table holds.
+        CachesFull("caches_full", affects_totals = true),
+        /// Objects of a release in bulk beyond [`super::MAX_BULK`].
+        BulkTooLong("bulk_too_long", affects_totals = true),
+        /// Allocations in interrupts that hit while the program itself was running, twice over. Computed by user space.
+        NestedAllocs("nested_allocs", affects_totals = true),
+        /// Releases in such interrupts. Computed by user space.
+        NestedFrees("nested_frees", affects_totals = true),
     }
 }

@@ -4,8 +4,9 @@ mod loss;
 
 pub use loss::KernelLoss;
 
-use crate::key::COUNT_ONE;
-use crate::sampling;
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::sampling::{self, COUNT_ONE};
 
 /// Where memory of the kernel comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -143,7 +144,7 @@ pub const NAME_WORDS: usize = 4;
 pub const ANY: u32 = u32::MAX;
 
 /// Constants of one trace, frozen before the programs are loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct KernelConfig {
     /// Mean bytes between two samples; 0 traces every block.
@@ -180,7 +181,7 @@ pub struct KernelConfig {
 pub const NO_KMALLOC: u64 = u64::MAX;
 
 /// Counters and the switch of a running trace; one element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct KernelState {
     /// 0 until all programs are in place.
@@ -196,7 +197,7 @@ pub struct KernelState {
 }
 
 /// A live block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct KernelBlock {
     /// `CLOCK_MONOTONIC` at the allocation, in nanoseconds.
@@ -235,7 +236,7 @@ impl KernelBlock {
 }
 
 /// Key of a row: a stack, and what it has allocated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct KernelStackKey {
     /// Hash over the frames.
@@ -245,7 +246,7 @@ pub struct KernelStackKey {
 }
 
 /// What is known of a row besides its frames and totals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct KernelRow {
     /// What was allocated, a [`What`].
@@ -266,7 +267,7 @@ impl KernelRow {
 }
 
 /// A cache of the slab allocator, as it was when its first object was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct Cache {
     /// The beginning of its name, ended by a zero where that is shorter.
@@ -317,7 +318,7 @@ pub enum Program {
 pub const PROGRAMS: u32 = 7;
 
 /// What a program and the one behind it tell each other, on one CPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct KernelGuard {
     /// The block that the first program has done with, and the second one has not been called for.

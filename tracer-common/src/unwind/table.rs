@@ -5,10 +5,12 @@
 //! each file). An address leads to its mapping, by division to a bucket, and by a short search in the
 //! bucket to its row. Flat arrays, because their lookup is inlined by the kernel's compiler.
 
+use zerocopy::{FromBytes, IntoBytes};
+
 use super::rule::{Kind, Rule};
 
 /// An executable mapping of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct Mapping {
     /// First address.
@@ -39,7 +41,7 @@ impl Mapping {
 }
 
 /// A file, as the kernel knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct FileKey {
     /// Inode number.
@@ -62,7 +64,7 @@ impl FileKey {
 }
 
 /// Where a file's table is, for mappings that user space does not know of yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct FileTable {
     /// Add it to a mapping's start minus its offset in the file, and it is the mapping's bias. Of the file's only
@@ -181,7 +183,7 @@ pub trait Source {
 }
 
 /// A process's part of the mappings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
 #[repr(C)]
 pub struct Range {
     /// Index of the first.

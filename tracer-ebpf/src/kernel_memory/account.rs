@@ -2,17 +2,17 @@
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::helpers::bpf_get_prandom_u32;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tracer_common::kernel_memory::{KernelBlock, KernelLoss, Kind, MAX_ORDER, PAGE, What};
-use tracer_common::sampling;
 
 use super::maps::{KERNEL_LIVE, KERNEL_ROWS, KERNEL_STATE, KERNEL_TOTALS, SCRATCH};
-use super::{config, loss, stack};
-use crate::memory::{atomic_add, fetch_add};
+use super::stack;
+use crate::config::config;
+use crate::live::{self, Refused};
+use crate::loss;
+use crate::memory::fetch_add;
+use crate::sampler;
 
-const EEXIST: i32 = -17;
-const E2BIG: i32 = -7;
 /// Larger blocks of `kmalloc` are pages.
 const LARGEST_OBJECT: u32 = 8192;
 /// So close to one another they are one, if an address and a size are the same.
@@ -28,7 +28,7 @@ pub fn allocated(
     size: u64,
     what: What,
 ) {
-    if size < config::min_size() || size > u32::MAX as u64 || !is_sampled(room, size) {
+    if size < config!(min_size) || size > u32::MAX as u64 || !is_sampled(room, size) {
         return;
     }
     let row = stack::row(ctx, room, what);
@@ -56,37 +56,29 @@ pub fn released(kind: Kind, address: u64) {
     }
 }
 
-/// Takes a block out of the live table. Only one of those that release it at the same time gets it.
+/// Takes a block out of the live table.
 #[inline(always)]
 pub fn take(key: u64) -> Option<KernelBlock> {
-    // SAFETY: copied at once; another block's entry may take its place meanwhile, but then the removal finds nothing.
-    let block = unsafe { KERNEL_LIVE.get(key).copied() }?;
-    KERNEL_LIVE.remove(key).ok()?;
-    Some(block)
+    live::take(&KERNEL_LIVE, &key)
 }
 
 /// Adds a block to the live table and to its row.
 #[inline(always)]
-pub fn insert(key: u64, block: &KernelBlock) {
-    let mut inserted = KERNEL_LIVE.insert(key, block, BPF_NOEXIST as u64);
-    if inserted == Err(EEXIST) {
-        if is_told_twice(key, block) {
-            return;
-        }
-        // It has been released without our seeing it.
-        if let Some(old) = take(key) {
-            count_released(&old);
-            note_missed(old.row);
-        }
-        inserted = KERNEL_LIVE.insert(key, block, BPF_NOEXIST as u64);
+fn insert(key: u64, block: &KernelBlock) {
+    if is_told_twice(key, block) {
+        return;
     }
-    match inserted {
+    let missed = |old: &KernelBlock| {
+        count_released(old);
+        note_missed(old.row);
+    };
+    match live::insert(&KERNEL_LIVE, &key, block, missed) {
         Ok(()) => drop(count(block.row, block.size, block.whole, 0)),
-        Err(E2BIG) => {
+        Err(Refused::Full) => {
             loss::count(KernelLoss::LiveFullBlocks);
             loss::add(KernelLoss::LiveFullBytes, block.size as u64);
         }
-        Err(_) => loss::count(KernelLoss::BusyBlocks),
+        Err(Refused::Failed) => loss::count(KernelLoss::BusyBlocks),
     }
 }
 
@@ -146,19 +138,10 @@ extern "C" fn count(row: u32, size: u32, whole: u32, released: u32) -> u64 {
         whole,
         ..KernelBlock::default()
     };
-    let (bytes, blocks) = block.weight(config::sample_bytes());
-    let Some(totals) = KERNEL_TOTALS.get_ptr_mut(row) else {
-        return 0;
-    };
-    // SAFETY: aligned fields of an element that was checked for null.
-    unsafe {
-        if released == 0 {
-            atomic_add(&raw mut (*totals).alloc_bytes, bytes);
-            atomic_add(&raw mut (*totals).alloc_count, blocks);
-        } else {
-            atomic_add(&raw mut (*totals).free_bytes, bytes);
-            atomic_add(&raw mut (*totals).free_count, blocks);
-        }
+    let weight = block.weight(config!(sample_bytes));
+    if let Some(totals) = KERNEL_TOTALS.get_ptr_mut(row) {
+        // SAFETY: checked for null.
+        unsafe { live::add(totals, released, weight) };
     }
     0
 }
@@ -192,34 +175,13 @@ pub fn order_of(size: u32) -> u32 {
 /// Whether a sample point falls into a block of this size.
 #[inline(always)]
 fn is_sampled(room: u32, size: u64) -> bool {
-    let interval = config::sample_bytes();
+    let interval = config!(sample_bytes);
     if interval == 0 {
         return true;
     }
     let Some(scratch) = SCRATCH.get_ptr_mut(room) else {
         return false;
     };
-    // SAFETY: an element that was checked for null, and that only this program uses on this CPU.
-    unsafe {
-        let mut budget = (*scratch).budget;
-        if budget == 0 {
-            budget = draw_distance(interval);
-        }
-        let sampled = budget <= size;
-        (*scratch).budget = if sampled {
-            draw_distance(interval)
-        } else {
-            budget - size
-        };
-        sampled
-    }
-}
-
-/// Draws the distance to the next sample point, in bytes. Checked by the verifier apart from its callers.
-#[inline(never)]
-#[unsafe(no_mangle)]
-extern "C" fn draw_distance(interval: u64) -> u64 {
-    // SAFETY: a helper without arguments.
-    let uniform = unsafe { bpf_get_prandom_u32() };
-    sampling::next_distance(uniform, interval)
+    // SAFETY: checked for null, and only this program uses it on this CPU.
+    sampler::is_sampled(unsafe { &mut (*scratch).budget }, size, interval)
 }

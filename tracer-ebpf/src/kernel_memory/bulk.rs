@@ -6,7 +6,8 @@ use aya_ebpf::helpers::generated::bpf_loop;
 use tracer_common::kernel_memory::{KernelLoss, MAX_BULK};
 
 use super::guard::is_enabled;
-use super::{loss, slab};
+use super::slab;
+use crate::loss;
 use crate::memory::read_kernel_u64;
 
 #[repr(C)]

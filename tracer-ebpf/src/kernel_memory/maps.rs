@@ -4,15 +4,22 @@
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use tracer_common::kernel_memory::{
-    CACHES as MOST_CACHES, Cache, DEFAULT_MAX_LIVE, FRAMES as MOST_FRAMES, KernelBlock,
+    CACHES as MOST_CACHES, Cache, DEFAULT_MAX_LIVE, DEPTH, FRAMES as MOST_FRAMES, KernelBlock,
     KernelGuard, KernelLoss, KernelRow, KernelStackKey, KernelState, PROGRAMS, ROWS as MOST_ROWS,
 };
 use tracer_common::key::StackTotals;
 
-use super::stack::Scratch;
-
 /// `BPF_F_MMAPABLE`: user space reads the array without a system call.
 const MMAPABLE: usize = 1 << 10;
+
+/// Room for one stack, and the sampling budget of its program on this CPU.
+#[repr(C)]
+pub struct Scratch {
+    /// Bytes until the next sample; 0 before the first.
+    pub budget: u64,
+    /// Frames of the stack, innermost first.
+    pub addresses: [u64; DEPTH as usize + 1],
+}
 
 /// Live blocks, by address and kind (`Kind::key`). Written when a block is allocated, removed when it is released, both by the
 /// programs; user space reads it in batches, for ages. Full: the block is not tracked, and counted with its bytes. Size: `--max-live`.

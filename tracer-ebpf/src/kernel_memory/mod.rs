@@ -2,10 +2,8 @@
 
 mod account;
 pub mod bulk;
-mod config;
 pub mod guard;
-mod loss;
-mod maps;
+pub mod maps;
 pub mod pages;
 pub mod percpu;
 pub mod slab;

@@ -7,9 +7,11 @@ use aya_ebpf::helpers::generated::bpf_loop;
 use aya_ebpf::programs::RawTracePointContext;
 use tracer_common::kernel_memory::{ANY, KernelBlock, KernelLoss, Kind, MAX_ORDER, PAGE, What};
 
+use super::account;
 use super::account::{count_released, order_of, put_back, take};
 use super::maps::KERNEL_STATE;
-use super::{account, config, loss};
+use crate::config::config;
+use crate::loss;
 
 /// Arguments: page, order, flags.
 #[inline(always)]
@@ -17,11 +19,11 @@ pub fn alloc(ctx: &RawTracePointContext, room: u32) {
     let page: u64 = ctx.arg(0);
     let order = ctx.arg::<u64>(1) as u32;
     let gfp = ctx.arg::<u64>(2) as u32;
-    let wanted = config::order();
+    let wanted = config!(order);
     if page == 0
         || order > MAX_ORDER
         || (wanted != ANY && wanted != order)
-        || (config::movable() == 0 && gfp & config::gfp_movable() != 0)
+        || (config!(movable) == 0 && gfp & config!(gfp_movable) != 0)
     {
         return;
     }
@@ -94,7 +96,7 @@ unsafe extern "C" fn look(turn: u32, search: *mut Search) -> i64 {
 /// structures, which lie in one array.
 #[inline(always)]
 fn head(page: u64, order: u32) -> u64 {
-    page & !((1u64 << (config::page_shift() + order)) - 1)
+    page & !((1u64 << (config!(page_shift) + order)) - 1)
 }
 
 /// A part that does not begin its block is released; 0 if there is no such block. Checked by the verifier apart from its callers.
@@ -107,7 +109,7 @@ extern "C" fn free_part(page: u64, order: u32) -> u64 {
         found: 0,
         block: KernelBlock::default(),
     };
-    if config::page_shift() == 0 {
+    if config!(page_shift) == 0 {
         return 0;
     }
     // SAFETY: the callback and its context live as long as the call.
@@ -141,7 +143,7 @@ unsafe extern "C" fn put_back_half(turn: u32, rest: *mut Rest) -> i64 {
     if order >= rest.block_order || order >= MAX_ORDER {
         return 1;
     }
-    let other = head(rest.page, order) ^ (1u64 << (config::page_shift() + order));
+    let other = head(rest.page, order) ^ (1u64 << (config!(page_shift) + order));
     let part = KernelBlock {
         size: (PAGE as u32) << (order & 15),
         ..rest.block
@@ -163,7 +165,7 @@ extern "C" fn split(rest: *mut Rest) -> u64 {
             size: (PAGE as u32) << ((*rest).order & 15),
             ..(*rest).block
         };
-        if config::page_shift() == 0 {
+        if config!(page_shift) == 0 {
             // What is left cannot be found again.
             count_released(&(*rest).block);
             return 0;

@@ -7,15 +7,17 @@ use tracer_common::kernel_memory::{
     Cache, Flavour, KernelLoss, Kind, NAME_WORDS, NO_KMALLOC, What,
 };
 
+use super::account;
 use super::maps::KERNEL_CACHES;
-use super::{account, config, loss};
+use crate::config::config;
+use crate::loss;
 use crate::memory::{read_kernel_u32, read_kernel_u64};
 
 /// Arguments: call site, address, bytes asked for, bytes given, flags.
 #[inline(always)]
 pub fn kmalloc(ctx: &RawTracePointContext, room: u32) {
     let address: u64 = ctx.arg(1);
-    let wanted = config::kmalloc();
+    let wanted = config!(kmalloc);
     if is_nothing(address) || wanted == NO_KMALLOC {
         return;
     }
@@ -30,11 +32,11 @@ pub fn kmalloc(ctx: &RawTracePointContext, room: u32) {
 /// Which caches of a size `kmalloc` takes the object from.
 #[inline(always)]
 fn flavour(gfp: u32) -> Flavour {
-    if gfp & config::gfp_dma() != 0 {
+    if gfp & config!(gfp_dma) != 0 {
         Flavour::Dma
-    } else if gfp & config::gfp_reclaimable() != 0 {
+    } else if gfp & config!(gfp_reclaimable) != 0 {
         Flavour::Reclaimable
-    } else if gfp & config::gfp_accounted() != 0 {
+    } else if gfp & config!(gfp_accounted) != 0 {
         Flavour::Accounted
     } else {
         Flavour::Normal
@@ -86,10 +88,10 @@ pub fn is_nothing(address: u64) -> bool {
 #[unsafe(no_mangle)]
 extern "C" fn learn(address: u64) -> u64 {
     let mut cache = Cache {
-        size: read_kernel_u32(address.wrapping_add(config::cache_size() as u64)),
+        size: read_kernel_u32(address.wrapping_add(config!(cache_size) as u64)),
         ..Cache::default()
     };
-    let name = read_kernel_u64(address.wrapping_add(config::cache_name_offset() as u64));
+    let name = read_kernel_u64(address.wrapping_add(config!(cache_name_offset) as u64));
     // SAFETY: the destination has the length; the helper checks the source.
     unsafe {
         bpf_probe_read_kernel_str(
@@ -98,7 +100,7 @@ extern "C" fn learn(address: u64) -> u64 {
             name as *const _,
         )
     };
-    let wanted = config::cache_name();
+    let wanted = config!(cache_name);
     let mut same = true;
     let mut word = 0;
     while word < NAME_WORDS {

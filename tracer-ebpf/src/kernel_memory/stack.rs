@@ -11,18 +11,9 @@ use tracer_common::kernel_memory::{
 };
 use tracer_common::stack::hash_frame;
 
-use super::loss;
-use super::maps::{KERNEL_FRAMES, KERNEL_ROWS, KERNEL_STACKS, KERNEL_STATE, SCRATCH};
+use super::maps::{KERNEL_FRAMES, KERNEL_ROWS, KERNEL_STACKS, KERNEL_STATE, SCRATCH, Scratch};
+use crate::loss;
 use crate::memory::fetch_add;
-
-/// Room for one stack, and the sampling budget of its program on this CPU.
-#[repr(C)]
-pub struct Scratch {
-    /// Bytes until the next sample; 0 before the first.
-    pub budget: u64,
-    /// Frames of the stack, innermost first.
-    addresses: [u64; DEPTH as usize + 1],
-}
 
 /// Innermost frames that are left out: the program itself and the function that runs it.
 const SKIP: u64 = 2;

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::links::{Probe, ProbeError, ProbeProgram, Scope};
+use super::links::ProbeError;
 use super::load::Tracer;
+use super::probe::{Probe, ProbeProgram, Scope};
 use crate::process::maps;
 
 /// Calls that are timed; a hit takes half a microsecond, or ten on a slow machine.

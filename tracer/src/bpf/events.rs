@@ -4,8 +4,9 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
+use tracer_common::record::Record;
 
-use super::load::{LoadError, missing};
+use super::error::LoadError;
 
 /// A ring buffer of records of one type.
 pub struct Events<T> {
@@ -15,13 +16,14 @@ pub struct Events<T> {
 
 impl<T> Events<T>
 where
-    T: for<'a> TryFrom<&'a [u8]>,
+    T: Record,
 {
     pub(super) fn take_from(ebpf: &mut Ebpf, name: &'static str) -> Result<Self, LoadError> {
-        let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
-        let ring = RingBuf::try_from(map).map_err(|error| LoadError::refused(&error))?;
+        let map = ebpf.take_map(name);
         Ok(Self {
-            ring,
+            ring: map
+                .ok_or_else(|| LoadError::missing("map", name))?
+                .try_into()?,
             record: std::marker::PhantomData,
         })
     }
@@ -30,7 +32,7 @@ where
     pub fn take_next(&mut self) -> Option<T> {
         loop {
             let item = self.ring.next()?;
-            if let Ok(record) = T::try_from(&item[..]) {
+            if let Some(record) = T::decode(&item) {
                 return Some(record);
             }
         }

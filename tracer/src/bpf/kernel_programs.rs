@@ -2,13 +2,14 @@
 
 use std::io;
 
-use aya::programs::{FEntry, ProgramError, RawTracePoint};
+use aya::programs::{FEntry, ProgramError};
 use aya::{Btf, Ebpf};
 use tracer_common::kernel_memory::PROGRAMS;
 
-use super::kernel_memory::{KernelLoadError, KernelSettings};
+use super::error::LoadError;
 use super::kernel_offsets::Layout;
-use super::load::LoadError;
+use super::kernel_settings::KernelSettings;
+use super::object;
 
 /// Programs that two of are placed on each tracepoint, in order of their numbers, with their tracepoint. The second is called
 /// `_nested`.
@@ -50,12 +51,12 @@ const _: () = assert!(NUMBERS[NUMBERS.len() - 1] < PROGRAMS);
 /// Loads the programs that the settings need and places them. What cannot be followed on this kernel, in sentences.
 ///
 /// # Errors
-/// [`KernelLoadError`] where a tracepoint is missing, or the kernel refuses.
+/// [`LoadError`] where a tracepoint is missing, or the kernel refuses.
 pub(super) fn place_all(
     ebpf: &mut Ebpf,
     settings: &KernelSettings,
     layout: &Layout,
-) -> Result<Vec<String>, KernelLoadError> {
+) -> Result<Vec<String>, LoadError> {
     let mut gaps = Vec::new();
     // Releases first: a block whose release is missed would be held for ever.
     for (name, tracepoint, part) in DOUBLED.iter().rev() {
@@ -90,23 +91,13 @@ pub(super) fn place_all(
 }
 
 /// Loads a program and places it on its tracepoint.
-fn place(ebpf: &mut Ebpf, name: &str, tracepoint: &'static str) -> Result<(), KernelLoadError> {
-    let program: Option<&mut RawTracePoint> = ebpf
-        .program_mut(name)
-        .and_then(|program| program.try_into().ok());
-    let Some(program) = program else {
-        return Err(LoadError::Refused(format!("the object has no program {name}")).into());
-    };
-    program.load().map_err(|error| LoadError::refused(&error))?;
-    match program.attach(tracepoint) {
-        Ok(_) => Ok(()),
-        Err(ProgramError::SyscallError(error))
-            if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
-        {
-            Err(KernelLoadError::NoTracepoint(tracepoint))
-        }
-        Err(error) => Err(LoadError::refused(&error).into()),
-    }
+fn place(ebpf: &mut Ebpf, name: &str, tracepoint: &'static str) -> Result<(), LoadError> {
+    object::place(
+        ebpf,
+        name,
+        &[tracepoint],
+        LoadError::NoTracepoint(tracepoint),
+    )
 }
 
 /// Places the programs that see releases without a tracepoint.
@@ -116,16 +107,9 @@ fn place_silent(ebpf: &mut Ebpf, layout: &Layout) -> Result<(), LoadError> {
             "the functions have other arguments on this kernel".to_owned(),
         ));
     }
-    let btf = Btf::from_sys_fs().map_err(|error| LoadError::refused(&error))?;
+    let btf = Btf::from_sys_fs()?;
     for (name, function) in SILENT {
-        let program: Option<&mut FEntry> = ebpf
-            .program_mut(name)
-            .and_then(|program| program.try_into().ok());
-        let Some(program) = program else {
-            return Err(LoadError::Refused(format!(
-                "the object has no program {name}"
-            )));
-        };
+        let program: &mut FEntry = object::program(ebpf, name)?;
         program
             .load(function, &btf)
             .and_then(|()| program.attach())

@@ -1,14 +1,10 @@
 //! Reading the live map in batches, and clearing what a process left in it.
 
-use std::mem::MaybeUninit;
-
 use tracer_common::key::{AllocKey, LiveBlock, Owner};
 
-use super::load::{LoadError, Tracer};
-use super::sys::{self, BatchCursor};
-
-/// Elements read by one system call: 160 KiB of buffers.
-const BATCH: usize = 4096;
+use super::batch::HashTable;
+use super::error::LoadError;
+use super::load::Tracer;
 
 fn failed(source: std::io::Error) -> LoadError {
     LoadError::Map {
@@ -28,27 +24,22 @@ impl<'a> LiveScan<'a> {
         Self { tracer }
     }
 
+    fn table(&self) -> Result<HashTable<'a, AllocKey, LiveBlock>, LoadError> {
+        HashTable::new(self.tracer.map("LIVE")?).map_err(failed)
+    }
+
     /// Calls `visit` once for each live block. Blocks that come and go meanwhile may be missed.
-    pub fn for_each(&self, mut visit: impl FnMut(&AllocKey, &LiveBlock)) -> Result<(), LoadError> {
-        let map = self.tracer.live_map()?;
-        let mut cursor = BatchCursor::default();
-        let mut keys = vec![MaybeUninit::<AllocKey>::uninit(); BATCH];
-        let mut values = vec![MaybeUninit::<LiveBlock>::uninit(); BATCH];
-        loop {
-            // SAFETY: these are LIVE's key and value types, plain integers.
-            let step = unsafe { sys::lookup_batch(map, &mut cursor, &mut keys, &mut values) }
-                .map_err(failed)?;
-            for (key, value) in keys.iter().zip(&values).take(step.count) {
-                // SAFETY: the kernel has written the first `count` elements.
-                unsafe { visit(key.assume_init_ref(), value.assume_init_ref()) };
-            }
-            if step.done {
-                return Ok(());
-            }
-        }
+    ///
+    /// # Errors
+    /// [`LoadError::Map`] if the map cannot be read.
+    pub fn for_each(&self, visit: impl FnMut(&AllocKey, &LiveBlock)) -> Result<(), LoadError> {
+        self.table()?.for_each(visit).map_err(failed)
     }
 
     /// Removes the blocks of programs that are gone; returns how many there were.
+    ///
+    /// # Errors
+    /// [`LoadError::Map`] if the map cannot be read or written.
     pub fn remove_owned_by(&self, gone: impl Fn(Owner) -> bool) -> Result<usize, LoadError> {
         let mut keys = Vec::new();
         self.for_each(|key, _| {
@@ -56,8 +47,7 @@ impl<'a> LiveScan<'a> {
                 keys.push(*key);
             }
         })?;
-        // SAFETY: LIVE's key type.
-        unsafe { sys::delete_batch(self.tracer.live_map()?, &keys) }.map_err(failed)?;
+        self.table()?.remove(&keys).map_err(failed)?;
         Ok(keys.len())
     }
 }

@@ -1,14 +1,11 @@
 //! Loading the programs and maps, and reading what they gather.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::os::fd::BorrowedFd;
 
-use aya::maps::{Map, MapData, PerCpuArray};
-use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
 use tracer_common::config::{Admission, Config, Process, State};
+use tracer_common::diagnostic::Diagnostic;
 use tracer_common::event::{CallEvent, CodeArea, LifecycleEvent};
 use tracer_common::key::{Owner, StackTotals};
 use tracer_common::limits;
@@ -16,15 +13,16 @@ use tracer_common::loss::Loss;
 use tracer_common::rows;
 use tracer_common::stack::StackMeta;
 
+use super::OBJECT;
+use super::error::LoadError;
 use super::events::Events;
-use super::links::{Links, Method};
+use super::links::Links;
+use super::object::{self, map_fd, view};
 use super::offsets::kernel_offsets;
+use super::probe::Method;
 use super::rows::StackRows;
-use super::tables::UnwindTables;
+use super::tables::{TableSize, UnwindTables};
 use super::view::ArrayView;
-
-/// The BPF object, built and committed by `cargo xtask ebpf`.
-pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("memlens.bpf.o");
 
 /// What a trace asks of the kernel side.
 #[derive(Clone, Copy, Debug)]
@@ -53,82 +51,8 @@ pub struct Settings {
     pub admit: Admission,
     /// Give each process its own sampling interval, and count its probe hits.
     pub adaptive: bool,
-}
-
-/// Room for unwind tables, in 8-byte entries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct TableSize {
-    /// Rows.
-    pub rows: u32,
-    /// Buckets.
-    pub buckets: u32,
-    /// Executable mappings of all processes together, old and new ones side by side; at least
-    /// [`limits::MAX_MAPPINGS`] are made room for. An entry takes 32 bytes.
-    pub mappings: u32,
-}
-
-/// Loading failed.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The kernel refused a map or a program.
-    #[error("cannot load the BPF programs: {0}")]
-    Refused(String),
-    /// The process table is full.
-    #[error(
-        "more than {} processes in one trace; name fewer",
-        limits::MAX_PROCESSES
-    )]
-    TooManyProcesses,
-    /// The kernel has no tracepoints at system calls.
-    #[error(
-        "this kernel has no system call tracepoints, which memlens vm needs; boot one that is built with CONFIG_FTRACE_SYSCALLS"
-    )]
-    NoSystemCalls,
-    /// The kernel has no tracepoints at page faults.
-    #[error(
-        "this kernel has no page fault tracepoints (exceptions:page_fault_user, on x86 only), which --faults needs; leave --faults out"
-    )]
-    NoPageFaults,
-    /// A map could not be read or written.
-    #[error("cannot access the BPF map {map}: {source}")]
-    Map {
-        /// Its name.
-        map: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-/// Whether the developer asked for the verifier's whole log.
-pub(super) fn verifier_log_wanted() -> bool {
-    std::env::var_os("MEMLENS_VERIFIER_LOG").is_some()
-}
-
-/// One line out of an error and its causes; verifier logs are cut to their last words.
-fn one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    if verifier_log_wanted() {
-        return text;
-    }
-    let line = text
-        .lines()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("unknown cause");
-    line.trim().to_owned()
-}
-
-impl LoadError {
-    pub(super) fn refused(error: &dyn std::error::Error) -> Self {
-        Self::Refused(one_line(error))
-    }
+    /// How much the programs say of what they do not follow: a [`Level`](tracer_common::diagnostic::Level), or 0.
+    pub diagnostics: u8,
 }
 
 /// A loaded kernel side.
@@ -157,6 +81,7 @@ impl Tracer {
             adaptive: u32::from(settings.adaptive),
             faults: u32::from(settings.faults.is_some()),
             fault_interval: settings.faults.unwrap_or(0),
+            diagnostics: settings.diagnostics.into(),
             offsets: kernel_offsets(),
         };
         let mut loader = EbpfLoader::new();
@@ -175,6 +100,9 @@ impl Tracer {
             .map_max_entries("MAPPINGS", tables.mappings);
         // The table that this kind of trace does not use is made as small as it can be.
         loader.map_max_entries("SPACE", settings.space_ring.max(4096));
+        if settings.diagnostics == 0 {
+            loader.map_max_entries("DIAGNOSTICS", 4096);
+        }
         if settings.trace_calls {
             loader.map_max_entries("LIVE", 1);
         } else {
@@ -182,9 +110,7 @@ impl Tracer {
                 .map_max_entries("LIVE", settings.max_live)
                 .map_max_entries("CALLS", 4096);
         }
-        let mut ebpf = loader
-            .load(OBJECT)
-            .map_err(|error| LoadError::refused(&error))?;
+        let mut ebpf = loader.load(OBJECT)?;
         // A session saves the returns of calls that are not sampled; where all are recorded there is none to save.
         let is_sampled = settings.sample_bytes.is_some() || settings.adaptive;
         let links = Links::load(&mut ebpf, settings.method.for_trace(is_sampled))?;
@@ -204,38 +130,20 @@ impl Tracer {
             links,
             leaving: Vec::new(),
         };
-        tracer.attach_lifecycle()?;
-        Ok(tracer)
-    }
-
-    fn attach_lifecycle(&mut self) -> Result<(), LoadError> {
         for name in ["process_exec", "process_exit", "process_fork"] {
-            let program: Option<&mut RawTracePoint> = self
-                .ebpf
-                .program_mut(name)
-                .and_then(|program| program.try_into().ok());
-            let Some(program) = program else {
-                return Err(LoadError::Refused(format!(
-                    "the object has no program {name}"
-                )));
-            };
             let tracepoint = format!("sched_{name}");
-            program
-                .load()
-                .and_then(|()| program.attach(&tracepoint))
-                .map_err(|error| LoadError::refused(&error))?;
+            let absent = LoadError::Refused(format!("the kernel has no tracepoint {tracepoint}"));
+            object::place(&mut tracer.ebpf, name, &[&tracepoint], absent)?;
         }
-        Ok(())
+        Ok(tracer)
     }
 
     /// Instructions that the verifier has walked through for each loaded program, by its name: what the kernel limits
     /// to a million. Empty before Linux 5.16, which does not tell.
     pub fn verified_instructions(&self) -> BTreeMap<String, u32> {
-        let by_aya = self.ebpf.programs().filter_map(|(name, program)| {
-            let verified = program.info().ok()?.verified_instruction_count()?;
-            Some((name.to_owned(), verified))
-        });
-        by_aya.chain(self.links.verified_instructions()).collect()
+        object::verified_instructions(&self.ebpf)
+            .chain(self.links.verified_instructions())
+            .collect()
     }
 
     /// The unwind tables.
@@ -312,42 +220,23 @@ impl Tracer {
 
     /// A row's totals.
     pub fn totals(&self, row: u32) -> StackTotals {
-        self.rows.totals(row)
+        self.rows.totals.totals(row)
     }
 
     /// Loss counters that are not zero, summed over the CPUs.
     pub fn losses(&self) -> Result<BTreeMap<Loss, u64>, LoadError> {
-        let mut losses = BTreeMap::new();
-        for loss in Loss::ALL {
-            let count = self.loss(loss)?;
-            if count > 0 {
-                losses.insert(loss, count);
-            }
-        }
-        Ok(losses)
+        object::losses(&self.ebpf)
     }
 
     /// One loss counter, summed over the CPUs.
     pub fn loss(&self, loss: Loss) -> Result<u64, LoadError> {
-        let map = self.ebpf.map("LOSSES").ok_or_else(|| missing("LOSSES"))?;
-        let counters: PerCpuArray<&MapData, u64> = map
-            .try_into()
-            .map_err(|error| LoadError::refused(&error as &aya::maps::MapError))?;
-        let values = counters
-            .get(&(loss as u32), 0)
-            .map_err(|error| LoadError::refused(&error))?;
-        Ok(values.iter().sum())
+        object::loss(&self.ebpf, loss as u32)
     }
 
     /// As [`Self::losses`], by the counters' stable names.
     pub fn losses_by_name(&self) -> Result<BTreeMap<&'static str, u64>, LoadError> {
         let losses = self.losses()?.into_iter();
         Ok(losses.map(|(loss, count)| (loss.name(), count)).collect())
-    }
-
-    /// The live map's descriptor, for [`super::LiveScan`].
-    pub(super) fn live_map(&self) -> Result<BorrowedFd<'_>, LoadError> {
-        self.map("LIVE")
     }
 
     pub(super) fn map(&self, name: &'static str) -> Result<BorrowedFd<'_>, LoadError> {
@@ -363,44 +252,12 @@ impl Tracer {
     pub fn take_calls(&mut self) -> Result<Events<CallEvent>, LoadError> {
         Events::take_from(&mut self.ebpf, "CALLS")
     }
-}
 
-pub(super) fn missing(map: &str) -> LoadError {
-    LoadError::Refused(format!("the object has no map {map}"))
-}
-
-pub(super) fn map_mut<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a mut Map, LoadError> {
-    ebpf.map_mut(name).ok_or_else(|| missing(name))
-}
-
-/// Descriptor of a map of any kind.
-pub(super) fn map_fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>, LoadError> {
-    let data = match ebpf.map(name).ok_or_else(|| missing(name))? {
-        Map::Array(data)
-        | Map::HashMap(data)
-        | Map::PerCpuArray(data)
-        | Map::Queue(data)
-        | Map::ProgramArray(data)
-        | Map::RingBuf(data)
-        | Map::Unsupported(data) => data,
-        _ => return Err(missing(name)),
-    };
-    Ok(data.fd().as_fd())
-}
-
-pub(super) fn view<T: aya::Pod>(
-    ebpf: &Ebpf,
-    name: &'static str,
-    len: usize,
-) -> Result<ArrayView<T>, LoadError> {
-    ArrayView::new(map_fd(ebpf, name)?, len).map_err(|source| LoadError::Map { map: name, source })
-}
-
-/// Whether a path can be handed to the kernel.
-pub(super) fn c_path(path: &Path) -> io::Result<std::ffi::CString> {
-    use std::os::unix::ffi::OsStrExt;
-    Ok(std::ffi::CString::new(path.as_os_str().as_bytes())?)
+    /// Takes the ring of diagnostic messages out; none come unless [`Settings::diagnostics`] asks for them.
+    ///
+    /// # Errors
+    /// [`LoadError::Refused`] if it has been taken out before.
+    pub fn take_diagnostics(&mut self) -> Result<Events<Diagnostic>, LoadError> {
+        Events::take_from(&mut self.ebpf, "DIAGNOSTICS")
+    }
 }

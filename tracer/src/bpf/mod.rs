@@ -1,20 +1,25 @@
 //! The one door to the kernel: programs and maps in, plain values out. Nothing else uses aya.
 
 mod areas;
+mod batch;
 mod btf;
 mod calibrate;
+mod error;
 mod events;
 mod faults;
 mod grace;
 mod kernel_memory;
 mod kernel_offsets;
 mod kernel_programs;
+mod kernel_settings;
 mod links;
 mod live;
 mod load;
 mod mappings;
 mod multi;
+mod object;
 mod offsets;
+mod probe;
 mod processes;
 mod publish;
 mod rows;
@@ -23,10 +28,16 @@ mod sys;
 mod tables;
 mod view;
 
+pub use error::LoadError;
 pub use events::Events;
-pub use kernel_memory::{CacheFilter, KernelLoadError, KernelMemory, KernelSettings};
-pub use links::{Attached, Method, Probe, ProbeError, ProbeProgram, Scope};
+pub use kernel_memory::KernelMemory;
+pub use kernel_settings::{CacheFilter, KernelSettings};
+pub use links::{Attached, ProbeError};
 pub use live::LiveScan;
-pub use load::{LoadError, Settings, TableSize, Tracer};
+pub use load::{Settings, Tracer};
 pub use mappings::{Mapped, MappedCode, MappingEvent, MappingEvents};
-pub use tables::{MappingsFull, TableFull, TablePlace, TableRoom, UnwindTables};
+pub use probe::{Method, Probe, ProbeProgram, Scope};
+pub use tables::{MappingsFull, TableFull, TablePlace, TableRoom, TableSize, UnwindTables};
+
+/// The BPF object for traces of processes, built and committed by `cargo xtask ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("memlens.bpf.o");

@@ -5,8 +5,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use aya::Ebpf;
 use aya_obj::Object;
 
-use super::links::{Method, ProbeProgram, programs_for};
-use super::load::{LoadError, OBJECT, map_fd, verifier_log_wanted};
+use super::OBJECT;
+use super::error::{LoadError, verifier_log_wanted};
+use super::object::map_fd;
+use super::probe::{Method, ProbeProgram, programs_for};
 use super::sys::{self, LinkKind};
 
 /// Loads the probe programs a second time, as uprobe_multi programs over the maps that aya has made: aya 0.14 cannot
@@ -51,7 +53,7 @@ pub(super) fn load_multi(
 
     let load = |program: ProbeProgram, kind: LinkKind| {
         let name = program.name();
-        let gone = || LoadError::Refused(format!("the object has no program {name}"));
+        let gone = || LoadError::missing("program", name);
         let found = object.programs.get(name).ok_or_else(gone)?;
         let function = object
             .functions

@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 use aya::maps::{HashMap, MapData, MapError, Queue};
 use tracer_common::config::Process;
-use tracer_common::key::{Owner, StackTotals};
+use tracer_common::key::{Owner, StackKey, StackTotals};
 use tracer_common::limits;
 use tracer_common::sampling;
 
-use super::load::{LoadError, Tracer, map_mut};
-use super::sys;
+use super::batch::HashTable;
+use super::error::LoadError;
+use super::load::Tracer;
+use super::object::map_mut;
 
 impl Tracer {
     /// Adds a process to the trace and returns its owner id.
@@ -77,7 +79,7 @@ impl Tracer {
         match self.free_processes()?.pop(0) {
             Ok(row) => return Ok(row),
             Err(MapError::ElementNotFound) => {}
-            Err(error) => return Err(LoadError::refused(&error)),
+            Err(error) => return Err(error.into()),
         }
         let state = self.state.pointer(0).ok_or(LoadError::TooManyProcesses)?;
         // SAFETY: a mapped, aligned counter that the programs add to atomically as well.
@@ -96,21 +98,15 @@ impl Tracer {
     fn give_back(&mut self, row: u32) -> Result<(), LoadError> {
         self.processes.write(row as usize, Process::default());
         fence(Ordering::SeqCst);
-        self.free_processes()?
-            .push(row, 0)
-            .map_err(|error| LoadError::refused(&error))
+        Ok(self.free_processes()?.push(row, 0)?)
     }
 
     fn slots(&mut self) -> Result<HashMap<&mut MapData, u32, u32>, LoadError> {
-        map_mut(&mut self.ebpf, "PROCESS_SLOTS")?
-            .try_into()
-            .map_err(|error: MapError| LoadError::refused(&error))
+        map_mut(&mut self.ebpf, "PROCESS_SLOTS")
     }
 
     fn free_processes(&mut self) -> Result<Queue<&mut MapData, u32>, LoadError> {
-        map_mut(&mut self.ebpf, "FREE_PROCESSES")?
-            .try_into()
-            .map_err(|error: MapError| LoadError::refused(&error))
+        map_mut(&mut self.ebpf, "FREE_PROCESSES")
     }
 
     /// Row of a process, or of the process in whose memory it runs; `None` if it is not in the table.
@@ -136,12 +132,6 @@ impl Tracer {
         (0..used.min(limits::MAX_PROCESSES))
             .filter_map(|row| Some((row, self.processes.read(row as usize)?)))
             .filter(|(_, process)| process.owner.tgid != 0)
-    }
-
-    /// Owner of a process's own row, which stands for what the stack tables could not hold.
-    pub fn process_row_owner(&self, row: u32) -> Option<Owner> {
-        let owner = self.processes.read(row as usize)?.owner;
-        (owner.tgid != 0).then_some(owner)
     }
 
     /// Releases the row of a process that has ended, and its part of the mappings. Its figures must have been read and its
@@ -178,13 +168,12 @@ impl Tracer {
     /// [`LoadError::Map`] if the kernel's table of stacks cannot be written.
     pub fn release_stack_rows(&mut self, rows: &[u32]) -> Result<(), LoadError> {
         let keys: Vec<_> = rows.iter().filter_map(|row| self.rows.key(*row)).collect();
-        // SAFETY: STACK_ROWS' key type.
-        unsafe { sys::delete_batch(self.map("STACK_ROWS")?, &keys) }.map_err(|source| {
-            LoadError::Map {
+        HashTable::<StackKey, u32>::new(self.map("STACK_ROWS")?)
+            .and_then(|table| table.remove(&keys))
+            .map_err(|source| LoadError::Map {
                 map: "STACK_ROWS",
                 source,
-            }
-        })?;
+            })?;
         for row in rows.iter().rev() {
             self.rows.release(*row);
         }

@@ -6,22 +6,19 @@ use aya::maps::{HashMap, MapData};
 use tracer_common::config::Process;
 use tracer_common::unwind::{FileKey, FileTable, Mapping, Range};
 
-use super::load::{LoadError, Tracer, map_mut};
+use super::error::LoadError;
+use super::load::Tracer;
+use super::object::map_mut;
 use super::tables::{MappingsFull, TablePlace};
 
 impl Tracer {
     fn files(&mut self) -> Result<HashMap<&mut MapData, FileKey, FileTable>, LoadError> {
-        map_mut(&mut self.ebpf, "FILES").and_then(|map| {
-            map.try_into()
-                .map_err(|error| LoadError::refused(&error as &aya::maps::MapError))
-        })
+        map_mut(&mut self.ebpf, "FILES")
     }
 
     /// Lets stacks be walked through a file that a process maps before its mappings are published again.
     pub fn publish_file(&mut self, key: FileKey, table: FileTable) -> Result<(), LoadError> {
-        self.files()?
-            .insert(key, table, 0)
-            .map_err(|error| LoadError::refused(&error))
+        Ok(self.files()?.insert(key, table, 0)?)
     }
 
     /// Lets a process's stacks be walked by these mappings, which must be sorted by address and refer to tables that

@@ -190,26 +190,6 @@ impl StackRows {
         self.stacks.write(row as usize, StackMeta::default());
         self.put(class, row);
     }
-
-    /// A row's totals. The released ones are read first, so that live memory is never negative.
-    pub(super) fn totals(&self, row: u32) -> StackTotals {
-        let Some(element) = self.totals.pointer(row as usize) else {
-            return StackTotals::default();
-        };
-        // SAFETY: mapped, aligned counters that BPF programs add to meanwhile.
-        unsafe {
-            let free_bytes = (&raw const (*element).free_bytes).read_volatile();
-            let free_count = (&raw const (*element).free_count).read_volatile();
-            let alloc_bytes = (&raw const (*element).alloc_bytes).read_volatile();
-            let alloc_count = (&raw const (*element).alloc_count).read_volatile();
-            StackTotals {
-                alloc_bytes,
-                alloc_count,
-                free_bytes,
-                free_count,
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -310,7 +290,7 @@ mod tests {
         assert!(!rows.release(row), "it is released once");
         assert_eq!(rows.used().count(), 0);
         assert_eq!(
-            (rows.meta(row), rows.totals(row)),
+            (rows.meta(row), rows.totals.totals(row)),
             (None, StackTotals::default())
         );
         let rest = rows::class_rows(3) - 1;

@@ -1,23 +1,30 @@
 //! Raw bpf(2): the commands that aya 0.14 does not offer, each as one function.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use aya_obj::generated::{
-    bpf_attach_type, bpf_cmd, bpf_insn, bpf_map_type, bpf_prog_info, bpf_prog_type,
+    bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_map_info, bpf_map_type, bpf_prog_info,
+    bpf_prog_type,
 };
+
+/// Attributes of which nothing is set.
+fn attributes() -> bpf_attr {
+    // SAFETY: numbers, for which zero is a value.
+    unsafe { std::mem::zeroed() }
+}
 
 /// One `bpf(2)` call.
 ///
 /// # Safety
 ///
-/// `attr` must be the zero-padded attribute structure of `command`, and what it points to must live until the
-/// call returns.
-unsafe fn bpf<T>(command: bpf_cmd, attr: &mut T) -> io::Result<i64> {
-    // SAFETY: as the caller promises; the kernel reads `size_of::<T>()` bytes and may write back into them.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_uint, attr, size_of::<T>()) };
+/// What the attributes of `command` point to must be as it says there, and must live until the call returns.
+unsafe fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
+    let size = size_of::<bpf_attr>();
+    // SAFETY: as the caller promises; the kernel reads `size` bytes and may write back into them. An older kernel
+    // wants what it does not know to be zero.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_uint, attr, size) };
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {
@@ -29,41 +36,6 @@ unsafe fn bpf<T>(command: bpf_cmd, attr: &mut T) -> io::Result<i64> {
 fn owned(fd: i64) -> OwnedFd {
     // SAFETY: the kernel has just made this descriptor for us (with O_CLOEXEC), and nobody else knows it.
     unsafe { OwnedFd::from_raw_fd(fd as i32) }
-}
-
-/// Attributes of `BPF_PROG_LOAD` (include/uapi/linux/bpf.h), as far as they are used.
-#[repr(C)]
-#[derive(Default)]
-struct ProgLoad {
-    prog_type: u32,
-    insn_cnt: u32,
-    insns: u64,
-    license: u64,
-    log_level: u32,
-    log_size: u32,
-    log_buf: u64,
-    kern_version: u32,
-    prog_flags: u32,
-    prog_name: [u8; 16],
-    prog_ifindex: u32,
-    expected_attach_type: u32,
-    prog_btf_fd: u32,
-    func_info_rec_size: u32,
-    func_info: u64,
-    func_info_cnt: u32,
-    line_info_rec_size: u32,
-    line_info: u64,
-    line_info_cnt: u32,
-    attach_btf_id: u32,
-}
-
-/// Attributes of `BPF_OBJ_GET_INFO_BY_FD` (include/uapi/linux/bpf.h).
-#[repr(C)]
-#[derive(Default)]
-struct ObjectInfo {
-    bpf_fd: u32,
-    info_len: u32,
-    info: u64,
 }
 
 /// Instructions that the verifier has walked through for a loaded program; 0 before Linux 5.16, which does not tell.
@@ -78,13 +50,28 @@ pub fn passed_over(program: BorrowedFd<'_>) -> io::Result<u64> {
 
 fn program_info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
     // SAFETY: plain numbers, for which zero is a value; it asks the kernel for nothing of variable length.
-    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
-    let mut attr = ObjectInfo {
-        bpf_fd: program.as_raw_fd() as u32,
-        info_len: size_of::<bpf_prog_info>() as u32,
-        info: (&raw mut info) as u64,
-    };
-    // SAFETY: the attributes of this command; `info` has `info_len` bytes and outlives the call.
+    unsafe { info(program) }
+}
+
+/// What the kernel knows of a map.
+pub fn map_info(map: BorrowedFd<'_>) -> io::Result<bpf_map_info> {
+    // SAFETY: plain numbers, for which zero is a value.
+    unsafe { info(map) }
+}
+
+/// What the kernel knows of a map or a program.
+///
+/// # Safety
+///
+/// `T` must be the kernel's structure for this kind, for which zero is a value that asks for nothing more.
+unsafe fn info<T>(of: BorrowedFd<'_>) -> io::Result<T> {
+    // SAFETY: as the caller promises.
+    let mut info: T = unsafe { std::mem::zeroed() };
+    let mut attr = attributes();
+    attr.info.bpf_fd = of.as_raw_fd() as u32;
+    attr.info.info_len = size_of::<T>() as u32;
+    attr.info.info = (&raw mut info) as u64;
+    // SAFETY: `info` has `info_len` bytes and outlives the call.
     unsafe { bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr) }?;
     Ok(info)
 }
@@ -134,27 +121,27 @@ pub fn load_uprobe_multi(
     with_log: bool,
 ) -> io::Result<OwnedFd> {
     let mut log = vec![0u8; if with_log { LOG_SIZE } else { 0 }];
-    let mut prog_name = [0; 16];
-    for (to, from) in prog_name.iter_mut().zip(name.bytes().take(15)) {
-        *to = from;
+    let mut attr = attributes();
+    // SAFETY: numbers, all of which are set.
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32;
+    load.insn_cnt = instructions.len() as u32;
+    load.insns = instructions.as_ptr() as u64;
+    load.license = license.as_ptr() as u64;
+    for (to, from) in load.prog_name.iter_mut().zip(name.bytes().take(15)) {
+        *to = from as c_char;
     }
-    let mut attr = ProgLoad {
-        prog_type: bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32,
-        insn_cnt: instructions.len() as u32,
-        insns: instructions.as_ptr() as u64,
-        license: license.as_ptr() as u64,
-        prog_name,
-        log_level: u32::from(with_log),
-        log_size: log.len() as u32,
-        log_buf: if with_log { log.as_mut_ptr() as u64 } else { 0 },
-        expected_attach_type: kind.attach_type(),
-        prog_btf_fd: functions.btf.as_raw_fd() as u32,
-        func_info_rec_size: functions.record_size,
-        func_info: functions.records.as_ptr() as u64,
-        func_info_cnt: (functions.records.len() / functions.record_size.max(1) as usize) as u32,
-        ..ProgLoad::default()
-    };
-    // SAFETY: the right structure, and the slices behind its pointers outlive the call.
+    if with_log {
+        load.log_level = 1;
+        load.log_size = log.len() as u32;
+        load.log_buf = log.as_mut_ptr() as u64;
+    }
+    load.expected_attach_type = kind.attach_type();
+    load.prog_btf_fd = functions.btf.as_raw_fd() as u32;
+    load.func_info_rec_size = functions.record_size;
+    load.func_info = functions.records.as_ptr() as u64;
+    load.func_info_cnt = (functions.records.len() / functions.record_size.max(1) as usize) as u32;
+    // SAFETY: the slices behind its pointers outlive the call.
     match unsafe { bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr) } {
         Ok(fd) => Ok(owned(fd)),
         Err(error) if with_log => {
@@ -168,46 +155,14 @@ pub fn load_uprobe_multi(
     }
 }
 
-/// Attributes of `BPF_BTF_LOAD`.
-#[repr(C)]
-#[derive(Default)]
-struct BtfLoad {
-    btf: u64,
-    btf_log_buf: u64,
-    btf_size: u32,
-    btf_log_size: u32,
-    btf_log_level: u32,
-    reserved: u32,
-}
-
 /// Loads type information.
 pub fn load_btf(btf: &[u8]) -> io::Result<OwnedFd> {
-    let mut attr = BtfLoad {
-        btf: btf.as_ptr() as u64,
-        btf_size: btf.len() as u32,
-        ..BtfLoad::default()
-    };
-    // SAFETY: the right structure, and `btf` outlives the call.
+    let mut attr = attributes();
+    attr.__bindgen_anon_7.btf = btf.as_ptr() as u64;
+    attr.__bindgen_anon_7.btf_size = btf.len() as u32;
+    // SAFETY: `btf` outlives the call.
     let fd = unsafe { bpf(bpf_cmd::BPF_BTF_LOAD, &mut attr) }?;
     Ok(owned(fd))
-}
-
-/// Attributes of `BPF_LINK_CREATE` for `BPF_TRACE_UPROBE_MULTI` (kernel 6.6).
-#[repr(C)]
-#[derive(Default)]
-struct LinkCreateUprobeMulti {
-    prog_fd: u32,
-    target_fd: u32,
-    attach_type: u32,
-    flags: u32,
-    path: u64,
-    offsets: u64,
-    ref_ctr_offsets: u64,
-    cookies: u64,
-    count: u32,
-    multi_flags: u32,
-    pid: u32,
-    reserved: u32,
 }
 
 /// `BPF_F_UPROBE_MULTI_RETURN`.
@@ -226,46 +181,20 @@ pub fn link_uprobe_multi(
     pid: u32,
 ) -> io::Result<OwnedFd> {
     assert_eq!(offsets.len(), cookies.len(), "one cookie for each offset");
-    let mut attr = LinkCreateUprobeMulti {
-        prog_fd: program.as_raw_fd() as u32,
-        attach_type: kind.attach_type(),
-        path: path.as_ptr() as u64,
-        offsets: offsets.as_ptr() as u64,
-        cookies: cookies.as_ptr() as u64,
-        count: offsets.len() as u32,
-        multi_flags: if at_return { MULTI_RETURN } else { 0 },
-        pid,
-        ..LinkCreateUprobeMulti::default()
-    };
-    // SAFETY: the right structure, padding zero, and what it points to outlives the call.
+    let mut attr = attributes();
+    attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+    attr.link_create.attach_type = kind.attach_type();
+    // SAFETY: numbers, all of which are set.
+    let places = unsafe { &mut attr.link_create.__bindgen_anon_3.uprobe_multi };
+    places.path = path.as_ptr() as u64;
+    places.offsets = offsets.as_ptr() as u64;
+    places.cookies = cookies.as_ptr() as u64;
+    places.cnt = offsets.len() as u32;
+    places.flags = if at_return { MULTI_RETURN } else { 0 };
+    places.pid = pid;
+    // SAFETY: what it points to outlives the call; `offsets` and `cookies` have `cnt` elements.
     let fd = unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr) }?;
     Ok(owned(fd))
-}
-
-/// Attributes of the batch commands on maps.
-#[repr(C)]
-#[derive(Default)]
-struct MapBatch {
-    in_batch: u64,
-    out_batch: u64,
-    keys: u64,
-    values: u64,
-    count: u32,
-    map_fd: u32,
-    elem_flags: u64,
-    flags: u64,
-}
-
-/// Attributes of `BPF_MAP_CREATE` (include/uapi/linux/bpf.h), as far as they are used.
-#[repr(C)]
-#[derive(Default)]
-struct MapCreate {
-    map_type: u32,
-    key_size: u32,
-    value_size: u32,
-    max_entries: u32,
-    map_flags: u32,
-    inner_map_fd: u32,
 }
 
 /// Makes an array of one element; `inner` is what a map of maps is to hold.
@@ -274,39 +203,26 @@ pub fn create_array(
     value_size: u32,
     inner: Option<BorrowedFd<'_>>,
 ) -> io::Result<OwnedFd> {
-    let mut attr = MapCreate {
-        map_type: kind as u32,
-        key_size: 4,
-        value_size,
-        max_entries: 1,
-        inner_map_fd: inner.map_or(0, |map| map.as_raw_fd() as u32),
-        ..MapCreate::default()
-    };
-    // SAFETY: the attributes of this command, which holds no pointers.
+    let mut attr = attributes();
+    // SAFETY: numbers, all of which are set.
+    let create = unsafe { &mut attr.__bindgen_anon_1 };
+    create.map_type = kind as u32;
+    create.key_size = 4;
+    create.value_size = value_size;
+    create.max_entries = 1;
+    create.inner_map_fd = inner.map_or(0, |map| map.as_raw_fd() as u32);
+    // SAFETY: they hold no pointers.
     Ok(owned(unsafe { bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr) }?))
-}
-
-/// Attributes of `BPF_MAP_UPDATE_ELEM` (include/uapi/linux/bpf.h).
-#[repr(C)]
-#[derive(Default)]
-struct MapElement {
-    map_fd: u32,
-    reserved: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
 }
 
 /// Puts a map or a program into the first place of an array of such.
 pub fn put_first(array: BorrowedFd<'_>, held: BorrowedFd<'_>) -> io::Result<()> {
     let (key, value) = (0u32, held.as_raw_fd());
-    let mut attr = MapElement {
-        map_fd: array.as_raw_fd() as u32,
-        key: &raw const key as u64,
-        value: &raw const value as u64,
-        ..MapElement::default()
-    };
-    // SAFETY: the attributes of this command; key and value have the 4 bytes of such an array, and outlive the call.
+    let mut attr = attributes();
+    attr.__bindgen_anon_2.map_fd = array.as_raw_fd() as u32;
+    attr.__bindgen_anon_2.key = &raw const key as u64;
+    attr.__bindgen_anon_2.__bindgen_anon_1.value = &raw const value as u64;
+    // SAFETY: key and value have the 4 bytes of such an array, and outlive the call.
     unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
 }
 
@@ -331,27 +247,23 @@ pub struct BatchStep {
 /// # Safety
 ///
 /// `K` and `V` must be the map's key and value types, valid for every bit pattern.
-pub unsafe fn lookup_batch<K: Copy, V: Copy>(
+pub unsafe fn lookup_batch<K, V>(
     map: BorrowedFd<'_>,
     cursor: &mut BatchCursor,
-    keys: &mut [std::mem::MaybeUninit<K>],
-    values: &mut [std::mem::MaybeUninit<V>],
+    keys: &mut [K],
+    values: &mut [V],
 ) -> io::Result<BatchStep> {
     let mut next = 0u32;
-    let mut attr = MapBatch {
-        in_batch: if cursor.started {
-            &raw const cursor.position as u64
-        } else {
-            0
-        },
-        out_batch: &raw mut next as u64,
-        keys: keys.as_mut_ptr() as u64,
-        values: values.as_mut_ptr() as u64,
-        count: keys.len().min(values.len()) as u32,
-        map_fd: map.as_raw_fd() as u32,
-        ..MapBatch::default()
-    };
-    // SAFETY: the right structure; the slices have room for `count` elements of the map's own types.
+    let mut attr = attributes();
+    if cursor.started {
+        attr.batch.in_batch = &raw const cursor.position as u64;
+    }
+    attr.batch.out_batch = &raw mut next as u64;
+    attr.batch.keys = keys.as_mut_ptr() as u64;
+    attr.batch.values = values.as_mut_ptr() as u64;
+    attr.batch.count = keys.len().min(values.len()) as u32;
+    attr.batch.map_fd = map.as_raw_fd() as u32;
+    // SAFETY: the slices have room for `count` elements of the map's own types.
     let result = unsafe { bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attr) };
     let done = match result {
         Ok(_) => false,
@@ -361,7 +273,8 @@ pub unsafe fn lookup_batch<K: Copy, V: Copy>(
     cursor.position = next;
     cursor.started = true;
     Ok(BatchStep {
-        count: attr.count as usize,
+        // SAFETY: a number.
+        count: unsafe { attr.batch.count } as usize,
         done,
     })
 }
@@ -374,27 +287,20 @@ pub unsafe fn lookup_batch<K: Copy, V: Copy>(
 pub unsafe fn delete_batch<K>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<()> {
     let mut done = 0;
     while done < keys.len() {
-        let mut attr = MapBatch {
-            keys: keys[done..].as_ptr() as u64,
-            count: (keys.len() - done) as u32,
-            map_fd: map.as_raw_fd() as u32,
-            ..MapBatch::default()
-        };
-        // SAFETY: the right structure; the slice has `count` keys of the map's key type.
+        let mut attr = attributes();
+        attr.batch.keys = keys[done..].as_ptr() as u64;
+        attr.batch.count = (keys.len() - done) as u32;
+        attr.batch.map_fd = map.as_raw_fd() as u32;
+        // SAFETY: the slice has `count` keys of the map's key type.
         match unsafe { bpf(bpf_cmd::BPF_MAP_DELETE_BATCH, &mut attr) } {
             Ok(_) => return Ok(()),
             // `count` comes back as the number removed before the absent one.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
-                done += attr.count as usize + 1
+                // SAFETY: a number.
+                done += unsafe { attr.batch.count } as usize + 1;
             }
             Err(error) => return Err(error),
         }
     }
     Ok(())
 }
-
-const _: () = assert!(size_of::<ProgLoad>() == 112);
-const _: () = assert!(size_of::<LinkCreateUprobeMulti>() == 64);
-const _: () = assert!(size_of::<MapElement>() == 32);
-const _: () = assert!(size_of::<MapBatch>() == 56);
-const _: () = assert!(size_of::<MapElement>() == 32);

@@ -8,10 +8,23 @@ use std::sync::atomic::{Ordering, fence};
 use aya::Ebpf;
 use tracer_common::unwind::{MAX_MAPPINGS, Mapping, Range, Rule, bucket_rebased};
 
+use super::error::LoadError;
 use super::grace::GracePeriod;
-use super::load::{LoadError, TableSize, view};
+use super::object::view;
 use super::view::ArrayView;
 use crate::unwind::{Regions, Size};
+
+/// Room for unwind tables, in 8-byte entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct TableSize {
+    /// Rows.
+    pub rows: u32,
+    /// Buckets.
+    pub buckets: u32,
+    /// Executable mappings of all processes together, old and new ones side by side; at least
+    /// [`MAX_MAPPINGS`](tracer_common::limits::MAX_MAPPINGS) are made room for. An entry takes 32 bytes.
+    pub mappings: u32,
+}
 
 /// There is no room for a file's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use memmap2::{MmapOptions, MmapRaw};
+use tracer_common::key::StackTotals;
 
 /// A mapped `BPF_F_MMAPABLE` array of `T`.
 pub struct ArrayView<T> {
@@ -57,5 +58,25 @@ impl<T: aya::Pod> ArrayView<T> {
         self.pointer(index)
             .map(|element| unsafe { element.write_volatile(value) })
             .is_some()
+    }
+}
+
+impl ArrayView<StackTotals> {
+    /// A row's totals. What was released is read first, so that live memory is never negative.
+    pub fn totals(&self, row: u32) -> StackTotals {
+        let Some(element) = self.pointer(row as usize) else {
+            return StackTotals::default();
+        };
+        // SAFETY: mapped, aligned counters that BPF programs add to meanwhile.
+        unsafe {
+            let free_bytes = (&raw const (*element).free_bytes).read_volatile();
+            let free_count = (&raw const (*element).free_count).read_volatile();
+            StackTotals {
+                alloc_bytes: (&raw const (*element).alloc_bytes).read_volatile(),
+                alloc_count: (&raw const (*element).alloc_count).read_volatile(),
+                free_bytes,
+                free_count,
+            }
+        }
     }
 }

@@ -34,7 +34,7 @@ pub struct Cli {
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
     pub color: Color,
     /// Say more on standard error: what was probed and, in leaks, timings and memory; -vv also each exec, exit and
-    /// mapping.
+    /// mapping; -vvv also what the BPF programs do not follow, and why.
     ///
     /// In doctor: how much work each BPF program is for the kernel's verifier. In text reports of leaks -v also gives every frame a line of its own: without it runs of frames that only
     /// allocate, or start a Rust program, are one line, such as "(3 frames of alloc::raw_vec)".

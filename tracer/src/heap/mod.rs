@@ -5,7 +5,8 @@ mod rows;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tracer_common::key::{AllocKey, COUNT_ONE, LiveBlock, Owner, StackTotals};
+use tracer_common::key::{AllocKey, LiveBlock, Owner, StackTotals};
+use tracer_common::sampling::COUNT_ONE;
 
 pub use rows::{Order, Row, Which, merge, select};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tracer_common::kernel_memory::KernelLoss;
+use tracer_common::counter::Counter;
 use tracer_common::loss::Loss;
 
 use super::units::{bytes, count, counted};
@@ -35,45 +35,11 @@ pub fn sentences(loss: &BTreeMap<&'static str, u64>) -> Vec<Sentence> {
     told(loss, severity, sentence)
 }
 
-/// The counters of one kind of trace.
-pub(super) trait Counter: Copy + 'static {
-    /// All of them, in the order in which they are told.
-    const ALL: &'static [Self];
-    /// Its stable name.
-    fn name(self) -> &'static str;
-    /// Whether a count here means that the totals are not exact.
-    fn spoils_totals(self) -> bool;
-}
-
-impl Counter for Loss {
-    const ALL: &'static [Self] = &Self::ALL;
-
-    fn name(self) -> &'static str {
-        self.name()
-    }
-
-    fn spoils_totals(self) -> bool {
-        self.spoils_totals()
-    }
-}
-
-impl Counter for KernelLoss {
-    const ALL: &'static [Self] = &Self::ALL;
-
-    fn name(self) -> &'static str {
-        self.name()
-    }
-
-    fn spoils_totals(self) -> bool {
-        self.spoils_totals()
-    }
-}
-
 /// Whether nothing was lost that makes totals wrong.
 pub(super) fn is_exact<C: Counter>(loss: &BTreeMap<&'static str, u64>) -> bool {
     let is_lost = |counter: &C| loss.get(counter.name()).is_some_and(|count| *count > 0);
-    let mut spoiling = C::ALL.iter().filter(|counter| counter.spoils_totals());
-    !spoiling.any(is_lost)
+    let mut affecting = C::ALL.iter().filter(|counter| counter.affects_totals());
+    !affecting.any(is_lost)
 }
 
 /// What `sentence` says of each counter, given the values of all; and counters that are none of `C`, by name.
@@ -102,7 +68,7 @@ pub(super) fn told<C: Counter>(
 
 fn severity(counter: Loss) -> Severity {
     match counter {
-        _ if counter.spoils_totals() => Severity::Totals,
+        _ if counter.affects_totals() => Severity::Totals,
         Loss::UnknownFrees | Loss::UntracedChildren => Severity::Coverage,
         _ => Severity::Detail,
     }
@@ -167,9 +133,14 @@ fn sentence(counter: Loss, value: &dyn Fn(Loss) -> u64) -> Option<String> {
             be(n),
             if n == 1 { "it" } else { "they" }
         ),
-        Loss::FaultsUntold => format!(
+        Loss::FaultsDropped => format!(
             "{} of the sample {} dropped, because the ring buffer was full: what is said of page faults is too low",
             counted(n, "page fault"),
+            be(n)
+        ),
+        Loss::DiagnosticsDropped => format!(
+            "{} {} dropped, because the ring buffer was full: the totals are right",
+            counted(n, "diagnostic message"),
             be(n)
         ),
         Loss::RingBufferFull => format!(
@@ -315,7 +286,7 @@ mod tests {
             let told = sentences(&BTreeMap::from([(counter.name(), 3)]));
             assert_eq!(
                 told[0].severity == Severity::Totals || told.is_empty(),
-                counter.spoils_totals()
+                counter.affects_totals()
             );
         }
     }

@@ -14,9 +14,7 @@ use super::start;
 use super::target::{self, Chosen};
 use crate::attach::allocator::AllocatorKind;
 use crate::attach::plan::{Ending, PlannedFunction};
-use crate::bpf::{
-    KernelLoadError, KernelMemory, KernelSettings, LoadError, Method, Settings, TableSize, Tracer,
-};
+use crate::bpf::{KernelMemory, KernelSettings, LoadError, Method, Settings, TableSize, Tracer};
 use crate::cli::{DoctorConfig, Invocation, Target};
 use crate::doctor::{
     AllocatorRow, Diagnosis, LeftOutRow, ProbeRow, ProbeTable, Speed, UntraceableRow,
@@ -77,6 +75,7 @@ fn programs(method: Method) -> Finding {
         method,
         admit: Admission::Named,
         adaptive: false,
+        diagnostics: 0,
     };
     let sampled = Settings {
         sample_bytes: Some(1 << 19),
@@ -89,6 +88,7 @@ fn programs(method: Method) -> Finding {
     let whole_host = Settings {
         admit: Admission::Calls,
         adaptive: true,
+        diagnostics: 0,
         ..sampled
     };
     let spaces = Settings {
@@ -115,7 +115,7 @@ fn programs(method: Method) -> Finding {
     match kernel_memory() {
         Ok(counts) => most.extend(counts),
         // What memlens kernel needs is not what memlens needs.
-        Err(KernelLoadError::Layout(_) | KernelLoadError::NoTracepoint(_)) => {}
+        Err(LoadError::Layout(_) | LoadError::NoTracepoint(_)) => {}
         Err(error) => return program_finding(State::Missing, error.to_string()),
     }
     if most.is_empty() {
@@ -130,7 +130,7 @@ fn programs(method: Method) -> Finding {
 }
 
 /// Loads the programs of `memlens kernel` with all that makes them larger, and tells the same of them.
-fn kernel_memory() -> Result<BTreeMap<String, u32>, KernelLoadError> {
+fn kernel_memory() -> Result<BTreeMap<String, u32>, LoadError> {
     KernelMemory::verify(&KernelSettings {
         sample_bytes: Some(1 << 19),
         min_size: 1,

@@ -6,6 +6,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracer_common::diagnostic::{Diagnostic, Level};
+
+use crate::bpf::Events;
 
 /// Steps that are over by then are not shown.
 const SHOWN_AFTER: Duration = Duration::from_millis(300);
@@ -133,6 +136,23 @@ impl Log {
     pub fn details(self, lines: impl FnOnce() -> Vec<String>) {
         if self.level > 0 {
             lines().iter().for_each(|line| eprintln!("memlens: {line}"));
+        }
+    }
+
+    /// Level of the programs' messages about what they do not follow: `-vvv` for calls and stacks, `-vvvv` also for
+    /// blocks.
+    pub fn diagnostics(self) -> u8 {
+        match self.level {
+            0..=2 => 0,
+            3 => Level::Debug as u8,
+            _ => Level::Trace as u8,
+        }
+    }
+
+    /// What the programs have said, at most so many messages.
+    pub fn messages(self, messages: &mut Events<Diagnostic>, most: usize) {
+        for message in std::iter::from_fn(|| messages.take_next()).take(most) {
+            eprintln!("memlens: {message}");
         }
     }
 

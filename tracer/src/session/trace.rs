@@ -44,6 +44,7 @@ pub fn run(invocation: &Invocation, config: &TraceConfig) -> Result<u8> {
         method: start::method(&facts),
         admit: Admission::Named,
         adaptive: false,
+        diagnostics: 0,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -121,9 +121,9 @@ fn check(report: &str, mode: Mode) -> Result<()> {
     let number = |key: &str| total[key].as_f64().with_context(|| format!("no {key}"));
     let (told, error) = (number("faults")?, number("standard_error")?);
     let counted = number("kernel_minor")? + number("kernel_major")?;
-    let untold = report["loss"]["faults_untold"].as_f64().unwrap_or(0.0);
+    let dropped = report["loss"]["faults_dropped"].as_f64().unwrap_or(0.0);
     ensure!(
-        (told - counted).abs() <= 5.0 * error + 0.02 * counted + untold,
+        (told - counted).abs() <= 5.0 * error + 0.02 * counted + dropped,
         "{told} +- {error} page faults in the report, {counted} were counted"
     );
     Ok(())
@@ -138,7 +138,7 @@ mod tests {
         let report = |faults: u32| {
             format!(
                 r#"{{"fault_totals":{{"faults":{faults},"standard_error":100,"kernel_minor":10000,"kernel_major":0}},
-                "loss":{{"faults_untold":0}}}}"#
+                "loss":{{"faults_dropped":0}}}}"#
             )
         };
         assert!(check(&report(10_400), FAULTS).is_ok());

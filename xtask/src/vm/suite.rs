@@ -55,6 +55,7 @@ pub const TRACEPOINTS: &[&str] = &[
 /// What has the same ways into the kernel once more: perf events that follow mappings, targets, filters, events, system calls.
 pub const MORE: &[&str] = &[
     "admission::",
+    "diagnostics::",
     "allocators::an_allocator_loaded_later",
     "allocators::jemalloc_preloaded",
     "allocators::musl_dynamic_and_static",

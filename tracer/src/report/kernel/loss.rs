@@ -14,7 +14,7 @@ pub(super) fn sentences(loss: &BTreeMap<&'static str, u64>) -> Vec<Sentence> {
 
 fn severity(counter: KernelLoss) -> Severity {
     match counter {
-        _ if counter.spoils_totals() => Severity::Totals,
+        _ if counter.affects_totals() => Severity::Totals,
         KernelLoss::UnknownFrees => Severity::Coverage,
         _ => Severity::Detail,
     }
@@ -97,7 +97,7 @@ mod tests {
                 assert!(told[0].text.starts_with(&n.to_string()), "{}", told[0].text);
                 assert_eq!(
                     told[0].severity == Severity::Totals,
-                    counter.spoils_totals()
+                    counter.affects_totals()
                 );
             }
         }

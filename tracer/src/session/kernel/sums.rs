@@ -1,7 +1,8 @@
 //! What each stack holds, added up from the programs' rows and the live blocks.
 
 use tracer_common::kernel_memory::{KernelBlock, Kind};
-use tracer_common::key::{COUNT_ONE, StackTotals};
+use tracer_common::key::StackTotals;
+use tracer_common::sampling::COUNT_ONE;
 
 use crate::report::kernel::Held;
 

@@ -22,6 +22,8 @@ use crate::session::{error, start, unwind};
 const TICK: Duration = Duration::from_millis(100);
 /// Stacks looked up at one go, so that exits and Ctrl-C are not kept waiting.
 const RESOLVE_AT_ONCE: usize = 64;
+/// Diagnostic messages printed at one go, so that the trace goes on where there are many.
+const MESSAGES_AT_ONCE: usize = 1_000;
 
 impl Leaks<'_> {
     /// Reports until there is nothing more to trace, enough reports have been made or the user ends it.
@@ -74,6 +76,7 @@ impl Leaks<'_> {
 
     /// What is to be done all the time.
     fn tick(&mut self) {
+        self.log.messages(&mut self.diagnostics, MESSAGES_AT_ONCE);
         if self.host.is_some() {
             self.repair_lost_events();
             self.watch_cost();
@@ -89,6 +92,7 @@ impl Leaks<'_> {
         let detaching = Instant::now();
         self.tracer.links().0.detach();
         drop(step);
+        self.log.messages(&mut self.diagnostics, usize::MAX);
         self.log.timing("detaching", detaching);
     }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use tracer_common::config::Admission;
+use tracer_common::diagnostic::Diagnostic;
 use tracer_common::key::Owner;
 use tracer_common::stack::StackMeta;
 
@@ -21,7 +22,7 @@ use super::target::{self, Targets};
 use super::unwind::{Scope, Unwinder};
 use super::watch::{Image, Watcher};
 use super::{refuse_if_unable, start};
-use crate::bpf::{Method, Settings, Tracer};
+use crate::bpf::{Events, Method, Settings, Tracer};
 use crate::cli::{EXIT_DONE, EXIT_LEAKS, Invocation, LeaksConfig, Unwind};
 use crate::heap::Heap;
 use crate::preflight::Facts;
@@ -53,7 +54,8 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
         log.timing("building unwind tables", building);
         unwinder
     });
-    let settings = settings(config, unwinder.as_ref(), &facts, host.is_some());
+    let mut settings = settings(config, unwinder.as_ref(), &facts, host.is_some());
+    settings.diagnostics = log.diagnostics();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -94,6 +96,7 @@ fn settings(
             false => Admission::Named,
         },
         adaptive: whole_host,
+        diagnostics: 0,
     }
 }
 
@@ -104,6 +107,8 @@ pub(super) struct Leaks<'a> {
     log: Log,
     method: Method,
     tracer: Tracer,
+    /// What the programs say, with `-vvv`.
+    diagnostics: Events<Diagnostic>,
     prober: Prober,
     watcher: Watcher,
     symbolizer: Symbolizer,
@@ -148,6 +153,7 @@ impl<'a> Leaks<'a> {
             printer: Printer::new(&config.output, invocation, config.show_allocs),
             log,
             method: settings.method,
+            diagnostics: tracer.take_diagnostics()?,
             tracer,
             prober: Prober::new(&config.allocator, false),
             watcher,

@@ -88,6 +88,7 @@ fn settings(config: &VmConfig, unwinder: Option<&Unwinder>, whole_host: bool) ->
         method: Method::PerfEvents,
         admit,
         adaptive: false,
+        diagnostics: 0,
     }
 }
 
