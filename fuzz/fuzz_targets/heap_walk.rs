@@ -4,9 +4,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use memlens::explain::glibc::{self, Process};
-use memlens::explain::memory::{Memory, PAGE, Page, ReadError};
 use memlens::process::maps::{self, Mapping};
+use memlens::sources::ledger::glibc;
+use memlens::sources::ledger::memory::{Memory, PAGE, Page, Process, ReadError};
 
 /// Where the libc's data lies, and the heap behind it.
 const DATA: u64 = 0x7f00_0000_0000;

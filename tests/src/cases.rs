@@ -96,6 +96,7 @@ pub const CASES: &[Case] = &[
     case("fork_both_free", &["free"], live(0, 0), &[]),
     case("fork_both_free", &["keep"], live(55_500, 500), FORK_KEEP),
     case("thread_exit_tls", &[], live(800, 50), THREAD_EXIT),
+    case("contexts", &[], live(1_600, 2), CONTEXTS),
     case("reuse_storm", &[], live(9_984, 104), &[]),
     case("many_stacks", &["8"], live(25_600, 256), &[]),
     case(
@@ -132,6 +133,7 @@ const MEMALIGN: &[(&str, Live)] = &[("stays", live(1_234, 1)), ("succeeds", live
 const KEEP_40: &[(&str, Live)] = &[("keep", live(10_000, 250))];
 const NESTED: &[(&str, Live)] = &[("outer", live(1_000, 10))];
 const FORK_KEEP: &[(&str, Live)] = &[("make", live(55_500, 500)), ("child_leak", live(0, 0))];
+const CONTEXTS: &[(&str, Live)] = &[("leak_before", live(700, 1)), ("leak_after", live(900, 1))];
 const THREAD_EXIT: &[(&str, Live)] = &[("leak_thread", live(800, 50)), ("hold", live(0, 0))];
 const SIZES: &[(&str, Live)] = &[
     ("leak_tiny", live(8_000, 1_000)),

@@ -137,6 +137,77 @@ impl Cgroup {
     }
 }
 
+/// A cgroup whose memory can be limited, in the hierarchy that has the controller.
+#[derive(Debug)]
+pub struct LimitedMemory {
+    cgroup: Cgroup,
+    limit: &'static str,
+    usage: &'static str,
+}
+
+impl LimitedMemory {
+    /// A cgroup of a name of its own below the root of the hierarchy, without a limit.
+    pub fn new() -> Result<Self> {
+        need::root()?;
+        let v1 = Path::new(MOUNT).join("memory");
+        let (root, limit, usage) = match v1.join("memory.limit_in_bytes").exists() {
+            true => (v1, "memory.limit_in_bytes", "memory.usage_in_bytes"),
+            false => (PathBuf::from(MOUNT), "memory.max", "memory.current"),
+        };
+        let delegation = root.join("cgroup.subtree_control");
+        if delegation.exists() {
+            std::fs::write(&delegation, "+memory")
+                .with_context(|| format!("{} takes no memory controller", delegation.display()))?;
+        }
+        let (process, number) = unique();
+        let cgroup = Cgroup::make(&root, "/", &format!("/memlens-test-{process}-{number}"))?;
+        Ok(Self {
+            cgroup,
+            limit,
+            usage,
+        })
+    }
+
+    /// Its path from the hierarchy's root.
+    pub fn path(&self) -> &str {
+        self.cgroup.path()
+    }
+
+    /// Lets a command start in it.
+    pub fn enter(&self, command: Command) -> Result<Command> {
+        self.cgroup.enter(command)
+    }
+
+    /// Limits it to so many bytes.
+    pub fn limit_to(&self, bytes: u64) -> Result<()> {
+        self.write_limit(&bytes.to_string())
+    }
+
+    /// Limits it to what is in use now and so many bytes more.
+    pub fn limit_to_usage_and(&self, more: u64) -> Result<()> {
+        let file = self.cgroup.folder().join(self.usage);
+        let usage = std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        let usage: u64 = usage.trim().parse().context("the usage is a number")?;
+        self.limit_to(usage + more)
+    }
+
+    /// Takes the limit away.
+    pub fn lift(&self) -> Result<()> {
+        self.write_limit(if self.limit == "memory.max" {
+            "max"
+        } else {
+            "-1"
+        })
+    }
+
+    fn write_limit(&self, text: &str) -> Result<()> {
+        let file = self.cgroup.folder().join(self.limit);
+        std::fs::write(&file, text)
+            .with_context(|| format!("cannot write {text} to {}", file.display()))
+    }
+}
+
 /// The test's stay in a cgroup.
 #[derive(Debug)]
 pub struct Joined {

@@ -11,6 +11,9 @@ use crate::patience::patient;
 /// How often a wait looks again.
 const POLL: Duration = Duration::from_millis(5);
 
+/// How long a process may take for the work that is waited for.
+const WORK_LIMIT: Duration = Duration::from_secs(60);
+
 /// How long a server may take to stop its own children when it is told to end.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -149,4 +152,38 @@ pub fn until<T>(
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// Polls until what there is has stayed the same for so long.
+pub fn until_unchanged<T: PartialEq>(
+    what: &str,
+    still: Duration,
+    limit: Duration,
+    mut look: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let mut last = (look()?, Instant::now());
+    until(what, limit, || {
+        let now = look()?;
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        Ok((last.1.elapsed() >= still).then_some(()))
+    })?;
+    Ok(last.0)
+}
+
+/// Waits until a process has worked for so long, by its CPU time: what else runs on the machine does not matter.
+pub fn until_worked(pid: u32, time: Duration) -> Result<()> {
+    /// `USER_HZ`, which is the same on all machines that memlens runs on.
+    const TICKS_A_SECOND: u64 = 100;
+    let used = || -> Result<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let (_, fields) = stat.rsplit_once(") ").context("no name in its stat")?;
+        // User and system time are the fields 14 and 15; the state after the name is the third.
+        let times = fields.split(' ').skip(11).take(2).map(str::parse::<u64>);
+        Ok(times.sum::<Result<u64, _>>()?)
+    };
+    let wanted = used()? + u64::try_from(time.as_millis())? * TICKS_A_SECOND / 1_000;
+    let what = format!("PID {pid} works for {time:?}");
+    until(&what, WORK_LIMIT, || Ok((used()? >= wanted).then_some(())))
 }

@@ -2,11 +2,19 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::child::until;
+use crate::patience::patient;
+
 /// The one-byte breakpoint instruction that a probe is.
 pub const BREAKPOINT: u8 = 0xcc;
+/// How long it may take until probes are there, or gone.
+const LIMIT: Duration = Duration::from_secs(10);
+/// How long no probe is added once all are there: they are placed one function after the other.
+const STILL: Duration = Duration::from_millis(100);
 /// What is read at a time.
 const CHUNK: usize = 1 << 16;
 
@@ -52,6 +60,27 @@ pub fn changed(pid: u32) -> Result<Vec<Changed>> {
         compare(&memory, start..end, &file, offset?, path, &mut found)?;
     }
     Ok(found)
+}
+
+/// Waits until the code that a process has mapped from a file with these words in its path has its probes: some, and no
+/// more of them for a while.
+pub fn until_probed(pid: u32, file: &str) -> Result<()> {
+    let mut last = (0, Instant::now());
+    until(&format!("probes in {file} of PID {pid}"), LIMIT, || {
+        let all = changed(pid)?.into_iter();
+        let probes = all.filter(|byte| byte.byte == BREAKPOINT && byte.path.contains(file));
+        let count = probes.count();
+        if count != last.0 {
+            last = (count, Instant::now());
+        }
+        Ok((count > 0 && last.1.elapsed() > patient(STILL)).then_some(()))
+    })
+}
+
+/// Waits until a process's code is as its files are: the kernel removes probes a moment after their owner has ended.
+pub fn until_unchanged(pid: u32) -> Result<()> {
+    let what = format!("no probe in PID {pid}");
+    until(&what, LIMIT, || Ok(changed(pid)?.is_empty().then_some(())))
 }
 
 fn compare(

@@ -48,8 +48,10 @@ fn word(file: &mut Vec<u8>, values: &[u32]) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::child::Owned;
+    use crate::child::{Owned, until};
 
     /// The kernel runs it, and it stays.
     #[test]
@@ -59,7 +61,13 @@ mod tests {
         write(&path).expect("the program can be written");
         let mut child = Owned::start(&mut std::process::Command::new(&path))
             .expect("the kernel runs 32-bit programs (CONFIG_IA32_EMULATION)");
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        let stat = format!("/proc/{}/stat", child.pid());
+        until("it waits", Duration::from_secs(5), || {
+            Ok(std::fs::read_to_string(&stat)?
+                .contains(") S ")
+                .then_some(()))
+        })
+        .expect("it goes on until it waits");
         assert_eq!(child.ended().expect("a child can be waited for"), None);
     }
 }

@@ -3,17 +3,18 @@
 //! Every process started here dies with its owner, every wait has a limit, and what the processes printed
 //! is shown when a test fails.
 
+pub mod address_space;
 pub mod cases;
 pub mod cgroup;
 pub mod child;
 pub mod code;
 pub mod container;
 pub mod elf32;
-pub mod explain;
 pub mod foreign;
 pub mod gdb;
 pub mod host;
 pub mod kernel;
+pub mod ledger;
 pub mod lines;
 pub mod load;
 pub mod memlens;
@@ -22,12 +23,14 @@ pub mod paths;
 pub mod patience;
 pub mod program;
 pub mod report;
-pub mod space;
+pub mod row;
+pub mod schema;
 pub mod trace;
 pub mod victim;
 
 pub use memlens::Memlens;
 pub use program::Program;
-pub use report::{Live, Report};
+pub use report::{HeapFigures, Live, Report};
+pub use row::Row;
 pub use trace::{Traced, trace};
 pub use victim::Victim;

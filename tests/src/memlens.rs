@@ -2,12 +2,13 @@
 
 use std::ffi::OsStr;
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::child::Owned;
 use crate::lines::{Lines, NoLine};
+use crate::patience::patient;
 use crate::report::Report;
 use crate::{need, paths};
 
@@ -139,8 +140,39 @@ impl Memlens {
         let line = self
             .output
             .next(limit)
-            .map_err(|why| anyhow::anyhow!("no report came: {why:?}"))?;
+            .map_err(|why| anyhow!("no report came: {why:?}"))?;
         Report::parse(&line)
+    }
+
+    /// A report whose figures were all read after this call: the second one that says so, as the first may have been
+    /// begun before.
+    pub fn fresh_report(&mut self) -> Result<Report> {
+        let now = SystemTime::now();
+        let mut later = 0;
+        loop {
+            let report = self.report(LIMIT)?;
+            later += usize::from(SystemTime::from(report.meta.time) > now);
+            if later == 2 {
+                return Ok(report);
+            }
+        }
+    }
+
+    /// Reads reports until one fulfills a condition.
+    pub fn report_with(&mut self, what: &str, is_it: impl Fn(&Report) -> bool) -> Result<Report> {
+        let start = Instant::now();
+        while start.elapsed() < patient(LIMIT) {
+            let report = self.report(LIMIT)?;
+            if is_it(&report) {
+                return Ok(report);
+            }
+        }
+        bail!("{what}: in no report within {LIMIT:?}")
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.ended()?.is_some())
     }
 
     /// Sends it a signal.
@@ -183,14 +215,20 @@ impl Ended {
             .collect()
     }
 
-    /// The last report, of a memlens that ended with code 0.
-    pub fn last_report(&self) -> Result<Report> {
+    /// It ended with code 0.
+    pub fn succeeded(&self) -> Result<()> {
         ensure!(
             self.status.code() == Some(0),
             "memlens ended with {}: {}",
             self.status,
             self.errors.join("\n")
         );
+        Ok(())
+    }
+
+    /// The last report, of a memlens that ended with code 0.
+    pub fn last_report(&self) -> Result<Report> {
+        self.succeeded()?;
         self.final_report()
     }
 
@@ -200,7 +238,7 @@ impl Ended {
             .reports()?
             .pop()
             .context("memlens ended without a report")?;
-        ensure!(report.last, "the last report does not say that it is");
+        ensure!(report.meta.last, "the last report does not say that it is");
         Ok(report)
     }
 
@@ -212,6 +250,29 @@ impl Ended {
             "a refusal printed to standard output: {:?}",
             self.output
         );
+        Ok(())
+    }
+
+    /// That memlens did not understand its arguments: exit code 2, nothing on standard output, and on standard error a
+    /// message of several lines with these words.
+    pub fn misused_with(&self, words: &[&str]) -> Result<()> {
+        let text = self.errors.join("\n");
+        ensure!(
+            self.status.code() == Some(2) && self.output.is_empty(),
+            "{}, {:?}: {text}",
+            self.status,
+            self.output
+        );
+        ensure!(
+            text.starts_with("error: ") && text.ends_with("For more information, try '--help'."),
+            "not a message about arguments: {text}"
+        );
+        for word in words {
+            ensure!(
+                text.contains(word),
+                "the message does not say {word:?}: {text}"
+            );
+        }
         Ok(())
     }
 

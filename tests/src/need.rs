@@ -37,3 +37,14 @@ pub fn library(name: &str) -> Result<PathBuf> {
             format!("{name} is not installed: `cargo xtask test` installs what the tests need")
         })
 }
+
+/// A Python that has DuckDB.
+pub fn duckdb() -> Result<PathBuf> {
+    let python = crate::paths::target().join("venv/bin/python");
+    ensure!(
+        python.exists(),
+        "there is no {}: `cargo xtask test` installs what the tests need",
+        python.display()
+    );
+    Ok(python)
+}

@@ -1,32 +1,31 @@
-//! The JSON report as typed values, and what must hold in every report.
+//! One report of any command, the questions that tests ask of it, and what must hold in every one.
 
-use std::collections::BTreeMap;
+use std::ops::Deref;
 
-use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
+use anyhow::{Context, Result, anyhow, ensure};
+use memlens::profile::{
+    HostWide, LossKey, Measure, Profile, Sampling, Severity, Source, Subject, Values,
+};
 use serde_json::Value;
 
-use crate::host::{Host, ProcessHost};
+use crate::row::Row;
+use crate::schema;
 
-/// Counters that do not mean that the totals are wrong.
-const HARMLESS: [&str; 2] = ["unknown_frees", "untraced_children"];
-/// Counters that every report must have.
-const COUNTERS: [&str; 14] = [
-    "live_map_full_blocks",
-    "live_map_full_bytes",
-    "no_memory_blocks",
-    "no_memory_bytes",
-    "stack_table_full",
-    "missed_returns",
-    "missed_frees",
-    "no_thread_state",
-    "unreadable_result",
-    "ring_buffer_full",
-    "lifecycle_full",
-    "lost_in_realloc",
-    "unknown_frees",
-    "untraced_children",
-];
+/// A report: the profile, and the JSON that it was read from.
+#[derive(Clone, Debug)]
+pub struct Report {
+    profile: Profile,
+    /// As it was printed.
+    pub json: Value,
+}
+
+impl Deref for Report {
+    type Target = Profile;
+
+    fn deref(&self) -> &Profile {
+        &self.profile
+    }
+}
 
 /// Bytes and blocks that are outstanding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,275 +41,200 @@ impl Live {
     pub const fn new(bytes: u64, blocks: u64) -> Self {
         Self { bytes, blocks }
     }
+
+    fn less(self, released: Self) -> Option<Self> {
+        let bytes = self.bytes.checked_sub(released.bytes)?;
+        Some(Self::new(bytes, self.blocks.checked_sub(released.blocks)?))
+    }
 }
 
-/// What is outstanding, and what was allocated and released since the start.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Totals {
-    /// Bytes not released.
-    pub live_bytes: u64,
-    /// Blocks not released.
-    pub live_count: u64,
-    /// Bytes allocated.
-    pub alloc_bytes: u64,
-    /// Blocks allocated.
-    pub alloc_count: u64,
-    /// Bytes released.
-    pub free_bytes: u64,
-    /// Blocks released.
-    pub free_count: u64,
+impl std::iter::Sum for Live {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |sum, part| {
+            Self::new(sum.bytes + part.bytes, sum.blocks + part.blocks)
+        })
+    }
 }
 
-impl Totals {
+/// What a subject, a sample or a whole report holds of a heap.
+pub trait HeapFigures {
+    /// The figures.
+    fn figures(&self) -> Values;
+
     /// What is outstanding.
-    pub fn live(&self) -> Live {
-        Live::new(self.live_bytes, self.live_count)
+    fn live(&self) -> Live {
+        pair(
+            &self.figures(),
+            Measure::HeapLiveBytes,
+            Measure::HeapLiveBlocks,
+        )
+    }
+
+    /// What was allocated since the start.
+    fn allocated(&self) -> Live {
+        pair(
+            &self.figures(),
+            Measure::HeapAllocBytes,
+            Measure::HeapAllocBlocks,
+        )
+    }
+
+    /// What was released of that.
+    fn released(&self) -> Live {
+        pair(
+            &self.figures(),
+            Measure::HeapFreeBytes,
+            Measure::HeapFreeBlocks,
+        )
     }
 
     /// Allocated less released is outstanding, in bytes and in blocks.
-    pub fn check_balance(&self, whose: &str) -> Result<()> {
-        let bytes = self.alloc_bytes.checked_sub(self.free_bytes);
-        let blocks = self.alloc_count.checked_sub(self.free_count);
+    fn check_balance(&self, whose: &str) -> Result<()> {
         ensure!(
-            bytes == Some(self.live_bytes) && blocks == Some(self.live_count),
-            "{whose} does not balance: {self:?}"
+            self.allocated().less(self.released()) == Some(self.live()),
+            "{whose} does not balance: {:?}",
+            self.figures()
         );
         Ok(())
     }
 }
 
-/// A row of a process.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Process {
-    /// Its PID.
-    pub pid: u32,
-    /// Its name.
-    pub comm: String,
-    /// "running", "exited" or "replaced".
-    pub state: String,
-    /// Its totals.
-    #[serde(flatten)]
-    pub totals: Totals,
-    /// What a trace of the whole host tells of it.
-    pub host: Option<ProcessHost>,
+impl HeapFigures for Values {
+    fn figures(&self) -> Values {
+        self.clone()
+    }
 }
 
-/// A row of a call stack.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Stack {
-    /// Whose.
-    pub pid: u32,
-    /// Who else has it, where stacks are summed over processes.
-    #[serde(default)]
-    pub also_pids: Vec<u32>,
-    /// Its totals.
-    #[serde(flatten)]
-    pub totals: Totals,
-    /// Growth since the report before.
-    pub growth_bytes: Option<i64>,
-    /// Age of its oldest block.
-    pub oldest_age_ms: Option<f64>,
-    /// Why it is cut, where it is.
-    pub truncated: Value,
-    /// Its frames, innermost first.
-    pub frames: Vec<Frame>,
-    /// Its blocks, where asked for.
-    #[serde(default)]
-    pub blocks: Vec<Block>,
+impl HeapFigures for Subject {
+    fn figures(&self) -> Values {
+        self.totals.clone()
+    }
 }
 
-/// Stacks of one process that ended early for one reason in one file.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Cut {
-    /// Whose.
-    pub pid: u32,
-    /// Why.
-    pub reason: String,
-    /// Where.
-    pub module: Option<String>,
-    /// How many.
-    pub stacks: u64,
-    /// Their live bytes.
-    pub live_bytes: u64,
-    /// Their live blocks.
-    pub live_count: u64,
-}
-
-/// A frame of a stack.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Frame {
-    /// Where, in hexadecimal digits: the return address into this function.
-    pub address: String,
-    /// Demangled name.
-    pub symbol: Option<String>,
-    /// Path of the file that the code is in.
-    pub module: Option<String>,
-    /// Where in that file.
-    pub module_offset: Option<Value>,
-    /// The file's build-id.
-    pub build_id: Option<String>,
-    /// Source file.
-    pub file: Option<String>,
-    /// Source line.
-    pub line: Option<u32>,
-    /// Whether this is a function inlined into the next frame.
-    #[serde(default)]
-    pub inlined: Option<bool>,
-    /// Why there is no name.
-    #[serde(default)]
-    pub missing: Option<String>,
-}
-
-/// A live block.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Block {
-    /// Where, as a number or in hexadecimal digits.
-    pub address: Value,
-    /// Bytes asked for.
-    pub size: u64,
-    /// Its age.
-    pub age_ms: f64,
-}
-
-/// What the unwind tables take.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Tables {
-    /// Files with a table.
-    pub files: u64,
-    /// Bytes of the tables.
-    pub bytes: u64,
-    /// Bytes that there are.
-    pub room_bytes: u64,
-    /// Mapped files without room.
-    pub left_out: u64,
-    /// Tables that made room.
-    pub departed: u64,
-}
-
-/// One report.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Report {
-    /// Version of the format.
-    pub schema: Value,
-    /// When.
-    pub time: Value,
-    /// How long the trace had run.
-    pub elapsed_ms: f64,
-    /// Whether it is the last.
-    pub last: bool,
-    /// Whether the totals are exact.
-    pub complete: bool,
-    /// What was lost, by name.
-    pub loss: BTreeMap<String, u64>,
-    /// Sentences.
-    pub notes: Vec<String>,
-    /// The sample, where there is one.
-    pub sampling: Option<Value>,
-    /// Totals of all processes.
-    pub totals: Totals,
-    /// A row for each process.
-    pub processes: Vec<Process>,
-    /// How many stacks hold memory, shown or not.
-    pub stacks_total: u64,
-    /// The stacks that are shown.
-    pub stacks: Vec<Stack>,
-    /// Stacks that ended early, by process, reason and file.
-    pub cut: Vec<Cut>,
-    /// The unwind tables.
-    pub unwind: Option<Tables>,
-    /// How a traced command ended.
-    pub command_exit: Option<Value>,
-    /// What only a trace of the whole host tells.
-    pub host: Option<Host>,
+/// Bytes and blocks by their measures.
+pub fn pair(values: &Values, bytes: Measure, blocks: Measure) -> Live {
+    Live::new(values.amount(bytes), values.amount(blocks))
 }
 
 impl Report {
-    /// Reads one line.
+    /// Reads one line, which must be as the schema says, with every counter of the sources at work.
     pub fn parse(line: &str) -> Result<Self> {
-        let report: Self =
-            serde_json::from_str(line).with_context(|| format!("not a report: {line:.300}"))?;
-        for name in COUNTERS {
-            ensure!(
-                report.loss.contains_key(name),
-                "the report has no counter {name}"
-            );
-        }
-        Ok(report)
+        let json: Value =
+            serde_json::from_str(line).with_context(|| format!("not JSON: {line:.300}"))?;
+        schema::check(&json).map_err(|error| anyhow!("not as the schema says, {error}"))?;
+        let profile = Profile::parse(line.as_bytes()).map_err(|error| anyhow!("{error}"))?;
+        check_counters(&profile)?;
+        Ok(Self { profile, json })
     }
 
-    /// A loss counter.
-    pub fn lost(&self, name: &str) -> u64 {
-        self.loss.get(name).copied().unwrap_or(0)
+    /// What has a stack of a source, in the order of the report.
+    pub fn rows(&self, source: Source) -> Vec<Row<'_>> {
+        let samples = self.profile.stack_samples(source);
+        samples
+            .map(|sample| Row::new(&self.profile, sample))
+            .collect()
     }
 
-    /// The row of a process: that of its present program, or of its last one.
-    pub fn process(&self, pid: u32) -> Result<&Process> {
-        self.processes
-            .iter()
-            .filter(|row| row.pid == pid)
-            .min_by_key(|row| row.state == "replaced")
-            .with_context(|| format!("no row for PID {pid}"))
+    /// What stacks hold of the heap, in the order of the report.
+    pub fn heap(&self) -> Vec<Row<'_>> {
+        self.rows(Source::Heap)
+    }
+
+    /// The stack that comes first.
+    pub fn first_stack(&self) -> Result<Row<'_>> {
+        self.heap().first().copied().context("no stack")
+    }
+
+    /// How many stacks hold memory of the heap, shown or not.
+    pub fn heap_stacks_total(&self) -> u64 {
+        self.stacks_total(Source::Heap, Measure::HeapLiveBytes).0
+    }
+
+    /// What the stacks of a process hold of the heap.
+    pub fn heap_of(&self, pid: u32) -> Vec<Row<'_>> {
+        let mut rows = self.heap();
+        rows.retain(|row| row.pid() == Some(pid));
+        rows
+    }
+
+    /// The subject of a process: that of its present program, or of its last one.
+    pub fn process(&self, pid: u32) -> Result<&Subject> {
+        let subject = self.profile.process(pid);
+        subject.with_context(|| format!("no row for PID {pid}"))
+    }
+
+    /// Whether a process has a row.
+    pub fn has_row(&self, pid: u32) -> bool {
+        self.profile.process(pid).is_some()
+    }
+
+    /// How the sample of a heap was drawn.
+    pub fn sampling(&self) -> Result<Sampling> {
+        let section = self.sections.heap.as_ref();
+        let sampling = section.and_then(|heap| heap.sampling);
+        sampling.context("the report does not say that it is of a sample")
+    }
+
+    /// What only a trace of many processes has.
+    pub fn host_wide(&self) -> Result<&HostWide> {
+        let section = self.sections.host_wide.as_ref();
+        section.context("the report has no part about the whole host")
     }
 
     /// What the stacks hold that have a frame with this function.
     pub fn in_function(&self, name: &str) -> Live {
-        self.stacks_with(name)
-            .iter()
-            .fold(Live::default(), |sum, stack| {
-                Live::new(
-                    sum.bytes + stack.totals.live_bytes,
-                    sum.blocks + stack.totals.live_count,
-                )
-            })
+        self.stacks_with(name).iter().map(HeapFigures::live).sum()
     }
 
-    /// The stacks that have a frame with this function.
-    pub fn stacks_with(&self, name: &str) -> Vec<&Stack> {
-        self.stacks.iter().filter(|stack| stack.has(name)).collect()
+    /// The stacks of the heap that have a frame with this function.
+    pub fn stacks_with(&self, name: &str) -> Vec<Row<'_>> {
+        let mut rows = self.heap();
+        rows.retain(|row| row.has(name));
+        rows
     }
 
-    /// Nothing was lost that could change a number.
+    /// Nothing was lost that could change a number, nor anything of its details; no account had to be corrected.
     pub fn check_complete(&self) -> Result<()> {
         let lost: Vec<_> = self
-            .loss
+            .losses
             .iter()
-            .filter(|(name, count)| **count > 0 && !HARMLESS.contains(&name.as_str()))
+            .filter(|(key, count)| *count > 0 && key.severity() != Severity::Coverage)
             .collect();
         ensure!(
             self.complete && lost.is_empty(),
-            "the report is not complete ({}), lost: {lost:?}",
-            self.complete
+            "the report is not complete ({}), lost: {lost:?}, notes: {:?}",
+            self.complete,
+            self.notes
         );
+        for subject in &self.subjects {
+            crate::address_space::check_uncorrected(subject)?;
+        }
         Ok(())
     }
 
-    /// Every row balances, and the stacks add up to the processes and to the totals.
+    /// Every row of the heap balances, and the stacks add up to the processes and to the totals.
     ///
     /// Holds for a last report with every stack shown; while threads allocate, rows are read one after the other.
     pub fn check_balance(&self) -> Result<()> {
-        self.totals.check_balance("the sum of all processes")?;
-        for row in &self.processes {
-            let whose = format!("PID {} ({})", row.pid, row.state);
-            row.totals.check_balance(&whose)?;
+        self.totals().check_balance("the sum of all processes")?;
+        for subject in &self.subjects {
+            subject.check_balance(&format!("{:?} ({:?})", subject.pid, subject.state))?;
         }
-        let mut of_stacks = Live::default();
-        for (index, stack) in self.stacks.iter().enumerate() {
-            let whose = format!("stack {index} in {:?}", stack.names());
-            stack.totals.check_balance(&whose)?;
-            of_stacks.bytes += stack.totals.live_bytes;
-            of_stacks.blocks += stack.totals.live_count;
+        for (index, row) in self.heap().iter().enumerate() {
+            row.check_balance(&format!("stack {index} in {:?}", row.names()))?;
         }
+        let of_stacks: Live = self.heap().iter().map(HeapFigures::live).sum();
         ensure!(
-            of_stacks == self.totals.live(),
+            of_stacks == self.totals().live(),
             "the stacks hold {of_stacks:?}, the processes {:?}",
-            self.totals.live()
+            self.totals().live()
         );
         Ok(())
     }
 
     /// A complete report that balances, in which this process holds exactly this.
     pub fn check_exact(&self, pid: u32, expected: Live) -> Result<()> {
-        let live = self.process(pid)?.totals.live();
+        let live = self.process(pid)?.live();
         ensure!(
             live == expected,
             "PID {pid} holds {live:?}, expected {expected:?}"
@@ -328,69 +252,71 @@ impl Report {
         );
         Ok(())
     }
-}
 
-impl Stack {
-    /// Whether a frame is of this function.
-    pub fn has(&self, name: &str) -> bool {
-        self.frames.iter().any(|frame| frame.is(name))
+    /// What this process holds by its row and by its stacks is this; the others may do what they like meanwhile.
+    pub fn check_process(&self, pid: u32, expected: Live) -> Result<&Subject> {
+        let subject = self.process(pid)?;
+        subject.check_balance(&format!("PID {pid}"))?;
+        let rows = self.heap_of(pid);
+        let of_stacks: Live = rows.iter().map(HeapFigures::live).sum();
+        let live = subject.live();
+        ensure!(
+            live == expected && of_stacks == expected,
+            "PID {pid} ({}) holds {live:?}, its stacks {of_stacks:?}, expected {expected:?}: {rows:?}",
+            subject.command
+        );
+        Ok(subject)
     }
 
-    /// The frames' names, innermost first; "?" where there is none.
-    pub fn names(&self) -> Vec<&str> {
-        self.frames
-            .iter()
-            .map(|frame| frame.symbol.as_deref().unwrap_or("?"))
-            .collect()
+    /// What a process holds through a function is this.
+    pub fn check_function_of(&self, pid: u32, name: &str, expected: Live) -> Result<()> {
+        let rows = self.heap_of(pid);
+        let through = rows.iter().filter(|row| row.has(name));
+        let live: Live = through.map(HeapFigures::live).sum();
+        ensure!(
+            live == expected,
+            "{name} of PID {pid} holds {live:?}, expected {expected:?}"
+        );
+        Ok(())
     }
 
-    /// The addresses, innermost first; an inlined function has none of its own.
-    pub fn addresses(&self) -> Result<Vec<u64>> {
-        self.frames
-            .iter()
-            .filter(|frame| frame.inlined != Some(true))
-            .map(Frame::address)
-            .collect()
+    /// A sentence of the losses or the notes has all these words.
+    pub fn check_says(&self, words: &[&str]) -> Result<()> {
+        let sentences = self.sentences();
+        let says = |sentence: &String| words.iter().all(|word| sentence.contains(word));
+        ensure!(
+            sentences.iter().any(says),
+            "no sentence with {words:?} among {sentences:?}"
+        );
+        Ok(())
     }
 
-    /// The stack is marked as cut.
-    pub fn is_truncated(&self) -> bool {
-        !matches!(self.truncated, Value::Null | Value::Bool(false))
-    }
-
-    /// Functions that stand directly one above the other, innermost first, beginning at any frame.
-    pub fn has_run(&self, names: &[&str]) -> bool {
-        self.frames
-            .windows(names.len())
-            .any(|frames| frames.iter().zip(names).all(|(frame, name)| frame.is(name)))
-    }
-}
-
-impl Frame {
-    /// Its address as a number.
-    pub fn address(&self) -> Result<u64> {
-        u64::from_str_radix(self.address.trim_start_matches("0x"), 16)
-            .with_context(|| format!("{:?} is no address", self.address))
-    }
-
-    /// Whether it is of this function: the name alone, or with a path before it or parameters after it.
-    pub fn is(&self, name: &str) -> bool {
-        self.symbol.as_deref().is_some_and(|symbol| {
-            let bare = symbol.split('(').next().unwrap_or(symbol);
-            bare == name || bare.ends_with(&format!("::{name}"))
-        })
+    /// What the report leaves out, in sentences as the text has them: losses, then notes.
+    pub fn sentences(&self) -> Vec<String> {
+        let lost = memlens::words::loss::sentences(&self.profile)
+            .into_iter()
+            .map(|lost| lost.text);
+        lost.chain(self.notes.iter().cloned()).collect()
     }
 }
 
-impl Block {
-    /// Its address as a number.
-    pub fn address(&self) -> Result<u64> {
-        match &self.address {
-            Value::String(text) => u64::from_str_radix(text.trim_start_matches("0x"), 16)
-                .with_context(|| format!("{text:?} is no address")),
-            other => other
-                .as_u64()
-                .with_context(|| format!("{other} is no address")),
-        }
+/// Every counter of the sources at work is there, zeros included.
+fn check_counters(profile: &Profile) -> Result<()> {
+    let of_programs = [Source::Heap, Source::AddressSpace, Source::PageFaults];
+    let is_at_work = |key: &LossKey| match key {
+        LossKey::Trace(_) => of_programs.iter().any(|source| profile.has(*source)),
+        LossKey::Kernel(_) => profile.has(Source::Kernel),
+    };
+    for key in LossKey::all().filter(is_at_work) {
+        ensure!(
+            profile.losses.iter().any(|(told, _)| told == key),
+            "the report has no counter {}",
+            key.key()
+        );
     }
+    Ok(())
 }
+
+#[cfg(test)]
+#[path = "report_tests.rs"]
+mod tests;

@@ -1,14 +1,19 @@
-//! The command line without root: help, version, and mistakes told in one line.
+//! The command line without root: help, version, color, exit codes and mistakes.
+
+use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
-use memlens_tests::Memlens;
+use memlens_tests::memlens::Ended;
+use memlens_tests::{Memlens, need, paths};
 
 #[test]
 fn help_names_every_command() -> Result<()> {
     let ended = Memlens::run(["--help"])?;
     ensure!(ended.status.code() == Some(0), "{}", ended.status);
     let text = ended.output.join("\n");
-    for command in ["leaks", "trace", "doctor", "demo", "host"] {
+    for command in [
+        "leaks", "vm", "kernel", "trace", "host", "explain", "doctor", "demo",
+    ] {
         ensure!(text.contains(command), "no {command} in:\n{text}");
     }
     ensure!(ended.errors.is_empty(), "{:?}", ended.errors);
@@ -64,73 +69,166 @@ fn version_is_the_packages() -> Result<()> {
     Ok(())
 }
 
-/// Mistakes that can be seen without looking at the machine: exit code 2, one line.
+/// Done, or failed for whatever reason. `--fail-over` alone exits with 1, which needs a trace.
 #[test]
-fn mistakes_are_told_in_one_line() -> Result<()> {
-    let mistakes: &[(&[&str], &str)] = &[
-        (&["leaks"], "-p"),
-        (&["nothing"], "nothing"),
-        (&["leaks", "-p", "1", "--no-such-flag"], "--no-such-flag"),
-        (&["leaks", "-p", "abc"], "abc"),
-        (&["leaks", "-p", "0"], "0"),
-        (&["leaks", "-p", "-5"], "-5"),
-        (&["leaks", "-p", "12,,13"], "not a PID"),
-        (&["leaks", "-p", "1", "-n", "name"], "-n"),
-        (&["leaks", "-p", "1", "zero"], "zero"),
-        (&["leaks", "-p", "1", "0"], "0"),
-        (&["leaks", "-p", "1", "5", "0"], "0"),
-        (&["leaks", "-p", "1", "5", "many"], "many"),
-        (&["leaks", "-p", "1", "--top", "-1"], "-1"),
-        (&["leaks", "-p", "1", "--sort", "colour"], "colour"),
-        (&["leaks", "-p", "1", "--older", "soon"], "soon"),
-        (&["leaks", "-p", "1", "--older", "5parsecs"], "5parsecs"),
-        (&["leaks", "-p", "1", "--min-size", "big"], "big"),
-        (
-            &[
-                "leaks",
-                "-p",
-                "1",
-                "--min-size",
-                "2KiB",
-                "--max-size",
-                "1KiB",
-            ],
-            "--min-size",
-        ),
-        (&["leaks", "-p", "1", "--sample-bytes", "0"], "0"),
-        (&["leaks", "-p", "1", "--stack-depth", "0"], "0"),
-        (&["leaks", "-p", "1", "--max-live", "0"], "0"),
-        (&["leaks", "-p", "1", "--fail-over", "1.5.2"], "1.5.2"),
-        (
-            &["leaks", "-p", "1", "--combined", "--show-allocs"],
-            "--show-allocs",
-        ),
-        (&["leaks", "--"], "--"),
-        (&["leaks", "--all", "-p", "1"], "--all"),
-        (&["leaks", "--all", "--", "true"], "--all"),
-        (&["leaks", "-p", "1", "--by", "user"], "--by"),
-        (&["leaks", "--all", "--by", "colour"], "colour"),
-        (&["leaks", "--all", "--cpu-budget", "most"], "most"),
-        (&["leaks", "--cgroup", "/a/../b"], "/a/../b"),
-        (&["trace", "--all"], "--all"),
-        (&["trace"], "-p"),
-        (&["doctor", "--probes"], "-p"),
-        (&["host", "0"], "0"),
-        (&["host", "soon"], "soon"),
-        (&["host", "1", "0"], "0"),
-        (&["host", "--by", "pod"], "pod"),
-        (&["host", "--of", "heap"], "heap"),
-        (&["host", "--watch", "--json"], "--json"),
-        (&["host", "10", "--window", "1"], "--window"),
-        (&["host", "--csv", "-"], "--csv"),
-        (&["host", "-p", "1"], "-p"),
+fn exit_codes() -> Result<()> {
+    let own = std::process::id().to_string();
+    let done: [&[&str]; 5] = [
+        &["--help"],
+        &["--version"],
+        &["help", "leaks"],
+        &["host", "200ms", "1"],
+        &["explain", &own],
     ];
+    let failed: [&[&str]; 6] = [
+        &[],
+        &["nothing"],
+        &["leaks"],
+        &["leaks", "--no-such-option"],
+        &["explain", "4999999"],
+        &["host", "--csv", "/no/such/folder/a.csv"],
+    ];
+    let done = done.map(|args| (args, 0));
+    for (args, code) in done.into_iter().chain(failed.map(|args| (args, 2))) {
+        let ended = Memlens::run(args)?;
+        ensure!(
+            ended.status.code() == Some(code),
+            "{args:?}: {}, not {code}: {:?}",
+            ended.status,
+            ended.errors
+        );
+        ensure!(
+            ended.errors.is_empty() == (code == 0),
+            "{args:?}: {:?}",
+            ended.errors
+        );
+    }
+    Ok(())
+}
+
+/// On a terminal reports are colored, unless the environment is against it; `--color` decides over both.
+#[test]
+fn color_follows_the_terminal_and_the_environment() -> Result<()> {
+    let is_colored = |words: &str, environment: &[(&str, &str)]| -> Result<bool> {
+        let command = format!("{} {words} doctor", paths::memlens()?.display());
+        let mut script = Command::new(need::program("script")?);
+        for name in ["CI", "CLICOLOR", "CLICOLOR_FORCE", "NO_COLOR", "TERM"] {
+            script.env_remove(name);
+        }
+        let output = script
+            .args(["-qc", &command, "/dev/null"])
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        ensure!(text.contains("kernel"), "doctor did not run: {text}");
+        Ok(text.contains("\x1b["))
+    };
+    let xterm = ("TERM", "xterm");
+    ensure!(is_colored("", &[xterm])?);
+    ensure!(!is_colored("--color never", &[xterm])?);
+    ensure!(!is_colored("", &[xterm, ("NO_COLOR", "1")])?);
+    ensure!(is_colored("--color always", &[xterm, ("NO_COLOR", "1")])?);
+    for plain in [&[("TERM", "dumb")][..], &[]] {
+        ensure!(!is_colored("", plain)?, "{plain:?}");
+        ensure!(is_colored("--color always", plain)?, "{plain:?}");
+    }
+    Ok(())
+}
+
+/// Runs memlens with each list of arguments; `check` gets what became of it and a word that it must say.
+fn each(cases: &[(&[&str], &str)], check: impl Fn(&Ended, &[&str]) -> Result<()>) -> Result<()> {
     let mut wrong = Vec::new();
-    for (args, word) in mistakes {
-        if let Err(error) = Memlens::run(*args)?.refused_with(&[word]) {
+    for (args, word) in cases {
+        if let Err(error) = check(&Memlens::run(*args)?, &[word]) {
             wrong.push(format!("memlens {}: {error:#}", args.join(" ")));
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
+}
+
+/// Arguments that contradict each other: exit code 2, one line.
+#[test]
+fn contradictions_are_one_line() -> Result<()> {
+    let cases: &[(&[&str], &str)] = &[
+        (&["leaks"], "try 'memlens leaks --help'"),
+        (&["leaks", "--"], "-- COMMAND"),
+        (&["leaks", "4242"], "to trace process 4242 give -p 4242"),
+        (&["vm", "10", "3"], "give -p 10"),
+        (&["trace"], "-p"),
+        (&["leaks", "-p", "1", "-z", "2K", "-Z", "1K"], "--min-size"),
+        (&["leaks", "-p", "1", "--combined", "-a"], "--show-allocs"),
+        (
+            &["leaks", "-p", "1", "--svg", "a", "--folded", "a"],
+            "--folded",
+        ),
+        (&["host", "10", "--window", "1"], "--window"),
+    ];
+    each(cases, Ended::refused_with)
+}
+
+/// Arguments that clap refuses: exit code 2, its message with tips and usage.
+#[test]
+fn mistakes_say_what_is_wrong() -> Result<()> {
+    let cases: &[(&[&str], &str)] = &[
+        (&["nothing"], "unrecognized subcommand 'nothing'"),
+        (&["leeks"], "tip: a similar subcommand exists: 'leaks'"),
+        (&["leaks", "-p", "1", "--no-such-flag"], "--no-such-flag"),
+        (&["leaks", "nginx"], "-n nginx"),
+        (&["leaks", "-p", "abc"], "'abc' for '--pid <PID>'"),
+        (&["leaks", "-p", "-5"], "'-5' for '--pid <PID>'"),
+        (&["leaks", "-p", "12,,13"], "expected a PID"),
+        (&["leaks", "-p", "1", "-n", "name"], "--name"),
+        (&["leaks", "-p", "1", "zero"], "expected a time"),
+        (&["leaks", "-p", "1", "0"], "must not be zero"),
+        (
+            &["leaks", "-p", "1", "5", "0"],
+            "a whole number of reports, such as 3",
+        ),
+        (
+            &["leaks", "-p", "1", "5", "1.5"],
+            "a whole number of reports, such as 3",
+        ),
+        (&["leaks", "-p", "1", "--top", "-1"], "-1"),
+        (
+            &["leaks", "-p", "1", "--sort", "color"],
+            "[possible values: bytes,",
+        ),
+        (
+            &["leaks", "-p", "1", "--older", "5parsecs"],
+            "unknown unit \"parsecs\"",
+        ),
+        (
+            &["leaks", "-p", "1", "-o", "-5s"],
+            "'-5s' for '--older <AGE>': must not be negative",
+        ),
+        (&["leaks", "-p", "1", "--min-size", "big"], "big"),
+        (&["leaks", "-p", "1", "--sample-bytes", "0"], "512KiB"),
+        (&["leaks", "-p", "1", "--stack-depth", "0"], "from 1 to 127"),
+        (&["leaks", "-p", "1", "--fail-over", "1.5.2"], "1.5.2"),
+        (&["leaks", "--all", "-p", "1"], "--all"),
+        (&["leaks", "--all", "--", "true"], "--all"),
+        (&["leaks", "-p", "1", "--by", "user"], "--by"),
+        (
+            &["leaks", "--exclude", "a"],
+            "<--all|--cgroup <PATH>|--user <USER>>",
+        ),
+        (
+            &["leaks", "--all", "--cpu-budget", "most"],
+            "from 0.1 to 100",
+        ),
+        (
+            &["leaks", "--cgroup", "/a/../b"],
+            "'/a/../b' for '--cgroup <PATH>': expected",
+        ),
+        (&["trace", "--all"], "unexpected argument '--all'"),
+        (&["trace", "4242"], "tip: for process 4242 use '-p 4242'"),
+        (&["doctor", "--probes"], "<--pid <PID>|--name <NAME>>"),
+        (&["host", "soon"], "soon"),
+        (&["host", "--watch", "--json"], "--json"),
+        (&["host", "--csv", "-"], "--csv"),
+        (&["host", "-p", "1"], "-p"),
+    ];
+    each(cases, Ended::misused_with)
 }

@@ -2,12 +2,15 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use memlens_tests::{Memlens, Program, Victim, need, paths};
+use memlens::profile::trend::Verdict;
+use memlens::profile::{FindingKind, Growth, Measure};
+use memlens_tests::cgroup::LimitedMemory;
+use memlens_tests::ledger::list;
+use memlens_tests::{Memlens, Program, Report, Victim, need, paths};
 use serde_json::Value;
 
 const MIB: f64 = 1_048_576.0;
@@ -20,66 +23,33 @@ fn growing(args: &[&str]) -> Result<Victim> {
 }
 
 /// The reports of `memlens host` with these arguments, with every process in them.
-fn reports(args: &[&str]) -> Result<Vec<Value>> {
+fn last_report(args: &[&str]) -> Result<Report> {
     let args = ["host", "--json", "--top", "0"].iter().chain(args);
-    let ended = Memlens::run(args)?;
-    ensure!(
-        ended.status.code() == Some(0),
-        "{}: {:?}",
-        ended.status,
-        ended.errors
-    );
-    let parse = |line: &String| serde_json::from_str(line).context("no JSON");
-    ended.output.iter().map(parse).collect()
+    Memlens::run(args)?.last_report()
 }
 
-fn last_report(args: &[&str]) -> Result<Value> {
-    reports(args)?.pop().context("no report came")
+/// What is said of the machine, at a place such as `/cgroups`.
+fn machine<'a>(report: &'a Report, place: &str) -> Result<&'a Value> {
+    let found = report.section("machine").pointer(place);
+    found.with_context(|| format!("nothing at {place} in {}", report.section("machine")))
 }
 
-fn row(report: &Value, pid: u32) -> Option<&Value> {
-    report["rows"]
-        .as_array()?
-        .iter()
-        .find(|row| row["pid"] == pid)
-}
-
-/// Growth of one figure of a process, in units a second.
-#[derive(Debug)]
-struct Growth {
-    slope: f64,
-    low: f64,
-    high: f64,
-    verdict: String,
-}
-
-fn growth(report: &Value, pid: u32, figure: &str) -> Result<Growth> {
-    let row = row(report, pid).context("the victim has no row")?;
-    growth_of(&row["figures"][figure]["growth"])
-}
-
-fn growth_of(wire: &Value) -> Result<Growth> {
-    let number = |key: &str| {
-        let number = wire[key].as_f64();
-        number
-            .map(|per_minute| per_minute / 60.0)
-            .with_context(|| format!("no {key} in {wire}"))
-    };
-    Ok(Growth {
-        slope: number("per_minute")?,
-        low: number("low")?,
-        high: number("high")?,
-        verdict: wire["verdict"].as_str().context("no verdict")?.to_owned(),
-    })
+/// Growth of one figure of a process.
+fn growth(report: &Report, pid: u32, measure: Measure) -> Result<Growth> {
+    let subject = report.process(pid)?;
+    let growth = subject.growth.get(&measure).copied();
+    growth.with_context(|| format!("no growth of {measure:?} in {subject:?}"))
 }
 
 /// The slope is the true one within 10 %, also where the machine is busy and samples come late.
-fn is_about(growth: &Growth, rate: f64) -> Result<()> {
-    let near = (growth.slope - rate).abs() <= rate * 0.1;
-    let holds = growth.low <= growth.slope && growth.slope <= growth.high;
+fn is_about(growth: &Growth, per_second: f64) -> Result<()> {
+    let slope = growth.per_min / 60.0;
+    let near = (slope - per_second).abs() <= per_second * 0.1;
+    let holds = growth.low.is_some_and(|low| low <= growth.per_min)
+        && growth.high.is_some_and(|high| growth.per_min <= high);
     ensure!(
-        near && holds && growth.verdict == "growing",
-        "{growth:?}, not {rate} a second"
+        near && holds && growth.verdict == Verdict::Growing,
+        "{growth:?}, not {per_second} a second"
     );
     Ok(())
 }
@@ -88,40 +58,42 @@ fn is_about(growth: &Growth, rate: f64) -> Result<()> {
 fn a_leak_is_measured_named_and_hinted_at() -> Result<()> {
     let victim = growing(&["anonymous", "64", "25"])?;
     let report = last_report(&["4", "1"])?;
-    for figure in ["anonymous", "rss", "total", "virtual"] {
-        is_about(&growth(&report, victim.pid(), figure)?, 64.0 * MIB)?;
+    for measure in [
+        Measure::ProcessAnonymousBytes,
+        Measure::ProcessRssBytes,
+        Measure::ProcessTotalBytes,
+        Measure::ProcessVirtualBytes,
+    ] {
+        is_about(&growth(&report, victim.pid(), measure)?, 64.0 * MIB)?;
     }
-    let row = row(&report, victim.pid()).context("no row")?;
+    let row = report.process(victim.pid())?;
     ensure!(
-        row["name"] == "grow_by_clock" && row["processes"] == 1,
-        "{row}"
+        row.command == "grow_by_clock" && row.processes == 1,
+        "{row:?}"
     );
-    ensure!(
-        row["figures"]["pss"]["value"].as_u64() > Some(64 << 20),
-        "{row}"
-    );
+    let pss = row.totals.amount(Measure::ProcessPssBytes);
+    ensure!(pss > 64 << 20, "{row:?}");
     // The kernel tells the number of descriptors at once since 6.2, and before that only when asked for each.
-    ensure!(row["figures"]["fds"]["value"].as_u64() >= Some(50), "{row}");
-    if row["figures"]["fds"]["growth"].is_object() {
-        is_about(&growth(&report, victim.pid(), "fds")?, 25.0)?;
+    let fds = row.totals.amount(Measure::ProcessFds);
+    ensure!(fds >= 50, "{row:?}");
+    if let Some(growth) = row.growth.get(&Measure::ProcessFds) {
+        is_about(growth, 25.0)?;
     }
-    let hints = report["next"].as_array().context("no hints")?;
+    let is_own = |subject: Option<u32>| {
+        let subject = subject.and_then(|subject| report.subject(subject));
+        subject.is_some_and(|subject| subject.pid == row.pid)
+    };
+    let mut hints = report.findings.iter();
     let hint = hints
-        .iter()
-        .find(|hint| hint["pid"] == victim.pid())
+        .find(|hint| hint.kind == FindingKind::Next && is_own(hint.subject))
         .context("no hint")?;
-    let text = hint["text"].as_str().unwrap_or_default();
+    let words = ["(grow_by_clock) grows", "all anonymous"];
     ensure!(
-        text.contains("(grow_by_clock) grows") && text.contains("all anonymous"),
-        "{text}"
+        words.iter().all(|word| hint.text.contains(word)),
+        "{hint:?}"
     );
     let leaks = format!("memlens leaks -p {}", victim.pid());
-    ensure!(
-        hint["commands"]
-            .as_array()
-            .is_some_and(|all| all.iter().any(|one| *one == *leaks)),
-        "{hint}"
-    );
+    ensure!(hint.commands.contains(&leaks), "{hint:?}");
     Ok(())
 }
 
@@ -131,18 +103,21 @@ fn kinds_of_memory_are_told_apart() -> Result<()> {
     let reserved = growing(&["reserved", "64"])?;
     let step = growing(&["step", "16"])?;
     let report = last_report(&["7", "1"])?;
-    is_about(&growth(&report, shared.pid(), "shared")?, 16.0 * MIB)?;
-    ensure!(growth(&report, shared.pid(), "anonymous")?.verdict != "growing");
-    is_about(&growth(&report, reserved.pid(), "virtual")?, 64.0 * MIB)?;
-    ensure!(growth(&report, reserved.pid(), "rss")?.slope < 0.1 * MIB);
+    let growth = |victim: &Victim, measure| growth(&report, victim.pid(), measure);
+    is_about(&growth(&shared, Measure::ProcessSharedBytes)?, 16.0 * MIB)?;
+    let anonymous = growth(&shared, Measure::ProcessAnonymousBytes)?;
+    ensure!(anonymous.verdict != Verdict::Growing, "{anonymous:?}");
+    is_about(
+        &growth(&reserved, Measure::ProcessVirtualBytes)?,
+        64.0 * MIB,
+    )?;
+    let resident = growth(&reserved, Measure::ProcessRssBytes)?;
+    ensure!(resident.per_min / 60.0 < 0.1 * MIB, "{resident:?}");
     // 64 MiB came at once: a slope it has, and growth it is not.
-    let row = row(&report, step.pid()).context("no row")?;
-    ensure!(
-        row["figures"]["rss"]["change"].as_i64() >= Some(60 << 20),
-        "{row}"
-    );
-    let wire = &row["figures"]["rss"]["growth"];
-    ensure!(wire["verdict"] == "unclear", "{wire}");
+    let change = report.process(step.pid())?.change(Measure::ProcessRssBytes);
+    ensure!(change >= Some(60 << 20), "{change:?}");
+    let resident = growth(&step, Measure::ProcessRssBytes)?;
+    ensure!(resident.verdict == Verdict::Unclear, "{resident:?}");
     Ok(())
 }
 
@@ -150,38 +125,24 @@ fn kinds_of_memory_are_told_apart() -> Result<()> {
 fn processes_that_come_and_go_are_counted() -> Result<()> {
     Program::new("grow_by_clock").build()?;
     let mut memlens = Memlens::start(["host", "3", "3", "--json", "--top", "0"])?;
-    let mut next = || -> Result<Value> {
-        let line = memlens
-            .line(Duration::from_secs(30))
-            .map_err(|why| anyhow::anyhow!("no report: {why:?}"))?;
-        Ok(serde_json::from_str(&line)?)
-    };
+    let mut next = || memlens.report(Duration::from_secs(30));
     next()?;
     let victim = growing(&["anonymous", "1"])?;
     let pid = victim.pid();
     let second = next()?;
-    let row = row(&second, pid).context("the new process has no row")?;
+    let row = second.process(pid)?;
     ensure!(
-        row["figures"]["rss"]["change"].is_null(),
-        "a new process has changed: {row}"
+        row.change(Measure::ProcessRssBytes).is_none(),
+        "a new process has changed: {row:?}"
     );
-    ensure!(
-        second["appeared"]["processes"].as_u64() >= Some(1),
-        "{}",
-        second["appeared"]
-    );
+    let appeared = machine(&second, "/appeared")?;
+    ensure!(appeared["processes"].as_u64() >= Some(1), "{appeared}");
     victim.exit()?;
     let third = next()?;
-    ensure!(
-        self::row(&third, pid).is_none(),
-        "the process is gone and has a row"
-    );
-    ensure!(
-        third["vanished"]["processes"].as_u64() >= Some(1),
-        "{}",
-        third["vanished"]
-    );
-    ensure!(third["last"] == true && second["last"] == false);
+    ensure!(!third.has_row(pid), "the process is gone and has a row");
+    let vanished = machine(&third, "/vanished")?;
+    ensure!(vanished["processes"].as_u64() >= Some(1), "{vanished}");
+    ensure!(third.meta.last && !second.meta.last);
     memlens.wait()?;
     Ok(())
 }
@@ -190,8 +151,8 @@ fn processes_that_come_and_go_are_counted() -> Result<()> {
 #[test]
 fn the_machine_adds_up() -> Result<()> {
     let report = last_report(&["1", "1"])?;
-    let figures = &report["machine"]["figures"];
-    let value = |name: &str| figures[name]["value"].as_u64().unwrap_or(0);
+    let figures = machine(&report, "/figures")?;
+    let value = |name: &str| figures[name]["bytes"].as_u64().unwrap_or(0);
     let parts = [
         "free",
         "anonymous",
@@ -221,30 +182,31 @@ fn the_machine_adds_up() -> Result<()> {
 fn groups_are_sums_of_their_processes() -> Result<()> {
     let victims = [growing(&["anonymous", "8"])?, growing(&["anonymous", "8"])?];
     let report = last_report(&["3", "1", "--by", "name"])?;
-    let rows = report["rows"].as_array().context("no rows")?;
-    let group = rows
-        .iter()
-        .find(|row| row["name"] == "grow_by_clock")
+    let mut groups = report.subjects.iter();
+    let group = groups
+        .find(|group| group.command == "grow_by_clock")
         .context("no group")?;
     ensure!(
-        group["processes"].as_u64() >= Some(victims.len() as u64),
-        "{group}"
+        group.processes >= victims.len() as u64 && group.pid.is_none(),
+        "{group:?}"
     );
-    ensure!(group["pid"].is_null());
-    let slope = growth_of(&group["figures"]["anonymous"]["growth"])?.slope;
-    ensure!(slope > 15.0 * MIB, "{slope}");
+    let growth = group.growth.get(&Measure::ProcessAnonymousBytes);
+    ensure!(
+        growth.is_some_and(|growth| growth.per_min / 60.0 > 15.0 * MIB),
+        "{growth:?}"
+    );
     Ok(())
 }
 
 #[test]
 fn ctrl_c_gives_a_last_report_and_a_closed_pipe_ends_it() -> Result<()> {
     let mut memlens = Memlens::start(["host", "1", "--json"])?;
-    let first = memlens.line(Duration::from_secs(30));
-    ensure!(first.is_ok_and(|line| line.contains("\"last\":false")));
-    let ended = memlens.interrupt()?;
-    ensure!(ended.status.code() == Some(0), "{}", ended.status);
-    let last = ended.output.last().context("no report")?;
-    ensure!(last.contains("\"last\":true"), "{last}");
+    let first = memlens.report(Duration::from_secs(30))?;
+    ensure!(
+        !first.meta.last,
+        "the first report says that it is the last"
+    );
+    memlens.stop()?;
     let program = paths::memlens()?;
     let script = format!(
         "{} host 200ms --json | head -n 1 | wc -l",
@@ -345,92 +307,41 @@ fn without_root_the_rest_is_shown() -> Result<()> {
         .current_dir("/");
     command.uid(NOBODY).gid(NOBODY);
     let ended = Memlens::start_command(command)?.wait()?;
-    ensure!(
-        ended.status.code() == Some(0),
-        "{}: {:?}",
-        ended.status,
-        ended.errors
-    );
-    let report: Value = serde_json::from_str(&ended.output[0])?;
-    is_about(&growth(&report, victim.pid(), "anonymous")?, 32.0 * MIB)?;
-    let row = row(&report, victim.pid()).context("no row")?;
-    ensure!(row["figures"]["pss"]["value"].is_null(), "{row}");
-    let notes = report["notes"].to_string();
-    ensure!(notes.contains("may not be read: run as root"), "{notes}");
-    Ok(())
-}
-
-/// A memory cgroup with a limit, made for the test and removed after it.
-struct Cgroup {
-    folder: PathBuf,
-    path: String,
-}
-
-impl Cgroup {
-    fn make(limit: u64) -> Result<Self> {
-        let path = format!("/memlens-test-{}", std::process::id());
-        let (root, file) = match Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists() {
-            true => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-            false => ("/sys/fs/cgroup", "memory.max"),
-        };
-        let folder = Path::new(root).join(&path[1..]);
-        std::fs::create_dir(&folder)
-            .with_context(|| format!("cannot make {}", folder.display()))?;
-        let cgroup = Self { folder, path };
-        std::fs::write(cgroup.folder.join(file), limit.to_string())
-            .context("cannot set a limit")?;
-        Ok(cgroup)
-    }
-
-    fn add(&self, pid: u32) -> Result<()> {
-        std::fs::write(self.folder.join("cgroup.procs"), pid.to_string())
-            .context("cannot move the victim")
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // The kernel takes a moment to see that the last process is gone.
-        for _ in 0..100 {
-            if std::fs::remove_dir(&self.folder).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
+    let report = ended.last_report()?;
+    let anonymous = growth(&report, victim.pid(), Measure::ProcessAnonymousBytes)?;
+    is_about(&anonymous, 32.0 * MIB)?;
+    let row = report.process(victim.pid())?;
+    let pss = row.totals.get(Measure::ProcessPssBytes);
+    ensure!(pss.is_none(), "{row:?}");
+    report.check_says(&["may not be read: run as root"])
 }
 
 #[test]
 fn the_time_until_a_cgroup_is_full_is_told() -> Result<()> {
     need::root()?;
-    let cgroup = Cgroup::make(512 << 20)?;
-    let mut victim = Victim::start(Program::new("grow_by_clock").command(&["anonymous", "16"])?)?;
-    cgroup.add(victim.pid())?;
+    let cgroup = LimitedMemory::new()?;
+    cgroup.limit_to(512 << 20)?;
+    let command = Program::new("grow_by_clock").command(&["anonymous", "16"])?;
+    let mut victim = Victim::start(cgroup.enter(command)?)?;
     victim.go()?;
     let report = last_report(&["4", "1"])?;
-    let groups = report["cgroups"].as_array().context("no cgroups")?;
+    let mut groups = list(machine(&report, "/cgroups")?);
     let row = groups
-        .iter()
-        .find(|row| row["path"] == *cgroup.path)
+        .find(|row| row["path"] == *cgroup.path())
         .context("the cgroup is missing")?;
-    ensure!(row["max"] == 512_u64 << 20, "{row}");
-    is_about(&growth_of(&row["growth"])?, 16.0 * MIB)?;
-    let kept = row["kept"].as_f64().context("no figure")?;
+    ensure!(row["max_bytes"] == 512_u64 << 20, "{row}");
+    is_about(&serde_json::from_value(row["growth"].clone())?, 16.0 * MIB)?;
+    let kept = row["kept_bytes"].as_f64().context("no figure")?;
     let expected = (512.0 * MIB - kept) / (16.0 * MIB);
-    let told = row["full_in_s"].as_f64().context("no time")?;
+    let told = row["full_in_ms"].as_f64().context("no time")? / 1_000.0;
     ensure!(
         (told - expected).abs() <= expected * 0.1 + 1.0,
         "{told} s, not {expected}"
     );
-    let hints = report["next"].to_string();
-    ensure!(
-        hints.contains(&format!(
-            "cgroup {} reaches its limit of 512 MiB in",
-            &cgroup.path[1..]
-        )),
-        "{hints}"
+    let words = format!(
+        "cgroup {} reaches its limit of 512 MiB in",
+        &cgroup.path()[1..]
     );
-    drop(victim);
-    drop(cgroup);
+    report.check_finding(FindingKind::Next, &[&words])?;
     Ok(())
 }

@@ -19,9 +19,9 @@ int main(int argc, char **argv) {
     uint64_t state = 0x9e3779b97f4a7c15u, made = 0, bytes = 0, blocks = 0;
     victim_ready();
     double start = now();
-    for (double time = 0; time < seconds; time = now() - start) {
+    for (double time = 0, owed = 0; time < seconds; time = now() - start) {
         /* A millisecond's worth; after a pause it does not catch up: that would be a burst. */
-        for (int i = 0; i < (int)(rate / 1000); i++) {
+        for (owed += rate / 1000; owed >= 1; owed--) {
             size_t size = 16 + (xorshift(&state) >> 32) % 256;
             void *block = make(size);
             if (made++ % 4 == 0) {

@@ -1,6 +1,6 @@
-/* Starts 6 threads after the attach; each leaks 10 blocks of 77 bytes from leak_in_thread and stays.
+/* threads_later [THREADS]: starts 6 threads (or so many) after the attach; each leaks 10 blocks of 77 bytes from leak_in_thread and stays.
  *
- * Expected from leak_in_thread: live 6 * 10 * 77 = 4620 bytes, 60 blocks. The C library holds a little for each thread.
+ * Expected from leak_in_thread: live THREADS * 10 * 77 = 4620 bytes, 60 blocks. The C library holds a little for each thread.
  */
 #include <pthread.h>
 #include "victim.h"
@@ -16,11 +16,13 @@ static void *work(void *unused) {
     return unused;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    unsigned threads = argc > 1 ? (unsigned)atoi(argv[1]) : 6;
     pthread_t thread;
-    pthread_barrier_init(&barrier, NULL, 7);
+    pthread_barrier_init(&barrier, NULL, threads + 1);
     victim_ready();
-    for (int i = 0; i < 6; i++) pthread_create(&thread, NULL, work, NULL);
+    for (unsigned i = 0; i < threads; i++)
+        if (pthread_create(&thread, NULL, work, NULL) != 0) victim_fail("thread");
     pthread_barrier_wait(&barrier);
     victim_done();
     return 0;

@@ -1,22 +1,21 @@
 //! memlens: a system-wide memory allocation tracer for Linux, on eBPF.
 //!
-//! Data flows one way: targets are resolved to probe sites ([`attach`]), the one door to the kernel
-//! ([`bpf`]) places the probes and hands back plain values, [`heap`] turns them into rows, [`symbolize`]
-//! names their frames and [`report`] renders one value in several dresses. Only [`bpf`] uses aya.
+//! A trace is one or more [`sources`] that the [`engine`] drives. What it knows at one moment is a [`profile`]: one value,
+//! which [`render`] writes in one format or another. [`commands`] put these together. Only [`bpf`] uses aya.
 
+pub mod analysis;
 pub mod attach;
 pub mod bpf;
 pub mod cli;
+pub mod commands;
 pub mod doctor;
-pub mod explain;
-pub mod guard;
-pub mod heap;
-pub mod host;
+pub mod engine;
 pub mod preflight;
 pub mod process;
 pub mod profile;
-pub mod report;
-pub mod session;
-pub mod space;
+pub mod render;
+pub mod schema;
+pub mod sources;
 pub mod symbolize;
 pub mod unwind;
+pub mod words;

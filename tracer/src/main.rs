@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use memlens::{cli, session};
+use memlens::{cli, commands};
 
 fn main() -> ExitCode {
-    if session::demo::play_victim() {
+    if commands::play_victim() {
         return ExitCode::SUCCESS;
     }
     match cli::parse() {
-        Ok(invocation) => ExitCode::from(session::run(invocation)),
+        Ok(invocation) => ExitCode::from(commands::run(&invocation)),
         Err(error) => {
             // A closed pipe cannot be told about it.
             let _ = error.print();

@@ -1,154 +1,121 @@
-//! The dresses of `memlens host`, against golden files and against what must hold for any report.
+//! The outputs of `memlens host`, against golden files and against what must hold for any profile.
 
 #[path = "samples/golden.rs"]
 mod golden;
 mod host_samples;
+#[path = "samples/keys.rs"]
+mod keys;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use jiff::tz::TimeZone;
-use memlens::host::csv::Csv;
-use memlens::host::machine::{Figure, Holder};
-use memlens::host::report::HostReport;
-use memlens::host::text::TextOptions;
-use memlens::host::values::Measure;
-use memlens::host::{json, text};
+use memlens::profile::machine::{Figure, Holder, shorten};
+use memlens::profile::{Measure, Profile};
+use memlens::render::csv::Csv;
+use memlens::render::{Format, Options, Render};
 use proptest::prelude::*;
-use serde_json::Value;
 use unicode_width::UnicodeWidthChar;
 
-use golden::check_all;
+use golden::check_folder;
 use host_samples::{all, sample};
+use keys::{documented, json_part, keys_of};
 
-fn options() -> TextOptions {
-    TextOptions {
+fn options() -> Options {
+    Options {
         time_zone: TimeZone::UTC,
-        ..TextOptions::default()
+        ..Options::default()
     }
 }
 
-fn text_of(report: &HostReport, options: &TextOptions) -> String {
+fn rendered(profile: &Profile, renderer: &dyn Render, options: &Options) -> String {
     let mut out = Vec::new();
-    text::write(report, options, &mut out).expect("a vector takes all");
-    String::from_utf8(out).expect("the text is UTF-8")
+    renderer
+        .render(profile, options, &mut out)
+        .expect("a vector takes all");
+    String::from_utf8(out).expect("the output is UTF-8")
 }
 
-fn json_of(report: &HostReport) -> String {
-    let mut out = Vec::new();
-    json::write(report, &mut out).expect("a vector takes all");
-    String::from_utf8(out).expect("JSON is UTF-8")
+fn text_of(profile: &Profile, options: &Options) -> String {
+    rendered(profile, Format::Text.renderer(), options)
 }
 
-fn csv_of(reports: &[HostReport]) -> String {
-    let mut out = Vec::new();
-    let mut csv = Csv::new(&mut out);
-    for report in reports {
-        csv.write(report).expect("a vector takes all");
-    }
-    drop(csv);
-    String::from_utf8(out).expect("CSV is UTF-8")
+fn json_of(profile: &Profile) -> String {
+    rendered(profile, Format::Json.renderer(), &options())
 }
 
-fn golden(name: String, content: String) -> (String, String) {
-    (format!("../golden-host/{name}"), content)
+fn csv_of(profiles: &[Profile]) -> String {
+    let profiles = profiles.iter().enumerate();
+    let parts = profiles.map(|(index, profile)| {
+        let csv = Csv { header: index == 0 };
+        rendered(profile, &csv, &options())
+    });
+    parts.collect()
 }
 
-#[test]
-fn text_is_as_blessed() {
-    let plain = all();
-    let mut files: Vec<_> = plain
+fn golden_texts() -> Vec<(String, String)> {
+    let mut files: Vec<_> = all()
         .iter()
-        .map(|(name, report)| golden(format!("{name}.txt"), text_of(report, &options())))
+        .map(|(name, profile)| (format!("{name}.txt"), text_of(profile, &options())))
         .collect();
-    for width in [50, 80, 120] {
-        let options = TextOptions {
-            width: Some(width),
-            ..options()
-        };
-        let text = text_of(&sample("leaking"), &options);
-        files.push(golden(format!("leaking_{width}.txt"), text));
-    }
-    let brief = TextOptions {
-        width: Some(80),
+    let narrow = |width| Options {
+        width: Some(width),
+        ..options()
+    };
+    let brief = Options {
         brief: true,
+        ..narrow(80)
+    };
+    let color = Options {
+        color: true,
         ..options()
     };
-    files.push(golden(
-        "leaking_brief.txt".into(),
-        text_of(&sample("leaking"), &brief),
-    ));
-    let colour = TextOptions {
-        colour: true,
-        ..options()
-    };
-    files.push(golden(
-        "leaking_colours.txt".into(),
-        text_of(&sample("leaking"), &colour),
-    ));
-    check_all(files);
+    for (suffix, options) in [
+        ("50", narrow(50)),
+        ("80", narrow(80)),
+        ("120", narrow(120)),
+        ("brief", brief),
+        ("colors", color),
+    ] {
+        let text = text_of(&sample("leaking"), &options);
+        files.push((format!("leaking_{suffix}.txt"), text));
+    }
+    files
 }
 
 #[test]
-fn json_is_as_blessed() {
-    check_all(
-        all()
+fn profiles_are_as_blessed() {
+    let mut files = golden_texts();
+    let profiles = all();
+    files.extend(
+        profiles
             .iter()
-            .map(|(name, report)| golden(format!("{name}.json"), json_of(report))),
+            .map(|(name, profile)| (format!("{name}.json"), json_of(profile))),
     );
+    files.push(("leaking.csv".into(), csv_of(&[sample("leaking")])));
+    check_folder("host", files);
 }
 
+/// One profile, one line, and what is read back says the same.
 #[test]
-fn csv_is_as_blessed() {
-    check_all([golden("leaking.csv".into(), csv_of(&[sample("leaking")]))]);
-}
-
-/// No golden file is left over from a sample that is gone.
-#[test]
-fn every_golden_file_is_used() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden-host");
-    let names: Vec<&str> = all().iter().map(|(name, _)| *name).collect();
-    for entry in std::fs::read_dir(folder).expect("the golden folder") {
-        let file = entry
-            .expect("an entry")
-            .file_name()
-            .to_string_lossy()
-            .into_owned();
-        let stem = file.split('.').next().expect("a name");
-        let known = names.contains(&stem) || stem.starts_with("leaking_");
-        assert!(known, "{file} belongs to no sample");
-    }
-}
-
-/// One report, one line, whatever is in it; numbers are those of the value.
-#[test]
-fn json_is_one_line_of_the_reports_numbers() {
-    for (name, report) in all() {
-        let line = json_of(&report);
+fn what_is_written_is_read_back() {
+    for (name, profile) in all() {
+        let line = json_of(&profile);
         assert_eq!(line.lines().count(), 1, "{name}");
-        let value: Value = serde_json::from_str(&line).expect("valid JSON");
-        assert_eq!(value["schema"], json::SCHEMA);
+        let read = Profile::parse(line.as_bytes()).expect("a profile");
+        assert_eq!(json_of(&read), line, "{name}");
         assert_eq!(
-            value["rows"].as_array().map(Vec::len),
-            Some(report.rows.len())
+            text_of(&read, &options()),
+            text_of(&profile, &options()),
+            "{name}"
         );
-        let total = report.machine.now.get(Figure::Total);
-        assert_eq!(value["machine"]["figures"]["total"]["value"], total);
-        for (row, wire) in report
-            .rows
-            .iter()
-            .zip(value["rows"].as_array().expect("rows"))
-        {
-            assert_eq!(wire["figures"]["rss"]["value"], row.values.rss);
-        }
     }
 }
 
-/// Every figure of the report has its line, under the names of the columns, which come once.
+/// Every figure of the profile has its line, under the names of the columns, which come once.
 #[test]
 fn csv_has_a_line_for_each_figure() {
-    let report = sample("leaking");
-    let text = csv_of(&[report.clone(), report.clone()]);
+    let profile = sample("leaking");
+    let text = csv_of(&[profile.clone(), profile.clone()]);
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let columns = reader.headers().expect("a header").clone();
     assert_eq!(columns.len(), 11);
@@ -158,12 +125,9 @@ fn csv_has_a_line_for_each_figure() {
         .filter(|row| &row[2] == "process" && &row[3] == "4242" && &row[5] == "anonymous")
         .collect();
     assert_eq!(leak.len(), 2);
-    let api = report
-        .rows
-        .iter()
-        .find(|row| row.name == "api")
-        .expect("is shown");
-    assert_eq!(leak[0][6], api.values.anonymous.to_string());
+    let api = profile.process(4242).expect("is shown");
+    let anonymous = api.totals.amount(Measure::ProcessAnonymousBytes);
+    assert_eq!(leak[0][6], anonymous.to_string());
     assert_eq!(&leak[0][10], "growing");
     let number = |cell: &str| cell.parse::<f64>().expect("a number");
     assert!(
@@ -173,101 +137,69 @@ fn csv_has_a_line_for_each_figure() {
     assert_eq!(machine, 2 * Figure::ALL.len());
 }
 
-/// Adds "path.key" for every key of a value; the items of a list are one path, and the figures go by "*".
-fn keys_of(value: &Value, path: &str, keys: &mut BTreeSet<String>) {
-    match value {
-        Value::Object(object) => {
-            let is_map = path.ends_with("figures") || path.ends_with("holders");
-            for (key, value) in object {
-                let key = if is_map { "*" } else { key };
-                let path = format!("{path}{}{key}", if path.is_empty() { "" } else { "." });
-                keys.insert(path.clone());
-                keys_of(value, &path, keys);
-            }
-        }
-        Value::Array(items) => {
-            items
-                .iter()
-                .for_each(|item| keys_of(item, &format!("{path}[]"), keys));
-        }
-        _ => {}
-    }
-}
-
-/// The JSON form is a promise: every key is in the document, and nothing else.
+/// Every key of the section is in the document, and nothing else.
 #[test]
-fn json_keys_are_those_documented() {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/host.md");
-    let document = std::fs::read_to_string(document).expect("docs/host.md");
+fn keys_are_those_documented() {
     let mut keys = BTreeSet::new();
     for name in ["leaking", "quiet"] {
-        keys_of(
-            &serde_json::from_str(&json_of(&sample(name))).expect("valid JSON"),
-            "",
-            &mut keys,
+        let value = serde_json::to_value(&sample(name).sections).expect("serialize");
+        let maps = ["machine.figures", "machine.holders"];
+        let apart = ["rest", "growers", "growth"];
+        keys_of(&value["machine"], "machine", &maps, &apart, &mut keys);
+    }
+    let document = json_part("host.md");
+    let documented = documented(&document);
+    let only_in_one: Vec<&String> = documented.symmetric_difference(&keys).collect();
+    assert!(only_in_one.is_empty(), "{only_in_one:?}");
+    let figures = Figure::ALL.iter().map(|figure| figure.name());
+    for name in figures.chain(Holder::ALL.iter().map(|holder| holder.name())) {
+        assert!(
+            document.contains(&format!("`{name}`")),
+            "{name} is not in the document"
         );
     }
-    // Growth, figures and rows have one form wherever they stand.
-    let keys: BTreeSet<String> = keys
-        .into_iter()
-        .filter(|key| !key.contains("growers[]"))
-        .map(|key| {
-            let growth = key
-                .find(".growth.")
-                .map(|at| format!("growth{}", &key[at + 7..]));
-            let figure = key
-                .find(".*.")
-                .map(|at| format!("figure{}", &key[at + 2..]));
-            growth.or(figure).unwrap_or(key)
-        })
-        .filter(|key| !key.ends_with(".*"))
-        .collect();
-    let (_, document) = document
-        .split_once("\n## JSON\n")
-        .expect("the part on JSON");
-    let cells = |mark: &str| -> BTreeSet<String> {
-        let cells = document
-            .lines()
-            .filter_map(|line| line.strip_prefix(mark)?.split('`').next());
-        cells.map(str::to_owned).collect()
-    };
-    assert_eq!(cells("| `"), keys);
-    let names = Figure::ALL
-        .map(Figure::name)
-        .into_iter()
-        .chain(Holder::ALL.map(Holder::name))
-        .chain(Measure::ALL.map(Measure::name));
-    assert_eq!(cells("| figure `"), names.map(str::to_owned).collect());
-    assert!(document.contains(json::SCHEMA));
 }
 
 /// A writer that fails is reported, not ignored.
 #[test]
 fn a_closed_output_is_an_error() {
-    let report = sample("leaking");
-    let mut full = [0u8; 10];
-    assert!(text::write(&report, &options(), &mut &mut full[..]).is_err());
-    assert!(json::write(&report, &mut &mut full[..]).is_err());
-    assert!(Csv::new(&mut full[..]).write(&report).is_err());
+    let profile = sample("leaking");
+    let csv = Csv { header: true };
+    for renderer in [Format::Text.renderer(), Format::Json.renderer(), &csv] {
+        let mut full = [0u8; 10];
+        assert!(
+            renderer
+                .render(&profile, &options(), &mut &mut full[..])
+                .is_err()
+        );
+    }
 }
 
 /// Shortened to nothing it still says what is left out.
 #[test]
-fn a_report_can_be_shortened_to_its_core() {
-    let mut report = sample("leaking");
-    let rss: u64 = report.rows.iter().map(|row| row.values.rss).sum::<u64>() + report.rest.rss;
-    let mut lines = text_of(&report, &options()).lines().count();
-    while report.shorten(1) {
-        let now = text_of(&report, &options()).lines().count();
+fn a_profile_can_be_shortened_to_its_core() {
+    let rss = |profile: &Profile| {
+        let machine = profile.sections.machine.as_ref().expect("of a machine");
+        let shown = profile.totals().amount(Measure::ProcessRssBytes);
+        shown + machine.rest.amount(Measure::ProcessRssBytes)
+    };
+    let mut profile = sample("leaking");
+    let all = rss(&profile);
+    let mut lines = text_of(&profile, &options()).lines().count();
+    while shorten(&mut profile, 1) {
+        let now = text_of(&profile, &options()).lines().count();
         assert!(now <= lines, "grew from {lines} to {now}");
         lines = now;
     }
-    assert_eq!(
-        (report.rows.len(), report.cgroups.len(), report.notes.len()),
-        (1, 0, 0)
+    let machine = profile.sections.machine.as_ref().expect("of a machine");
+    let left = (
+        profile.subjects.len(),
+        machine.cgroups.len(),
+        profile.notes.len(),
     );
-    assert_eq!(report.rows[0].values.rss + report.rest.rss, rss);
-    assert!(text_of(&report, &options()).contains("more processes with"));
+    assert_eq!(left, (1, 0, 0));
+    assert_eq!(rss(&profile), all);
+    assert!(text_of(&profile, &options()).contains("more processes with"));
 }
 
 fn columns(line: &str) -> usize {
@@ -280,12 +212,12 @@ proptest! {
     /// No line is wider than the terminal, and no control character reaches it, whatever a program calls itself.
     #[test]
     fn lines_stay_within_the_width(width in 0usize..160, name in "\\PC{0,40}|[\u{0}-\u{1f}a-z]{0,20}", brief in any::<bool>()) {
-        for (_, mut report) in all() {
-            for row in &mut report.rows {
-                row.name.clone_from(&name);
+        for (_, mut profile) in all() {
+            for subject in &mut profile.subjects {
+                subject.command.clone_from(&name);
             }
-            let options = TextOptions { width: Some(width), brief, ..options() };
-            let text = text_of(&report, &options);
+            let options = Options { width: Some(width), brief, ..options() };
+            let text = text_of(&profile, &options);
             for line in text.split('\n') {
                 prop_assert!(columns(line) <= width, "{} columns: {line:?}", columns(line));
                 prop_assert!(!line.contains(char::is_control), "{line:?}");
@@ -296,13 +228,14 @@ proptest! {
     /// Any name gives valid JSON, and CSV that reads back.
     #[test]
     fn any_name_is_carried(name in "\\PC{0,40}|[\u{0}-\u{1f},\"a-z]{0,20}") {
-        let mut report = sample("leaking");
-        report.rows[0].name.clone_from(&name);
-        let value: Value = serde_json::from_str(&json_of(&report)).expect("valid JSON");
-        prop_assert_eq!(value["rows"][0]["name"].as_str(), Some(name.as_str()));
-        let text = csv_of(&[report]);
+        let mut profile = sample("leaking");
+        profile.subjects[0].command.clone_from(&name);
+        let read = Profile::parse(json_of(&profile).as_bytes()).expect("a profile");
+        prop_assert_eq!(&read.subjects[0].command, &name);
+        let figures = profile.subjects[0].totals.iter().count();
+        let text = csv_of(&[profile]);
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let named = reader.records().filter(|row| row.as_ref().is_ok_and(|row| row[4] == *name)).count();
-        prop_assert!(named >= Measure::ALL.len() - 1);
+        prop_assert!(named >= figures);
     }
 }

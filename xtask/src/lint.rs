@@ -1,8 +1,13 @@
-//! Formatting and clippy, for the workspace and for the kernel side.
+//! Formatting, clippy and what dependencies may be, for the workspace and for the kernel side.
+
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::{ebpf, run};
+use crate::{ebpf, run, tools};
+
+/// The manifests of the workspace and of the kernel side.
+const MANIFESTS: [&str; 2] = ["Cargo.toml", "tracer-ebpf/Cargo.toml"];
 
 /// What to check: both without a flag.
 #[derive(clap::Args)]
@@ -28,7 +33,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn fmt() -> Result<()> {
     let root = run::workspace_root()?;
-    for manifest in ["Cargo.toml", "tracer-ebpf/Cargo.toml"] {
+    for manifest in MANIFESTS {
         run::run(
             run::cargo()
                 .args(["fmt", "--all", "--check", "--manifest-path", manifest])
@@ -56,4 +61,21 @@ fn clippy() -> Result<()> {
     )?;
     let mut kernel_side = ebpf::cargo(&root, "clippy", &root.join("target/ebpf-clippy"))?;
     run::run(kernel_side.args(["--", "-D", "warnings"]))
+}
+
+/// Checks licenses, sources and duplicates of all dependencies.
+pub fn deny() -> Result<()> {
+    let root = run::workspace_root()?;
+    let program = tools::cargo_deny(&tools::cache_dir(&root))?;
+    for manifest in MANIFESTS {
+        run::run(
+            Command::new(&program)
+                .args(["--manifest-path", manifest, "--locked", "check"])
+                .args(["--config", "deny.toml", "--hide-inclusion-graph"])
+                .args(["bans", "licenses", "sources"])
+                .current_dir(&root),
+        )
+        .context("deny.toml says what a dependency may be")?;
+    }
+    Ok(())
 }

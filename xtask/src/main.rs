@@ -35,10 +35,14 @@ enum Task {
     Test(test::Args),
     /// Rewrite the golden reports
     Bless,
+    /// Rewrite the JSON Schema of what memlens prints
+    Schema(test::SchemaArgs),
     /// Run the root tests on other kernels, in emulated machines
     Vm(vm::Args),
     /// Check formatting and clippy
     Lint(lint::Args),
+    /// Check licenses, sources and duplicates of dependencies
+    Deny,
     /// Measure what tracing costs
     Bench(bench::Args),
 }
@@ -59,7 +63,9 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Test(args) => return test::run(&args),
         Task::Vm(args) => return vm::run(&args),
         Task::Bless => test::bless()?,
+        Task::Schema(args) => test::schema(&args)?,
         Task::Lint(args) => lint::run(&args)?,
+        Task::Deny => lint::deny()?,
         Task::Bench(args) => bench::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)

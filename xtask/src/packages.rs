@@ -67,6 +67,8 @@ pub const TESTS: &[Need] = &[
     ),
     need(&["gdb"], "the stacks that memlens' must equal"),
     need(&["binutils"], "damages a library's unwind tables"),
+    need(&["jq"], "runs the examples of docs/json.md"),
+    need(&["python3-venv"], "the environment of DuckDB"),
 ];
 
 /// What the kernel matrix needs besides.
@@ -117,6 +119,31 @@ pub fn install_missing(needs: &'static [Need]) -> Result<()> {
     )
     .context("cannot install what the root tests need")?;
     Ok(())
+}
+
+/// DuckDB as a package of Python; runs the examples of `docs/json.md`.
+const DUCKDB: &str = "duckdb==2.0.1";
+
+/// Installs DuckDB into an environment of its own below the target folder, unless it is there.
+pub fn install_duckdb() -> Result<()> {
+    let folder = run::target_dir()?.join("venv");
+    let python = folder.join("bin/python");
+    let is_there = |python| run::output(Command::new(python).args(["-c", "import duckdb"])).is_ok();
+    if is_there(&python) {
+        return Ok(());
+    }
+    eprintln!("xtask: installing {DUCKDB} into {}, once", folder.display());
+    run::run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        DUCKDB,
+    ];
+    run::run(Command::new(&python).args(pip))
+        .context("cannot install DuckDB: the tests of the documents need it, once")
 }
 
 fn all_names(needs: &[Need]) -> String {

@@ -49,6 +49,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     // Before the unit tests: some of those compile victims too.
     if is_root && args.part != Part::Unit {
         packages::install_missing(packages::TESTS)?;
+        packages::install_duckdb()?;
     }
     if args.part != Part::Root {
         sum.add(unit(filter)?);
@@ -174,7 +175,7 @@ pub fn bless() -> Result<()> {
                 "-p",
                 "memlens",
                 "--test",
-                "report",
+                "render",
                 "--test",
                 "host",
                 "--test",
@@ -186,4 +187,32 @@ pub fn bless() -> Result<()> {
     )?;
     eprintln!("xtask: golden reports written: look at `git diff` before you commit them");
     Ok(())
+}
+
+/// `cargo xtask schema`
+#[derive(clap::Args)]
+pub struct SchemaArgs {
+    /// Fail if the committed schema is not that of the types, and change nothing
+    #[arg(long)]
+    check: bool,
+}
+
+/// Generates `docs/memlens-1.schema.json` from the types, or compares it with them.
+pub fn schema(args: &SchemaArgs) -> Result<()> {
+    let mut cargo = run::cargo();
+    cargo
+        .args([
+            "test",
+            "--quiet",
+            "-p",
+            "memlens",
+            "--test",
+            "schema",
+            "as_blessed",
+        ])
+        .current_dir(run::workspace_root()?);
+    if !args.check {
+        cargo.env("MEMLENS_BLESS", "1");
+    }
+    run::run(&mut cargo)
 }

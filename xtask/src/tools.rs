@@ -1,4 +1,4 @@
-//! The tools that the BPF build needs, fetched once.
+//! The tools that the BPF build and the checks need, fetched once.
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,9 @@ pub const RUSTC: &str = "1.95.0";
 const BPF_LINKER: &str = "0.10.4";
 /// Must be the LLVM of [`RUSTC`].
 const BPF_LINKER_FEATURE: &str = "rust-llvm-22";
+
+/// Checks the dependencies against `deny.toml`.
+const CARGO_DENY: &str = "0.20.2";
 
 /// Where fetched tools stay: shared by all checkouts if `XDG_CACHE_HOME` is set.
 pub fn cache_dir(root: &Path) -> PathBuf {
@@ -49,28 +52,35 @@ pub fn cargo_home() -> Result<PathBuf> {
 
 /// Path of bpf-linker, built on first use.
 pub fn bpf_linker(cache: &Path) -> Result<PathBuf> {
-    let prefix = cache.join(format!("bpf-linker-{BPF_LINKER}"));
-    let program = prefix.join("bin/bpf-linker");
+    let features = ["--no-default-features", "--features", BPF_LINKER_FEATURE];
+    installed(cache, "bpf-linker", BPF_LINKER, &features)
+}
+
+/// Path of cargo-deny, built on first use.
+pub fn cargo_deny(cache: &Path) -> Result<PathBuf> {
+    installed(cache, "cargo-deny", CARGO_DENY, &[])
+}
+
+/// Path of a program from crates.io, built on first use.
+fn installed(cache: &Path, name: &str, version: &str, more: &[&str]) -> Result<PathBuf> {
+    let prefix = cache.join(format!("{name}-{version}"));
+    let program = prefix.join("bin").join(name);
     if program.is_file() {
         return Ok(program);
     }
-    eprintln!("xtask: building bpf-linker {BPF_LINKER}, once");
+    eprintln!("xtask: building {name} {version}, once");
     let mut install = run::cargo();
     install
-        .args(["install", "bpf-linker", "--version", BPF_LINKER, "--locked"])
-        .args([
-            "--no-default-features",
-            "--features",
-            BPF_LINKER_FEATURE,
-            "--root",
-        ])
+        .args(["install", name, "--version", version, "--locked"])
+        .args(more)
+        .arg("--root")
         .arg(&prefix)
         // Cargo would take the flags and the target folder of the outer build.
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("CARGO_TARGET_DIR")
         .current_dir(cache_parent(cache)?);
     run::run(&mut install).with_context(|| {
-        format!("cannot build bpf-linker {BPF_LINKER}: it needs a C compiler and the network, once")
+        format!("cannot build {name} {version}: it needs a C compiler and the network, once")
     })?;
     Ok(program)
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use memlens_tests::explain::{explain, near};
+use memlens_tests::ledger::{explain, near, number};
 use memlens_tests::{Program, Victim, need};
 
 /// Numbers that a victim said.
@@ -16,7 +16,7 @@ fn numbers(text: &str) -> Result<Vec<u64>> {
 /// In use, thread caches included, as mallinfo2 counts it.
 fn used(pid: u32) -> Result<u64> {
     let explained = explain(pid)?;
-    Ok(explained.arenas("in_use")? + explained.arenas("thread_cached")?)
+    Ok(explained.arenas("in_use_bytes")? + explained.arenas("thread_cached_bytes")?)
 }
 
 /// The table's first row: 1 GiB, 10,000,000 chunks, eight arenas, allocating meanwhile.
@@ -31,22 +31,21 @@ fn ten_million_chunks_in_two_seconds() -> Result<()> {
         let explained = explain(victim.pid())?;
         quickest = quickest.min(start.elapsed());
         let after = numbers(&victim.go_to("figures")?)?;
-        let seen = explained.arenas("in_use")? + explained.arenas("thread_cached")?;
+        let seen = explained.arenas("in_use_bytes")? + explained.arenas("thread_cached_bytes")?;
         near(seen, u64::midpoint(before, after[0]), 0.01).context("in use")?;
-        let free = ["free", "fast", "top"].map(|field| explained.arenas(field));
+        let free = ["free_bytes", "fast_bytes", "top_bytes"].map(|field| explained.arenas(field));
         let free: u64 = free.into_iter().sum::<Result<u64>>()?;
         // The busy thread's fast bins change while they are followed; where they lead astray, that is said.
-        let cut = explained.glibc()?["heap"]["lists_cut"] == true;
+        let cut = explained.allocator("glibc")?["heap"]["lists_cut"] == true;
         near(free, after[1], if cut { 0.1 } else { 0.02 }).context("free")?;
         near(explained.arenas("blocks")?, 9_020_000, 0.01).context("blocks")?;
-        let mapped = explained.glibc()?["heap"]["mapped"]["bytes"].as_u64();
+        let mapped = number(explained.allocator("glibc")?, "/heap/mapped/bytes")?;
+        ensure!(mapped == after[2], "mapped {mapped}, not {}", after[2]);
+        ensure!(explained.ledger("glibc_mapped", "virtual_bytes") == after[2]);
         ensure!(
-            mapped == Some(after[2]),
-            "mapped {mapped:?}, not {}",
-            after[2]
+            explained.arenas("unknown_bytes")? * 100 < seen,
+            "much is unknown"
         );
-        ensure!(explained.ledger("glibc_mapped", "virtual_size") == after[2]);
-        ensure!(explained.arenas("unknown")? * 100 < seen, "much is unknown");
         explained.check_ledger(victim.pid())?;
     }
     ensure!(
@@ -63,11 +62,13 @@ fn a_quiet_heap_is_exact() -> Result<()> {
     let mut victim = Victim::start(Program::new("fragmented").command(&["20000"])?)?;
     let told = numbers(&victim.go_to("fragmented")?)?;
     let explained = explain(victim.pid())?;
-    let seen = explained.arenas("in_use")? + explained.arenas("thread_cached")?;
+    let seen = explained.arenas("in_use_bytes")? + explained.arenas("thread_cached_bytes")?;
     ensure!(seen == told[0], "in use {seen}, not {}", told[0]);
-    let free = explained.arenas("free")? + explained.arenas("fast")? + explained.arenas("top")?;
+    let free = explained.arenas("free_bytes")?
+        + explained.arenas("fast_bytes")?
+        + explained.arenas("top_bytes")?;
     ensure!(free == told[1], "free {free}, not {}", told[1]);
-    ensure!(explained.arenas("unknown")? == 0);
+    ensure!(explained.arenas("unknown_bytes")? == 0);
     Ok(())
 }
 
@@ -76,21 +77,32 @@ fn a_quiet_heap_is_exact() -> Result<()> {
 fn what_is_reserved_and_not_touched() -> Result<()> {
     const SIZE: u64 = 100 << 20;
     let mut victim = Victim::start(Program::new("reserve").command(&[])?)?;
-    let before = explain(victim.pid())?.number("/totals/virtual_size")?;
+    let before = explain(victim.pid())?.process_total("virtual_bytes")?;
     victim.go_to("reserved")?;
     let reserved = explain(victim.pid())?;
     near(
-        reserved.number("/totals/virtual_size")? - before,
+        reserved.process_total("virtual_bytes")? - before,
         SIZE,
         0.01,
     )?;
-    near(reserved.ledger("glibc_mapped", "virtual_size"), SIZE, 0.001)?;
-    ensure!(reserved.ledger("glibc_mapped", "resident") < 64 << 10);
-    reserved.says(&["100 MiB", "reserved but not touched", "costs nothing"])?;
+    near(
+        reserved.ledger("glibc_mapped", "virtual_bytes"),
+        SIZE,
+        0.001,
+    )?;
+    ensure!(reserved.ledger("glibc_mapped", "resident_bytes") < 64 << 10);
+    reserved.check_explains(&["100 MiB", "reserved but not touched", "costs nothing"])?;
     victim.go_to("touched")?;
     let touched = explain(victim.pid())?;
-    near(touched.ledger("glibc_mapped", "resident"), SIZE, 0.001)?;
-    ensure!(touched.says(&["not touched"]).is_err(), "it is touched");
+    near(
+        touched.ledger("glibc_mapped", "resident_bytes"),
+        SIZE,
+        0.001,
+    )?;
+    ensure!(
+        touched.check_explains(&["not touched"]).is_err(),
+        "it is touched"
+    );
     touched.check_ledger(victim.pid())
 }
 
@@ -100,27 +112,27 @@ fn a_fragmented_heap_is_no_leak() -> Result<()> {
     let mut victim = Victim::start(Program::new("fragmented").command(&["1060000"])?)?;
     let told = numbers(&victim.go_to("fragmented")?)?;
     let explained = explain(victim.pid())?;
-    near(explained.arenas("free")?, told[1], 0.01).context("free")?;
+    near(explained.arenas("free_bytes")?, told[1], 0.01).context("free")?;
     ensure!(
         told[1] > 990_000_000,
         "the victim freed only {} bytes",
         told[1]
     );
-    explained.says(&[
+    explained.check_explains(&[
         "the allocator holds",
         "freed: fragmentation, not a leak",
         "malloc_trim",
     ])?;
     let trimmed = numbers(&victim.go_to("trimmed")?)?;
     let returned = (trimmed[0] - trimmed[1]) * 4096;
-    near(explained.arenas("trimmable")?, returned, 0.01).context("what trim gives back")?;
+    near(explained.arenas("trimmable_bytes")?, returned, 0.01).context("what trim gives back")?;
     let after = explain(victim.pid())?;
     ensure!(
-        after.arenas("trimmable")? < returned / 100,
+        after.arenas("trimmable_bytes")? < returned / 100,
         "there is nothing left to trim"
     );
     ensure!(
-        after.says(&["fragmentation"]).is_err(),
+        after.check_explains(&["fragmentation"]).is_err(),
         "what was given back is not held"
     );
     Ok(())
@@ -154,12 +166,12 @@ fn thread_stacks_are_counted() -> Result<()> {
     let victim = Victim::start(Program::new("stacks_of").command(&["40"])?)?;
     let explained = explain(victim.pid())?;
     ensure!(
-        explained.number("/stacks/count")? == 40,
+        explained.ledger_number("/stacks/count")? == 40,
         "{}",
-        explained.0["stacks"]
+        explained.section("ledger")
     );
-    ensure!(explained.number("/stacks/virtual_size")? == 40 << 20);
-    let touched = explained.number("/stacks/resident")?;
+    ensure!(explained.ledger_number("/stacks/virtual_bytes")? == 40 << 20);
+    let touched = explained.ledger_number("/stacks/resident_bytes")?;
     ensure!((40 << 16..40 << 17).contains(&touched), "{touched} touched");
     explained.check_ledger(victim.pid())
 }
@@ -169,7 +181,10 @@ fn thread_stacks_are_counted() -> Result<()> {
 fn a_corrupted_heap() -> Result<()> {
     let mut victim = Victim::start(Program::new("corrupted").command(&["5000"])?)?;
     let explained = explain(victim.pid())?;
-    let (unknown, system) = (explained.arenas("unknown")?, explained.arenas("system")?);
+    let (unknown, system) = (
+        explained.arenas("unknown_bytes")?,
+        explained.arenas("system_bytes")?,
+    );
     ensure!(
         unknown > 0 && unknown < system / 100,
         "{unknown} of {system} unknown"
@@ -184,10 +199,10 @@ fn a_corrupted_heap() -> Result<()> {
         start.elapsed()
     );
     ensure!(
-        explained.arenas("unknown")? > 1 << 20,
+        explained.arenas("unknown_bytes")? > 1 << 20,
         "almost nothing is known"
     );
-    explained.says(&["glibc's heap does not add up", "make no sense"])?;
+    explained.check_explains(&["glibc's heap does not add up", "make no sense"])?;
     ensure!(victim.is_running()?, "the victim ended");
     Ok(())
 }
@@ -198,12 +213,12 @@ fn own_mappings_between_others() -> Result<()> {
     let mut victim = Victim::start(Program::new("grow_parts").command(&["100"])?)?;
     victim.go_to("grown")?;
     let explained = explain(victim.pid())?;
-    let told = explained.number("/allocators/0/heap/mapped/bytes")?;
+    let told = number(explained.allocator("glibc")?, "/heap/mapped/bytes")?;
     ensure!(told > 20_000_000, "glibc counts {told} bytes");
-    let found = explained.ledger("glibc_mapped", "virtual_size");
+    let found = explained.ledger("glibc_mapped", "virtual_bytes");
     ensure!(found == told, "{found} bytes were found of {told}");
     near(
-        explained.ledger("anonymous", "virtual_size"),
+        explained.ledger("anonymous", "virtual_bytes"),
         6_400 << 10,
         0.05,
     )?;
@@ -220,20 +235,20 @@ fn the_waste_of_huge_pages() -> Result<()> {
     );
     let victim = Victim::start(Program::new("huge").command(&["64"])?)?;
     let explained = explain(victim.pid())?;
-    let huge = explained.number("/totals/huge")?;
+    let huge = explained.process_total("huge_bytes")?;
     ensure!(huge >= 32 << 20, "only {huge} bytes are in huge pages");
     near(
-        explained.number("/huge_pages/zero_estimate")?,
+        explained.ledger_number("/huge_pages/zero_estimate_bytes")?,
         huge / 16 * 15,
         0.01,
     )?;
-    explained.says(&[
+    explained.check_explains(&[
         "transparent huge pages",
         "93.8%",
         "never touched",
         "estimate",
     ])?;
-    ensure!(victim.pid() > 0 && explained.number("/huge_pages/read")? <= 64);
+    ensure!(victim.pid() > 0 && explained.ledger_number("/huge_pages/read")? <= 64);
     explained.check_ledger(victim.pid())
 }
 
@@ -270,8 +285,8 @@ fn other_allocators_say_why_not() -> Result<()> {
             }
             _ => ensure!(*figures == serde_json::json!([]), "{name}: {figures}"),
         }
-        let own =
-            explained.ledger("allocator", "resident") + explained.ledger("brk_heap", "resident");
+        let own = explained.ledger("allocator", "resident_bytes")
+            + explained.ledger("brk_heap", "resident_bytes");
         ensure!(own >= 100 << 20, "{name}: {own} bytes are its own");
         explained.check_ledger(victim.pid())?;
     }

@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use busy::Busy;
-use memlens_tests::child::{Owned, until};
-use memlens_tests::explain::{Explained, explain, explain_with};
-use memlens_tests::{Victim, foreign, load, need};
+use memlens::profile::FindingKind;
+use memlens_tests::child::{Owned, until_unchanged};
+use memlens_tests::ledger::{explain, explain_with, signed};
+use memlens_tests::{Report, Victim, foreign, load, need};
 
 /// A program that says a word when it is ready, and again after each line that it reads.
 struct Steps {
@@ -53,22 +54,22 @@ impl Steps {
     }
 
     /// Explains it before and after a step that makes native memory grow by so many bytes, and compares.
-    fn grows_natively(&mut self, by: u64) -> Result<Explained> {
+    fn grows_natively(&mut self, by: u64) -> Result<Report> {
         let folder = tempfile::tempdir()?;
         let before = folder.path().join("before.json");
         let first = explain(self.child.pid())?;
         first.check_ledger(self.child.pid())?;
-        std::fs::write(&before, first.0.to_string())?;
+        std::fs::write(&before, first.json.to_string())?;
         self.step()?;
         let second = explain_with(self.child.pid(), &["--diff".as_ref(), before.as_os_str()])?;
         second.check_ledger(self.child.pid())?;
-        let native = second.0["change"]["native"].as_i64().context("no change")?;
+        let native = signed(second.section("ledger_change"), "/native_bytes")?;
         let by = by.cast_signed();
         ensure!(
             (by..by + by / 10).contains(&native),
             "native memory grew by {native}, not {by}"
         );
-        second.says_at("/change/findings", &["native side", "memlens leaks -p"])?;
+        second.check_finding(FindingKind::Change, &["native side", "memlens leaks -p"])?;
         Ok(second)
     }
 }
@@ -83,9 +84,9 @@ fn node_with_growing_buffers() -> Result<()> {
     let mut command = Command::new(need::program("node").or_else(|_| need::program("nodejs"))?);
     command.args(["-e", script]);
     let explained = Steps::start(command)?.grows_natively(100_000_000)?;
-    let heap = explained.number("/runtimes/0/heap_resident")?;
+    let heap = explained.runtime_number("heap_resident_bytes")?;
     ensure!((1 << 20..100 << 20).contains(&heap), "V8's heap is {heap}");
-    explained.says(&["V8's own heap", "most is on the native side"])
+    explained.check_explains(&["V8's own heap", "most is on the native side"])
 }
 
 #[test]
@@ -126,23 +127,23 @@ fn java_with_direct_buffers() -> Result<()> {
         .arg(folder.path())
         .arg("Direct");
     let explained = Steps::start(command)?.grows_natively(100_000_000)?;
-    let heap = explained.number("/runtimes/0/heap_resident")?;
+    let heap = explained.runtime_number("heap_resident_bytes")?;
     ensure!(
         (10_000_000..=64 << 20).contains(&heap),
         "the Java heap is {heap}"
     );
     // What the JVM publishes itself: its heap is committed within what was found of it.
-    let figures = explained.0["runtimes"][0]["figures"]
+    let figures = explained.runtime()["figures"]
         .as_array()
         .context("no figures")?;
     let figure =
         |name: &str| figures.iter().find(|figure| figure["name"] == name)?["bytes"].as_u64();
-    let ask = explained.0["runtimes"][0]["unreadable"]
+    let ask = explained.runtime()["unreadable"]
         .as_str()
         .unwrap_or_default();
     ensure!(ask.contains("-XX:NativeMemoryTracking=summary"), "{ask}");
     let used = figure("heap used").context("no heap used")?;
-    let reserved = explained.ledger("runtime_heap", "virtual_size");
+    let reserved = explained.ledger("runtime_heap", "virtual_bytes");
     ensure!(
         used <= heap + (1 << 20) && heap <= reserved,
         "{used} {heap} {reserved}"
@@ -163,7 +164,7 @@ fn ruby_with_a_growing_heap() -> Result<()> {
     command.args(["-e", &format!("{objects}\n{script}")]);
     let mut steps = Steps::start(command)?;
     let before = explain(steps.child.pid())?;
-    let heap = before.number("/runtimes/0/heap_resident")?;
+    let heap = before.runtime_number("heap_resident_bytes")?;
     ensure!(
         (8_000_000..32_000_000).contains(&heap),
         "Ruby's heap is {heap}"
@@ -171,14 +172,15 @@ fn ruby_with_a_growing_heap() -> Result<()> {
     steps.step()?;
     let after = explain(steps.child.pid())?;
     after.check_ledger(steps.child.pid())?;
-    let grown = after.number("/runtimes/0/heap_resident")? - heap;
+    let grown = after.runtime_number("heap_resident_bytes")? - heap;
     ensure!(
         (4_000_000..16_000_000).contains(&grown),
         "it grew by {grown}"
     );
-    let native = after.ledger("brk_heap", "resident") - before.ledger("brk_heap", "resident");
+    let native =
+        after.ledger("brk_heap", "resident_bytes") - before.ledger("brk_heap", "resident_bytes");
     ensure!(native >= 95_000_000, "the native side grew by {native}");
-    after.says(&["Ruby's own heap", "most is on the native side"])
+    after.check_explains(&["Ruby's own heap", "most is on the native side"])
 }
 
 /// Go's heap by its own counters; and without symbols, why not.
@@ -189,20 +191,20 @@ fn go_with_and_without_symbols() -> Result<()> {
     victim.go_to("done")?;
     let explained = explain(victim.pid())?;
     explained.check_ledger(victim.pid())?;
-    let runtime = &explained.0["runtimes"][0];
+    let runtime = explained.runtime();
     ensure!(
         runtime["name"] == "Go" && runtime["unreadable"].is_null(),
         "{runtime}"
     );
     // It keeps a thousand slices of 10,000 bytes, which Go rounds up to 10,240.
-    let live = explained.number("/runtimes/0/objects")?;
+    let live = explained.runtime_number("objects_bytes")?;
     ensure!(
         (10_240_000..14_000_000).contains(&live),
         "{live} bytes live"
     );
-    let figure = |index: usize| explained.number(&format!("/runtimes/0/figures/{index}/bytes"));
+    let figure = |index: usize| explained.runtime_number(&format!("figures/{index}/bytes"));
     let (in_use, free) = (figure(0)?, figure(1)?);
-    let resident = explained.number("/runtimes/0/heap_resident")?;
+    let resident = explained.runtime_number("heap_resident_bytes")?;
     ensure!(
         live <= in_use && in_use + free >= resident / 2,
         "{in_use} {free} {resident}"
@@ -217,7 +219,7 @@ fn go_with_and_without_symbols() -> Result<()> {
     let mut victim = Victim::start(Command::new(&stripped))?;
     victim.go_to("done")?;
     let explained = explain(victim.pid())?;
-    let why = explained.0["runtimes"][0]["unreadable"]
+    let why = explained.runtime()["unreadable"]
         .as_str()
         .unwrap_or_default();
     ensure!(
@@ -225,7 +227,7 @@ fn go_with_and_without_symbols() -> Result<()> {
         "{why}"
     );
     // Of each slice one page was touched.
-    ensure!(explained.number("/runtimes/0/heap_resident")? > 1000 * 4096);
+    ensure!(explained.runtime_number("heap_resident_bytes")? > 1000 * 4096);
     Ok(())
 }
 
@@ -245,15 +247,15 @@ fn python_with_a_leaking_extension() -> Result<()> {
     let mut command = Command::new(python);
     command.args(["-c", script]);
     let explained = Steps::start(command)?.grows_natively(100_000_000)?;
-    let objects = explained.number("/runtimes/0/objects")?;
-    let heap = explained.number("/runtimes/0/heap_resident")?;
+    let objects = explained.runtime_number("objects_bytes")?;
+    let heap = explained.runtime_number("heap_resident_bytes")?;
     // 300,000 strings of some 80 bytes, and what CPython itself has.
     ensure!(
         (20 << 20..60 << 20).contains(&objects),
         "{objects} bytes of objects"
     );
     ensure!(objects <= heap, "{objects} bytes of objects in {heap}");
-    explained.says(&["CPython's own heap", "native"])
+    explained.check_explains(&["CPython's own heap", "native"])
 }
 
 #[test]
@@ -263,16 +265,14 @@ fn redis_server() -> Result<()> {
     let server = load::redis(folder.path(), port)?;
     load::redis_load(port, 20_000)?;
     // jemalloc gives memory back for some seconds after the load: it is explained once that is over.
-    let mut before = 0;
-    until("redis-server is at rest", Duration::from_secs(60), || {
-        std::thread::sleep(Duration::from_secs(1));
-        let now = explain(server.pid())?.number("/totals/resident")?;
-        Ok((std::mem::replace(&mut before, now) == now).then_some(()))
+    let (still, limit) = (Duration::from_secs(1), Duration::from_secs(60));
+    until_unchanged("redis-server is at rest", still, limit, || {
+        explain(server.pid())?.process_total("rss_bytes")
     })?;
     let explained = explain(server.pid())?;
     explained.check_ledger(server.pid())?;
-    let own = explained.ledger("allocator", "resident");
-    let all = explained.number("/totals/anonymous")?;
+    let own = explained.ledger("allocator", "resident_bytes");
+    let all = explained.process_total("anonymous_bytes")?;
     ensure!(own > all / 2, "jemalloc has {own} of {all} anonymous bytes");
     explained.allocator("jemalloc")?;
     Ok(())
@@ -288,8 +288,11 @@ fn nginx() -> Result<()> {
     for pid in workers.into_iter().chain([master.pid()]) {
         let explained = explain(pid)?;
         explained.check_ledger(pid)?;
-        ensure!(explained.arenas("in_use")? > 10_000, "nginx has a heap");
-        ensure!(explained.arenas("unknown")? == 0);
+        ensure!(
+            explained.arenas("in_use_bytes")? > 10_000,
+            "nginx has a heap"
+        );
+        ensure!(explained.arenas("unknown_bytes")? == 0);
     }
     Ok(())
 }
@@ -302,11 +305,11 @@ fn postgres() -> Result<()> {
     let explained = explain(postgres.pid())?;
     explained.check_ledger(postgres.pid())?;
     ensure!(
-        explained.ledger("shared", "virtual_size") > 16 << 20,
+        explained.ledger("shared", "virtual_bytes") > 16 << 20,
         "no shared memory"
     );
     ensure!(
-        explained.arenas("in_use")? > 100_000,
+        explained.arenas("in_use_bytes")? > 100_000,
         "a backend has a heap"
     );
     postgres.check()

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use memlens_tests::child::{Owned, until};
-use memlens_tests::explain::{explain, explain_with};
-use memlens_tests::{Memlens, Program, Victim, elf32, need, paths};
-use serde_json::Value;
+use memlens_tests::ledger::{explain, explain_with, list, signed};
+use memlens_tests::{Memlens, Program, Report, Victim, elf32, need, paths};
 
 fn refused(args: &[&str], words: &[&str]) -> Result<()> {
     let mut all = vec!["explain"];
@@ -18,16 +17,42 @@ fn refused(args: &[&str], words: &[&str]) -> Result<()> {
 
 #[test]
 fn words_that_mean_nothing() -> Result<()> {
-    refused(&[], &["PID"])?;
-    refused(&["abc"], &["abc", "not a PID"])?;
-    refused(&["0"], &["0"])?;
-    refused(&["1", "2"], &["2"])?;
-    refused(&["1", "--trace", "x"], &["--trace", "x"])?;
-    refused(&["1", "--trace", "0"], &["--trace", "5 (seconds)"])?;
-    refused(
+    let misused = |args: &[&str], words: &[&str]| {
+        let all = ["explain"].iter().chain(args);
+        Memlens::run(all)?.misused_with(words)
+    };
+    misused(&[], &["<PID|--pid <PID>|--name <NAME>>"])?;
+    misused(&["abc"], &["abc", "expected a PID"])?;
+    misused(&["0"], &["0"])?;
+    misused(&["1", "2"], &["2"])?;
+    misused(&["1", "-p", "1"], &["[PID]", "--pid <PID>"])?;
+    misused(&["1", "--trace", "x"], &["--trace", "x"])?;
+    misused(&["1", "--trace", "0"], &["--trace", "5 (seconds)"])?;
+    misused(
         &["1", "--trace", "5", "--diff", "file"],
         &["--trace", "--diff"],
     )
+}
+
+/// A process by `-p` and by `-n`; a name that no process or two processes have.
+#[test]
+fn a_process_by_its_name() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let name = format!("one-{}", std::process::id());
+    let path = folder.path().join(&name);
+    std::os::unix::fs::symlink(need::program("sleep")?, &path)?;
+    refused(&["-n", &name], &[&name, "no process is named"])?;
+    let first = Owned::start(Command::new(&path).arg("60"))?;
+    let pid = first.pid().to_string();
+    for words in [["-n", &name], ["-p", &pid]] {
+        let ended = Memlens::run(["explain"].iter().chain(&words))?;
+        ensure!(ended.status.code() == Some(0), "{:?}", ended.errors);
+        let head = format!("{name} ({pid})");
+        ensure!(ended.output[0].contains(&head), "{:?}", ended.output);
+    }
+    let second = Owned::start(Command::new(&path).arg("60"))?;
+    let other = second.pid().to_string();
+    refused(&["-n", &name], &["2 processes are named", &pid, &other])
 }
 
 #[test]
@@ -92,7 +117,7 @@ fn a_32_bit_process() -> Result<()> {
     let child = Owned::start(&mut Command::new(&path))
         .context("the kernel runs no 32-bit programs (CONFIG_IA32_EMULATION)")?;
     let explained = explain(child.pid())?;
-    explained.says_at("/notes", &["32-bit", "not walked"])?;
+    explained.check_says(&["32-bit", "not walked"])?;
     explained.check_ledger(child.pid())
 }
 
@@ -119,17 +144,13 @@ fn without_permission() -> Result<()> {
         "{}: {errors}",
         output.status
     );
-    let value: Value = serde_json::from_slice(&output.stdout)?;
-    let rows = value["ledger"].as_array().context("no ledger")?;
-    let sum: u64 = rows.iter().filter_map(|row| row["resident"].as_u64()).sum();
-    let resident = value["totals"]["resident"].as_u64().context("no total")?;
+    let report = Report::parse(&String::from_utf8(output.stdout)?)?;
+    let sum = report.ledger("", "resident_bytes");
+    let resident = report.process_total("rss_bytes")?;
     ensure!(sum == resident && resident > 0, "{sum} of {resident}");
-    let note = value["notes"][0].as_str().unwrap_or_default();
-    ensure!(
-        note.contains("run as root") && note.contains("CAP_SYS_PTRACE"),
-        "{note}"
-    );
-    ensure!(value["allocators"] == serde_json::json!([]));
+    report.check_says(&["run as root", "CAP_SYS_PTRACE"])?;
+    let allocators = &report.section("ledger")["allocators"];
+    ensure!(list(allocators).next().is_none(), "{allocators}");
     Ok(())
 }
 
@@ -150,22 +171,17 @@ fn nothing_to_compare_with() -> Result<()> {
     )?;
     let text = file("text", "not JSON")?;
     refused(&["--diff", &text, &pid], &[&text, "is not what"])?;
-    let leaks = file("leaks", r#"{"schema":"memlens.leaks/1"}"#)?;
-    refused(&["--diff", &leaks, &pid], &["memlens.leaks/1"])?;
-    let short = file("short", r#"{"schema":"memlens.explain/1"}"#)?;
+    let later = file("later", r#"{"schema":"memlens/9"}"#)?;
+    refused(&["--diff", &later, &pid], &["memlens/9"])?;
+    let short = file("short", r#"{"schema":"memlens/1"}"#)?;
     refused(&["--diff", &short, &pid], &["missing field"])?;
     let other = explain(std::process::id())?;
-    let other = file("other", &other.0.to_string())?;
+    let other = file("other", &other.json.to_string())?;
     refused(
         &["--diff", &other, &pid],
         &["is not the process that has PID", &pid],
     )?;
-    let same = file("same", &explain(victim.pid())?.0.to_string())?;
+    let same = file("same", &explain(victim.pid())?.json.to_string())?;
     let explained = explain_with(victim.pid(), &["--diff", &same])?;
-    ensure!(
-        explained.0["change"]["resident"].is_i64(),
-        "{}",
-        explained.0["change"]
-    );
-    Ok(())
+    signed(explained.section("ledger_change"), "/resident_bytes").map(drop)
 }

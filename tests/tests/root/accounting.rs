@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use memlens_tests::cases::{CASES, Case, LEAK, LEAK_EACH, LEAK_NEW, find};
-use memlens_tests::{Live, Memlens, Program, Victim, trace};
+use memlens_tests::{HeapFigures as _, Live, Memlens, Program, Victim, trace};
+use tracer_common::loss::Loss;
 
 /// Traces a case and checks the process, its functions and its exit code.
 fn check(case: &Case) -> Result<()> {
@@ -57,6 +58,7 @@ cases! {
     exceptions_cross_frames: "throw_across" [];
     operator_new_that_throws: "bad_alloc" [];
     every_new_with_its_delete: "new_delete" [];
+    contexts_with_stacks_of_their_own: "contexts" [];
     calls_inside_other_calls: "nested_call" [];
     fork_and_both_free: "fork_both_free" ["free"];
     fork_and_only_the_child_frees: "fork_both_free" ["keep"];
@@ -88,11 +90,14 @@ fn check_one(victim: &str, function: &str) -> Result<()> {
     let traced = trace(Program::new(victim).command(&[function])?, &[])?;
     traced.report.check_exact(traced.pid, LEAK)?;
     ensure!(
-        traced.report.stacks.len() == 1,
+        traced.report.heap().len() == 1,
         "{} stacks",
-        traced.report.stacks.len()
+        traced.report.heap().len()
     );
-    ensure!(traced.report.totals.alloc_count == 1, "counted twice");
+    ensure!(
+        traced.report.totals().allocated().blocks == 1,
+        "counted twice"
+    );
     Ok(())
 }
 
@@ -102,7 +107,7 @@ fn many_blocks_from_one_stack() -> Result<()> {
     traced
         .report
         .check_exact(traced.pid, Live::new(15_000_000, 500))?;
-    assert_eq!(traced.report.stacks.len(), 1);
+    assert_eq!(traced.report.heap().len(), 1);
     Ok(())
 }
 
@@ -117,7 +122,7 @@ fn mixed_calls_on_eight_threads() -> Result<()> {
     let expected = Live::new(numbers.0.parse()?, numbers.1.parse()?);
     traced.report.check_exact(traced.pid, expected)?;
     ensure!(
-        traced.report.lost("unknown_frees") == 0,
+        traced.report.losses.of(Loss::UnknownFrees) == 0,
         "frees were not known"
     );
     traced
@@ -134,10 +139,10 @@ fn mixed_calls_on_eight_threads() -> Result<()> {
 fn longjmp_out_of_the_allocator_itself() -> Result<()> {
     let traced = trace(Program::new("longjmp_out").command(&["inside"])?, &[])?;
     let report = &traced.report;
-    let live = report.process(traced.pid)?.totals.live();
+    let live = report.process(traced.pid)?.live();
     assert_eq!(live, Live::new(10_000, 250), "stale calls were paired");
     report.check_balance()?;
-    let missed = report.lost("missed_returns");
+    let missed = report.losses.of(Loss::MissedReturns);
     ensure!(
         (1..=500).contains(&missed),
         "{missed} missed returns of 500"
@@ -156,8 +161,8 @@ fn frees_of_older_blocks_are_counted_as_unknown() -> Result<()> {
     victim.go_to("done")?;
     let report = memlens.stop()?;
     report.check_exact(victim.pid(), Live::default())?;
-    assert_eq!(report.lost("unknown_frees"), 1000);
-    assert_eq!(report.totals.free_count, 0);
+    assert_eq!(report.losses.of(Loss::UnknownFrees), 1000);
+    assert_eq!(report.totals().released().blocks, 0);
     Ok(())
 }
 
@@ -165,8 +170,8 @@ fn frees_of_older_blocks_are_counted_as_unknown() -> Result<()> {
 #[test]
 fn totals_since_the_start() -> Result<()> {
     let traced = trace(Program::new("fill_live").command(&["3000", "100"])?, &[])?;
-    let totals = traced.report.totals;
-    assert_eq!((totals.alloc_bytes, totals.alloc_count), (300_000, 3000));
-    assert_eq!((totals.free_bytes, totals.free_count), (300_000, 3000));
+    let totals = traced.report.totals();
+    assert_eq!(totals.allocated(), Live::new(300_000, 3000));
+    assert_eq!(totals.released(), Live::new(300_000, 3000));
     traced.report.check_exact(traced.pid, Live::default())
 }

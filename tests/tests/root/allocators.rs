@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use memlens_tests::cases::{LEAK, LEAK_EACH, LEAK_NEW, find};
-use memlens_tests::{Live, Memlens, Program, Traced, Victim, need, trace};
+use memlens_tests::code::until_probed;
+use memlens_tests::{HeapFigures as _, Live, Memlens, Program, Traced, Victim, need, trace};
+use tracer_common::loss::Loss;
 
 const JEMALLOC: &str = "libjemalloc.so.2";
 const TCMALLOC: &str = "libtcmalloc_minimal.so.4";
@@ -34,7 +35,7 @@ fn check_preloaded(library: &str) -> Result<()> {
             .report
             .check_exact(traced.pid, LEAK)
             .with_context(|| format!("{form} with {library}"))?;
-        let stack = traced.report.stacks.first().context("no stack")?;
+        let stack = traced.report.first_stack()?;
         ensure!(
             stack.has(&format!("leak_{form}")),
             "{form} with {library}: {:?}",
@@ -94,7 +95,7 @@ fn bad_alloc_is_caught_under_other_allocators() -> Result<()> {
             traced.status,
             traced.said
         );
-        let live = traced.report.process(traced.pid)?.totals.live();
+        let live = traced.report.process(traced.pid)?.live();
         assert_eq!(live, Live::new(5_000, 1), "{library}");
         traced.report.check_balance()?;
     }
@@ -114,7 +115,11 @@ fn mimalloc_own_functions() -> Result<()> {
     let program = Program::new("mi_direct").link("-l:libmimalloc.so.2");
     let traced = trace(program.command(&[])?, &[])?;
     traced.report.check_exact(traced.pid, Live::new(6_000, 5))?;
-    assert_eq!(traced.report.lost("unknown_frees"), 1, "mi_strdup's block");
+    assert_eq!(
+        traced.report.losses.of(Loss::UnknownFrees),
+        1,
+        "mi_strdup's block"
+    );
     let named = |note: &String| note.contains("mi_strdup");
     anyhow::ensure!(
         traced.report.notes.iter().any(named),
@@ -229,8 +234,8 @@ fn an_allocator_loaded_later() -> Result<()> {
     let mut victim = Victim::start(Program::new("dlopen_allocator").command(&args)?)?;
     let memlens = Memlens::leaks(victim.pid(), &[])?;
     victim.go_to("loaded")?;
-    // New libraries are looked for while tracing; a second is the promise for an attach.
-    std::thread::sleep(Duration::from_secs(2));
+    // New libraries are looked for while tracing.
+    until_probed(victim.pid(), "libmimalloc")?;
     victim.go_to("done")?;
     let report = memlens.stop()?;
     report.check_function("use", Live::new(42_000, 60))?;

@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use memlens_tests::memlens::Ended;
 use memlens_tests::{Live, Memlens, Program, Victim};
+use tracer_common::loss::Loss;
 
 /// Lines on standard error that contain the words.
 fn said(ended: &Ended, words: &str) -> usize {
@@ -40,8 +41,11 @@ fn calls_inside_other_calls() -> Result<()> {
 fn cut_stacks() -> Result<()> {
     let (_, ended) = traced(&Program::new("sizes"), &["-vvv", "--unwind", "fp"])?;
     let report = ended.last_report()?;
-    let cut = report.stacks.iter().filter(|stack| stack.is_truncated());
-    let cut = cut.count();
+    let cut = report
+        .heap()
+        .iter()
+        .filter(|row| row.cut().is_some())
+        .count();
     ensure!(cut > 0, "built without frame pointers, and no stack is cut");
     ensure!(
         said(&ended, "new stack cut after") >= cut,
@@ -68,7 +72,7 @@ fn blocks_left_out_and_messages_dropped() -> Result<()> {
         "block of 64 bytes not recorded: outside the filter or the sample",
     ) as u64;
     let report = ended.last_report()?;
-    let dropped = report.lost("diagnostics_dropped");
+    let dropped = report.losses.of(Loss::DiagnosticsDropped);
     assert_eq!(said + dropped, 40_000, "{said} said, {dropped} dropped");
     ensure!(dropped > 0, "the ring has room for {said} messages");
     ensure!(report.complete, "messages do not belong to the totals");

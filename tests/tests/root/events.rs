@@ -1,7 +1,5 @@
 //! `memlens trace`, `memlens doctor --probes` and `memlens demo`.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use memlens_tests::{Memlens, Program, Victim, need};
 
@@ -187,7 +185,6 @@ fn a_slow_reader_loses_nothing_silently() -> Result<()> {
     let mut memlens = Memlens::start(["trace", "-p", &pid.to_string()])?;
     memlens.wait_until_tracing()?;
     victim.run()?;
-    std::thread::sleep(Duration::from_millis(500));
     let ended = memlens.interrupt()?;
     ensure!(ended.status.success(), "{}", ended.status);
     let seen = events(&ended.output, pid)?.len();
@@ -201,5 +198,32 @@ fn a_slow_reader_loses_nothing_silently() -> Result<()> {
         "{seen} events of 40000, and no word of the others: {:?}",
         ended.errors
     );
+    Ok(())
+}
+
+/// A memlens that gets no CPU reads nothing: the ring is full, and each event is printed or counted as lost.
+#[test]
+fn events_that_are_not_read_in_time_are_counted() -> Result<()> {
+    const BLOCKS: usize = 200_000;
+    need::root()?;
+    let mut victim =
+        Victim::start(Program::new("fill_live").command(&[&BLOCKS.to_string(), "32"])?)?;
+    let pid = victim.pid();
+    let mut memlens = Memlens::start(["trace", "-p", &pid.to_string()])?;
+    memlens.wait_until_tracing()?;
+    memlens.signal(libc::SIGSTOP)?;
+    victim.run()?;
+    memlens.signal(libc::SIGCONT)?;
+    let ended = memlens.interrupt()?;
+    ensure!(ended.status.success(), "{}", ended.status);
+    let seen = events(&ended.output, pid)?.len();
+    // Loss::RingBufferFull, which only standard error tells of.
+    let lost = ended.errors.iter().find_map(|line| {
+        let (_, rest) = line.split_once(" events, and ")?;
+        rest.split_once(" lost ")?.0.parse::<usize>().ok()
+    });
+    let lost = lost.with_context(|| format!("no word of a loss: {:?}", ended.errors))?;
+    ensure!(lost > 10_000, "{lost} events lost");
+    assert_eq!(seen + lost, 2 * BLOCKS, "{seen} events printed");
     Ok(())
 }

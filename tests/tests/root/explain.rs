@@ -1,12 +1,11 @@
 //! `memlens explain --trace`: whose the growth of a process is.
 
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use memlens_tests::explain::{Explained, near};
-use memlens_tests::{Memlens, Program, Victim, need};
-use serde_json::Value;
+use memlens::profile::{FindingKind, Measure, Source};
+use memlens_tests::ledger::{explained, list, near, number, signed};
+use memlens_tests::{HeapFigures as _, Live, Memlens, Program, Report, Row, Victim, need};
 
 /// Longer than any of these tests takes: Ctrl-C ends the trace.
 const LONG: &str = "600";
@@ -17,43 +16,39 @@ fn traced(pid: u32) -> Result<Memlens> {
     Ok(memlens)
 }
 
-fn explained(memlens: Memlens) -> Result<Explained> {
-    let ended = memlens.interrupt()?;
-    ensure!(
-        ended.status.code() == Some(0),
-        "{}: {:?}",
-        ended.status,
-        ended.errors
-    );
-    let line = ended.output.first().context("nothing was printed")?;
-    Ok(Explained(serde_json::from_str(line)?))
+fn stop(memlens: Memlens) -> Result<Report> {
+    explained(&memlens.interrupt()?)
 }
 
-fn signed(explained: &Explained, place: &str) -> Result<i64> {
-    let value = explained.0.pointer(place).and_then(Value::as_i64);
-    value.with_context(|| format!("no number at {place} in {}", explained.0["growth"]))
+/// The stack of a source that has a function on it.
+fn stack_of<'a>(report: &'a Report, source: Source, function: &str) -> Result<Row<'a>> {
+    let rows = report.rows(source);
+    let found = rows.iter().find(|row| row.has(function)).copied();
+    found.with_context(|| format!("no stack with {function} in {rows:?}"))
 }
 
-/// Names of the functions on a stack.
-fn functions(stack: &Value) -> Vec<&str> {
-    let frames = stack["frames"].as_array();
-    let names = frames.into_iter().flatten();
-    names.filter_map(|frame| frame["symbol"].as_str()).collect()
+/// What was allocated meanwhile and is live, in stacks that are shown and in those that are not.
+fn blocks(report: &Report) -> Live {
+    let total = |measure| report.stacks_total(Source::Heap, measure).1;
+    Live::new(
+        total(Measure::HeapLiveBytes),
+        total(Measure::HeapLiveBlocks),
+    )
 }
 
-/// The stack of a list that has a function on it.
-fn stack_of<'a>(list: &'a Value, function: &str) -> Result<&'a Value> {
-    let mut stacks = list["stacks"].as_array().context("no stacks")?.iter();
-    let found = stacks.find(|stack| functions(stack).contains(&function));
-    found.with_context(|| format!("no stack with {function} in {list}"))
-}
-
-fn the_parts_are_the_whole(explained: &Explained) -> Result<()> {
-    let part = |name: &str| signed(explained, &format!("/growth/{name}"));
+fn the_parts_are_the_whole(report: &Report) -> Result<()> {
+    let growth = report.section("growth");
+    let part = |name: &str| signed(growth, &format!("/{name}_bytes"));
     let sum = part("heap")? + part("mapped")? + part("older")?;
-    ensure!(sum == part("resident")?, "{}", explained.0["growth"]);
-    ensure!(part("resident")? == signed(explained, "/change/resident")?);
+    ensure!(sum == part("resident")?, "{growth}");
+    let change = report.section("ledger_change");
+    ensure!(part("resident")? == signed(change, "/resident_bytes")?);
     Ok(())
+}
+
+/// A part of the growth, which has grown.
+fn part(report: &Report, name: &str) -> Result<u64> {
+    number(report.section("growth"), &format!("/{name}_bytes"))
 }
 
 /// Heap blocks, own mappings between them, and pages of the bss: each part has its bytes and its stacks.
@@ -62,50 +57,32 @@ fn growth_is_told_by_parts_and_stacks() -> Result<()> {
     let mut victim = Victim::start(Program::new("grow_parts").command(&["100"])?)?;
     let memlens = traced(victim.pid())?;
     victim.go_to("grown")?;
-    let explained = explained(memlens)?;
-    explained.check_ledger(victim.pid())?;
-    the_parts_are_the_whole(&explained)?;
-    let growth = &explained.0["growth"];
-    ensure!(
-        growth["lost"] == serde_json::json!([]),
-        "{}",
-        growth["lost"]
-    );
-    let blocks = &growth["blocks"];
-    ensure!(
-        blocks["bytes"] == 21_000_000 && blocks["count"] == 1_100,
-        "{blocks}"
-    );
-    let small = stack_of(blocks, "keep_small")?;
-    ensure!(
-        small["bytes"] == 1_000_000 && small["count"] == 1_000,
-        "{small}"
-    );
-    let large = stack_of(blocks, "keep_large")?;
-    ensure!(
-        large["bytes"] == 20_000_000 && large["count"] == 100,
-        "{large}"
-    );
+    let report = stop(memlens)?;
+    report.check_ledger(victim.pid())?;
+    the_parts_are_the_whole(&report)?;
+    let growth = report.section("growth");
+    ensure!(list(&growth["not_seen"]).next().is_none(), "{growth}");
+    assert_eq!(blocks(&report), Live::new(21_000_000, 1_100));
+    let small = stack_of(&report, Source::Heap, "keep_small")?;
+    assert_eq!(small.live(), Live::new(1_000_000, 1_000));
+    let large = stack_of(&report, Source::Heap, "keep_large")?;
+    assert_eq!(large.live(), Live::new(20_000_000, 100));
     // A page for each large block's header, and the small ones' own.
-    near(explained.number("/growth/heap")?, 21_000_000, 0.05).context("heap")?;
-    let mappings = &growth["mappings"];
-    near(explained.number("/growth/mapped")?, 3_200 << 10, 0.02).context("mapped")?;
-    near(
-        explained.number("/growth/mappings/virtual_size")?,
-        6_400 << 10,
-        0.02,
-    )?;
-    let own = stack_of(mappings, "map_own")?;
-    ensure!(own["ranges"] == 100, "{own}");
+    near(part(&report, "heap")?, 21_000_000, 0.05).context("heap")?;
+    near(part(&report, "mapped")?, 3_200 << 10, 0.02).context("mapped")?;
+    let (_, mapped) = report.stacks_total(Source::AddressSpace, Measure::VmMappedBytes);
+    near(mapped, 6_400 << 10, 0.02)?;
+    let own = stack_of(&report, Source::AddressSpace, "map_own")?;
+    ensure!(own.amount(Measure::VmRanges) == 100, "{own:?}");
     ensure!(
-        stack_of(mappings, "keep_large").is_err(),
+        stack_of(&report, Source::AddressSpace, "keep_large").is_err(),
         "glibc's are not the program's"
     );
-    near(explained.number("/growth/older")?, 3_200 << 10, 0.05).context("older")?;
-    let row = growth["older_rows"][0]["row"].as_str().unwrap_or_default();
-    ensure!(row == "program: data and bss", "{row}");
-    explained.says_at(
-        "/growth/findings",
+    near(part(&report, "older")?, 3_200 << 10, 0.05).context("older")?;
+    let row = &growth["older_rows"][0]["kind"];
+    ensure!(row == "program_data", "{growth}");
+    report.check_finding(
+        FindingKind::Growth,
         &["is the heap's", "1,100 blocks", "stack #1"],
     )
 }
@@ -118,13 +95,12 @@ fn growth_with_another_allocator() -> Result<()> {
     let mut victim = Victim::start(command)?;
     let memlens = traced(victim.pid())?;
     victim.go_to("grown")?;
-    let explained = explained(memlens)?;
-    the_parts_are_the_whole(&explained)?;
-    let growth = &explained.0["growth"];
-    ensure!(growth["blocks"]["count"] == 4_400, "{}", growth["blocks"]);
-    near(explained.number("/growth/heap")?, 84_000_000, 0.2).context("heap")?;
-    near(explained.number("/growth/mapped")?, 12_800 << 10, 0.05).context("mapped")?;
-    stack_of(&growth["mappings"], "map_own")?;
+    let report = stop(memlens)?;
+    the_parts_are_the_whole(&report)?;
+    assert_eq!(blocks(&report).blocks, 4_400);
+    near(part(&report, "heap")?, 84_000_000, 0.2).context("heap")?;
+    near(part(&report, "mapped")?, 12_800 << 10, 0.05).context("mapped")?;
+    stack_of(&report, Source::AddressSpace, "map_own")?;
     Ok(())
 }
 
@@ -133,12 +109,12 @@ fn growth_with_another_allocator() -> Result<()> {
 fn a_process_at_rest() -> Result<()> {
     let victim = Victim::start(Program::new("reserve").command(&[])?)?;
     let memlens = traced(victim.pid())?;
-    std::thread::sleep(Duration::from_millis(300));
-    let explained = explained(memlens)?;
-    the_parts_are_the_whole(&explained)?;
-    ensure!(explained.0["growth"]["blocks"]["count"] == 0);
-    ensure!(signed(&explained, "/growth/resident")?.abs() < 256 << 10);
-    ensure!(explained.0["growth"]["findings"] == serde_json::json!([]));
+    let report = stop(memlens)?;
+    the_parts_are_the_whole(&report)?;
+    ensure!(report.has(Source::Heap) && blocks(&report).blocks == 0);
+    let growth = signed(report.section("growth"), "/resident_bytes")?;
+    ensure!(growth.abs() < 256 << 10, "{growth} bytes");
+    ensure!(report.check_finding(FindingKind::Growth, &[]).is_err());
     Ok(())
 }
 
@@ -149,12 +125,9 @@ fn a_process_that_exits_in_the_middle() -> Result<()> {
     let memlens = traced(victim.pid())?;
     victim.go_to("grown")?;
     victim.exit()?;
-    let ended = memlens.wait()?;
-    ensure!(ended.status.code() == Some(0), "{}", ended.status);
-    let line = ended.output.first().context("nothing was printed")?;
-    let explained = Explained(serde_json::from_str(line)?);
-    explained.says_at("/notes", &["exited or replaced its program", "before"])?;
-    ensure!(explained.0.get("growth").is_none() && explained.number("/totals/resident")? > 0);
+    let report = explained(&memlens.wait()?)?;
+    report.check_says(&["exited or replaced its program", "before"])?;
+    ensure!(report.section("growth").is_null() && report.process_total("rss_bytes")? > 0);
     Ok(())
 }
 
@@ -168,12 +141,17 @@ fn blocks_that_cannot_be_traced() -> Result<()> {
     let mut victim = Victim::start(program.command(&["100"])?)?;
     let memlens = traced(victim.pid())?;
     victim.go_to("grown")?;
-    let explained = explained(memlens)?;
-    the_parts_are_the_whole(&explained)?;
-    explained.says_at("/growth/lost", &["blocks of the heap:"])?;
-    ensure!(explained.0["growth"]["blocks"].is_null());
-    near(explained.number("/growth/mapped")?, 3_200 << 10, 0.02).context("mapped")?;
-    near(explained.number("/growth/heap")?, 21_000_000, 0.05).context("heap")
+    let report = stop(memlens)?;
+    the_parts_are_the_whole(&report)?;
+    let growth = report.section("growth");
+    let mut not_seen = list(&growth["not_seen"]).filter_map(|sentence| sentence.as_str());
+    ensure!(
+        not_seen.any(|sentence| sentence.contains("blocks of the heap:")),
+        "{growth}"
+    );
+    ensure!(report.heap().is_empty(), "{:?}", report.heap());
+    near(part(&report, "mapped")?, 3_200 << 10, 0.02).context("mapped")?;
+    near(part(&report, "heap")?, 21_000_000, 0.05).context("heap")
 }
 
 /// The text has the parts and the stacks.

@@ -1,10 +1,11 @@
 //! What of the live memory is shown: top, sort, ages, sizes, blocks, samples.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use memlens::profile::Measure;
 use memlens_tests::report::Report;
-use memlens_tests::{Live, Memlens, Program, Victim, trace};
+use memlens_tests::{HeapFigures, Live, Memlens, Program, Victim, trace};
 
 /// Traces the three sizes: 8000 bytes in 1000 blocks, 50000 in 100, 200000 in 2.
 fn sizes(more: &[&str]) -> Result<Report> {
@@ -12,11 +13,7 @@ fn sizes(more: &[&str]) -> Result<Report> {
 }
 
 fn live_of(report: &Report) -> Vec<Live> {
-    report
-        .stacks
-        .iter()
-        .map(|stack| stack.totals.live())
-        .collect()
+    report.heap().iter().map(HeapFigures::live).collect()
 }
 
 const LARGE: Live = Live::new(200_000, 2);
@@ -44,8 +41,8 @@ fn largest_first_unless_told() -> Result<()> {
 fn top_cuts_the_list_not_the_totals() -> Result<()> {
     let report = sizes(&["--top", "2"])?;
     assert_eq!(live_of(&report), [LARGE, MIDDLE]);
-    assert_eq!(report.stacks_total, 3);
-    assert_eq!(report.totals.live(), Live::new(258_000, 1_102));
+    assert_eq!(report.heap_stacks_total(), 3);
+    assert_eq!(report.totals().live(), Live::new(258_000, 1_102));
     Ok(())
 }
 
@@ -66,9 +63,11 @@ fn sizes_are_filtered_inclusively_and_take_units() -> Result<()> {
 #[test]
 fn older_shows_old_blocks_only() -> Result<()> {
     let mut victim = Victim::start(Program::new("age_steps").command(&[])?)?;
-    let memlens = Memlens::leaks(victim.pid(), &["--older", "700ms"])?;
+    let mut memlens = Memlens::leaks(victim.pid(), &["0.2", "--older", "2s"])?;
     victim.go_to("old")?;
-    std::thread::sleep(Duration::from_millis(1500));
+    memlens.report_with("the old block is shown", |report| {
+        report.in_function("leak_old") == Live::new(1_000, 1)
+    })?;
     victim.go_to("done")?;
     let report = memlens.stop()?;
     report.check_function("leak_old", Live::new(1_000, 1))?;
@@ -78,28 +77,41 @@ fn older_shows_old_blocks_only() -> Result<()> {
 #[test]
 fn ages_are_right() -> Result<()> {
     let mut victim = Victim::start(Program::new("age_steps").command(&[])?)?;
-    let memlens = Memlens::leaks(victim.pid(), &[])?;
-    victim.go_to("old")?;
-    std::thread::sleep(Duration::from_millis(1000));
-    victim.go_to("done")?;
-    let report = memlens.stop()?;
-    let age = |name: &str| -> Result<f64> {
-        report
-            .stacks_with(name)
+    let age = |report: &Report, name: &str| {
+        let rows = report.stacks_with(name);
+        let age = rows
             .first()
-            .and_then(|stack| stack.oldest_age_ms)
-            .with_context(|| format!("no age for {name}"))
+            .and_then(|row| row.whole(Measure::HeapOldestMs));
+        u128::try_from(age.unwrap_or(0)).unwrap_or(0)
     };
-    let (old, young) = (age("leak_old")?, age("leak_young")?);
+    let mut memlens = Memlens::leaks(victim.pid(), &["0.1"])?;
+    let before_old = Instant::now();
+    victim.go_to("old")?;
+    let after_old = Instant::now();
+    memlens.report_with("the block is a second old", |report| {
+        age(report, "leak_old") >= 1_000
+    })?;
+    let before_young = Instant::now();
+    victim.go_to("done")?;
+    let after_young = Instant::now();
+    let report = memlens.stop()?;
+    let (old, young) = (age(&report, "leak_old"), age(&report, "leak_young"));
     ensure!(
-        (1_000.0..20_000.0).contains(&old),
+        (1_000..before_old.elapsed().as_millis()).contains(&old),
         "the old block is {old} ms old"
     );
+    let least = (before_young - after_old).as_millis();
+    let most = (after_young - before_old).as_millis() + 1;
     ensure!(
-        (950.0..1_500.0).contains(&(old - young)),
-        "{old} ms and {young} ms, not 1000 ms apart"
+        !report.stacks_with("leak_young").is_empty()
+            // Both ages are cut to whole milliseconds.
+            && (least.saturating_sub(1)..=most).contains(&(old - young)),
+        "{old} ms and {young} ms, not {least} to {most} ms apart"
     );
-    ensure!(old < report.elapsed_ms, "older than the trace");
+    ensure!(
+        old < report.meta.elapsed.as_millis(),
+        "older than the trace"
+    );
     Ok(())
 }
 
@@ -110,24 +122,22 @@ fn show_allocs_lists_each_block() -> Result<()> {
         Program::new("leak_each").command(&["malloc", "5"])?,
         &["--show-allocs"],
     )?;
-    let stack = traced.report.stacks.first().context("no stack")?;
-    assert_eq!(stack.blocks.len(), 5);
+    let stack = traced.report.first_stack()?;
+    let blocks = stack.sample.blocks.as_deref().context("no blocks")?;
+    assert_eq!(blocks.len(), 5);
     let last = u64::from_str_radix(traced.said.trim_start_matches("0x"), 16)?;
     let mut addresses = Vec::new();
-    for block in &stack.blocks {
+    for block in blocks {
         assert_eq!(block.size, 30_000);
-        ensure!(block.age_ms > 0.0, "{block:?}");
-        addresses.push(block.address()?);
+        ensure!(!block.age.is_zero(), "{block:?}");
+        addresses.push(block.address);
     }
     ensure!(
         addresses.contains(&last),
         "{last:#x} is not in {addresses:x?}"
     );
     ensure!(
-        stack
-            .blocks
-            .windows(2)
-            .all(|pair| pair[0].age_ms >= pair[1].age_ms),
+        blocks.windows(2).all(|pair| pair[0].age >= pair[1].age),
         "not oldest first"
     );
     Ok(())
@@ -136,8 +146,13 @@ fn show_allocs_lists_each_block() -> Result<()> {
 #[test]
 fn without_show_allocs_there_are_no_blocks() -> Result<()> {
     let report = sizes(&[])?;
-    assert_eq!(report.stacks.len(), 3);
-    ensure!(report.stacks.iter().all(|stack| stack.blocks.is_empty()));
+    assert_eq!(report.heap().len(), 3);
+    ensure!(
+        report
+            .heap()
+            .iter()
+            .all(|stack| stack.sample.blocks.is_none())
+    );
     Ok(())
 }
 
@@ -152,9 +167,10 @@ fn combined_gives_the_same_totals() -> Result<()> {
     ensure!(
         traced
             .report
-            .stacks
+            .heap()
             .iter()
-            .all(|stack| stack.blocks.is_empty())
+            .all(|stack| stack.sample.blocks.is_none()
+                && stack.whole(Measure::HeapOldestMs).is_none())
     );
     let traced = trace(
         Program::new("fill_live").command(&["2000", "80"])?,
@@ -178,12 +194,9 @@ fn a_sample_is_unbiased() -> Result<()> {
         live != Live::new(100_000_000, 100_000),
         "exact: nothing was sampled"
     );
-    let sampling = report.sampling.as_ref().context("no word of the sample")?;
-    let error = sampling["standard_error_bytes"]
-        .as_f64()
-        .with_context(|| format!("no standard error: {sampling}"))?;
+    let error = report.sampling()?.standard_error_bytes;
     ensure!(
-        (1e6..6e6).contains(&error),
+        (1_000_000..6_000_000).contains(&error),
         "a standard error of {error} bytes"
     );
     Ok(())
@@ -199,9 +212,9 @@ fn a_sample_returns_to_zero() -> Result<()> {
     .report;
     assert_eq!(report.in_function("fill"), Live::default());
     ensure!(
-        report.totals.alloc_bytes > 20_000_000,
+        report.totals().allocated().bytes > 20_000_000,
         "{:?}",
-        report.totals
+        report.totals()
     );
     report.check_balance()
 }
@@ -213,9 +226,10 @@ fn large_blocks_are_always_sampled() -> Result<()> {
         Program::new("fill_live").command(&["10", "10000000"])?,
         &["--sample-bytes", "65536"],
     )?;
-    let totals = traced.report.totals;
-    let bytes = totals.alloc_bytes as f64;
-    ensure!((bytes - 1e8).abs() < 1e6, "{bytes} bytes for 100000000");
-    ensure!(totals.alloc_count == 10, "{totals:?}");
+    let allocated = traced.report.totals().allocated();
+    ensure!(
+        allocated.bytes.abs_diff(100_000_000) < 1_000_000 && allocated.blocks == 10,
+        "{allocated:?} for 100000000 bytes in 10 blocks"
+    );
     Ok(())
 }

@@ -4,8 +4,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use memlens::profile::State;
 use memlens_tests::child::until;
-use memlens_tests::{Live, Memlens, Program, Victim};
+use memlens_tests::{HeapFigures as _, Live, Memlens, Program, Victim};
+use tracer_common::loss::Loss;
 
 /// The old program's row stays with what it held; the new one starts from nothing.
 #[test]
@@ -16,15 +18,13 @@ fn exec_starts_a_new_row() -> Result<()> {
     victim.go_to("done")?;
     let report = memlens.stop()?;
     let pid = victim.pid();
-    let row = |state: &str| {
-        report
-            .processes
-            .iter()
-            .find(|row| row.pid == pid && row.state == state)
-            .with_context(|| format!("no {state} row: {:?}", report.processes))
+    let row = |state: State| {
+        let mut rows = report.subjects.iter();
+        rows.find(|row| row.pid == Some(pid) && row.state == state)
+            .with_context(|| format!("no {state:?} row: {:?}", report.subjects))
     };
-    assert_eq!(row("replaced")?.totals.live(), Live::new(5_000, 1));
-    assert_eq!(row("running")?.totals.live(), Live::new(8_000, 1));
+    assert_eq!(row(State::Replaced)?.live(), Live::new(5_000, 1));
+    assert_eq!(row(State::Running)?.live(), Live::new(8_000, 1));
     report.check_function("leak_before", Live::new(5_000, 1))?;
     report.check_function("leak_after", Live::new(8_000, 1))?;
     report.check_complete()
@@ -46,7 +46,10 @@ fn exit_with_live_blocks() -> Result<()> {
                 .check_exact(victim.pid(), Live::new(30_000, 3))
                 .with_context(|| how.to_string())?;
         }
-        ensure!(report.process(victim.pid())?.state == "exited", "{how}");
+        ensure!(
+            report.process(victim.pid())?.state == State::Exited,
+            "{how}"
+        );
         report.check_function("leak_three", Live::new(30_000, 3))?;
     }
     Ok(())
@@ -59,7 +62,7 @@ fn the_trace_ends_with_its_last_target() -> Result<()> {
     let memlens = Memlens::leaks(victim.pid(), &[])?;
     victim.go()?;
     let report = memlens.wait()?.last_report()?;
-    assert_eq!(report.command_exit, None, "the trace did not start it");
+    assert_eq!(report.meta.command_exit, None, "the trace did not start it");
     report.check_exact(victim.pid(), Live::new(30_000, 3))
 }
 
@@ -70,9 +73,13 @@ fn children_are_counted_not_traced() -> Result<()> {
     let memlens = Memlens::leaks(victim.pid(), &[])?;
     victim.run()?;
     let report = memlens.stop()?;
-    assert_eq!(report.lost("untraced_children"), 1);
-    assert_eq!(report.totals.alloc_count, 500, "the parent's own blocks");
-    assert_eq!(report.processes.len(), 1, "{:?}", report.processes);
+    assert_eq!(report.losses.of(Loss::UntracedChildren), 1);
+    assert_eq!(
+        report.totals().allocated().blocks,
+        500,
+        "the parent's own blocks"
+    );
+    assert_eq!(report.subjects.len(), 1, "{:?}", report.subjects);
     report.check_function("child_leak", Live::default())
 }
 

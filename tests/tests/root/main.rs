@@ -1,13 +1,16 @@
 //! End-to-end tests that load BPF programs: root only, one at a time (`cargo xtask test`).
 
 mod accounting;
+mod address_space;
+mod address_space_host;
+mod address_space_programs;
 mod admission;
 mod allocators;
 mod diagnostics;
 mod events;
+mod examples;
 mod explain;
-mod faults;
-mod faults_vm;
+mod fault_injection;
 mod filters;
 mod host;
 mod kernel;
@@ -15,11 +18,9 @@ mod lifecycle;
 mod losses;
 mod methods;
 mod outputs;
+mod page_faults;
 mod programs;
 mod refusals;
-mod space;
-mod space_host;
-mod space_programs;
 mod stacks;
 mod targets;
 mod unwinding;

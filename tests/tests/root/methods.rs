@@ -1,7 +1,8 @@
 //! Every way to attach gives the same figures: sessions, links to several places, perf events.
 
 use anyhow::{Context, Result, ensure};
-use memlens_tests::{Live, Memlens, Program, Report, Victim, paths};
+use memlens_tests::{HeapFigures as _, Live, Memlens, Program, Report, Victim, paths};
+use tracer_common::loss::Loss;
 
 /// What `MEMLENS_ATTACH` may be; the first is the way that this kernel is best at.
 const METHODS: [&str; 3] = ["", "multi", "perf"];
@@ -45,7 +46,7 @@ fn a_full_sample_is_exact_by_each_method() -> Result<()> {
             ("leak_each", "realloc", Live::new(30_000, 1)),
         ] {
             let report = trace(method, &Program::new(victim), &[args], "1", "done")?;
-            let live = report.totals.live();
+            let live = report.totals().live();
             ensure!(live == held, "{method:?} {victim} {args}: {live:?}");
             report
                 .check_complete()
@@ -75,7 +76,7 @@ fn a_thin_sample_is_unbiased_by_each_method() -> Result<()> {
             live != Live::new(100_000_000, 100_000),
             "{method:?}: nothing was sampled"
         );
-        assert_eq!(report.lost("missed_returns"), 0, "{method:?}");
+        assert_eq!(report.losses.of(Loss::MissedReturns), 0, "{method:?}");
     }
     Ok(())
 }

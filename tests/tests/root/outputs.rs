@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use memlens::profile::Measure;
 use memlens_tests::memlens::Ended;
 use memlens_tests::report::Report;
 use memlens_tests::{Live, Memlens, Program, Victim, need};
@@ -83,13 +84,13 @@ fn interval_and_count() -> Result<()> {
     victim.run()?;
     let ended = memlens.wait()?;
     let reports = ended.reports()?;
-    let last: Vec<_> = reports.iter().map(|report| report.last).collect();
+    let last: Vec<_> = reports.iter().map(|report| report.meta.last).collect();
     assert_eq!(last, [false, false, true]);
-    let times: Vec<_> = reports.iter().map(|report| report.elapsed_ms).collect();
+    let times: Vec<_> = reports.iter().map(|report| report.meta.elapsed).collect();
     for pair in times.windows(2) {
         ensure!(
-            (350.0..1500.0).contains(&(pair[1] - pair[0])),
-            "reports every half second came at {times:?} ms"
+            (350..1500).contains(&(pair[1] - pair[0]).as_millis()),
+            "reports every half second came at {times:?}"
         );
     }
     reports[2].check_exact(victim.pid(), Live::new(30_000, 1))?;
@@ -109,23 +110,18 @@ fn growth_between_reports() -> Result<()> {
     victim.go_to("step")?;
     victim.go_to("step")?;
     let after = wait_for(&mut report, Live::new(3_000, 3))?;
-    ensure!(before.stacks.len() == 2, "{} stacks", before.stacks.len());
-    let first = after.stacks.first().context("no stack")?;
+    ensure!(before.heap().len() == 2, "{:?}", before.heap());
+    let first = after.first_stack()?;
     ensure!(
         first.has("leak_step"),
         "sorted by growth, {:?} is first",
         first.names()
     );
-    ensure!(
-        first
-            .growth_bytes
-            .is_some_and(|bytes| bytes == 2_000 || bytes == 1_000),
-        "{:?}",
-        first.growth_bytes
-    );
+    let growth = first.whole(Measure::HeapChangeBytes);
+    ensure!(matches!(growth, Some(1_000 | 2_000)), "{growth:?}");
     let same = report()?;
-    for stack in &same.stacks {
-        assert_eq!(stack.growth_bytes, Some(0), "{:?}", stack.names());
+    for stack in same.heap() {
+        assert_eq!(stack.whole(Measure::HeapChangeBytes), Some(0), "{stack:?}");
     }
     Ok(())
 }

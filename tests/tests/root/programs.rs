@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use memlens_tests::child::{Owned, until};
 use memlens_tests::report::Report;
-use memlens_tests::{Memlens, load, need};
+use memlens_tests::{HeapFigures as _, Memlens, load, need};
+use tracer_common::loss::Loss;
 
 /// How long a program may work.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -18,11 +19,11 @@ fn check(report: &Report, at_least: u64) -> Result<()> {
     report.check_complete()?;
     report.check_balance()?;
     ensure!(
-        report.totals.alloc_count >= at_least,
+        report.totals().allocated().blocks >= at_least,
         "only {} allocations",
-        report.totals.alloc_count
+        report.totals().allocated().blocks
     );
-    ensure!(report.totals.free_count > 0, "nothing was freed");
+    ensure!(report.totals().released().blocks > 0, "nothing was freed");
     Ok(())
 }
 
@@ -38,7 +39,7 @@ fn redis_server() -> Result<()> {
     let report = memlens.stop()?;
     check(&report, 20_000)?;
     ensure!(
-        report.lost("unknown_frees") > 0,
+        report.losses.of(Loss::UnknownFrees) > 0,
         "keys from before the trace were replaced, yet no free was unknown"
     );
     ensure!(server.ended()?.is_none(), "redis-server ended");
@@ -61,7 +62,7 @@ fn nginx() -> Result<()> {
     let report = memlens.stop()?;
     check(&report, 4_000)?;
     ensure!(
-        report.process(worker)?.totals.alloc_count > 4_000,
+        report.process(worker)?.allocated().blocks > 4_000,
         "the worker's row is empty"
     );
     ensure!(master.ended()?.is_none(), "nginx ended");
@@ -131,9 +132,9 @@ fn python3() -> Result<()> {
     let report = memlens.stop()?;
     check(&report, 100_000)?;
     ensure!(
-        report.totals.live_bytes > 1_000_000,
+        report.totals().live().bytes > 1_000_000,
         "10000 kept objects hold {:?}",
-        report.totals
+        report.totals()
     );
     shell.say("exit")?;
     let status = shell.child.wait(LIMIT)?;

@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use memlens_tests::child::Owned;
 use memlens_tests::{Live, Memlens, Program, Victim, elf32, need, paths};
+use tracer_common::loss::Loss;
 
 fn refused(args: &[&str], words: &[&str]) -> Result<()> {
     need::root()?;
@@ -108,6 +109,24 @@ fn an_object_that_is_not_elf() -> Result<()> {
     )
 }
 
+/// What is no file is said to be none, whatever is traced.
+#[test]
+fn an_object_that_is_no_file() -> Result<()> {
+    let victim = Victim::start(Program::new("sleepy").command(&[])?)?;
+    let pid = victim.pid().to_string();
+    let command = Program::new("sleepy").build()?.display().to_string();
+    for target in [&["-p", &pid][..], &["--all"], &["--", &command]] {
+        for (object, what) in [("/usr", "a directory"), ("/dev/null", "not a regular file")] {
+            let args = [&["leaks", "-O", object][..], target].concat();
+            refused(&args, &[object, what, "name an x86-64 ELF file"])?;
+        }
+    }
+    refused(
+        &["leaks", "-O", "/no/such/file", "--", &command],
+        &["does not load /no/such/file"],
+    )
+}
+
 #[test]
 fn an_object_without_allocator_symbols() -> Result<()> {
     let victim = Victim::start(Program::new("sleepy").command(&[])?)?;
@@ -176,6 +195,10 @@ fn an_output_file_that_cannot_be_made() -> Result<()> {
     victim.run()?;
     let report = memlens.stop()?;
     report.check_exact(victim.pid(), Live::new(30_000, 1))?;
-    ensure!(report.lost("unknown_frees") == 0, "{:?}", report.loss);
+    ensure!(
+        report.losses.of(Loss::UnknownFrees) == 0,
+        "{:?}",
+        report.losses
+    );
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! What can be traced: PIDs, names, commands.
 
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use memlens::profile::{CommandExit, State};
+use memlens::words::loss::sentences;
 use memlens_tests::memlens::Ended;
 use memlens_tests::report::Report;
-use memlens_tests::{Live, Memlens, Program, Victim, need};
+use memlens_tests::{HeapFigures as _, Live, Memlens, Program, Victim, need, trace};
 
 /// Runs `memlens leaks --json -- COMMAND`; the victim neither prints nor waits.
 fn leaks_of_command(program: &Program, args: &[&str]) -> Result<Ended> {
@@ -25,8 +26,54 @@ fn command_report(program: &Program, args: &[&str]) -> Result<Report> {
 }
 
 fn only_pid(report: &Report) -> Result<u32> {
-    ensure!(report.processes.len() == 1, "rows: {:?}", report.processes);
-    Ok(report.processes[0].pid)
+    let [subject] = &report.subjects[..] else {
+        anyhow::bail!("rows: {:?}", report.subjects);
+    };
+    subject.pid.context("the row has no PID")
+}
+
+/// Of a command's files only the named one is probed, by whatever path it is named.
+#[test]
+fn a_command_with_the_file_of_its_allocator() -> Result<()> {
+    need::root()?;
+    let folder = tempfile::tempdir()?;
+    let link = folder.path().join("the_libc");
+    std::os::unix::fs::symlink(need::library("libc.so.6")?, &link)?;
+    let mut command = Command::new(memlens_tests::paths::memlens()?);
+    command
+        .env("VICTIM_FREE_RUN", "1")
+        .args(["leaks", "--json", "--top", "1000000", "-O"])
+        .arg(&link)
+        .arg("--")
+        .arg(Program::new("leak_each").build()?)
+        .arg("malloc");
+    let report = Memlens::start_command(command)?.wait()?.last_report()?;
+    report.check_function("leak_malloc", Live::new(30_000, 1))?;
+    ensure!(report.notes.is_empty(), "{:?}", report.notes);
+    Ok(())
+}
+
+/// glibc frees each thread's cache once more when the thread ends. Of a command no block can be older than the trace.
+#[test]
+fn unknown_frees_of_a_command_are_the_allocators_own() -> Result<()> {
+    let program = Program::new("thread_exit_tls");
+    let note = |report: &Report| -> Result<String> {
+        let sentences = sentences(report);
+        let mut texts = sentences.into_iter().map(|sentence| sentence.text);
+        texts
+            .find(|text| text.contains("not tracked"))
+            .context("no sentence about frees")
+    };
+    let own = "the allocator's own, such as the free blocks";
+    let of_command = note(&command_report(&program, &[])?)?;
+    ensure!(
+        of_command.contains(&format!("not tracked: {own}")),
+        "{of_command}"
+    );
+    let of_process = note(&trace(program.command(&[])?, &[])?.report)?;
+    let reasons = format!("not tracked: allocated before the trace, or {own}");
+    ensure!(of_process.contains(&reasons), "{of_process}");
+    Ok(())
 }
 
 /// Several PIDs are one trace with a row for each.
@@ -43,7 +90,7 @@ fn several_pids() -> Result<()> {
     report.check_exact(first.pid(), Live::new(90_000, 3))?;
     report.check_exact(second.pid(), Live::new(150_000, 5))?;
     ensure!(report.process(other.pid()).is_err(), "an untraced process");
-    assert_eq!(report.totals.live(), Live::new(240_000, 8));
+    assert_eq!(report.totals().live(), Live::new(240_000, 8));
     report.check_function("leak_malloc", Live::new(90_000, 3))?;
     report.check_function("leak_calloc", Live::new(150_000, 5))
 }
@@ -70,10 +117,10 @@ fn every_process_of_a_name() -> Result<()> {
     first.run()?;
     second.run()?;
     let report = memlens.stop()?;
-    assert_eq!(report.processes.len(), 2, "{:?}", report.processes);
+    assert_eq!(report.subjects.len(), 2, "{:?}", report.subjects);
     report.check_exact(first.pid(), Live::new(30_000, 1))?;
     report.check_exact(second.pid(), Live::new(60_000, 2))?;
-    assert_eq!(report.process(first.pid())?.comm, "memlens-nametst");
+    assert_eq!(report.process(first.pid())?.command, "memlens-nametst");
     Ok(())
 }
 
@@ -81,10 +128,9 @@ fn every_process_of_a_name() -> Result<()> {
 #[test]
 fn a_command_with_arguments() -> Result<()> {
     let report = command_report(&Program::new("args_exit"), &["two words", "", "--json"])?;
-    let exit = report.command_exit.as_ref().context("no command_exit")?;
-    assert_eq!(exit["code"], 7, "{exit}");
+    assert_eq!(report.meta.command_exit, Some(CommandExit::Code(7)));
     report.check_exact(only_pid(&report)?, Live::new(123, 1))?;
-    assert_eq!(report.process(only_pid(&report)?)?.state, "exited");
+    assert_eq!(report.process(only_pid(&report)?)?.state, State::Exited);
     report.check_function("leak_args", Live::new(123, 1))
 }
 
@@ -101,8 +147,7 @@ fn a_command_from_its_first_instruction() -> Result<()> {
 fn a_command_that_a_signal_ends() -> Result<()> {
     for (how, signal) in [("kill", libc::SIGKILL), ("abort", libc::SIGABRT)] {
         let report = command_report(&Program::new("exit_with_live"), &[how])?;
-        let exit = report.command_exit.as_ref().context("no command_exit")?;
-        assert_eq!(exit["signal"], signal, "{exit}");
+        assert_eq!(report.meta.command_exit, Some(CommandExit::Signal(signal)));
         report.check_function("leak_three", Live::new(30_000, 3))?;
     }
     Ok(())
@@ -136,15 +181,20 @@ fn interrupting_a_command() -> Result<()> {
     let mut command = Command::new(memlens_tests::paths::memlens()?);
     command
         .env("VICTIM_FREE_RUN", "1")
-        .args(["leaks", "3600", "--json", "--"])
+        .args(["leaks", "0.1", "--json", "--"])
         .arg(sleepy)
         .args(["-s", "6"]);
     let mut memlens = Memlens::start_command(command)?;
     memlens.wait_until_tracing()?;
-    std::thread::sleep(Duration::from_millis(300));
-    let ended = memlens.interrupt()?;
-    let report = ended.last_report()?;
-    ensure!(report.totals.alloc_count > 1_000, "{:?}", report.totals);
+    memlens.report_with("it allocates", |report| {
+        report.totals().allocated().blocks > 1_000
+    })?;
+    let report = memlens.stop()?;
+    ensure!(
+        report.totals().allocated().blocks > 1_000,
+        "{:?}",
+        report.totals()
+    );
     Ok(())
 }
 
@@ -161,8 +211,8 @@ fn exits_during_the_trace() -> Result<()> {
     let report = memlens.stop()?;
     report.check_exact(first.pid(), Live::new(30_000, 3))?;
     report.check_exact(second.pid(), Live::new(30_000, 1))?;
-    assert_eq!(report.process(first.pid())?.state, "exited");
-    assert_eq!(report.process(second.pid())?.state, "running");
+    assert_eq!(report.process(first.pid())?.state, State::Exited);
+    assert_eq!(report.process(second.pid())?.state, State::Running);
     Ok(())
 }
 

@@ -9,16 +9,18 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use memlens::profile::CutReason;
+use memlens_tests::child::until_worked;
 use memlens_tests::gdb::{self, Sample};
-use memlens_tests::report::{Report, Stack};
-use memlens_tests::{Memlens, Program, Victim, need};
+use memlens_tests::row::is_of;
+use memlens_tests::{HeapFigures as _, Memlens, Program, Report, Row, Victim, need};
 
 use busy::Busy;
 
 /// Frames that memlens keeps.
 const DEPTH: usize = 127;
-/// How long memlens looks at a program that repeats its work again and again.
-const WINDOW: Duration = Duration::from_secs(4);
+/// How much of a program's work memlens looks at, in CPU time: it is repeated again and again.
+const WINDOW: Duration = Duration::from_secs(2);
 /// How often it looks again for stacks of gdb that it has not met: what a timer does happens seldom.
 const WINDOWS: u32 = 4;
 /// Functions that a thread's stack begins with.
@@ -85,33 +87,37 @@ fn compare(program: &str, pid: u32, sample: Sample) -> Result<()> {
         depths.max().unwrap_or(0)
     );
     ensure!(distinct.len() >= 10, "{program}: all stacks are alike");
-    let mut report = observe(pid, &[])?;
-    let mut tally = count(&truth, &report.stacks)?;
+    let mut reports = vec![observe(pid, &[])?];
+    let mut tally = count(&truth, &rows(&reports));
     for _ in 1..WINDOWS {
         if tally.equal == truth.len() {
             break;
         }
-        report.stacks.extend(observe(pid, &[])?.stacks);
-        tally = count(&truth, &report.stacks)?;
+        reports.push(observe(pid, &[])?);
+        tally = count(&truth, &rows(&reports));
     }
     tally.check(program)?;
-    check_ends(program, &report)
+    check_ends(program, &reports)
 }
 
 /// All stacks of a while.
 fn observe(pid: u32, more: &[&str]) -> Result<Report> {
     let memlens = Memlens::leaks(pid, &[&["--all-stacks"], more].concat())?;
-    std::thread::sleep(WINDOW);
+    until_worked(pid, WINDOW)?;
     memlens.stop()
 }
 
-fn count(truth: &[Vec<u64>], stacks: &[Stack]) -> Result<Tally> {
+fn rows(reports: &[Report]) -> Vec<Row<'_>> {
+    reports.iter().flat_map(Report::heap).collect()
+}
+
+fn count(truth: &[Vec<u64>], stacks: &[Row<'_>]) -> Tally {
     let (mut whole, mut cut, mut calls) = (HashSet::new(), HashSet::new(), HashSet::new());
     for stack in stacks {
-        let addresses = stack.addresses()?;
+        let addresses = stack.addresses();
         // The direct caller and its own: a stack cut behind the first leaves the second open.
         calls.insert(addresses.iter().take(2).copied().collect::<Vec<_>>());
-        match stack.is_truncated() {
+        match stack.cut().is_some() {
             true => cut.insert(addresses),
             false => whole.insert(addresses),
         };
@@ -124,19 +130,19 @@ fn count(truth: &[Vec<u64>], stacks: &[Stack]) -> Result<Tally> {
             tally.marked += 1;
         } else if !calls.contains(&stack[..stack.len().min(2)]) {
             tally.unseen += 1;
-            println!("not seen again: {}", difference(stack, stacks)?);
+            println!("not seen again: {}", difference(stack, stacks));
         } else {
-            tally.wrong.push(difference(stack, stacks)?);
+            tally.wrong.push(difference(stack, stacks));
         }
     }
-    Ok(tally)
+    tally
 }
 
 /// Where the likest of memlens' stacks leaves gdb's.
-fn difference(stack: &[u64], all: &[Stack]) -> Result<String> {
+fn difference(stack: &[u64], all: &[Row<'_>]) -> String {
     let mut best = (0, "none begins like it".to_string());
     for candidate in all {
-        let addresses = candidate.addresses()?;
+        let addresses = candidate.addresses();
         let common = addresses
             .iter()
             .zip(stack)
@@ -148,42 +154,41 @@ fn difference(stack: &[u64], all: &[Stack]) -> Result<String> {
             best = (common, text);
         }
     }
-    Ok(format!("{stack:x?}\n    {}", best.1))
+    format!("{stack:x?}\n    {}", best.1)
 }
 
 /// Whether the outermost frame is that of a thread's first function. Programs without symbols do not name theirs: there it
 /// is the caller of the C library's.
-fn reaches_the_start(stack: &Stack) -> bool {
-    match &stack.frames[..] {
+fn reaches_the_start(stack: Row<'_>) -> bool {
+    match stack.frames().collect::<Vec<_>>()[..] {
         [.., before, last] => {
-            OUTERMOST.iter().any(|name| last.is(name))
-                || (last.symbol.is_none() && before.is("__libc_start_main_impl"))
+            OUTERMOST.iter().any(|name| is_of(last, name))
+                || (last.symbol.is_none() && is_of(before, "__libc_start_main_impl"))
         }
         _ => false,
     }
 }
 
 /// Every stack that is not marked reaches the frame that a thread's stack begins with.
-fn check_ends(program: &str, report: &Report) -> Result<()> {
+fn check_ends(program: &str, reports: &[Report]) -> Result<()> {
     let mut whole = 0;
-    for stack in report.stacks.iter().filter(|stack| !stack.is_truncated()) {
+    let rows = rows(reports);
+    for stack in rows.iter().filter(|stack| stack.cut().is_none()) {
         ensure!(
-            reaches_the_start(stack),
+            reaches_the_start(*stack),
             "{program}: a stack ends without a mark: {:?}",
             stack.names()
         );
         whole += 1;
     }
-    println!("{program}: {} calls", report.totals.alloc_count);
-    let reasons: HashSet<String> = report
-        .stacks
+    let calls: u64 = reports
         .iter()
-        .filter(|stack| stack.is_truncated())
-        .map(|stack| stack.truncated.to_string())
-        .collect();
+        .map(|report| report.totals().allocated().blocks)
+        .sum();
+    let reasons: HashSet<CutReason> = rows.iter().filter_map(Row::cut).collect();
     println!(
-        "{program}: {whole} of {} stacks are whole, the others are marked {reasons:?}",
-        report.stacks.len()
+        "{program}: {calls} calls; {whole} of {} stacks are whole, the others are marked {reasons:?}",
+        rows.len()
     );
     Ok(())
 }
@@ -251,20 +256,17 @@ fn node_reaches_the_start_or_says_so() -> Result<()> {
     let mut node = Busy::node()?;
     let report = observe(node.pid(), &[])?;
     ensure!(
-        report.stacks.len() >= 100,
+        report.heap().len() >= 100,
         "only {} stacks",
-        report.stacks.len()
+        report.heap().len()
     );
-    check_ends("node", &report)?;
-    let whole = report
-        .stacks
-        .iter()
-        .filter(|stack| !stack.is_truncated())
-        .count();
+    let rows = report.heap();
+    let whole = rows.iter().filter(|stack| stack.cut().is_none()).count();
     ensure!(
-        whole * 100 >= report.stacks.len() * 95,
+        whole * 100 >= rows.len() * 95,
         "only {whole} of {} are whole",
-        report.stacks.len()
+        rows.len()
     );
+    check_ends("node", std::slice::from_ref(&report))?;
     node.check()
 }

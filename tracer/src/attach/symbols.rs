@@ -19,6 +19,12 @@ const UNKNOWN_SIZE: u64 = 4096;
 /// Why a file is of no use here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ObjectError {
+    /// A directory, where a file is wanted.
+    #[error("a directory")]
+    Directory,
+    /// A device or the like.
+    #[error("not a regular file")]
+    NotRegular,
     /// Not an ELF file.
     #[error("not an ELF file")]
     NotElf,

@@ -55,6 +55,27 @@ pub struct Settings {
     pub diagnostics: u8,
 }
 
+impl Default for Settings {
+    /// Nothing is counted: every source sets what it needs.
+    fn default() -> Self {
+        Self {
+            sample_bytes: None,
+            min_size: 0,
+            max_size: u64::MAX,
+            stack_depth: limits::MAX_DEPTH,
+            max_live: 1,
+            trace_calls: false,
+            space_ring: 0,
+            faults: None,
+            unwind: None,
+            method: Method::PerfEvents,
+            admit: Admission::Named,
+            adaptive: false,
+            diagnostics: 0,
+        }
+    }
+}
+
 /// A loaded kernel side.
 pub struct Tracer {
     pub(super) ebpf: Ebpf,

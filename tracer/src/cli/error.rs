@@ -1,65 +1,62 @@
-//! Words that contradict each other, each refusal in one sentence.
+//! Why a command line gives nothing to run, and how that is printed.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::report::units::duration;
+use super::{EXIT_DONE, EXIT_FAILED};
 
-/// A combination of words that means nothing, with what to write in its place.
+/// A mistake on the command line, or a question that is answered here.
+#[derive(Debug, Error)]
+pub enum CliError {
+    /// `--help` or `--version`, or arguments that clap refuses.
+    #[error(transparent)]
+    Arguments(#[from] clap::Error),
+    /// Arguments that contradict each other.
+    #[error("{error}; try 'memlens {command} --help'")]
+    Config {
+        /// The contradiction.
+        error: ConfigError,
+        /// The command that was given.
+        command: String,
+    },
+}
+
+impl CliError {
+    /// 0 for `--help` and `--version`, else 2.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Arguments(error) if !error.use_stderr() => EXIT_DONE,
+            _ => EXIT_FAILED,
+        }
+    }
+
+    /// Prints help to standard output, and a mistake to standard error: in clap's own form, or in one line.
+    ///
+    /// # Errors
+    /// Those of the stream, a closed pipe included.
+    pub fn print(&self) -> io::Result<()> {
+        match self {
+            Self::Arguments(error) => error.print(),
+            Self::Config { .. } => writeln!(io::stderr(), "memlens: {self}"),
+        }
+    }
+}
+
+/// A contradiction that clap cannot be told of, with what to type in its place.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ConfigError {
     /// Nothing says what to trace.
     #[error("no target: give {0}")]
     NoTarget(&'static str),
-    /// More than one thing says what to trace.
-    #[error("several targets ({given}): give only one of {possible}")]
-    SeveralTargets {
-        /// What was given.
-        given: String,
-        /// What can be given.
-        possible: &'static str,
-    },
-    /// An option of the whole host, with another target.
-    #[error(
-        "{0} is for the whole host: trace it with --all, or a part of it with --cgroup or --user"
-    )]
-    NeedsHost(&'static str),
-    /// A word that names no cgroup, user or process.
-    #[error("{option} \"{value}\" means nothing: give {remedy}")]
-    Meaningless {
-        /// Which word.
-        option: &'static str,
-        /// What was given.
-        value: String,
-        /// What to write.
-        remedy: &'static str,
-    },
-    /// An empty process name or program name.
-    #[error("{0} is empty: give the name of a program")]
-    EmptyName(&'static str),
-    /// A count or a time of zero where at least something is needed.
-    #[error("{what} is 0: {remedy}")]
-    Zero {
-        /// Which word.
-        what: &'static str,
-        /// What to write.
-        remedy: &'static str,
-    },
-    /// A number outside its range.
-    #[error("{what} is {value}: give a number from {least} to {most}")]
-    OutOfRange {
-        /// Which word.
-        what: &'static str,
-        /// What was given.
-        value: u32,
-        /// Least accepted value.
-        least: u32,
-        /// Greatest accepted value.
-        most: u32,
-    },
-    /// The size filter leaves nothing.
+    /// Nothing says what to trace, but INTERVAL may have been meant for a PID.
+    #[error("no target: to trace process {0} give -p {0}")]
+    PidAsInterval(u32),
+    /// The name of the program to start is empty.
+    #[error("COMMAND is empty: give the name of a program")]
+    EmptyCommand,
+    /// No size is within the limits.
     #[error("--min-size {min} is larger than --max-size {max}: no block can match, swap them")]
     EmptySizeRange {
         /// Smallest size, in bytes.
@@ -70,27 +67,10 @@ pub enum ConfigError {
     /// An option that needs single blocks, which `--combined` does not keep.
     #[error("--combined keeps no single blocks, which {0} needs: leave out one of the two")]
     CombinedWith(&'static str),
-    /// Two outputs into one place.
+    /// Two outputs to one file.
     #[error("--folded and --svg both write to {}: give two files", .0.display())]
     SameFile(PathBuf),
-    /// A dash as a file name.
-    #[error("{0} - is no file: standard output carries the report, so name a file")]
-    DashAsFile(&'static str),
-    /// Two options of which only one can be.
-    #[error("{0} and {1} do not go together: leave out one of the two")]
-    Apart(&'static str, &'static str),
-    /// An option that another one gives its meaning.
-    #[error("{0} needs {1}: add it")]
-    Without(&'static str, &'static str),
     /// Growth over less time than a report covers.
-    #[error("--window {} is shorter than the interval of {}: make it longer", duration(*.window), duration(*.interval))]
-    ShortWindow {
-        /// Time that growth is reckoned over.
-        window: Duration,
-        /// Time between reports.
-        interval: Duration,
-    },
-    /// What belongs to a process, without one.
-    #[error("{0} needs a process: give -p PID or -n NAME")]
-    NeedsTarget(&'static str),
+    #[error("--window is shorter than INTERVAL: give at least the time between two reports")]
+    ShortWindow,
 }

@@ -1,71 +1,92 @@
-//! The words of `memlens explain`, and its settings.
+//! `memlens explain`: its arguments and settings.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueHint};
 
-use super::config::not_zero;
-use super::error::ConfigError;
-use super::values::{BareUnit, ValueError, parse_pid, parse_time};
+use super::parsers::{parse_interval, parse_pid};
+use super::shared::UNREAD;
+use crate::engine::target::Target;
 
-/// What `memlens explain --help` ends with.
-pub const EXAMPLES: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   memlens explain 4242                        where the memory of process 4242 is
-  memlens explain --json 4242 > before.json   the same for programs, and for later
+  memlens explain -n redis-server             the same, by name
+  memlens explain --json 4242 > before.json   the same as JSON, to compare with later
   memlens explain --diff before.json 4242     and what has changed since
   memlens explain --trace 30 4242             what grows in 30 seconds, and the stacks of each part
 Exit codes: 0 explained, 2 failed.";
 
-/// `memlens explain`.
+/// Explain where the memory of one process is: kernel, allocator, runtime.
+///
+/// Prints a ledger of all its regions that adds up to its resident memory; glibc's heap, read block by block from
+/// outside, without stopping the process; what language runtimes publish; and what follows from it, in sentences.
+/// Without --trace it uses no BPF. Without root it shows what the kernel lets everyone read of other users' processes.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct ExplainArgs {
-    /// The process, by its PID as this PID namespace has it.
-    #[arg(value_name = "PID", value_parser = parse_pid)]
-    pub pid: u32,
-    /// Compare with what --json wrote earlier of the same process.
+    #[command(flatten)]
+    process: OneProcessArgs,
+    #[command(flatten)]
+    rest: ExplainConfig,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct OneProcessArgs {
+    /// The process, by its PID in this PID namespace.
+    #[arg(value_name = "PID", value_parser = parse_pid, allow_negative_numbers = true)]
+    process: Option<u32>,
+    /// The process, as in the other commands.
+    #[arg(short, long, value_name = "PID", value_parser = parse_pid, help_heading = "Target")]
+    #[arg(allow_negative_numbers = true)]
+    pid: Option<u32>,
+    /// The process of this name, which must be the only one.
+    ///
+    /// The name of the process (as `ps -e -o comm` prints it) or the file name of its executable.
+    ///
+    /// Example: -n redis-server
+    #[arg(short, long, value_parser = NonEmptyStringValueParser::new(), help_heading = "Target")]
+    name: Option<String>,
+}
+
+/// Settings of `memlens explain`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct ExplainConfig {
+    /// The process: one PID, or a name.
+    #[arg(skip = UNREAD)]
+    pub target: Target,
+    /// Compare with what --json wrote earlier for the same process.
     ///
     /// Example: memlens explain --diff before.json 4242
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub diff: Option<PathBuf>,
-    /// Trace the process so long, and say whose its growth is: heap blocks and mappings, by stack.
+    /// Trace the process for this long, and show what has grown: heap blocks and mappings, by stack.
     ///
-    /// Runs what `memlens leaks` and `memlens vm` run meanwhile, so it needs their rights. A number without a unit is
-    /// seconds. Ctrl-C ends the trace early.
+    /// Meanwhile it runs what `memlens leaks` and `memlens vm` run, so it needs the same privileges. A number without a
+    /// unit is seconds. Ctrl-C ends the trace early.
     ///
     /// Example: memlens explain --trace 30 4242
-    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds, conflicts_with = "diff")]
+    #[arg(long, value_name = "SECONDS", value_parser = parse_interval, conflicts_with = "diff")]
+    #[arg(allow_hyphen_values = true)]
     pub trace: Option<Duration>,
     /// Print one JSON object.
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 }
 
-/// Settings of `memlens explain`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExplainConfig {
-    /// The process.
-    pub pid: u32,
-    /// An earlier explanation to compare with.
-    pub diff: Option<PathBuf>,
-    /// How long to trace, if at all; not zero.
-    pub trace: Option<Duration>,
-    /// JSON in place of text.
-    pub json: bool,
-}
-
-/// Checks what was typed.
-pub(super) fn config(args: ExplainArgs) -> Result<ExplainConfig, ConfigError> {
-    let not_zero = |time| not_zero("--trace", time);
-    Ok(ExplainConfig {
-        pid: args.pid,
-        diff: args.diff,
-        trace: args.trace.map(not_zero).transpose()?,
-        json: args.json,
-    })
-}
-
-fn parse_seconds(text: &str) -> Result<Duration, ValueError> {
-    parse_time(text, BareUnit::Seconds)
+impl From<ExplainArgs> for ExplainConfig {
+    fn from(args: ExplainArgs) -> Self {
+        let OneProcessArgs { process, pid, name } = args.process;
+        let target = match name {
+            Some(name) => Target::Name(name),
+            None => Target::Pids(process.or(pid).into_iter().collect()),
+        };
+        Self {
+            target,
+            ..args.rest
+        }
+    }
 }

@@ -1,183 +1,105 @@
-//! The words about the whole host, and the scope and settings that they become.
+//! `memlens host`: its arguments and settings.
 
-use clap::Args;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use super::args::TargetArgs;
-use super::config::{HostConfig, Target, at_most_one, one_target};
+use clap::{Args, ValueHint};
+
 use super::error::ConfigError;
-use super::values::{CpuBudget, parse_cpu_budget};
-use crate::process::scope::{Exclude, Scope, User, cgroup_path};
-use crate::report::Grouping;
+use super::parsers::{output_file, parse_interval, parse_top};
+use super::shared::{Schedule, TOP};
+use crate::profile::machine::{By, Of, Order};
+use crate::sources::machine::View;
 
-/// Most that probes may cost unless told otherwise, in percent of the machine's CPUs.
-const CPU_BUDGET_PERCENT: f64 = 5.0;
+const EXAMPLES: &str = "\
+Examples:
+  memlens host                       a report every 5 seconds until Ctrl-C
+  memlens host --watch               the same in place, on a terminal
+  memlens host 1m 1                  one report after a minute: slow growth shows
+  memlens host --by container        one row for each container, service or cgroup
+  memlens host --sort size --of swap the processes with most memory in swap
+  memlens host 10 360 --csv hour.csv an hour of figures for a plot
+Without root the PSS of other users' processes is not shown; everything else is.";
 
-/// The whole host, or a part of it, in `leaks` and in `vm`.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Whole host")]
-pub struct ScopeArgs {
-    /// Every process of this host, in all containers, also those that start during the trace.
-    ///
-    /// A table of processes comes first, then the stacks that hold most over all of them. memlens itself is left out.
-    ///
-    /// Example: --all
-    #[arg(long)]
-    pub all: bool,
-    /// Every process of this cgroup and those below it, also those that start during the trace.
-    ///
-    /// A path as in /proc/PID/cgroup, or the folder under /sys/fs/cgroup. Containers, services and logins are cgroups.
-    ///
-    /// Example: --cgroup /system.slice/nginx.service
-    #[arg(long, value_name = "PATH")]
-    pub cgroup: Option<String>,
-    /// Every process of this user, by name or number, also those that start during the trace.
-    ///
-    /// The real user, as the host sees it. With --cgroup both must fit.
-    ///
-    /// Example: --user www-data
-    #[arg(long, value_name = "USER")]
-    pub user: Option<String>,
-    /// Leave out a process, by name or PID, or a cgroup, by a path with a slash; may be given more than once.
-    ///
-    /// Example: --all --exclude java --exclude /user.slice
-    #[arg(long, value_name = "NAME|PID|CGROUP")]
-    pub exclude: Vec<String>,
-    /// What the report has rows for [default: process].
-    ///
-    /// With container, what runs outside of containers is grouped by systemd unit or cgroup. With stack, a stack that several processes have in common is shown once.
-    ///
-    /// Example: --all --by container
-    #[arg(long, value_enum, value_name = "WHAT")]
-    pub by: Option<Grouping>,
-}
-
-/// The whole host in `leaks`.
-#[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Whole host")]
+/// Show the machine's memory and which processes grow; needs no BPF and no root.
+///
+/// Every INTERVAL: the machine's figures with their change, whether available memory is shrinking and what takes it,
+/// the processes that grow most and hold most, the cgroups closest to their limits, and what to run next. Growth is a
+/// slope through about ten samples in each INTERVAL, with its 95 % confidence interval, so that noise does not rank
+/// first.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct HostArgs {
-    /// Which processes.
     #[command(flatten)]
-    pub scope: ScopeArgs,
-    /// Also show the top N stacks of each of the first processes.
+    rest: HostConfig,
+    /// Order of the rows.
     ///
-    /// Example: --all --top 5 --per-process 3
-    #[arg(long, value_name = "N")]
-    pub per_process: Option<usize>,
-    /// Most that the probes may cost, in percent of the machine; off sets no limit [default: 5].
+    /// growth: by the lower end of the 95 % confidence interval of the slope, then by size.
+    #[arg(long, value_enum, value_name = "ORDER", default_value_t)]
+    #[arg(help_heading = "Table")]
+    sort: Order,
+    /// Which figure the order and the growth column are about.
     ///
-    /// The cost is estimated from how often probes are hit. Above it memlens samples the processes that allocate most, ever more
-    /// coarsely, and at last takes the probes off a process; the report says each step.
+    /// Example: --sort size --of swap
+    #[arg(long, value_enum, value_name = "FIGURE", default_value_t)]
+    #[arg(help_heading = "Table")]
+    of: Of,
+    /// Show this many rows, and half as many cgroups; 0 shows all.
+    // `None` is all. The type is written in full because clap takes a bare `Option` for an option without a default.
+    #[arg(short = 'T', long, value_name = "N", value_parser = parse_top, default_value = TOP.to_string())]
+    #[arg(help_heading = "Table", allow_negative_numbers = true)]
+    top: std::option::Option<usize>,
+}
+
+/// Settings of `memlens host`.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct HostConfig {
+    /// When to report.
+    #[command(flatten)]
+    pub schedule: Schedule,
+    /// What the table has rows for.
     ///
-    /// Example: --cpu-budget 1
-    #[arg(long, value_name = "PERCENT", value_parser = parse_cpu_budget)]
-    pub cpu_budget: Option<CpuBudget>,
+    /// With container, processes outside of containers are grouped by systemd unit or cgroup.
+    ///
+    /// Example: memlens host --by container
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
+    #[arg(help_heading = "Table")]
+    pub by: By,
+    /// Which rows to show, in which order.
+    #[arg(skip = View { order: Order::default(), of: Of::default(), top: Some(TOP) })]
+    pub view: View,
+    /// Compute growth over the last TIME [default: since the start].
+    ///
+    /// Example: --window 10m
+    #[arg(long, value_name = "TIME", value_parser = parse_interval, help_heading = "Table", allow_hyphen_values = true)]
+    pub window: Option<Duration>,
+    /// Refresh in place, on a terminal: q quits, s changes the order, o the figure, space pauses.
+    #[arg(short, long, help_heading = "Output", conflicts_with = "json")]
+    pub watch: bool,
+    /// Print each report as one JSON object on one line.
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// Also write the figures of each report to FILE: one line for each figure, for spreadsheets and plots.
+    ///
+    /// Example: memlens host 10 360 --csv hour.csv
+    #[arg(long, value_name = "FILE", value_parser = output_file(), value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = "Output")]
+    pub csv: Option<PathBuf>,
 }
 
-/// The target of `memlens leaks`, and the settings that only a trace of the whole host has.
-pub fn target(
-    args: TargetArgs,
-    host: &HostArgs,
-) -> Result<(Target, Option<HostConfig>), ConfigError> {
-    let (target, by) = scoped_target(args, &host.scope)?;
-    let Some(by) = by else {
-        let options = [
-            (host.per_process.is_some(), "--per-process"),
-            (host.cpu_budget.is_some(), "--cpu-budget"),
-        ];
-        refuse(&options)?;
-        return Ok((target, None));
-    };
-    let config = HostConfig {
-        by,
-        per_process: host.per_process.unwrap_or(0),
-        cpu_budget_percent: host
-            .cpu_budget
-            .map_or(Some(CPU_BUDGET_PERCENT), |budget| budget.0),
-    };
-    Ok((target, Some(config)))
-}
+impl TryFrom<HostArgs> for HostConfig {
+    type Error = ConfigError;
 
-/// The target of a command that can trace the whole host, and what its first table has rows for then.
-pub fn scoped_target(
-    args: TargetArgs,
-    host: &ScopeArgs,
-) -> Result<(Target, Option<Grouping>), ConfigError> {
-    let wanted = [
-        (host.all, "--all"),
-        (host.cgroup.is_some(), "--cgroup"),
-        (host.user.is_some(), "--user"),
-    ];
-    let Some((_, word)) = wanted.into_iter().find(|(given, _)| *given) else {
-        refuse(&[
-            (!host.exclude.is_empty(), "--exclude"),
-            (host.by.is_some(), "--by"),
-        ])?;
-        let target = one_target(args.processes, args.command)?.ok_or(ConfigError::NoTarget(
-            "-p PID, -n NAME, --all or, at the end, -- COMMAND",
-        ))?;
-        return Ok((target, None));
-    };
-    let targets = [
-        (!args.processes.pid.is_empty(), "-p"),
-        (args.processes.name.is_some(), "-n"),
-        (true, word),
-        (!args.command.is_empty(), "--"),
-    ];
-    at_most_one(
-        &targets,
-        "-p PID, -n NAME, --all (--cgroup, --user) and -- COMMAND",
-    )?;
-    Ok((
-        Target::Host(scope(host)?),
-        Some(host.by.unwrap_or_default()),
-    ))
-}
-
-fn scope(args: &ScopeArgs) -> Result<Scope, ConfigError> {
-    let cgroup = read(
-        "--cgroup",
-        args.cgroup.as_deref(),
-        cgroup_path,
-        "a path such as /system.slice/nginx.service",
-    )?;
-    let user = read(
-        "--user",
-        args.user.as_deref(),
-        User::parse,
-        "a user's name or number",
-    )?;
-    let exclude = args.exclude.iter().map(|text| {
-        let remedy = "a process's name or PID, or a cgroup's path with a slash";
-        read("--exclude", Some(text), Exclude::parse, remedy)
-    });
-    let exclude: Vec<Option<Exclude>> = exclude.collect::<Result<_, _>>()?;
-    Ok(Scope {
-        cgroup,
-        user,
-        exclude: exclude.into_iter().flatten().collect(),
-    })
-}
-
-/// The value of an option that was given; what it cannot mean is refused.
-fn read<T>(
-    option: &'static str,
-    value: Option<&str>,
-    parse: impl Fn(&str) -> Option<T>,
-    remedy: &'static str,
-) -> Result<Option<T>, ConfigError> {
-    let Some(value) = value else { return Ok(None) };
-    let parsed = parse(value).ok_or_else(|| ConfigError::Meaningless {
-        option,
-        value: value.to_owned(),
-        remedy,
-    })?;
-    Ok(Some(parsed))
-}
-
-/// Refuses what only the whole host has, where it was given.
-fn refuse(options: &[(bool, &'static str)]) -> Result<(), ConfigError> {
-    match options.iter().find(|(given, _)| *given) {
-        Some((_, option)) => Err(ConfigError::NeedsHost(option)),
-        None => Ok(()),
+    fn try_from(args: HostArgs) -> Result<Self, ConfigError> {
+        let interval = args.rest.schedule.interval;
+        if args.rest.window.is_some_and(|window| window < interval) {
+            return Err(ConfigError::ShortWindow);
+        }
+        let view = View {
+            order: args.sort,
+            of: args.of,
+            top: args.top,
+        };
+        Ok(Self { view, ..args.rest })
     }
 }

@@ -10,14 +10,19 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Why a typed value is refused; each sentence says what would be accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ValueError {
-    /// There is no number where one is needed.
-    #[error("a number is expected, such as {example}")]
-    NotANumber {
-        /// A value that would be accepted.
-        example: &'static str,
+    /// The value is of another kind.
+    #[error("expected {0}")]
+    Expected(&'static str),
+    /// The number is outside its range.
+    #[error("expected a whole number from {least} to {most}")]
+    OutOfRange {
+        /// Least accepted value.
+        least: u32,
+        /// Greatest accepted value.
+        most: u32,
     },
     /// The number is not followed by a known unit.
-    #[error("\"{unit}\" is not a unit: use {accepted}")]
+    #[error("unknown unit \"{unit}\": use {accepted}")]
     UnknownUnit {
         /// What was typed.
         unit: String,
@@ -25,23 +30,20 @@ pub enum ValueError {
         accepted: &'static str,
     },
     /// A part of a compound time has no unit.
-    #[error("the last part has no unit: write 1m30s, not 1m30")]
+    #[error("the last number has no unit: write 1m30s, not 1m30")]
     MissingUnit,
+    /// A size or a time below zero.
+    #[error("must not be negative")]
+    Negative,
+    /// Zero, where it would mean nothing.
+    #[error("must not be zero: give a value such as {0}")]
+    Zero(&'static str),
     /// The value does not fit.
-    #[error("too large: at most {limit}")]
-    TooLarge {
-        /// The greatest accepted value.
-        limit: &'static str,
-    },
-    /// A PID outside what the kernel hands out.
-    #[error("not a PID: PIDs are positive numbers")]
-    NotAPid,
-    /// A share of the machine that is none.
-    #[error("not a share of the machine: give percent from 0.1 to 100, or off")]
-    NotAShare,
-    /// A symbol prefix that no C symbol can begin with.
-    #[error("not a symbol prefix: use letters, digits and underscores, such as je_")]
-    NotAPrefix,
+    #[error("too large: at most {0}")]
+    TooLarge(&'static str),
+    /// A dash as the name of an output file.
+    #[error("standard output carries the report: give the name of a file")]
+    Dash,
 }
 
 /// Unit of a bare number in a time.
@@ -53,37 +55,30 @@ pub enum BareUnit {
     Milliseconds,
 }
 
-const SIZE_EXAMPLE: &str = "4096, 64KiB or 1.5M";
+const SIZE: &str = "a number such as 4096, 64KiB or 1.5M";
 const SIZE_UNITS: &str = "B, K, M, G, T or KiB, MiB, GiB, TiB (1024), KB, MB, GB, TB (1000)";
-const TIME_EXAMPLE: &str = "500ms, 5s or 1m30s";
+const TIME: &str = "a time such as 500ms, 5s or 1m30s";
 const TIME_UNITS: &str = "ns, us, ms, s, m, h or d";
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
 /// Reads a size in bytes.
 ///
 /// `K`, `M`, `G`, `T` and `KiB`, `MiB`, `GiB`, `TiB` are powers of 1024; `KB`, `MB`, `GB`, `TB` are
-/// powers of 1000, as in the GNU core utilities. Case does not matter. Part bytes are cut off.
+/// powers of 1000, as in the GNU core utilities. Case does not matter. A fraction of a byte is dropped.
 ///
 /// # Errors
 /// [`ValueError`] for anything that is not a number with one of those units, or that exceeds 64 bits.
 pub fn parse_size(text: &str) -> Result<u64, ValueError> {
-    let (number, rest) = Decimal::take(text.trim()).ok_or(ValueError::NotANumber {
-        example: SIZE_EXAMPLE,
-    })?;
-    let scale = size_scale(rest.trim()).ok_or_else(|| ValueError::UnknownUnit {
-        unit: rest.trim().to_owned(),
-        accepted: SIZE_UNITS,
-    })?;
-    let too_large = ValueError::TooLarge {
-        limit: "18446744073709551615 bytes",
-    };
-    let bytes = number.scaled(scale).ok_or(too_large.clone())?;
-    u64::try_from(bytes).map_err(|_| too_large)
+    let (number, unit) = Decimal::take(text.trim(), SIZE)?;
+    let unit = unit.trim();
+    let scale = size_scale(unit).ok_or_else(|| unknown(unit, SIZE_UNITS))?;
+    let bytes = number.scaled(scale).map(u64::try_from);
+    let too_large = ValueError::TooLarge("18446744073709551615 bytes");
+    bytes.and_then(Result::ok).ok_or(too_large)
 }
 
 fn size_scale(unit: &str) -> Option<u128> {
-    let unit = unit.to_ascii_lowercase();
-    Some(match unit.as_str() {
+    Some(match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" | "kib" => 1 << 10,
         "m" | "mib" => 1 << 20,
@@ -108,33 +103,25 @@ pub fn parse_time(text: &str, bare: BareUnit) -> Result<Duration, ValueError> {
     let mut nanos = 0_u128;
     let mut first = true;
     while first || !rest.is_empty() {
-        let (number, after) = Decimal::take(rest).ok_or(ValueError::NotANumber {
-            example: TIME_EXAMPLE,
-        })?;
+        let (number, after) = Decimal::take(rest, TIME)?;
         let after = after.trim_start();
-        let unit_end = after
-            .find(|c: char| !c.is_alphabetic())
-            .unwrap_or(after.len());
-        let (unit, after) = after.split_at(unit_end);
+        let unit_end = after.find(|c: char| !c.is_alphabetic());
+        let (unit, after) = after.split_at(unit_end.unwrap_or(after.len()));
         let scale = match unit {
             "" if first && after.is_empty() => bare.nanos(),
             "" if after.is_empty() => return Err(ValueError::MissingUnit),
-            _ => time_scale(unit).ok_or_else(|| ValueError::UnknownUnit {
-                unit: if unit.is_empty() { after } else { unit }.to_owned(),
-                accepted: TIME_UNITS,
-            })?,
+            "" => return Err(unknown(after, TIME_UNITS)),
+            unit => time_scale(unit).ok_or_else(|| unknown(unit, TIME_UNITS))?,
         };
         nanos = number
             .scaled(scale)
             .and_then(|part| nanos.checked_add(part))
             .filter(|sum| *sum <= LONGEST.as_nanos())
-            .ok_or(ValueError::TooLarge { limit: "365d" })?;
+            .ok_or(ValueError::TooLarge("365d"))?;
         rest = after.trim_start();
         first = false;
     }
-    let seconds = u64::try_from(nanos / NANOS_PER_SECOND).unwrap_or(u64::MAX);
-    let below = u32::try_from(nanos % NANOS_PER_SECOND).unwrap_or(0);
-    Ok(Duration::new(seconds, below))
+    Ok(Duration::from_nanos_u128(nanos))
 }
 
 fn time_scale(unit: &str) -> Option<u128> {
@@ -150,60 +137,17 @@ fn time_scale(unit: &str) -> Option<u128> {
     })
 }
 
+fn unknown(unit: &str, accepted: &'static str) -> ValueError {
+    let unit = unit.to_owned();
+    ValueError::UnknownUnit { unit, accepted }
+}
+
 impl BareUnit {
     const fn nanos(self) -> u128 {
         match self {
             Self::Seconds => NANOS_PER_SECOND,
             Self::Milliseconds => 1_000_000,
         }
-    }
-}
-
-/// Reads a PID.
-///
-/// # Errors
-/// [`ValueError::NotAPid`] outside of `pid_t`'s positive numbers.
-pub fn parse_pid(text: &str) -> Result<u32, ValueError> {
-    let pid = text.trim().parse().map_err(|_| ValueError::NotAPid)?;
-    if (1..=i32::MAX.cast_unsigned()).contains(&pid) {
-        Ok(pid)
-    } else {
-        Err(ValueError::NotAPid)
-    }
-}
-
-/// Most that probes may cost, in percent of the machine's CPUs; `None` is no limit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CpuBudget(pub Option<f64>);
-
-/// Reads a share of the machine in percent, `5`, `0.5%`; `off` or 0 is no limit.
-///
-/// # Errors
-/// [`ValueError::NotAShare`] for anything else.
-pub fn parse_cpu_budget(text: &str) -> Result<CpuBudget, ValueError> {
-    let number = text.trim().trim_end_matches('%').trim_end();
-    if number.eq_ignore_ascii_case("off") {
-        return Ok(CpuBudget(None));
-    }
-    let plain = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    match number.parse::<f64>() {
-        Ok(0.0) if plain => Ok(CpuBudget(None)),
-        Ok(percent) if plain && (0.1..=100.0).contains(&percent) => Ok(CpuBudget(Some(percent))),
-        _ => Err(ValueError::NotAShare),
-    }
-}
-
-/// Reads the prefix of an allocator's symbols, such as `je_`.
-///
-/// # Errors
-/// [`ValueError::NotAPrefix`] when no C symbol can begin so.
-pub fn parse_prefix(text: &str) -> Result<String, ValueError> {
-    let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let starts_well = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if starts_well && text.chars().all(valid) {
-        Ok(text.to_owned())
-    } else {
-        Err(ValueError::NotAPrefix)
     }
 }
 
@@ -214,22 +158,25 @@ struct Decimal {
 }
 
 impl Decimal {
-    /// Splits the number off the front of `text`. More digits than 30 are no number.
-    fn take(text: &str) -> Option<(Self, &str)> {
-        let end = text
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(text.len());
+    /// Splits the number off the front of `text`; without one, `expected` says what to type. More digits than 30 are
+    /// no number.
+    fn take<'a>(text: &'a str, expected: &'static str) -> Result<(Self, &'a str), ValueError> {
+        let digit_or_point = |c: char| c.is_ascii_digit() || c == '.';
+        let below = text.strip_prefix('-');
+        if below.is_some_and(|rest| rest.starts_with(digit_or_point)) {
+            return Err(ValueError::Negative);
+        }
+        let end = text.find(|c| !digit_or_point(c)).unwrap_or(text.len());
         let (number, rest) = text.split_at(end);
         let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-        if whole.is_empty() && part.is_empty() || whole.len() + part.len() > 30 {
-            return None;
+        let too_long = whole.len() + part.len() > 30;
+        match (format!("{whole}{part}").parse(), u32::try_from(part.len())) {
+            (Ok(digits), Ok(decimals)) if !too_long => Ok((Self { digits, decimals }, rest)),
+            _ => Err(ValueError::Expected(expected)),
         }
-        let digits = format!("{whole}{part}").parse().ok()?;
-        let decimals = u32::try_from(part.len()).ok()?;
-        Some((Self { digits, decimals }, rest))
     }
 
-    /// The number times `scale`, without what is below one; `None` on overflow.
+    /// The number times `scale`, without the fraction; `None` on overflow.
     fn scaled(&self, scale: u128) -> Option<u128> {
         Some(self.digits.checked_mul(scale)? / 10_u128.pow(self.decimals))
     }
@@ -286,11 +233,12 @@ mod tests {
 
     #[test]
     fn bad_sizes_are_refused_with_what_to_write() {
+        const NUMBER: &str = "expected a number such as 4096, 64KiB or 1.5M";
         let cases = [
-            ("", "a number is expected, such as 4096, 64KiB or 1.5M"),
-            ("-1", "a number is expected, such as 4096, 64KiB or 1.5M"),
-            (".", "a number is expected, such as 4096, 64KiB or 1.5M"),
-            ("1.2.3", "a number is expected, such as 4096, 64KiB or 1.5M"),
+            ("", NUMBER),
+            ("-1", "must not be negative"),
+            (".", NUMBER),
+            ("1.2.3", NUMBER),
             (
                 "18446744073709551616",
                 "too large: at most 18446744073709551615 bytes",
@@ -305,7 +253,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .starts_with("\"parsecs\" is not a unit: use B,")
+                .starts_with("unknown unit \"parsecs\": use B,")
         );
     }
 
@@ -320,6 +268,9 @@ mod tests {
             ("1.5s", ms(1_500)),
             ("0", ms(0)),
             ("250us", Duration::from_micros(250)),
+            ("250µs", Duration::from_micros(250)),
+            ("250μs", Duration::from_micros(250)),
+            ("1.5h", ms(5_400_000)),
             ("1d", ms(86_400_000)),
         ];
         for (text, time) in cases {
@@ -341,33 +292,25 @@ mod tests {
 
     #[test]
     fn bad_times_are_refused_with_what_to_write() {
+        const NO_TIME: &str = "expected a time such as 500ms, 5s or 1m30s";
         let cases = [
-            ("", "a number is expected, such as 500ms, 5s or 1m30s"),
-            ("redis", "a number is expected, such as 500ms, 5s or 1m30s"),
-            ("1m30", "the last part has no unit: write 1m30s, not 1m30"),
+            ("", NO_TIME),
+            ("redis", NO_TIME),
+            ("-p", NO_TIME),
+            ("-5s", "must not be negative"),
+            ("1m-.5s", "must not be negative"),
+            ("1m30", "the last number has no unit: write 1m30s, not 1m30"),
             (
                 "5 weeks",
-                "\"weeks\" is not a unit: use ns, us, ms, s, m, h or d",
+                "unknown unit \"weeks\": use ns, us, ms, s, m, h or d",
             ),
-            ("5x", "\"x\" is not a unit: use ns, us, ms, s, m, h or d"),
+            ("5x", "unknown unit \"x\": use ns, us, ms, s, m, h or d"),
             ("366d", "too large: at most 365d"),
             ("99999999999999999999999999d", "too large: at most 365d"),
         ];
         for (text, message) in cases {
             let error = parse_time(text, BareUnit::Seconds).expect_err(text);
             assert_eq!(error.to_string(), message, "{text}");
-        }
-    }
-
-    #[test]
-    fn pids_and_prefixes_are_checked() {
-        assert_eq!(parse_pid("4242"), Ok(4242));
-        for text in ["0", "-1", "", "2147483648", "self", "99999999999"] {
-            assert_eq!(parse_pid(text), Err(ValueError::NotAPid), "{text}");
-        }
-        assert_eq!(parse_prefix("_rjem_"), Ok("_rjem_".to_owned()));
-        for text in ["", "1a", "je-", "je_*"] {
-            assert_eq!(parse_prefix(text), Err(ValueError::NotAPrefix), "{text}");
         }
     }
 }

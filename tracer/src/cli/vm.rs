@@ -1,140 +1,144 @@
-//! `memlens vm`: its words, and its settings once they are checked.
-
-use std::num::NonZeroU64;
-use std::time::Duration;
+//! `memlens vm`: its arguments and settings.
 
 use clap::{Args, ValueEnum};
+use tracer_common::faults::MAX_INTERVAL;
 
-use super::args::{IntervalArgs, MAX_STACK_DEPTH, OutputArgs, TargetArgs, Unwind, WalkArgs};
-use super::config::{Output, Target, in_range, interval, output};
 use super::error::ConfigError;
-use super::host::{ScopeArgs, scoped_target};
-use crate::report::Grouping;
-use crate::report::space::Width;
+use super::parsers::whole_number;
+use super::shared::{Output, Schedule, ScopeArgs, TargetArgs, UNREAD, Walk};
+use crate::engine::target::Target;
+use crate::profile::{Grouping, Measure};
+use crate::sources::address_space::SpaceOrder;
 
-/// Largest distance that can be asked for: as far as the sample goes by itself.
-const MAX_FAULT_INTERVAL: u32 = tracer_common::faults::MAX_INTERVAL as u32;
+const EXAMPLES: &str = "\
+Examples:
+  memlens vm -p 4242                     report every 5 seconds until Ctrl-C
+  memlens vm -p 4242 --sort growth 60    what was mapped in the last minute and stayed
+  memlens vm -n java 10 3                three reports of every java, 10 seconds apart
+  memlens vm --faults -p 4242            who touches memory that was not there yet
+  memlens vm --all --by container 60     the whole host, summed by container, every minute
+  memlens vm --svg map.svg -- ./prog -v  a flame graph of what ./prog has mapped";
 
-/// The order of the stacks in a report of address space.
+/// What the numbers of folded stacks and the widths of flame graphs are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum SpaceSort {
-    /// Most bytes in memory or in swap first.
+pub enum Width {
+    /// Bytes mapped.
     #[default]
-    Resident,
-    /// Most bytes mapped first.
     Mapped,
-    /// Most ranges first.
-    Ranges,
-    /// Most bytes mapped since the last report first.
-    Growth,
-    /// Oldest range first.
-    Age,
+    /// Bytes in memory.
+    Resident,
+    /// Page faults, with --faults: the stacks that touched memory, not those that mapped it.
+    Faults,
 }
 
-/// `memlens vm`.
+impl Width {
+    /// The measure of that word.
+    pub const fn measure(self) -> Measure {
+        match self {
+            Self::Mapped => Measure::VmMappedBytes,
+            Self::Resident => Measure::VmResidentBytes,
+            Self::Faults => Measure::FaultsCount,
+        }
+    }
+}
+
+/// Show who has mapped address space, and how much of it is in memory.
+///
+/// Follows mmap, munmap, mremap, brk, mprotect, shmat and shmdt. Every INTERVAL, and at the end, prints the stacks
+/// whose ranges were mapped since the start of the trace and are still mapped: bytes mapped and resident, ranges,
+/// growth and age; then what was mapped before, by kind and file. Each report is compared with /proc/PID/maps and
+/// states the result.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct VmArgs {
     // Before the target, whose command is the last positional.
-    /// When to report.
     #[command(flatten)]
-    pub interval: IntervalArgs,
-    /// What to trace.
+    schedule: Schedule,
     #[command(flatten)]
-    pub target: TargetArgs,
-    /// The whole host.
+    target: TargetArgs,
     #[command(flatten)]
-    pub scope: ScopeArgs,
-    /// What to print.
+    scope: ScopeArgs,
     #[command(flatten)]
-    pub output: OutputArgs,
-    /// Order of the stacks.
-    #[arg(
-        long,
-        value_enum,
-        value_name = "KEY",
-        default_value_t,
-        help_heading = "Output"
-    )]
-    pub sort: SpaceSort,
-    /// What the numbers of --folded and the widths of --svg are: bytes mapped, bytes in memory or, with --faults, page faults.
-    #[arg(
-        long,
-        value_enum,
-        value_name = "WHAT",
-        default_value_t,
-        help_heading = "Output"
-    )]
-    pub width: Width,
-    /// Show who brings pages into memory, too: the stacks of page faults, and what they touch.
-    #[arg(long, help_heading = "Page faults")]
-    pub faults: bool,
-    /// Take one page fault in N for the sample, by chance; 1 takes every one. Without it as many as cost little, which is every one
-    /// of a thread that seldom has one.
-    #[arg(
-        long,
-        value_name = "N",
-        requires = "faults",
-        help_heading = "Page faults"
-    )]
-    pub sample_faults: Option<u32>,
-    /// How stacks are walked.
+    rest: VmConfig,
     #[command(flatten)]
-    pub walk: WalkArgs,
+    faults: FaultArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Page faults")]
+struct FaultArgs {
+    /// Also show who brings pages into memory: the stacks of page faults, and what they touch.
+    #[arg(long)]
+    faults: bool,
+    /// Sample one page fault in N, at random; 1 takes every one [default: adapts to keep the cost low].
+    ///
+    /// By default every page fault of a thread that seldom has one is taken.
+    #[arg(long, value_name = "N", value_parser = whole_number(1..=MAX_INTERVAL as u32), requires = "faults")]
+    #[arg(allow_negative_numbers = true)]
+    sample_faults: Option<u32>,
 }
 
 /// Settings of `memlens vm`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Args)]
 pub struct VmConfig {
     /// What to trace.
+    #[arg(skip = UNREAD)]
     pub target: Target,
     /// What the first table has rows for; set where `target` is [`Target::Host`], and nowhere else.
+    #[arg(skip)]
     pub by: Option<Grouping>,
-    /// Time between reports; not zero.
-    pub interval: Duration,
-    /// Number of reports; `None`: until Ctrl-C or the target's end.
-    pub count: Option<NonZeroU64>,
+    /// When to report.
+    #[arg(skip)]
+    pub schedule: Schedule,
     /// What to print.
+    #[command(flatten)]
     pub output: Output,
     /// Order of the stacks.
-    pub sort: SpaceSort,
-    /// What the width of pictures means.
+    #[arg(long, value_enum, value_name = "KEY", default_value_t)]
+    #[arg(help_heading = "Output")]
+    pub sort: SpaceOrder,
+    /// What the numbers of --folded and the widths of --svg are: bytes mapped, bytes in memory or page faults.
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
+    #[arg(help_heading = "Output")]
+    #[arg(requires_if("faults", "faults"))]
     pub width: Width,
     /// Follow page faults, by a sample of this mean distance; 0 adapts it.
+    #[arg(skip)]
     pub faults: Option<u32>,
-    /// Frames kept of a stack: 1 to [`MAX_STACK_DEPTH`].
-    pub stack_depth: u32,
     /// How stacks are walked.
-    pub unwind: Unwind,
-    /// Most bytes of kernel memory for unwind tables.
-    pub unwind_memory: u64,
+    #[command(flatten)]
+    pub walk: Walk,
 }
 
-/// Checks what fits together.
-pub(super) fn config(args: VmArgs) -> Result<VmConfig, ConfigError> {
-    let (interval, count) = interval(&args.interval)?;
-    if args.width == Width::Faults && !args.faults {
-        return Err(ConfigError::Without("--width faults", "--faults"));
+impl VmConfig {
+    /// The settings of a command line that gives a target and nothing else.
+    pub fn of(target: Target) -> Self {
+        Self {
+            by: matches!(target, Target::Host(_)).then(Grouping::default),
+            target,
+            schedule: Schedule::default(),
+            output: Output::default(),
+            sort: SpaceOrder::default(),
+            width: Width::default(),
+            faults: None,
+            walk: Walk::default(),
+        }
     }
-    let faults = faults(&args)?;
-    let (target, by) = scoped_target(args.target, &args.scope)?;
-    Ok(VmConfig {
-        faults,
-        target,
-        by,
-        interval,
-        count,
-        output: output(args.output)?,
-        sort: args.sort,
-        width: args.width,
-        stack_depth: in_range("--stack-depth", args.walk.stack_depth, MAX_STACK_DEPTH)?,
-        unwind: args.walk.unwind,
-        unwind_memory: args.walk.unwind_memory,
-    })
 }
 
-/// Mean distance of the sample of page faults, where they are wanted.
-fn faults(args: &VmArgs) -> Result<Option<u32>, ConfigError> {
-    let given = args.sample_faults;
-    let given = given.map(|interval| in_range("--sample-faults", interval, MAX_FAULT_INTERVAL));
-    Ok(args.faults.then_some(given.transpose()?.unwrap_or(0)))
+impl TryFrom<VmArgs> for VmConfig {
+    type Error = ConfigError;
+
+    fn try_from(args: VmArgs) -> Result<Self, ConfigError> {
+        args.rest.output.files.check()?;
+        let (target, by) = args.scope.target(args.target)?;
+        let distance = args.faults.sample_faults.unwrap_or(0);
+        Ok(Self {
+            target,
+            by,
+            schedule: args.schedule,
+            faults: args.faults.faults.then_some(distance),
+            ..args.rest
+        })
+    }
 }

@@ -1,9 +1,9 @@
-//! Columns, wrapped lines and colour for plain tables.
+//! Columns, wrapped lines and color for plain tables.
 
 /// Widest line that is written where words allow it, in characters.
 pub const WIDTH: usize = 100;
 
-/// A colour of a terminal (ECMA-48, SGR parameters).
+/// A color of a terminal (ECMA-48, SGR parameters).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
     /// For what is well.
@@ -16,7 +16,7 @@ pub enum Ink {
     Bold,
 }
 
-/// Colours `text` if `color`; the padding must be in it already.
+/// Colors `text` if `color`; the padding must be in it already.
 pub fn paint(text: &str, ink: Ink, color: bool) -> String {
     let code = match ink {
         Ink::Green => "32",

@@ -9,7 +9,7 @@ use super::{AllocatorRow, Diagnosis, UntraceableRow, probes, unwind};
 const MARK: usize = 9;
 
 impl Diagnosis {
-    /// The whole diagnosis as text, with ANSI colours if `color`.
+    /// The whole diagnosis as text, with ANSI colors if `color`.
     pub fn render_text(&self, color: bool) -> String {
         let mut out = findings(&self.findings, color);
         if !self.allocators.is_empty() {
@@ -227,7 +227,7 @@ everything that memlens leaks needs is here
     }
 
     #[test]
-    fn marks_are_coloured_on_request_only() {
+    fn marks_are_colored_on_request_only() {
         let diagnosis = Diagnosis {
             findings: vec![finding("kernel", State::Ok, "6.12.0", None)],
             ..Diagnosis::default()

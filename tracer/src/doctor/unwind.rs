@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::layout::{Ink, hang, pad, paint, widest};
-use crate::report::units::{bytes, count, counted, duration};
+use crate::words::units::{bytes, count, counted, duration};
 
 /// Where the second line of a row begins: under the number of rows.
 const INDENT: usize = 8;

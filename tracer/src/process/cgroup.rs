@@ -3,124 +3,31 @@
 //! The names are conventions of their makers: systemd's cgroup tree (`man systemd.slice`), Docker's and libpod's cgroup managers,
 //! the kubelet's QoS tree with the CRI's `prefix-id.scope`, and LXC's `lxc.payload.NAME`.
 
-use std::fmt;
+use crate::profile::{Container, Place, Runtime, is_id};
 
-/// Hexadecimal digits of a container id.
-const ID_DIGITS: usize = 64;
-
-/// Digits of an id that the runtimes' tools print.
-const SHORT_ID_DIGITS: usize = 12;
-
-/// Where a process belongs, as its cgroup path tells.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
-    /// The innermost container that it runs in.
-    pub container: Option<Container>,
-    /// UID of the Kubernetes pod around it, with dashes.
-    pub pod: Option<String>,
-    /// The innermost systemd service or scope around it, or else the innermost slice; within the container, if there is one.
-    pub unit: Option<String>,
-    /// Path of its cgroup, from the root of the hierarchy; `/` where it is in none.
-    pub path: String,
+/// Reads where a process belongs from the text of its `/proc/PID/cgroup`. Of several hierarchies the one that knows a container
+/// counts, or else the first that knows anything: v2, then systemd's own, then memory, then the others.
+pub fn place(text: &str) -> Place {
+    let mut lines: Vec<Line> = text.lines().filter_map(Line::parse).collect();
+    lines.sort_by_key(Line::rank);
+    let places = || lines.iter().map(|line| of_path(line.path));
+    places()
+        .find(|place| place.container.is_some())
+        .or_else(|| places().find(|place| place.cgroup != "/"))
+        .unwrap_or_else(|| of_path("/"))
 }
 
-/// A container, as its runtime names it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Container {
-    /// What runs it.
-    pub runtime: Runtime,
-    /// Its whole id: 64 hexadecimal digits, or a name with LXC and systemd-nspawn.
-    pub id: String,
-}
-
-/// What runs a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Runtime {
-    /// Docker.
-    Docker,
-    /// containerd, alone or under Kubernetes.
-    Containerd,
-    /// CRI-O.
-    Crio,
-    /// Podman, and others on libpod.
-    Podman,
-    /// LXC, Incus or LXD.
-    Lxc,
-    /// systemd-nspawn.
-    Nspawn,
-    /// The path has a container's id and does not tell whose.
-    Unknown,
-}
-
-impl Runtime {
-    /// Its name, in lower case.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Docker => "docker",
-            Self::Containerd => "containerd",
-            Self::Crio => "cri-o",
-            Self::Podman => "podman",
-            Self::Lxc => "lxc",
-            Self::Nspawn => "nspawn",
-            Self::Unknown => "container",
-        }
-    }
-}
-
-impl Container {
-    /// Its id as the tools print it: the first 12 digits, or the whole name.
-    pub fn short_id(&self) -> &str {
-        match is_id(&self.id) {
-            true => &self.id[..SHORT_ID_DIGITS],
-            false => &self.id,
-        }
-    }
-}
-
-impl fmt::Display for Container {
-    /// As `docker:3f2a9c1b7d4e`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.runtime.name(), self.short_id())
-    }
-}
-
-impl Place {
-    /// Reads the text of `/proc/PID/cgroup`. Of several hierarchies the one that knows a container counts, or else
-    /// the first that knows anything: v2, then systemd's own, then memory, then the others.
-    pub fn of(text: &str) -> Self {
-        let mut lines: Vec<Line> = text.lines().filter_map(Line::parse).collect();
-        lines.sort_by_key(Line::rank);
-        let places = || lines.iter().map(|line| Self::of_path(line.path));
-        places()
-            .find(|place| place.container.is_some())
-            .or_else(|| places().find(|place| place.path != "/"))
-            .unwrap_or_else(|| Self::of_path("/"))
-    }
-
-    fn of_path(path: &str) -> Self {
-        let names: Vec<&str> = names(path).collect();
-        let found = (0..names.len())
-            .rev()
-            .find_map(|index| Some((index, container(&names, index)?)));
-        let inside = found.as_ref().map_or(0, |(index, _)| index + 1);
-        Self {
-            pod: names.iter().rev().find_map(|name| pod(name)),
-            unit: unit(&names[inside..]),
-            container: found.map(|(_, container)| container),
-            path: format!("/{}", names.join("/")),
-        }
-    }
-
-    /// A label for tables: the container, or else the unit, or else the last part of the cgroup's path.
-    pub fn label(&self) -> String {
-        match (&self.container, &self.unit) {
-            (Some(container), _) => container.to_string(),
-            (None, Some(unit)) => unit.clone(),
-            (None, None) => match self.path.rsplit_once('/') {
-                Some((_, last)) if !last.is_empty() => last.to_owned(),
-                _ => "/".to_owned(),
-            },
-        }
+fn of_path(path: &str) -> Place {
+    let names: Vec<&str> = names(path).collect();
+    let found = (0..names.len())
+        .rev()
+        .find_map(|index| Some((index, container(&names, index)?)));
+    let inside = found.as_ref().map_or(0, |(index, _)| index + 1);
+    Place {
+        pod: names.iter().rev().find_map(|name| pod(name)),
+        unit: unit(&names[inside..]),
+        container: found.map(|(_, container)| container),
+        cgroup: format!("/{}", names.join("/")),
     }
 }
 
@@ -230,11 +137,6 @@ fn nspawn<'a>(name: &'a str, next: Option<&str>) -> Option<(Runtime, &'a str)> {
         .strip_prefix("systemd-nspawn@")?
         .strip_suffix(".service")?;
     (next != Some("supervisor")).then_some((Runtime::Nspawn, machine))
-}
-
-fn is_id(text: &str) -> bool {
-    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    text.len() == ID_DIGITS && text.bytes().all(is_digit)
 }
 
 /// The pod's UID: `pod<uid>` below `kubepods`, or `kubepods-burstable-pod<uid with underscores>.slice`.

@@ -11,8 +11,8 @@ fn text(text: &str) -> String {
     text.replace("<id>", ID)
 }
 
-fn place(cgroup: &str) -> Place {
-    Place::of(&text(cgroup))
+fn placed(cgroup: &str) -> Place {
+    place(&text(cgroup))
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn containers_are_known_by_their_paths() {
         ("0::/ecs/0123/<id>", "container:3f2a9c1b7d4e"),
     ];
     for (cgroup, label) in cases {
-        let place = place(cgroup);
+        let place = placed(cgroup);
         assert_eq!(place.label(), label, "{cgroup}");
         assert!(place.container.is_some());
     }
@@ -136,13 +136,13 @@ fn units_stand_for_what_is_in_no_container() {
         ("0::/odd\\x2\\xzz.service", "odd\\x2\\xzz.service"),
     ];
     for (cgroup, label) in cases {
-        let place = Place::of(cgroup);
+        let place = super::place(cgroup);
         assert_eq!(place.label(), label, "{cgroup}");
         assert_eq!(place.container, None, "{cgroup}");
     }
     for monitor in ["libpod-conmon-<id>.scope", "crio-conmon-<id>.scope"] {
         assert_eq!(
-            place(&format!("0::/machine.slice/{monitor}")).container,
+            placed(&format!("0::/machine.slice/{monitor}")).container,
             None
         );
     }
@@ -157,16 +157,16 @@ fn a_pod_and_a_unit_within_a_container_are_told_as_well() {
         format!("0::/system.slice/containerd.service/{slice}:cri-containerd:<id>"),
         "0::/kubepods/burstable/pod2f1d5a0c-7c1b-4b36-9a55-0d8e6f3b2a11/<id>".to_owned(),
     ] {
-        assert_eq!(place(&cgroup).pod, pod, "{cgroup}");
+        assert_eq!(placed(&cgroup).pod, pod, "{cgroup}");
     }
-    let place = Place::of("0::/lxc.payload.web/system.slice/nginx.service");
+    let place = super::place("0::/lxc.payload.web/system.slice/nginx.service");
     assert_eq!(place.unit.as_deref(), Some("nginx.service"));
-    assert_eq!(place.path, "/lxc.payload.web/system.slice/nginx.service");
+    assert_eq!(place.cgroup, "/lxc.payload.web/system.slice/nginx.service");
     assert_eq!(place.pod, None);
     let static_pod = "0::/kubepods/pod00112233445566778899aabbccddeeff/x";
     let uid = Some("00112233445566778899aabbccddeeff".to_owned());
-    assert_eq!(Place::of(static_pod).pod, uid);
-    assert_eq!(Place::of("0::/podman/podcast").pod, None);
+    assert_eq!(super::place(static_pod).pod, uid);
+    assert_eq!(super::place("0::/podman/podcast").pod, None);
 }
 
 #[test]
@@ -200,10 +200,10 @@ proptest! {
             path += &format!("{slash}{part}");
         }
         let text = format!("0::/{path}");
-        let place = Place::of(&text);
+        let place = super::place(&text);
         prop_assert!(!place.label().is_empty());
-        prop_assert!(place.path.starts_with('/'));
-        prop_assert!(is_within(&text, &place.path), "{text:?} {place:?}");
+        prop_assert!(place.cgroup.starts_with('/'));
+        prop_assert!(is_within(&text, &place.cgroup), "{text:?} {place:?}");
         prop_assert!(is_within(&text, "/"));
     }
 }

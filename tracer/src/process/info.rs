@@ -152,6 +152,35 @@ pub fn resident_bytes(pid: u32) -> Option<u64> {
     Some(pages * procfs::page_size())
 }
 
+/// What changes from moment to moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vitals {
+    /// Resident memory in bytes.
+    pub resident_bytes: u64,
+    /// It is stopped by a signal or a debugger.
+    pub is_stopped: bool,
+}
+
+/// Reads what changes of a process; `None` if it has ended.
+pub fn vitals(pid: u32) -> Option<Vitals> {
+    parse_vitals(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Reads the text of `/proc/PID/stat`: the state is field 3, resident pages are field 24 (proc_pid_stat(5)). The name, field 2,
+/// may hold anything but ends with the last parenthesis.
+fn parse_vitals(text: &[u8]) -> Option<Vitals> {
+    let end = text.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = std::str::from_utf8(&text[end + 1..])
+        .ok()?
+        .split_ascii_whitespace();
+    let letter = fields.next()?.chars().next()?;
+    let pages: u64 = fields.nth(20)?.parse().ok()?;
+    Some(Vitals {
+        resident_bytes: pages * procfs::page_size(),
+        is_stopped: state(letter) == State::Stopped,
+    })
+}
+
 /// The present time as [`ImageId::start_time`] counts it: clock ticks since boot, suspended time included.
 pub fn now_in_ticks() -> u64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);

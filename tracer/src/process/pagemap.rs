@@ -7,9 +7,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use procfs::process::Process;
-
 use super::ProcessError;
+use super::smaps::{self, Usage};
 
 /// Pages that lie together and are all in memory, or all in swap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,20 +178,12 @@ impl Regions {
 
 /// Mappings that have pages in memory or in swap: most of a large reservation need not be looked at page by page.
 fn inhabited(pid: u32) -> Result<Vec<Range<u64>>, ProcessError> {
-    let wrap = |error| ProcessError::from_procfs(pid, error);
-    let process = Process::new(pid.cast_signed()).map_err(wrap)?;
-    let maps = process.smaps().map_err(wrap)?;
-    let has = |map: &procfs::process::MemoryMap, field: &str| {
-        map.extension.map.get(field).is_some_and(|bytes| *bytes > 0)
-    };
-    Ok(maps
+    let has_pages = |usage: &Usage| usage.resident > 0 || usage.swapped > 0 || usage.hugetlb > 0;
+    let regions = smaps::read(pid)?;
+    Ok(regions
         .into_iter()
-        .filter(|map| {
-            ["Rss", "Swap", "Shared_Hugetlb", "Private_Hugetlb"]
-                .iter()
-                .any(|field| has(map, field))
-        })
-        .map(|map| map.address.0..map.address.1)
+        .filter(|region| has_pages(&region.usage))
+        .map(|region| region.mapping.start..region.mapping.end)
         .collect())
 }
 

@@ -29,6 +29,26 @@ pub struct Region {
     pub usage: Usage,
 }
 
+impl Region {
+    /// Cuts its end off. What was in which part is not known, so each is taken to hold its share.
+    fn end_at(&mut self, end: u64) {
+        let whole = self.mapping.end - self.mapping.start;
+        let left = end - self.mapping.start;
+        let share = |bytes: &mut u64| {
+            let part = u128::from(*bytes) * u128::from(left) / u128::from(whole);
+            *bytes = u64::try_from(part).unwrap_or(*bytes);
+        };
+        let usage = &mut self.usage;
+        share(&mut usage.resident);
+        share(&mut usage.proportional);
+        share(&mut usage.anonymous);
+        share(&mut usage.swapped);
+        share(&mut usage.huge);
+        share(&mut usage.hugetlb);
+        self.mapping.end = end;
+    }
+}
+
 /// Reads every mapping of a process. The kernel writes the text page by page, so a process that works meanwhile is not
 /// seen at one moment.
 ///
@@ -64,10 +84,18 @@ pub fn parse(text: &[u8]) -> Result<Vec<Region>, String> {
         match (is_field(line), regions.last_mut()) {
             (true, Some(region)) => add(&mut region.usage, line),
             (true, None) => return Err("it does not begin with a mapping".to_owned()),
-            (false, _) => regions.push(Region {
-                mapping: maps::parse_line(line).map_err(|error| error.to_string())?,
-                usage: Usage::default(),
-            }),
+            (false, _) => {
+                let region = Region {
+                    mapping: maps::parse_line(line).map_err(|error| error.to_string())?,
+                    usage: Usage::default(),
+                };
+                maps::add(
+                    &mut regions,
+                    region,
+                    |region| &region.mapping,
+                    Region::end_at,
+                );
+            }
         }
     }
     Ok(regions)
@@ -108,6 +136,8 @@ fn add(usage: &mut Usage, line: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
     use super::*;
     use crate::process::maps::MappingName;
 
@@ -150,6 +180,85 @@ Rss:                   4 kB\n";
             MappingName::Special("[heap]".into())
         );
         assert_eq!(regions[1].usage.resident, 4 << 10);
+    }
+
+    #[test]
+    fn a_mapping_that_has_grown_meanwhile_counts_once() {
+        let text = b"\
+55d0c1000000-55d0c1021000 rw-p 00000000 00:00 0                          [heap]\n\
+Rss:                  88 kB\n\
+55d0c1000000-55d0c1042000 rw-p 00000000 00:00 0                          [heap]\n\
+Rss:                 172 kB\n\
+7f0000000000-7f0000004000 rw-p 00000000 00:00 0 \n\
+Rss:                  16 kB\n\
+Swap:                  8 kB\n\
+7f0000001000-7f0000006000 ---p 00000000 00:00 0 \n\
+Rss:                   0 kB\n";
+        let regions = parse(text).expect("parses");
+        let told = regions.iter().map(|region| {
+            let size = region.mapping.end - region.mapping.start;
+            [size, region.usage.resident, region.usage.swapped].map(|bytes| bytes >> 10)
+        });
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [[264, 172, 0], [4, 4, 2], [20, 0, 0]]
+        );
+    }
+
+    const STRETCH: usize = 64 << 20;
+    const STRETCHES: usize = 16;
+    const PAGE: usize = 4096;
+
+    /// Makes the first pages of each stretch accessible, one more with each round.
+    fn grow(reserved: usize, stop: &AtomicBool) {
+        let protect = |at: usize, len: usize, access| {
+            // SAFETY: a part of the test's own reservation, which nothing else uses.
+            let result = unsafe { libc::mprotect(at as *mut libc::c_void, len, access) };
+            assert_eq!(result, 0);
+        };
+        while !stop.load(Relaxed) {
+            for len in (PAGE..STRETCH).step_by(PAGE) {
+                for at in (reserved..).step_by(STRETCH).take(STRETCHES) {
+                    protect(at, len, libc::PROT_READ | libc::PROT_WRITE);
+                }
+                if stop.load(Relaxed) {
+                    return;
+                }
+            }
+            protect(reserved, STRETCH * STRETCHES, libc::PROT_NONE);
+        }
+    }
+
+    /// The text ends a page behind one of five mappings, so some of these are read in two parts.
+    #[test]
+    fn what_grows_while_it_is_read_is_told_once() {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let len = STRETCH * STRETCHES;
+        // SAFETY: address space that nothing else uses, without access.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
+        assert_ne!(start, libc::MAP_FAILED);
+        let reserved = start as usize;
+        let stop = AtomicBool::new(false);
+        let overlaps = |mappings: &[&Mapping]| mappings.windows(2).any(|m| m[0].end > m[1].start);
+        let found = std::thread::scope(|scope| {
+            scope.spawn(|| grow(reserved, &stop));
+            let pid = std::process::id();
+            let found = (0..200).any(|_| {
+                let regions = read(pid).expect("own smaps");
+                let maps = maps::read(pid).expect("own maps");
+                overlaps(
+                    &regions
+                        .iter()
+                        .map(|region| &region.mapping)
+                        .collect::<Vec<_>>(),
+                ) || overlaps(&maps.iter().collect::<Vec<_>>())
+            });
+            stop.store(true, Relaxed);
+            found
+        });
+        assert!(!found);
+        // SAFETY: the range mapped above, which nothing uses any more.
+        unsafe { libc::munmap(start, len) };
     }
 
     #[test]

@@ -59,6 +59,25 @@ pub enum Untraceable {
     Unreadable(ProcessError),
 }
 
+/// Why a name does not stand for one process.
+#[derive(Debug, thiserror::Error)]
+pub enum NameError {
+    /// No process has it.
+    #[error("no process is named {0}; list names with `ps -e -o pid,comm`")]
+    Unknown(String),
+    /// Several processes have it.
+    #[error("{} processes are named {name}: give the PID of one ({})", .pids.len(), listed(.pids))]
+    Several {
+        /// The name.
+        name: String,
+        /// The PIDs of all that have it.
+        pids: Vec<u32>,
+    },
+    /// The list of processes cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] ProcessError),
+}
+
 /// What became of a request for targets.
 #[derive(Debug, Default)]
 pub struct Resolution {
@@ -92,6 +111,38 @@ pub fn by_name(name: &OsStr) -> Result<Resolution, ProcessError> {
         }
     }
     Ok(found)
+}
+
+/// The only process of that name, traceable or not. Zombies count only where no other process has the name.
+///
+/// # Errors
+/// [`NameError`] where no process or several processes have the name.
+pub fn one_by_name(name: &str) -> Result<u32, NameError> {
+    let found = by_name(name.as_ref())?;
+    let is_zombie = |refusal: &&Refusal| matches!(refusal.reason, Untraceable::Zombie);
+    let (zombies, others): (Vec<_>, Vec<_>) = found.refusals.iter().partition(is_zombie);
+    let mut pids: Vec<u32> = found.targets.iter().map(|target| target.pid).collect();
+    pids.extend(others.iter().map(|refusal| refusal.id));
+    if pids.is_empty() {
+        pids.extend(zombies.iter().map(|refusal| refusal.id));
+    }
+    match pids[..] {
+        [] => Err(NameError::Unknown(name.to_owned())),
+        [pid] => Ok(pid),
+        _ => Err(NameError::Several {
+            name: name.to_owned(),
+            pids,
+        }),
+    }
+}
+
+/// The first PIDs, so that the line stays short.
+fn listed(pids: &[u32]) -> String {
+    let mut words: Vec<String> = pids.iter().take(8).map(u32::to_string).collect();
+    if pids.len() > words.len() {
+        words.push("...".to_owned());
+    }
+    words.join(", ")
 }
 
 impl Resolution {
@@ -237,6 +288,41 @@ mod tests {
         );
         no("redis-server", "/usr/bin/redis-server", "redis");
         no("a", "/bin/a", "ab");
+    }
+
+    /// A zombie has the name only as long as no other process has it; two processes are one too many.
+    #[test]
+    fn a_name_stands_for_one_process() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let name = format!("one-{}", std::process::id());
+        let start = |program: &str, argument: &str| {
+            let path = folder.path().join(program).join(&name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("is made");
+            let _ = std::os::unix::fs::symlink(format!("/bin/{program}"), &path);
+            let child = std::process::Command::new(path).arg(argument).spawn();
+            child.expect("spawn")
+        };
+        let found = || one_by_name(&name).map_err(|error| error.to_string());
+        let unknown = format!("no process is named {name}; list names with `ps -e -o pid,comm`");
+        assert_eq!(found(), Err(unknown));
+        let mut zombie = start("true", "");
+        while info::read(zombie.id()).expect("child").state != State::Zombie {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert_eq!(found(), Ok(zombie.id()));
+        let mut first = start("sleep", "60");
+        assert_eq!(found(), Ok(first.id()));
+        let mut second = start("sleep", "60");
+        let several = found().expect_err("two processes");
+        for child in [&mut zombie, &mut first, &mut second] {
+            let _ = child.kill();
+            child.wait().expect("reap");
+        }
+        assert!(
+            several.starts_with(&format!("2 processes are named {name}: ")),
+            "{several}"
+        );
+        assert_eq!(listed(&[7; 9]), "7, 7, 7, 7, 7, 7, 7, 7, ...");
     }
 
     #[test]

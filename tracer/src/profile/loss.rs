@@ -49,8 +49,8 @@ impl LossKey {
     /// What a count here means.
     pub const fn severity(self) -> Severity {
         match self {
-            Self::Trace(loss) if loss.spoils_totals() => Severity::Totals,
-            Self::Kernel(loss) if loss.spoils_totals() => Severity::Totals,
+            Self::Trace(loss) if loss.affects_totals() => Severity::Totals,
+            Self::Kernel(loss) if loss.affects_totals() => Severity::Totals,
             Self::Trace(Loss::UnknownFrees | Loss::UntracedChildren)
             | Self::Kernel(KernelLoss::UnknownFrees) => Severity::Coverage,
             _ => Severity::Detail,

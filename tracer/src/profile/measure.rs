@@ -21,6 +21,19 @@ pub enum Source {
     Process,
 }
 
+impl Source {
+    /// What it follows in the first place: the bytes that are held.
+    pub const fn level(self) -> Measure {
+        match self {
+            Self::Heap => Measure::HeapLiveBytes,
+            Self::AddressSpace => Measure::VmMappedBytes,
+            Self::PageFaults => Measure::FaultsNewBytes,
+            Self::Kernel => Measure::KernelLiveBytes,
+            Self::Process => Measure::ProcessRssBytes,
+        }
+    }
+}
+
 /// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -195,6 +208,10 @@ measures! {
     ProcessVirtualBytes = "process.virtual_bytes", Process, Bytes, Level;
     /// Page tables.
     ProcessPageTableBytes = "process.page_table_bytes", Process, Bytes, Level;
+    /// Memory in transparent huge pages.
+    ProcessHugeBytes = "process.huge_bytes", Process, Bytes, Level;
+    /// Pages of hugetlbfs, which the resident memory does not include.
+    ProcessHugetlbBytes = "process.hugetlb_bytes", Process, Bytes, Level;
     /// Threads.
     ProcessThreads = "process.threads", Process, Count, Level;
     /// Open file descriptors.

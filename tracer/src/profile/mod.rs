@@ -5,8 +5,11 @@
 mod build;
 pub mod diff;
 mod finding;
+pub mod ledger;
 mod loss;
+pub mod machine;
 mod measure;
+mod named;
 mod number;
 mod place;
 pub mod query;
@@ -31,6 +34,7 @@ pub use finding::{Finding, FindingKind};
 pub use loss::{LossKey, Losses, Severity};
 pub use measure::{Kind, Measure, Source, Unit};
 pub use number::{Number, Values};
+pub(crate) use place::is_id;
 pub use place::{Container, Place, Runtime};
 pub use sample::{
     Ages, Block, Detail, KernelKind, KernelObject, Mapper, Omitted, Region, RegionKind, Sample,

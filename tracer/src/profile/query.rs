@@ -48,6 +48,23 @@ impl Profile {
             .any(|measure| measure.source() == source)
     }
 
+    /// The source that it is about in the first place.
+    pub fn main_source(&self) -> Source {
+        let sources = [
+            Source::Heap,
+            Source::AddressSpace,
+            Source::Kernel,
+            Source::PageFaults,
+        ];
+        let present = sources.into_iter().find(|source| self.has(*source));
+        present.unwrap_or(Source::Process)
+    }
+
+    /// Whether a sample's subject must be named: there are several, or there can be.
+    pub fn is_of_many(&self) -> bool {
+        self.subjects.len() > 1 || self.sections.host_wide.is_some()
+    }
+
     /// A sample's value.
     pub fn value(&self, sample: &Sample, measure: Measure) -> Option<Number> {
         *sample.values.get(self.column(measure)?)?
@@ -98,12 +115,17 @@ impl Profile {
         sum
     }
 
-    /// How many samples with a stack there are of a source, and a measure's sum over them; shown or not.
+    /// How many samples with a stack there are of a source, and a measure's sum over them; shown or not. Pages under
+    /// memory of another kind are not in the sum.
     pub fn stacks_total(&self, source: Source, measure: Measure) -> (u64, u64) {
         let (omitted, values) = self.omitted(source, true);
         let samples = self.stack_samples(source);
         samples.fold((omitted, values.amount(measure)), |(count, sum), sample| {
-            (count + 1, sum.saturating_add(self.amount(sample, measure)))
+            let amount = match sample.is_backing() {
+                true => 0,
+                false => self.amount(sample, measure),
+            };
+            (count + 1, sum.saturating_add(amount))
         })
     }
 
@@ -230,7 +252,9 @@ impl Profile {
                     .entry((sample.source, sample.subject, with_stack))
                     .or_default();
                 sum.0 += 1;
-                sum.1.add(&self.values(sample));
+                if !sample.is_backing() {
+                    sum.1.add(&self.values(sample));
+                }
             }
         }
         let omitted =

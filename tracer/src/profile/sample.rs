@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracer_common::kernel_memory;
 
+use super::ledger::RowName;
 use super::measure::Source;
 use super::number::{Number, Values};
 use super::wire;
@@ -33,6 +34,22 @@ pub struct Sample {
     /// The live blocks, oldest first, where they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<Vec<Block>>,
+}
+
+impl Sample {
+    /// The rows of the ledger that it belongs to, in words; empty where there are none.
+    pub fn ledger_rows(&self) -> String {
+        let Some(Detail::Ledger(rows)) = &self.detail else {
+            return String::new();
+        };
+        let words: Vec<String> = rows.iter().map(RowName::words).collect();
+        words.join(", ")
+    }
+
+    /// Whether it is of pages under memory of another kind, which has samples of its own: the two do not add up.
+    pub const fn is_backing(&self) -> bool {
+        matches!(&self.detail, Some(Detail::Kernel(object)) if object.backing.is_some())
+    }
 }
 
 /// Amounts by age in powers of two: the first is below 1 ms, the next below 2 ms, then below 4 ms and so on.
@@ -99,7 +116,7 @@ pub struct Omitted {
     pub with_stack: bool,
     /// How many.
     pub samples: u64,
-    /// Their values together.
+    /// Their values together, without those of pages under memory of another kind.
     pub values: Values,
 }
 
@@ -113,6 +130,8 @@ pub enum Detail {
     Kernel(KernelObject),
     /// What a stack of page faults touched, most new memory first.
     Touched(Vec<Touched>),
+    /// Rows of a process's ledger that the ranges of an address space belong to.
+    Ledger(Vec<RowName>),
 }
 
 /// Ranges of an address space.

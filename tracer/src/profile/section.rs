@@ -6,6 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::ledger::{Ledger, LedgerChange, RssGrowth};
+use super::machine::MachineSection;
 use super::number::Values;
 use super::place::Place;
 use super::sample::KernelKind;
@@ -33,6 +35,18 @@ pub struct Sections {
     /// The unwind tables in the kernel; absent where stacks are walked without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unwind: Option<TableUse>,
+    /// Of a look at the whole machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<MachineSection>,
+    /// Of a look at one process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<Ledger>,
+    /// What has changed since an earlier look at the same process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ledger_change: Option<LedgerChange>,
+    /// The parts of what a process has grown by while it was traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth: Option<RssGrowth>,
 }
 
 /// What only a trace of heaps has.
@@ -42,6 +56,9 @@ pub struct HeapSection {
     pub filter: Filter,
     /// How the sample was drawn; null where every block is followed.
     pub sampling: Option<Sampling>,
+    /// Whether every call of the allocator was seen, from the program's first instruction on: no block is older than the trace.
+    #[serde(default)]
+    pub from_start: bool,
 }
 
 /// Which blocks count. Sizes hold for every figure, the age for the samples alone: totals count every age.

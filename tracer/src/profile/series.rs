@@ -1,5 +1,6 @@
 //! Samples of one thing over time, in bounded memory. Pure.
 
+use super::subject::Growth;
 use super::trend::Fit;
 
 /// Most samples that are kept. When there are as many, every second one goes, and from then on every second one is
@@ -71,6 +72,15 @@ impl<V: Copy> Series<V> {
             .collect();
         Fit::through(&points)
     }
+}
+
+/// The line through one figure of a series, as it is reported.
+pub fn of_series<V: Copy>(
+    series: &Series<V>,
+    is_count: bool,
+    figure: impl Fn(&V) -> Option<u64>,
+) -> Option<Growth> {
+    series.fit(figure).map(|fit| Growth::of(&fit, is_count))
 }
 
 #[cfg(test)]

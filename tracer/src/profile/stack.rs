@@ -140,6 +140,9 @@ macro_rules! missing {
         pub enum Missing { $($(#[$doc])+ $name,)+ }
 
         impl Missing {
+            /// All reasons.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
             /// The reason in a few words.
             pub const fn words(self) -> &'static str {
                 match self { $(Self::$name => $words),+ }

@@ -10,7 +10,6 @@ use super::measure::Measure;
 use super::number::Values;
 use super::place::Place;
 use super::sample::RegionKind;
-use super::trend::{Fit, Verdict};
 use super::wire;
 
 /// Whose memory.
@@ -64,6 +63,33 @@ pub struct Subject {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "growths")]
     #[schemars(with = "BTreeMap<String, Growth>")]
     pub growth: BTreeMap<Measure, Growth>,
+}
+
+/// What a fit says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It grows: the whole interval is above zero.
+    Growing,
+    /// It shrinks: the whole interval is below zero.
+    Shrinking,
+    /// It neither grows nor shrinks by an amount that matters.
+    Steady,
+    /// The samples do not tell.
+    #[default]
+    Unclear,
+}
+
+impl Verdict {
+    /// Its stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Growing => "growing",
+            Self::Shrinking => "shrinking",
+            Self::Steady => "steady",
+            Self::Unclear => "unclear",
+        }
+    }
 }
 
 /// What became of a process.
@@ -126,19 +152,22 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// What a fit says of a number of things (`is_count`) or of bytes.
-    pub fn of(fit: &Fit, is_count: bool) -> Self {
-        // Hundredths of a unit a minute are more than enough, and keep the lines short.
-        let per_minute = |per_second: f64| (per_second * 6_000.0).round() / 100.0;
-        let known = fit.error.is_finite();
-        Self {
-            per_min: per_minute(fit.slope),
-            low: known.then(|| per_minute(fit.slope - fit.error)),
-            high: known.then(|| per_minute(fit.slope + fit.error)),
-            certain: per_minute(fit.certain()),
-            verdict: super::trend::verdict(Some(fit), is_count),
-            samples: fit.samples,
-        }
+    /// Time until it has grown by this amount, if it certainly grows; `None` beyond a hundred years.
+    pub fn time_to_grow(&self, amount: u64) -> Option<Duration> {
+        const NEVER: f64 = 100.0 * 365.0 * 86_400.0;
+        let seconds = amount as f64 / self.per_min * 60.0;
+        let is_certain = self.certain > 0.0 && seconds < NEVER;
+        is_certain.then(|| Duration::from_secs_f64(seconds))
+    }
+
+    /// Time until it has shrunk by this amount, if it certainly shrinks; `None` beyond a hundred years.
+    pub fn time_to_shrink(&self, amount: u64) -> Option<Duration> {
+        let opposite = Self {
+            per_min: -self.per_min,
+            certain: -self.certain,
+            ..*self
+        };
+        opposite.time_to_grow(amount)
     }
 
     /// Half the width of the interval, per minute; `None` where it is not known.

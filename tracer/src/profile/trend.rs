@@ -6,13 +6,11 @@
 //! n (1 - r) / (1 + r) (Santer et al. 2000, doi:10.1029/1999JD901105, section 3). The interval is Student's, with
 //! the degrees of freedom that this leaves. And a good part of the slope must be left without its largest jump.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use super::Profile;
 use super::measure::{Measure, Unit};
-use super::series::Series;
 use super::subject::{Growth, Subject};
+
+pub use super::subject::Verdict;
 
 /// Fewest samples that tell a direction.
 pub const FEWEST: usize = 5;
@@ -33,33 +31,6 @@ pub struct Fit {
     pub samples: usize,
     /// The slope without the largest jump between two samples.
     without_jump: f64,
-}
-
-/// What a fit says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It grows: the whole interval is above zero.
-    Growing,
-    /// It shrinks: the whole interval is below zero.
-    Shrinking,
-    /// It neither grows nor shrinks by an amount that matters.
-    Steady,
-    /// The samples do not tell.
-    #[default]
-    Unclear,
-}
-
-impl Verdict {
-    /// Its stable name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Growing => "growing",
-            Self::Shrinking => "shrinking",
-            Self::Steady => "steady",
-            Self::Unclear => "unclear",
-        }
-    }
 }
 
 impl Fit {
@@ -124,6 +95,23 @@ pub fn verdict(fit: Option<&Fit>, is_count: bool) -> Verdict {
     })
 }
 
+impl Growth {
+    /// What a fit says of a number of things (`is_count`) or of bytes.
+    pub fn of(fit: &Fit, is_count: bool) -> Self {
+        // Hundredths of a unit a minute are more than enough, and keep the lines short.
+        let per_minute = |per_second: f64| (per_second * 6_000.0).round() / 100.0;
+        let known = fit.error.is_finite();
+        Self {
+            per_min: per_minute(fit.slope),
+            low: known.then(|| per_minute(fit.slope - fit.error)),
+            high: known.then(|| per_minute(fit.slope + fit.error)),
+            certain: per_minute(fit.certain()),
+            verdict: verdict(Some(fit), is_count),
+            samples: fit.samples,
+        }
+    }
+}
+
 /// How a figure of one subject grows over several profiles, in the order of time; `None` below two profiles that have it.
 pub fn of_subject(profiles: &[Profile], pid: u32, measure: Measure) -> Option<Growth> {
     let point = |profile: &Profile| {
@@ -138,15 +126,6 @@ pub fn of_subject(profiles: &[Profile], pid: u32, measure: Measure) -> Option<Gr
     };
     let points: Vec<(f64, f64)> = profiles.iter().filter_map(point).collect();
     Fit::through(&points).map(|fit| Growth::of(&fit, measure.unit() == Unit::Count))
-}
-
-/// The line through one figure of a series, as it is reported.
-pub fn of_series<V: Copy>(
-    series: &Series<V>,
-    is_count: bool,
-    figure: impl Fn(&V) -> Option<u64>,
-) -> Option<Growth> {
-    series.fit(figure).map(|fit| Growth::of(&fit, is_count))
 }
 
 /// The line through points as they are.

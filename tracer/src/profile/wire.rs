@@ -1,10 +1,12 @@
 //! Forms on the wire that serde does not have by itself: times, durations in milliseconds, addresses, the schema's name.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use schemars::{JsonSchema, SchemaGenerator, json_schema};
-use serde::de::Error as _;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{SCHEMA, Schema};
@@ -92,6 +94,21 @@ pub mod optional_address {
             .transpose()
             .map_err(D::Error::custom)
     }
+}
+
+/// A map by enum; keys that this version does not know are passed over.
+pub fn known_keys<'de, D, K, V>(from: D) -> Result<BTreeMap<K, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: DeserializeOwned + Ord,
+    V: DeserializeOwned,
+{
+    let map = BTreeMap::<String, V>::deserialize(from)?;
+    let known = map.into_iter().filter_map(|(key, value)| {
+        let key = StrDeserializer::<serde::de::value::Error>::new(&key);
+        Some((K::deserialize(key).ok()?, value))
+    });
+    Ok(known.collect())
 }
 
 impl Serialize for Schema {

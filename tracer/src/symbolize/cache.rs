@@ -88,7 +88,6 @@ fn size(frames: &[Frame]) -> usize {
             + text(frame.module.as_ref().map(|path| path.as_os_str().len()))
             + text(frame.build_id.as_ref().map(String::len))
             + text(frame.file.as_ref().map(|path| path.as_os_str().len()))
-            + text(frame.missing.as_ref().map(String::len))
     };
     // A hash table is a quarter to a half empty.
     let slot = 2 * size_of::<((Owner, FrameAddress), Arc<[Frame]>)>();

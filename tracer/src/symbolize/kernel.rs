@@ -76,7 +76,7 @@ impl KernelSymbolizer {
                         .next_back()
                         .map(|layer| layer.symbol);
                 }
-                Err(reason) => frame.missing = Some(reason.to_owned()),
+                Err(reason) => frame.missing = Some(reason),
             }
             self.cache.insert(*address, frame);
         }

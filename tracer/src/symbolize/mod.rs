@@ -3,10 +3,11 @@
 //! A [`Symbolizer`] keeps, for each program image that it has seen, its executable mappings and open descriptors of
 //! the files in them. So names can be found after the process has exited, and for files that have been deleted.
 //! An address becomes a (file, offset) by those mappings; blazesym names the offset through the descriptor.
-//! All use of blazesym is in `names.rs`.
+//! All use of blazesym is in `names.rs`, and of demanglers in `demangle.rs`.
 
 mod address;
 mod cache;
+mod demangle;
 mod image;
 mod kernel;
 mod module;
@@ -22,6 +23,8 @@ pub use kernel::KernelSymbolizer;
 pub use symbolizer::Symbolizer;
 
 use std::path::PathBuf;
+
+use crate::profile::Missing;
 
 /// One frame of a symbolized stack.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -44,6 +47,6 @@ pub struct Frame {
     pub line: Option<u32>,
     /// The function was inlined into the next frame.
     pub inlined: bool,
-    /// Why there is no `symbol`, in a few words ("no symbols", "not mapped").
-    pub missing: Option<String>,
+    /// Why there is no `symbol`.
+    pub missing: Option<Missing>,
 }

@@ -13,12 +13,13 @@ use object::{LittleEndian, ReadCache};
 
 use crate::process::files::{self, FileError};
 use crate::process::maps::{FileId, MappedFile};
+use crate::profile::Missing;
 
 /// A file that holds code.
 #[derive(Debug)]
 pub(super) struct Module {
-    /// Open; `Err` is the reason why it is not, in a few words.
-    file: Result<File, &'static str>,
+    /// Open, or the reason why it is not.
+    file: Result<File, Missing>,
     elf: OnceCell<Elf>,
 }
 
@@ -42,11 +43,11 @@ impl Module {
             files::open(pid, mapped)
                 .map(|opened| opened.file)
                 .map_err(|error| match error {
-                    FileError::Gone { .. } => "file is gone",
-                    FileError::Denied { .. } => "no permission to open the file",
-                    FileError::Replaced { .. } => "file was replaced",
-                    FileError::NotRegular { .. } => "not a regular file",
-                    FileError::Io { .. } => "file cannot be opened",
+                    FileError::Gone { .. } => Missing::FileGone,
+                    FileError::Denied { .. } => Missing::FileDenied,
+                    FileError::Replaced { .. } => Missing::FileReplaced,
+                    FileError::NotRegular { .. } => Missing::FileNotRegular,
+                    FileError::Io { .. } => Missing::FileUnopened,
                 });
         Module {
             file,
@@ -55,7 +56,7 @@ impl Module {
     }
 
     /// A path that leads to this very file from within this process, or the reason why there is none.
-    pub fn path(&self) -> Result<PathBuf, &'static str> {
+    pub fn path(&self) -> Result<PathBuf, Missing> {
         let file = self.file.as_ref().map_err(|reason| *reason)?;
         Ok(PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())))
     }

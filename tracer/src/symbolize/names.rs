@@ -8,7 +8,9 @@ use blazesym::symbolize::{
     source::Process, source::Source,
 };
 
+use super::demangle::demangle;
 use crate::process::info::own_resident_bytes;
+use crate::profile::Missing;
 
 /// Resident memory that blazesym's parsed files may add before they are dropped, to be parsed again at need.
 const MAX_GROWTH: u64 = 48 << 20;
@@ -32,8 +34,8 @@ pub(super) struct Layer {
     pub line: Option<u32>,
 }
 
-/// A name, or the reason why there is none, in a few words.
-pub(super) type Found = Result<Name, &'static str>;
+/// A name, or the reason why there is none.
+pub(super) type Found = Result<Name, Missing>;
 
 /// The names in ELF files.
 #[derive(Debug)]
@@ -45,7 +47,10 @@ pub(super) struct Names {
 impl Names {
     pub fn new() -> Names {
         Names {
-            blazesym: Symbolizer::new(),
+            blazesym: Symbolizer::builder()
+                // It demangles what is not mangled.
+                .enable_demangling(false)
+                .build(),
             grown: 0,
         }
     }
@@ -75,7 +80,7 @@ impl Names {
             .symbolize_single(&Source::Process(process), Input::AbsAddr(address))
         {
             Ok(symbolized) => name(symbolized),
-            Err(_) => Err(plain(Reason::IgnoredError)),
+            Err(_) => Err(Missing::SymbolsUnreadable),
         }
     }
 
@@ -93,7 +98,7 @@ impl Names {
             .symbolize(&Source::Kernel(kernel), Input::AbsAddr(addresses))
         {
             Ok(all) => all.into_iter().map(name).collect(),
-            Err(_) => vec![Err("kernel symbols cannot be read"); addresses.len()],
+            Err(_) => vec![Err(Missing::KernelSymbolsUnreadable); addresses.len()],
         }
     }
 
@@ -128,16 +133,16 @@ impl Names {
             .symbolize(&Source::Elf(elf), Input::FileOffset(offsets))
         {
             Ok(all) => all.into_iter().map(name).collect(),
-            Err(_) => vec![Err("symbols cannot be read"); offsets.len()],
+            Err(_) => vec![Err(Missing::SymbolsUnreadable); offsets.len()],
         }
     }
 }
 
 fn name(symbolized: Symbolized<'_>) -> Found {
     let sym = match symbolized {
-        Symbolized::Sym(sym) if sym.name.is_empty() => return Err(plain(Reason::MissingSyms)),
+        Symbolized::Sym(sym) if sym.name.is_empty() => return Err(Missing::NoSymbols),
         Symbolized::Sym(sym) => sym,
-        Symbolized::Unknown(reason) => return Err(plain(reason)),
+        Symbolized::Unknown(reason) => return Err(missing(reason)),
     };
     let Sym {
         name,
@@ -159,26 +164,24 @@ fn name(symbolized: Symbolized<'_>) -> Found {
 }
 
 fn layer(symbol: &str, code: Option<&CodeInfo<'_>>) -> Layer {
-    // The demangler's note on a copy that the compiler specialised: "f(int) [clone .isra.0]".
-    let symbol = symbol.split(" [clone ").next().unwrap_or(symbol);
     Layer {
-        symbol: symbol.to_owned(),
+        symbol: demangle(symbol).into_owned(),
         file: code.map(|code| code.to_path().into_owned()),
         line: code.and_then(|code| code.line),
     }
 }
 
-/// blazesym's reason in plain words.
-fn plain(reason: Reason) -> &'static str {
+/// blazesym's reason as ours.
+fn missing(reason: Reason) -> Missing {
     match reason {
-        Reason::Unmapped => "not mapped",
-        Reason::InvalidFileOffset => "outside the file's segments",
-        Reason::MissingComponent => "memory without a file",
-        Reason::MissingSyms => "no symbols",
-        Reason::Unsupported => "not code of a file",
-        Reason::UnknownAddr => "no symbol covers it",
-        Reason::IgnoredError => "symbols cannot be read",
-        _ => "unknown to the symbolizer",
+        Reason::Unmapped => Missing::NotMapped,
+        Reason::InvalidFileOffset => Missing::OutsideSegments,
+        Reason::MissingComponent => Missing::NoFile,
+        Reason::MissingSyms => Missing::NoSymbols,
+        Reason::Unsupported => Missing::NotCode,
+        Reason::UnknownAddr => Missing::NoSymbolCovers,
+        Reason::IgnoredError => Missing::SymbolsUnreadable,
+        _ => Missing::Unexplained,
     }
 }
 
@@ -209,7 +212,10 @@ mod tests {
         let found = Names::new().in_file("/etc/passwd".as_ref(), &[0, 8]);
         assert_eq!(
             found,
-            [Err("symbols cannot be read"), Err("symbols cannot be read")]
+            [
+                Err(Missing::SymbolsUnreadable),
+                Err(Missing::SymbolsUnreadable)
+            ]
         );
     }
 }

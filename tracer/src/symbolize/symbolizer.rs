@@ -14,6 +14,7 @@ use super::image::Image;
 use super::module::{Module, Modules};
 use super::names::{Found, Layer, Name, Names};
 use super::{Frame, FrameAddress, SymbolCache, frame_addresses, perf_map};
+use crate::profile::Missing;
 
 /// Bytes of frames that are kept: 30 to 100 thousand addresses.
 const CACHE_BYTES: usize = 32 << 20;
@@ -108,44 +109,39 @@ impl Symbolizer {
         addresses: &[u64],
         first_is_return: bool,
     ) -> Vec<Frame> {
-        let found = self.find(owner, addresses, first_is_return);
-        found
-            .iter()
-            .flat_map(|frames| frames.iter().cloned())
-            .collect()
+        let wanted: Vec<FrameAddress> = frame_addresses(addresses, first_is_return).collect();
+        let found: HashMap<FrameAddress, Arc<[Frame]>> =
+            self.find(owner, &wanted).into_iter().collect();
+        let frames = wanted.iter().filter_map(|address| found.get(address));
+        frames.flat_map(|frames| frames.iter().cloned()).collect()
     }
 
-    /// Looks the addresses up now, while the process lives, so that a later [`Symbolizer::symbolize`] knows them.
+    /// Looks the addresses up now, while the process lives, so that a later look-up knows them.
     pub fn resolve(&mut self, owner: Owner, addresses: &[u64], first_is_return: bool) {
-        self.find(owner, addresses, first_is_return);
+        let wanted: Vec<FrameAddress> = frame_addresses(addresses, first_is_return).collect();
+        self.find(owner, &wanted);
     }
 
-    /// The frames of each address: one, and before it those inlined into it.
-    fn find(
+    /// The frames of each address, in any order: one, and before it those inlined into it.
+    pub fn find(
         &mut self,
         owner: Owner,
-        addresses: &[u64],
-        first_is_return: bool,
-    ) -> Vec<Arc<[Frame]>> {
-        let wanted: Vec<FrameAddress> = frame_addresses(addresses, first_is_return).collect();
-        let mut known: HashMap<FrameAddress, Arc<[Frame]>> = wanted
-            .iter()
-            .filter_map(|address| Some((*address, self.cache.get(owner, *address)?)))
-            .collect();
-        let mut unknown: Vec<FrameAddress> = wanted
-            .iter()
-            .filter(|address| !known.contains_key(address))
-            .copied()
-            .collect();
+        wanted: &[FrameAddress],
+    ) -> Vec<(FrameAddress, Arc<[Frame]>)> {
+        let mut found = Vec::with_capacity(wanted.len());
+        let mut unknown = Vec::new();
+        for address in wanted {
+            match self.cache.get(owner, *address) {
+                Some(frames) => found.push((*address, frames)),
+                None => unknown.push(*address),
+            }
+        }
         unknown.sort_unstable_by_key(|address| address.lookup());
         unknown.dedup();
         if !unknown.is_empty() {
-            known.extend(self.look_up(owner, &unknown));
+            found.extend(self.look_up(owner, &unknown));
         }
-        wanted
-            .iter()
-            .filter_map(|address| known.get(address).cloned())
-            .collect()
+        found
     }
 
     fn look_up(
@@ -157,8 +153,8 @@ impl Symbolizer {
             && let Err(error) = self.snapshot(owner)
         {
             let reason = match error {
-                ProcessError::Gone { .. } => "process has exited",
-                _ => "process cannot be read",
+                ProcessError::Gone { .. } => Missing::ProcessExited,
+                _ => Missing::ProcessUnreadable,
             };
             return addresses
                 .iter()
@@ -281,13 +277,13 @@ impl Lookup<'_> {
         }
         let lookups: Vec<u64> = addresses.iter().map(|at| at.lookup()).collect();
         let (names, reason) = match self.image.perf_map() {
-            None => (HashMap::new(), "generated code, no perf map"),
+            None => (HashMap::new(), Missing::NoPerfMap),
             Some(mut file) => match file
                 .rewind()
                 .and_then(|()| perf_map::find(BufReader::new(file), &lookups))
             {
-                Ok(names) => (names, "generated code, not in the perf map"),
-                Err(_) => (HashMap::new(), "perf map cannot be read"),
+                Ok(names) => (names, Missing::NotInPerfMap),
+                Err(_) => (HashMap::new(), Missing::PerfMapUnreadable),
             },
         };
         let name = |at: &FrameAddress| match names.get(&at.lookup()) {
@@ -309,7 +305,7 @@ impl Lookup<'_> {
 
     fn finish(&self, at: FrameAddress, found: Option<Found>) -> Resolved {
         let Some(mapping) = self.image.mapping(at.lookup()) else {
-            let frames = unnamed(at, &Place::default(), "no code is mapped there");
+            let frames = unnamed(at, &Place::default(), Missing::NothingMapped);
             return Resolved {
                 address: at,
                 frames,
@@ -336,7 +332,7 @@ impl Lookup<'_> {
             Some(own) if is_vdso(mapping) => {
                 self.names.in_own_vdso(own + (at.lookup() - mapping.start))
             }
-            _ => Err("memory without symbols"),
+            _ => Err(Missing::NoSymbolMemory),
         }
     }
 
@@ -382,9 +378,9 @@ fn named(at: FrameAddress, place: &Place, name: Name) -> Arc<[Frame]> {
 }
 
 /// The frame of an address without a name.
-fn unnamed(at: FrameAddress, place: &Place, reason: &str) -> Arc<[Frame]> {
+fn unnamed(at: FrameAddress, place: &Place, reason: Missing) -> Arc<[Frame]> {
     Arc::from([Frame {
-        missing: Some(reason.to_owned()),
+        missing: Some(reason),
         ..bare(at, place)
     }])
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::super::victims::{CPLUSPLUS, LIBRARY, PROGRAM, Victim, build, folder, run};
+use super::super::victims::{CPLUSPLUS, LIBRARY, PROGRAM, SHORT_NAMES, Victim, build, folder, run};
 use super::*;
 
 fn symbol(frame: &Frame) -> &str {
@@ -122,10 +122,10 @@ fn without_symbols_there_are_module_offset_and_build_id() {
         (None, victim.address)
     );
     assert!(
-        frame
-            .missing
-            .as_deref()
-            .is_some_and(|why| why.starts_with("no symbol")),
+        matches!(
+            frame.missing,
+            Some(Missing::NoSymbols | Missing::NoSymbolCovers)
+        ),
         "{frame:?}"
     );
     assert_eq!(frame.module.as_deref(), Some(&*stripped));
@@ -194,6 +194,19 @@ fn names_of_cplusplus_are_demangled() {
 }
 
 #[test]
+fn names_of_c_are_not_demangled() {
+    let folder = folder();
+    for flags in [&["-g"][..], &[]] {
+        let program = build(folder.path(), "short", SHORT_NAMES, flags);
+        let mut victim = Victim::start(&program, &[]);
+        let addresses = [victim.address, victim.read_address(), victim.read_address()];
+        let frames = Symbolizer::new().symbolize(victim.owner(), &addresses, false);
+        let names: Vec<&str> = frames.iter().map(symbol).collect();
+        assert_eq!(names, ["re", "f", "St"], "built with {flags:?}");
+    }
+}
+
+#[test]
 fn a_dead_process_with_a_deleted_file_is_still_named() {
     let folder = folder();
     let program = build(folder.path(), "victim", PROGRAM, &["-g"]);
@@ -208,7 +221,7 @@ fn a_dead_process_with_a_deleted_file_is_still_named() {
     symbolizer.forget(victim.owner());
     assert!(symbolizer.cache.is_empty() && symbolizer.images.is_empty());
     let frames = symbolizer.symbolize(victim.owner(), &[victim.address], true);
-    assert_eq!(frames[0].missing.as_deref(), Some("process has exited"));
+    assert_eq!(frames[0].missing, Some(Missing::ProcessExited));
 }
 
 #[test]
@@ -222,10 +235,7 @@ fn a_file_deleted_before_it_was_seen_is_named_by_root_and_else_says_why_not() {
     if nix::unistd::geteuid().is_root() {
         assert_outer(&frames, victim.address);
     } else {
-        assert_eq!(
-            frames[0].missing.as_deref(),
-            Some("no permission to open the file")
-        );
+        assert_eq!(frames[0].missing, Some(Missing::FileDenied));
     }
     assert_eq!(frames[0].module.as_deref(), Some(&*program));
 }
@@ -244,10 +254,7 @@ fn compiled_code_is_named_by_the_perf_map_also_afterwards() {
         (symbol(&frames[0]), frames[0].offset),
         ("js:compiled one.js:3", Some(5))
     );
-    assert_eq!(
-        frames[1].missing.as_deref(),
-        Some("generated code, not in the perf map")
-    );
+    assert_eq!(frames[1].missing, Some(Missing::NotInPerfMap));
     // What has no name yet is asked for again; what has one is kept.
     assert_eq!(symbolizer.cache.len(), 1);
     victim.end();
@@ -272,10 +279,7 @@ fn a_library_that_was_unloaded_is_still_named() {
     std::thread::sleep(Duration::from_millis(30));
     let nowhere = 0x10;
     let frames = symbolizer.symbolize(victim.owner(), &[nowhere, victim.address], false);
-    assert_eq!(
-        frames[0].missing.as_deref(),
-        Some("no code is mapped there")
-    );
+    assert_eq!(frames[0].missing, Some(Missing::NothingMapped));
     assert_eq!(symbol(&frames[1]), "in_library");
     assert_eq!(frames[1].module.as_deref(), Some(&*library));
 }

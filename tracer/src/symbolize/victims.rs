@@ -60,6 +60,15 @@ int main(int argc, char **argv) {
 
 pub const LIBRARY: &str = "void *in_library(void) { return __builtin_return_address(0) ? __builtin_extract_return_addr((char *)in_library + 4) : 0; }\n";
 
+/// Its functions have names that a demangler takes for types.
+pub const SHORT_NAMES: &str = r#"#include <stdio.h>
+#define WHERE { void *p; __asm__ volatile("lea (%%rip), %0" : "=r"(p)); return p; }
+__attribute__((noinline)) void *re(void) WHERE
+__attribute__((noinline)) void *f(void) WHERE
+__attribute__((noinline)) void *St(void) WHERE
+int main(void) { printf("%p\n%p\n%p\n", re(), f(), St()); fflush(stdout); getchar(); return 0; }
+"#;
+
 pub const CPLUSPLUS: &str = r#"#include <cstdio>
 namespace space { struct Thing { __attribute__((noinline)) void *where(int) { void *p; asm volatile("lea (%%rip), %0" : "=r"(p)); return p; } }; }
 int main() { space::Thing thing; printf("%p\n", thing.where(1)); fflush(stdout); getchar(); }

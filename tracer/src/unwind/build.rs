@@ -6,8 +6,10 @@ use tracer_common::unwind::{BUCKET_BYTES, Kind, Rule, bucket, row, row_address, 
 
 use super::elf::{self, Elf, Segment};
 use super::entries::{Fde, Offsets, Reader, search_table};
+use super::error::TableError;
+use super::outermost::{discards_its_stack, never_returns};
 use super::rules::translate;
-use super::table::{Damage, Reason, Stats, Table, TableError};
+use super::table::{Damage, Reason, Stats, Table};
 
 /// Gaps between entries up to this length are padding, and take the rule of the code before them.
 const PADDING: u32 = 15;
@@ -36,6 +38,7 @@ pub fn build(image: &[u8]) -> Result<Table, TableError> {
         });
     }
     functions.find_signal_returns(&elf);
+    functions.find_outermost(&elf);
     let rows = functions.merge(&elf);
     let mut stats = functions.stats;
     measure(&mut stats, &rows, &elf.code, base);
@@ -162,9 +165,7 @@ impl Functions {
     /// Code whose entry is lost: stacks end there.
     fn lose(&mut self, start: u32, end: u32) {
         if start < end {
-            let first_row = self.rows.len();
-            self.rows.push(row(start, Rule::NO_TABLE));
-            self.close(start, end, first_row);
+            self.add_whole(start, end, Rule::NO_TABLE);
         }
     }
 
@@ -195,12 +196,10 @@ impl Functions {
             // A function that the linker removed.
             return;
         }
-        let first_row = self.rows.len();
         if fde.is_signal_trampoline() {
-            self.rows.push(row(start, Rule::SIGNAL));
-            self.close(start, end, first_row);
-            return;
+            return self.add_whole(start, end, Rule::SIGNAL);
         }
+        let first_row = self.rows.len();
         // Code behind the last good row of a bad entry.
         let mut rest = start;
         let Reader {
@@ -269,12 +268,70 @@ impl Functions {
         found.extend(self.signal_returns(elf, cursor, self.span));
         for start in found {
             // The handler returns to the first byte, and return addresses are looked up one byte before.
-            let (start, end) = (start.saturating_sub(1), start + SIGNAL_RETURN.len() as u32);
-            let first_row = self.rows.len();
-            self.rows.push(row(start, Rule::SIGNAL));
-            self.close(start, end, first_row);
+            let end = start + SIGNAL_RETURN.len() as u32;
+            self.add_whole(start.saturating_sub(1), end, Rule::SIGNAL);
         }
         self.list.sort_by_key(|function| function.start);
+    }
+
+    /// Functions that nothing has called and whose entries do not say so: a stack ends there, and is whole.
+    fn find_outermost(&mut self, elf: &Elf<'_>) {
+        for index in 0..self.list.len() {
+            let Function { start, end, .. } = self.list[index];
+            if self.is_plain(&self.list[index]) && discards_its_stack(self.code(elf, start, end)) {
+                // Its first byte stands where a return address would (`makecontext` puts it there), and return
+                // addresses are looked up one byte before. That may be the end of the function before, but a
+                // return address only if that ends with a call.
+                let is_call = self.code(elf, start.saturating_sub(5), start).first() == Some(&0xe8);
+                if let Some(before) = index.checked_sub(1).filter(|_| !is_call) {
+                    let before = &mut self.list[before];
+                    before.end = before.end.min(start.saturating_sub(1));
+                }
+                self.add_whole(start.saturating_sub(1), end, Rule::STOP);
+            }
+        }
+        self.list.sort_by_key(|function| function.start);
+        self.find_start(elf);
+    }
+
+    /// The first code of a process, where nothing describes it, as in the dynamic loader.
+    fn find_start(&mut self, elf: &Elf<'_>) {
+        let start = self.relative(elf.entry);
+        let next = self
+            .list
+            .partition_point(|function| function.start <= start);
+        let is_described = self.list[..next]
+            .iter()
+            .any(|function| start < function.end);
+        if is_described || elf.entry < self.base {
+            return;
+        }
+        let end = self
+            .list
+            .get(next)
+            .map_or(self.span, |function| function.start);
+        if let Some(length) = never_returns(self.code(elf, start, end)) {
+            self.add_whole(start, start + length as u32, Rule::STOP);
+            self.list.sort_by_key(|function| function.start);
+        }
+    }
+
+    /// Whether the entry claims that nothing is ever pushed.
+    fn is_plain(&self, function: &Function) -> bool {
+        let rows = &self.rows[function.first_row..function.end_row];
+        matches!(rows, [only] if row_rule(*only) == Rule::ENTRY)
+    }
+
+    /// The code between two addresses relative to the base.
+    fn code<'a>(&self, elf: &Elf<'a>, start: u32, end: u32) -> &'a [u8] {
+        elf.code_between(self.base + u64::from(start), self.base + u64::from(end))
+    }
+
+    /// Adds code that one rule holds for.
+    fn add_whole(&mut self, start: u32, end: u32, rule: Rule) {
+        let first_row = self.rows.len();
+        self.rows.push(row(start, rule));
+        self.close(start, end, first_row);
     }
 
     fn signal_returns<'a>(

@@ -7,7 +7,7 @@ use object::elf::{
 };
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 
-use super::table::TableError;
+use super::error::TableError;
 
 /// An executable segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +29,26 @@ impl Segment {
 
 /// What was found in an image.
 pub(super) struct Elf<'a> {
+    /// SVMA of the first instruction of a process (`e_entry`).
+    pub entry: u64,
     /// By SVMA, each with its bytes.
     pub code: Vec<(Segment, &'a [u8])>,
     pub frame: EhFrame<'a>,
     /// `.eh_frame_hdr`.
     pub header: Option<HeaderSection<'a>>,
+}
+
+impl<'a> Elf<'a> {
+    /// The code from one SVMA to another, as far as it is in the segment of the first; empty if none holds that.
+    pub fn code_between(&self, from: u64, to: u64) -> &'a [u8] {
+        let part = |(segment, bytes): &(Segment, &'a [u8])| {
+            let start = usize::try_from(from.checked_sub(segment.address)?).ok()?;
+            let length = usize::try_from(to.checked_sub(from)?).ok()?;
+            let end = start.saturating_add(length).min(bytes.len());
+            bytes.get(start..end)
+        };
+        self.code.iter().find_map(part).unwrap_or_default()
+    }
 }
 
 /// The table by which the C++ runtime searches the call frame information.
@@ -79,8 +94,10 @@ pub(super) fn parse(image: &[u8]) -> Result<Elf<'_>, TableError> {
         Some(frame) => frame,
         None => by_program_header(image, programs)?,
     };
+    let entry = header.e_entry.get(ENDIAN);
     let header = header_section(image, programs);
     Ok(Elf {
+        entry,
         code,
         frame,
         header,

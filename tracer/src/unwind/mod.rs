@@ -7,7 +7,9 @@ mod arrays;
 mod build;
 mod elf;
 mod entries;
+mod error;
 mod mappings;
+mod outermost;
 mod regions;
 mod rules;
 mod size;
@@ -16,10 +18,11 @@ mod table;
 pub use arrays::{Arrays, walk};
 pub use build::build;
 pub use elf::Segment;
+pub use error::TableError;
 pub use mappings::{Code, mappings};
 pub use regions::Regions;
 pub use size::{Size, estimate};
-pub use table::{Damage, Reason, Stats, Table, TableError};
+pub use table::{Damage, Reason, Stats, Table};
 
 #[cfg(test)]
 mod damage_tests;

@@ -4,7 +4,8 @@ use tracer_common::unwind::BUCKET_BYTES;
 
 use super::build::span;
 use super::elf;
-use super::table::{Table, TableError};
+use super::error::TableError;
+use super::table::Table;
 
 /// Bytes of a row or a bucket.
 const ENTRY_BYTES: u64 = 8;

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use tracer_common::unwind::{Kind, Mapping, Rule, Tables, row_address, row_rule};
 
 use super::mappings_tests::table_of;
+use super::outermost::discards_its_stack;
 use super::*;
 use crate::process::maps;
 
@@ -205,6 +206,96 @@ fn every_shape_has_its_rule() {
     assert_eq!(stats.damage, None);
 }
 
+/// Functions that nothing calls, with what is easily taken for one.
+const OUTERMOST: &str = r#"
+  .text
+  .globl begin
+f0: .cfi_startproc
+  .skip 16, 0x90
+  .cfi_endproc
+begin:                                               # 0x10: the first code, without an entry
+  xor %ebp, %ebp
+  call 1f
+  jmp *%r12
+1: .skip 15, 0x90                                    # 0x1a
+f1: .cfi_startproc                                   # 0x29
+  .skip 7, 0x90
+  .cfi_endproc
+f2: .cfi_startproc                                   # 0x30: another stack, and no padding before it
+  mov %rbx, %rsp
+  .skip 13, 0x90
+  .cfi_endproc
+f3: .cfi_startproc                                   # 0x40
+  .skip 8, 0x90
+  .cfi_endproc
+  .skip 8, 0x90                                      # 0x48: padding
+f4: .cfi_startproc                                   # 0x50: another stack, after padding
+  endbr64
+  mov %rbx, %rsp
+  .skip 9, 0x90
+  .cfi_endproc
+f5: .cfi_startproc                                   # 0x60: ends with a call
+  .skip 11, 0x90
+  call f0
+  .cfi_endproc
+f6: .cfi_startproc                                   # 0x70: another stack, behind that call
+  mov %rbx, %rsp
+  .skip 13, 0x90
+  .cfi_endproc
+f7: .cfi_startproc                                   # 0x80: another stack, which its entry knows of
+  .cfi_def_cfa 3, 8
+  mov %rbx, %rsp
+  .skip 13, 0x90
+  .cfi_endproc
+"#;
+
+#[test]
+fn what_nothing_calls_ends_a_stack() {
+    let image = assemble(OUTERMOST, &["-Wl,-e,begin"]);
+    let table = build(&image).expect("a table");
+    let call = Rule::rsp(8, 0).expect("fits");
+    for (address, rule) in [
+        (0x0f, call),
+        (0x10, Rule::STOP),
+        (0x19, Rule::STOP),
+        (0x1a, Rule::STOP), // padding
+        (0x2e, call),
+        (0x2f, Rule::STOP),
+        (0x3f, Rule::STOP),
+        (0x40, call),
+        (0x4e, call),
+        (0x4f, Rule::STOP),
+        (0x5f, Rule::STOP),
+        (0x60, call),
+        (0x6f, call),
+        (0x70, Rule::STOP),
+        (0x80, Rule::UNSUPPORTED),
+    ] {
+        assert_eq!(rule_at(&table, address), rule, "at {address:#x}");
+    }
+    // Of a library without a first instruction the same code is like any other.
+    let library = build(&assemble(OUTERMOST, &["-Wl,-e,0"])).expect("a table");
+    assert_eq!(rule_at(&library, 0x10), Rule::NO_FDE);
+}
+
+/// The loader calls the constructors of libraries from code that no entry describes.
+#[test]
+fn the_loader_has_an_outermost_frame() {
+    let image = mapped_file("ld-linux-x86-64.so.2");
+    let entry = elf::parse(&image).expect("an ELF file").entry;
+    let table = build(&image).expect("a table");
+    let entry = entry - table.base;
+    assert_eq!(rule_at(&table, entry), Rule::STOP);
+}
+
+/// The bytes of a file that this program has mapped.
+fn mapped_file(name: &str) -> Vec<u8> {
+    let maps = maps::read(std::process::id()).expect("own maps");
+    let mut paths = maps.iter().filter_map(|mapping| mapping.label());
+    let path = paths.find(|path| path.file_name().is_some_and(|file| file == name));
+    std::fs::read(path.expect("it is mapped")).expect("read it")
+}
+
 #[test]
 fn rows_are_sorted_and_differ_from_their_neighbours() {
     for image in [shapes(), include_bytes!("../attach/fixtures/tiny.so")] {
@@ -233,13 +324,7 @@ fn stripped_of_its_sections_a_file_has_the_same_table() {
 /// All of the C library's functions, compared with the rows as they are read one by one.
 #[test]
 fn every_row_of_the_c_library_is_found_again() {
-    let maps = maps::read(std::process::id()).expect("own maps");
-    let path = maps
-        .iter()
-        .filter_map(|mapping| mapping.label())
-        .find(|path| path.file_name().is_some_and(|name| name == "libc.so.6"))
-        .expect("the C library is mapped");
-    let image = std::fs::read(path).expect("read it");
+    let image = mapped_file("libc.so.6");
     let table = build(&image).expect("a table");
     assert!(table.stats.coverage() > 0.99, "{:?}", table.stats);
     assert_eq!(table.stats.damage, None);
@@ -268,6 +353,10 @@ fn every_row_of_the_c_library_is_found_again() {
             .expect("entry");
         if fde.is_signal_trampoline() {
             assert_eq!(arrays.rule(fde.initial_address()).kind(), Kind::Signal);
+            continue;
+        }
+        if discards_its_stack(elf.code_between(fde.initial_address(), fde.end_address())) {
+            assert_eq!(arrays.rule(fde.initial_address() - 1), Rule::STOP);
             continue;
         }
         let mut rows = fde.rows(&section, &bases, &mut context).expect("rows");

@@ -1,28 +1,30 @@
 //! Machines that were made up, seen pass after pass: their reports come out of the very code that the program runs.
 
 use std::sync::LazyLock;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use memlens::host::cgroup_files::{Bounds, Usage};
-use memlens::host::cgroups::CgroupSample;
-use memlens::host::machine::Machine;
-use memlens::host::observe::{Details, Observer, Snapshot};
-use memlens::host::pressure::{Pressure, Stall};
-use memlens::host::report::{By, HostReport, Of, Order, View};
-use memlens::host::scan::{ProcessKey, ProcessSample};
-use memlens::host::values::Values;
-use memlens::process::cgroup::Place;
+use jiff::Timestamp;
+use memlens::analysis::advice;
+use memlens::profile::machine::{By, Of, Order, Pressure, Stall};
+use memlens::profile::{Meta, Place, Profile};
+use memlens::sources::machine::View;
+use memlens::sources::machine::cgroup_files::{Bounds, Usage};
+use memlens::sources::machine::cgroups::CgroupSample;
+use memlens::sources::machine::figures::Figures;
+use memlens::sources::machine::meminfo::Machine;
+use memlens::sources::machine::observe::{Details, Observer, Snapshot};
+use memlens::sources::machine::scan::{ProcessKey, ProcessSample};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 /// All of them, by the names of their golden files.
-pub fn all() -> Vec<(&'static str, HostReport)> {
-    static ALL: LazyLock<Vec<(&str, HostReport)>> = LazyLock::new(make);
+pub fn all() -> Vec<(&'static str, Profile)> {
+    static ALL: LazyLock<Vec<(&str, Profile)>> = LazyLock::new(make);
     ALL.clone()
 }
 
-fn make() -> Vec<(&'static str, HostReport)> {
+fn make() -> Vec<(&'static str, Profile)> {
     vec![
         ("leaking", leaking(By::Process, VIEW)),
         ("by_container", leaking(By::Container, VIEW)),
@@ -43,7 +45,7 @@ fn make() -> Vec<(&'static str, HostReport)> {
 }
 
 /// The one of that name.
-pub fn sample(name: &str) -> HostReport {
+pub fn sample(name: &str) -> Profile {
     let mut all = all();
     let index = all.iter().position(|(other, _)| *other == name);
     all.swap_remove(index.expect("a sample of that name")).1
@@ -73,7 +75,7 @@ impl Details for Made {
             2210 => return None,
             _ => "0::/system.slice/redis-server.service",
         };
-        Some(Place::of(path))
+        Some(memlens::process::cgroup::place(path))
     }
     fn user(&mut self, uid: u32) -> String {
         match uid {
@@ -100,15 +102,12 @@ impl Details for Made {
             avg10: 4.5,
             avg60: 2.25,
             avg300: 0.5,
-            total_us: 812_000,
+            total: Duration::from_millis(812),
         };
         cgroup.contains("docker").then_some(Pressure {
             some,
             full: Stall::default(),
         })
-    }
-    fn has_command(&self, name: &str) -> bool {
-        ["explain", "leaks"].contains(&name)
     }
 }
 
@@ -137,7 +136,7 @@ fn machine(anonymous: u64, slab: u64) -> Machine {
     Machine::parse(text.as_bytes()).expect("as the kernel writes it")
 }
 
-fn process(pid: u32, name: &str, uid: u32, place: &str, values: Values) -> ProcessSample {
+fn process(pid: u32, name: &str, uid: u32, place: &str, figures: Figures) -> ProcessSample {
     ProcessSample {
         key: ProcessKey {
             pid,
@@ -146,24 +145,24 @@ fn process(pid: u32, name: &str, uid: u32, place: &str, values: Values) -> Proce
         name: name.into(),
         uid,
         place: Some(place.into()),
-        values,
+        figures,
     }
 }
 
-fn anonymous(bytes: u64) -> Values {
-    Values {
+fn anonymous(bytes: u64) -> Figures {
+    Figures {
         rss: bytes + 12 * MIB,
         anonymous: bytes,
         virtual_size: 4 * bytes + GIB,
         page_tables: bytes / 512,
         threads: 8,
         fds: Some(40),
-        ..Values::default()
+        ..Figures::default()
     }
 }
 
 /// One process leaks, in a container with a limit; the kernel's slab grows too; others rest, jump, come and go.
-fn leaking(by: By, view: View) -> HostReport {
+fn leaking(by: By, view: View) -> Profile {
     let mut observer: Option<Observer> = None;
     for step in 0..=20_u64 {
         let at = step as f64 / 2.0;
@@ -204,6 +203,7 @@ fn leaking(by: By, view: View) -> HostReport {
             machine: machine(3 * GIB + leak, 300 * MIB + step * MIB / 4),
             pressure: Some(pressure(step)),
             oom_kills: Some(if step > 15 { 4 } else { 3 }),
+            took: Duration::from_micros(41_250),
             processes,
             cgroups: vec![
                 group("/system.slice", GIB, None),
@@ -226,20 +226,32 @@ fn leaking(by: By, view: View) -> HostReport {
             }
         }
     }
-    let observer = observer.expect("passes");
-    let mut report = observer.report(view, time(), &mut Made);
-    report.pass_took = Duration::from_micros(41_250);
-    report.last = true;
-    report.notes = vec!["the PSS of 1 process may not be read: run as root".into()];
-    report
+    let mut profile = profile(&observer.expect("passes"), view);
+    profile.meta.last = true;
+    profile.notes = vec!["the PSS of 1 process may not be read: run as root".into()];
+    profile
+}
+
+/// What the command makes of what was observed.
+fn profile(observer: &Observer, view: View) -> Profile {
+    let meta = Meta {
+        time: Timestamp::from_second(1_795_000_000).expect("a time"),
+        host: "web-1".to_owned(),
+        kernel: "6.18.0".to_owned(),
+        version: "0.1.0".to_owned(),
+        ..Meta::default()
+    };
+    let mut profile = observer.profile(view, meta, &mut Made);
+    advice::add(&mut profile, &|name| ["explain", "leaks"].contains(&name));
+    profile
 }
 
 fn pressure(step: u64) -> Pressure {
-    let stall = |total_us| Stall {
+    let stall = |microseconds| Stall {
         avg10: 1.5,
         avg60: 0.75,
         avg300: 0.14,
-        total_us,
+        total: Duration::from_micros(microseconds),
     };
     Pressure {
         some: stall(900_000 + step * 7_500),
@@ -259,7 +271,7 @@ fn group(path: &str, kept: u64, swap: Option<u64>) -> CgroupSample {
 }
 
 /// Nothing moves; an old kernel in a container tells less.
-fn quiet() -> HostReport {
+fn quiet() -> Profile {
     let at = |second: u32| Snapshot {
         at: f64::from(second),
         machine: machine(GIB, 100 * MIB),
@@ -268,7 +280,7 @@ fn quiet() -> HostReport {
             "sh",
             0,
             "/",
-            Values {
+            Figures {
                 fds: None,
                 ..anonymous(MIB)
             },
@@ -277,19 +289,15 @@ fn quiet() -> HostReport {
     };
     let mut observer = Observer::new(By::Process, None, at(0));
     (1..=10).for_each(|second| observer.add(at(second)));
-    let mut report = observer.report(VIEW, time(), &mut Made);
-    report.notes = vec![
+    let mut profile = profile(&observer, VIEW);
+    profile.notes = vec![
         "memlens runs in a PID namespace: only its processes are seen, the machine's figures are those of the host".into(),
         "no memory cgroups are mounted: limits of containers are not seen".into(),
     ];
-    report
+    profile
 }
 
 /// One pass, and nobody there.
-fn nothing() -> HostReport {
-    Observer::new(By::Process, None, Snapshot::default()).report(VIEW, time(), &mut Made)
-}
-
-fn time() -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000)
+fn nothing() -> Profile {
+    profile(&Observer::new(By::Process, None, Snapshot::default()), VIEW)
 }

@@ -1,124 +1,152 @@
-//! Reports of any content, for what must hold for all of them.
+//! Profiles of any content, for what must hold for all of them.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use memlens::report::{BlockRow, CutRow, Report, StackRow};
-use memlens::symbolize::Frame;
+use memlens::profile::{
+    Block, Builder, Cut, CutReason, Detail, Frame, KernelKind, KernelObject, Mapper, Measure,
+    Missing, Region, RegionKind, Source, Touched, Values,
+};
 use proptest::prelude::*;
+use proptest::sample::select;
 
-use super::sample;
+use super::{Code, Held, Sample, add, kernel, leaks, vm};
 
+/// What a program can choose: names that look like names, any text, and what outputs separate parts with.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         "[a-zA-Z_:<>(), ]{0,120}",
         "\\PC{0,40}",
-        "(a|;|\n|\x1b| |7|\u{4e2d}){0,30}",
+        "(a|;|\n|\x1b| |7|\u{4e2d}|`|\\||\\\\|<script>|@me|www.|http://|\u{202e}){0,30}",
     ]
 }
 
-fn any_frame() -> impl Strategy<Value = Frame> {
-    let known = (
-        prop::option::of(name()),
-        prop::option::of(any::<u64>()),
-        any::<u64>(),
-    );
-    let module = (prop::option::of(name()), prop::option::of(any::<u64>()));
-    let source = (
-        prop::option::of(name()),
-        prop::option::of(any::<u32>()),
-        any::<bool>(),
-    );
-    let rest = (prop::option::of("[0-9a-f]{0,64}"), prop::option::of(name()));
-    (known, module, source, rest).prop_map(|(known, module, source, rest)| Frame {
-        address: known.2,
-        symbol: known.0,
-        offset: known.1,
-        module: module.0.map(PathBuf::from),
-        module_offset: module.1,
-        build_id: rest.0,
-        file: source.0.map(PathBuf::from),
-        line: source.1,
-        inlined: source.2,
-        missing: rest.1,
+fn any_code() -> impl Strategy<Value = Code> {
+    use prop::option::of;
+    let known = (of(name()), of(any::<u64>()), any::<u64>(), any::<bool>());
+    let module = (of(name()), of(any::<u64>()), of("[0-9a-f]{0,64}"));
+    let source = (of(name()), of(any::<u32>()));
+    let missing = of(select(vec![
+        Missing::NoSymbols,
+        Missing::NotMapped,
+        Missing::NoPerfMap,
+    ]));
+    (known, module, source, missing).prop_map(|(known, module, source, missing)| Code {
+        frame: Frame {
+            address: known.2,
+            symbol: known.0.map(Into::into),
+            offset: known.1,
+            module_offset: module.1,
+            file: source.0.map(Into::into),
+            line: source.1,
+            inlined: known.3,
+            missing,
+            ..Frame::default()
+        },
+        module: module.0,
+        build_id: module.2,
     })
 }
 
-fn any_stack() -> impl Strategy<Value = StackRow> {
-    let frames = prop::collection::vec(any_frame(), 0..6);
-    let blocks = prop::collection::vec(any::<(u64, u64, u64)>(), 0..3);
-    (
-        frames,
-        blocks,
-        prop::option::of(name()),
-        any::<(u32, u32, Option<i64>, Option<u32>)>(),
-    )
-        .prop_map(|(frames, blocks, truncated, numbers)| StackRow {
-            pid: numbers.0 % 3,
-            also: Vec::new(),
-            live_bytes: u64::from(numbers.1),
-            live_count: 3,
-            alloc_bytes: u64::MAX / 8,
-            alloc_count: 1_000_000,
-            free_bytes: 0,
-            free_count: 0,
-            growth_bytes: numbers.2,
-            oldest_age: numbers.3.map(|seconds| Duration::from_secs(seconds.into())),
-            truncated,
-            frames,
-            blocks: blocks
-                .into_iter()
-                .map(|(addr, size, nanos)| BlockRow {
-                    addr,
-                    size,
-                    age: Duration::from_nanos(nanos),
-                })
-                .collect(),
-        })
-}
-
-fn any_cut() -> impl Strategy<Value = CutRow> {
-    let place = (name(), prop::option::of(name()));
-    (place, any::<(u32, u64, u64)>()).prop_map(|((reason, module), numbers)| CutRow {
-        pid: numbers.0 % 3,
-        reason,
-        module: module.map(PathBuf::from),
-        stacks: numbers.1,
-        live_bytes: numbers.2,
-        live_count: 1,
+/// A sample of the first figure of a source, on some stack.
+fn any_held(source: Source) -> impl Strategy<Value = Held> {
+    let frames = prop::collection::vec(any_code(), 0..6);
+    let blocks = prop::collection::vec(any::<(u64, u32, u32)>(), 0..3);
+    let cut = prop::option::of(select(vec![CutReason::TooDeep, CutReason::NotKept]));
+    let numbers = any::<(u32, Option<i64>, Option<u32>)>();
+    (frames, blocks, cut, name(), numbers).prop_map(move |(frames, blocks, cut, what, numbers)| {
+        let mut values = Values::default();
+        for measure in Measure::of(source) {
+            values.set(measure, 3_u64);
+        }
+        let first = Measure::of(source).next().expect("a measure");
+        values.set(first, u64::from(numbers.0));
+        values.set_some(Measure::HeapChangeBytes, numbers.1);
+        values.set_some(Measure::HeapOldestMs, numbers.2.map(i64::from));
+        let block = |(address, size, ms): (u64, u32, u32)| Block {
+            address,
+            size: size.into(),
+            age: Duration::from_millis(ms.into()),
+        };
+        Held {
+            source,
+            pid: None,
+            values,
+            frames: Some(frames),
+            cut,
+            detail: detail(source, what),
+            blocks: (source == Source::Heap).then(|| blocks.into_iter().map(block).collect()),
+        }
     })
 }
 
-/// A report of one or several processes with any names, stacks, losses and notes.
-pub fn any_report() -> impl Strategy<Value = Report> {
-    let bases = prop::sample::select(vec![
-        "losses",
-        "several_processes",
-        "sampled",
-        "no_process",
-        "host",
-        "host_containers",
-        "host_stacks",
-        "host_last",
-    ]);
-    let stacks = prop::collection::vec(any_stack(), 0..4);
-    let cut = prop::collection::vec(any_cut(), 0..8);
-    (
-        bases,
-        stacks,
-        cut,
-        name(),
-        prop::collection::vec(name(), 0..2),
+fn detail(source: Source, what: String) -> Option<Detail> {
+    match source {
+        Source::AddressSpace => Some(Detail::Region(Region {
+            kinds: vec![RegionKind::File],
+            files: vec![what],
+            during_trace: false,
+        })),
+        Source::PageFaults => Some(Detail::Touched(vec![Touched {
+            kind: None,
+            file: Some(what),
+            mapper: Mapper::Stack(0),
+            faults: 1,
+            major: 0,
+            new_bytes: 4_096,
+        }])),
+        Source::Kernel => Some(Detail::Kernel(KernelObject {
+            kind: KernelKind::Slab,
+            what,
+            size: Some(64),
+            backing: None,
+        })),
+        Source::Heap | Source::Process => None,
+    }
+}
+
+/// A sample made by hand with any names, stacks and notes.
+pub fn any_sample() -> impl Strategy<Value = Sample> {
+    let (faults, spaces): (Vec<Sample>, Vec<Sample>) = vm::all()
+        .into_iter()
+        .partition(|sample| sample.profile.has(Source::PageFaults));
+    prop_oneof![
+        any_of(Source::Heap, leaks::all()),
+        any_of(Source::AddressSpace, spaces),
+        any_of(Source::PageFaults, faults),
+        any_of(Source::Kernel, kernel::all()),
+    ]
+}
+
+fn any_of(source: Source, samples: Vec<Sample>) -> impl Strategy<Value = Sample> {
+    let held = prop::collection::vec(any_held(source), 0..4);
+    let cut = prop::collection::vec(any::<(u32, u32)>(), 0..8);
+    let notes = prop::collection::vec(name(), 0..2);
+    (select(samples), held, cut, name(), notes).prop_map(
+        |(mut sample, mut held, cut, command, notes)| {
+            let profile = &mut sample.profile;
+            profile.notes = notes;
+            let Some(first) = profile.subjects.first_mut() else {
+                return sample;
+            };
+            first.command = command;
+            let pid = first.pid;
+            held.iter_mut().for_each(|held| held.pid = pid);
+            profile.samples.clear();
+            let mut build = Builder::from_profile(std::mem::take(profile));
+            add(&mut build, &held);
+            build.profile.sections.cut = cut.into_iter().map(any_cut).collect();
+            *profile = build.finish();
+            sample
+        },
     )
-        .prop_map(|(base, stacks, cut, comm, notes)| {
-            let mut report = sample(base);
-            if let Some(process) = report.processes.first_mut() {
-                process.comm = comm;
-                process.pid = 1;
-            }
-            report.stacks = stacks;
-            report.cut = cut;
-            report.notes = notes;
-            report
-        })
+}
+
+fn any_cut((stacks, bytes): (u32, u32)) -> Cut {
+    Cut {
+        subject: 0,
+        reason: CutReason::Unreadable,
+        module: Some(0),
+        stacks: stacks.into(),
+        values: Values::default().with(Measure::HeapLiveBytes, u64::from(bytes)),
+    }
 }

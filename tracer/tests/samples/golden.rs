@@ -1,22 +1,25 @@
 //! Golden files: what an output was when somebody last looked at it.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-/// Compares with a golden file, or rewrites it where `MEMLENS_BLESS=1`.
-fn check_golden(name: &str, actual: &str) -> Result<(), String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name);
-    if std::env::var_os("MEMLENS_BLESS").is_some_and(|value| value == "1") {
-        std::fs::write(&path, actual).map_err(|error| format!("{}: {error}", path.display()))?;
-        return Ok(());
+/// Whether golden files are to be rewritten rather than compared.
+fn is_bless() -> bool {
+    std::env::var_os("MEMLENS_BLESS").is_some_and(|value| value == "1")
+}
+
+/// Compares with a golden file, or rewrites it.
+fn check_golden(path: &Path, actual: &str) -> Result<(), String> {
+    if is_bless() {
+        return std::fs::write(path, actual)
+            .map_err(|error| format!("{}: {error}", path.display()));
     }
-    let expected = std::fs::read_to_string(&path)
+    let expected = std::fs::read_to_string(path)
         .map_err(|error| format!("{}: {error}; `cargo xtask bless` writes it", path.display()))?;
     if expected == actual {
         return Ok(());
     }
-    Err(difference(&path, &expected, actual))
+    Err(difference(path, &expected, actual))
 }
 
 /// The lines that differ, up to the first ten, and how to accept them.
@@ -37,12 +40,32 @@ fn difference(path: &Path, expected: &str, actual: &str) -> String {
     message + "if the new output is right, run `cargo xtask bless` and review the change"
 }
 
-/// Compares each (name, content), and tells all that differ.
-pub fn check_all(files: impl IntoIterator<Item = (String, String)>) {
-    let failures: Vec<String> = files
-        .into_iter()
-        .filter_map(|(name, actual)| check_golden(&name, &actual).err())
+/// Compares each (name, content) with the files of a folder below `tests/golden`, and names all that differ.
+///
+/// A file that belongs to no output is an error too. With `MEMLENS_BLESS=1` files are rewritten, and such files removed.
+pub fn check_folder(folder: &str, files: impl IntoIterator<Item = (String, String)>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(folder);
+    let mut contents: BTreeMap<PathBuf, String> = BTreeMap::new();
+    for (name, content) in files {
+        let before = contents.insert(folder.join(&name), content);
+        assert!(before.is_none(), "two outputs are called {name}");
+    }
+    let mut failures: Vec<String> = contents
+        .iter()
+        .filter_map(|(path, actual)| check_golden(path, actual).err())
         .collect();
+    for entry in std::fs::read_dir(&folder).expect("the folder of golden files") {
+        let path = entry.expect("an entry").path();
+        if contents.contains_key(&path) {
+            continue;
+        }
+        match is_bless() {
+            true => std::fs::remove_file(&path).expect("the file can be removed"),
+            false => failures.push(format!("{} belongs to no sample", path.display())),
+        }
+    }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 

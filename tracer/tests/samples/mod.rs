@@ -1,138 +1,249 @@
-//! Reports made by hand, one for each thing that a dress must show well.
+//! Profiles made by hand, one for each thing that an output must show well.
 
 pub mod any;
 pub mod golden;
-pub mod host;
+pub mod kernel;
+pub mod leaks;
+pub mod leaks_host;
+pub mod vm;
+pub mod vm_faults;
+pub mod vm_host;
 pub mod xml;
 
-use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use memlens::report::{
-    BlockFilter, BlockRow, CommandExit, CutRow, ProcessRow, ProcessState, Report, Sampling,
-    StackRow, TableUse,
+use jiff::Timestamp;
+use memlens::profile::{
+    Block, Builder, Container, Cut, CutReason, Detail, Ended, EndedName, EndedProcess, Frame,
+    LossKey, Losses, Measure, Meta, Missing, Omitted, Place, Profile, Runtime, Severity, Source,
+    Subject, Values,
 };
-use memlens::symbolize::Frame;
+use memlens::render::Options;
 
-/// All of them, by the names of their golden files.
-pub fn all() -> Vec<(&'static str, Report)> {
-    vec![
-        ("one_process", one_process()),
-        ("several_processes", several_processes()),
-        ("unknown_frames", unknown_frames()),
-        ("inlined_frames", inlined_frames()),
-        ("cut_stack", cut_stack()),
-        ("templates", templates()),
-        ("sampled", sampled()),
-        ("losses", losses()),
-        ("blocks", blocks()),
-        ("empty", empty()),
-        ("empty_filtered", empty_filtered()),
-        ("no_process", no_process()),
-        ("plumbing", plumbing()),
-        ("everything", everything()),
-        ("host", host::processes()),
-        ("host_containers", host::containers()),
-        ("host_users", host::users()),
-        ("host_stacks", host::stacks()),
-        ("host_last", host::last()),
-        ("host_quiet", host::quiet()),
-    ]
+/// A profile, and how much of it its text shows.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The name of its golden files.
+    pub name: &'static str,
+    pub profile: Profile,
+    pub top: Option<usize>,
+    pub per_process: usize,
+}
+
+impl Sample {
+    pub fn of(name: &'static str, profile: Profile) -> Self {
+        Self {
+            name,
+            profile,
+            top: None,
+            per_process: 0,
+        }
+    }
+
+    /// The same with the first rows of tables and the first stacks only.
+    pub fn top(self, top: usize) -> Self {
+        Self {
+            top: Some(top),
+            ..self
+        }
+    }
+
+    /// The options of its text, on top of others.
+    pub fn options(&self, options: Options) -> Options {
+        Options {
+            top: self.top,
+            per_process: self.per_process,
+            ..options
+        }
+    }
 }
 
 /// The one of that name.
-pub fn sample(name: &str) -> Report {
-    let mut all = all();
-    let index = all.iter().position(|(other, _)| *other == name);
-    all.swap_remove(index.expect("a sample of that name")).1
+pub fn named(samples: Vec<Sample>, name: &str) -> Sample {
+    let found = samples.into_iter().find(|sample| sample.name == name);
+    found.expect("a sample of that name")
 }
 
-fn base(processes: Vec<ProcessRow>, stacks: Vec<StackRow>) -> Report {
-    Report {
-        // 2026-03-01T12:34:56.789Z
-        time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_772_368_496_789),
-        elapsed: Duration::from_millis(5_012),
-        last: false,
-        loss: BTreeMap::new(),
-        notes: Vec::new(),
-        filter: BlockFilter::default(),
-        sampling: None,
-        processes,
-        stacks_total: stacks.len(),
-        stacks_live_bytes: stacks.iter().map(|stack| stack.live_bytes).sum(),
+pub fn at(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// After five seconds, at 2026-03-01T12:34:56.789Z.
+pub fn meta() -> Meta {
+    Meta {
+        time: Timestamp::from_millisecond(1_772_368_496_789).expect("a time"),
+        elapsed: at(5_012),
+        host: "box".into(),
+        kernel: "6.18.0".into(),
+        version: "0.1.0".into(),
+        ..Meta::default()
+    }
+}
+
+/// A frame with its file and the file's build id.
+#[derive(Clone, Debug, Default)]
+pub struct Code {
+    pub frame: Frame,
+    pub module: Option<String>,
+    pub build_id: Option<String>,
+}
+
+/// A stack that holds memory, or memory without one.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub source: Source,
+    /// Whose it is: the newest program of that PID, or the kernel.
+    pub pid: Option<u32>,
+    pub values: Values,
+    pub frames: Option<Vec<Code>>,
+    pub cut: Option<CutReason>,
+    pub detail: Option<Detail>,
+    pub blocks: Option<Vec<Block>>,
+}
+
+/// A profile of these subjects and samples, complete until something was lost.
+pub fn profile(source: Source, subjects: Vec<Subject>, held: &[Held]) -> Profile {
+    let mut build = Builder::new(meta());
+    build.measures(Measure::of(source));
+    build.profile.subjects = subjects;
+    add(&mut build, held);
+    let losses = LossKey::all()
+        .filter(|key| matches!(key, LossKey::Kernel(_)) == (source == Source::Kernel));
+    build.profile.losses = losses.map(|key| (key, 0)).collect();
+    build.finish()
+}
+
+/// Adds samples.
+pub fn add(build: &mut Builder, held: &[Held]) {
+    for held in held {
+        let frames = held.frames.as_ref();
+        let stack = frames.map(|frames| intern(build, frames, held.cut));
+        let subject = index_of(&build.profile, held.pid);
+        let mut sample = build.sample(held.source, subject, stack, &held.values);
+        sample.detail = held.detail.clone();
+        sample.blocks = held.blocks.clone();
+        build.add(sample);
+    }
+}
+
+/// Index of the newest program of a PID.
+pub fn index_of(profile: &Profile, pid: Option<u32>) -> u32 {
+    let own = profile
+        .subjects
+        .iter()
+        .zip(0..)
+        .filter(|(row, _)| row.pid == pid);
+    let newest = own.max_by_key(|(row, _)| row.image);
+    newest.expect("a subject of that PID").1
+}
+
+/// The index of a stack of these frames, innermost first.
+pub fn intern(build: &mut Builder, frames: &[Code], cut: Option<CutReason>) -> u32 {
+    let frames = frames.iter().map(|code| {
+        let module = code.module.as_ref();
+        let module = module.map(|path| build.module(path, code.build_id.as_deref()));
+        build.frame(Frame {
+            module,
+            ..code.frame.clone()
+        })
+    });
+    let frames = frames.collect();
+    build.stack(frames, cut)
+}
+
+/// Counts losses; what affects totals makes the profile incomplete.
+pub fn lose(profile: &mut Profile, losses: impl IntoIterator<Item = (LossKey, u64)>) {
+    let lost: Losses = losses.into_iter().collect();
+    profile.losses.merge(&lost);
+    let mut counters = profile.losses.iter();
+    profile.complete &= !counters.any(|(key, n)| n > 0 && key.severity() == Severity::Totals);
+}
+
+/// Leaves out so many samples, with these values.
+pub fn omit(profile: &mut Profile, source: Source, with_stack: bool, samples: u64, values: Values) {
+    profile.omitted.push(Omitted {
+        source,
+        subject: 0,
+        with_stack,
+        samples,
+        values,
+    });
+}
+
+/// So many stacks that are cut at one place.
+pub fn cut_at(
+    profile: &mut Profile,
+    pid: u32,
+    reason: CutReason,
+    module: Option<&str>,
+    (stacks, values): (u64, Values),
+) {
+    let mut build = Builder::from_profile(std::mem::take(profile));
+    let row = Cut {
+        subject: index_of(&build.profile, Some(pid)),
+        reason,
+        module: module.map(|path| build.module(path, None)),
         stacks,
-        cut: Vec::new(),
-        unwind: None,
-        command_exit: None,
-        host: None,
-    }
-}
-
-/// A process with `live` bytes in `blocks`, which has allocated twice as much.
-fn process(pid: u32, comm: &str, live: u64, blocks: u64) -> ProcessRow {
-    ProcessRow {
-        pid,
-        comm: comm.into(),
-        state: ProcessState::Running,
-        live_bytes: live,
-        live_count: blocks,
-        alloc_bytes: 2 * live,
-        alloc_count: 2 * blocks,
-        growth_bytes: None,
-        free_bytes: live,
-        free_count: blocks,
-        host: None,
-    }
-}
-
-fn stack(pid: u32, live: u64, blocks: u64, frames: Vec<Frame>) -> StackRow {
-    StackRow {
-        pid,
-        also: Vec::new(),
-        live_bytes: live,
-        live_count: blocks,
-        alloc_bytes: 2 * live,
-        alloc_count: 2 * blocks,
-        free_bytes: live,
-        free_count: blocks,
-        growth_bytes: None,
-        oldest_age: Some(Duration::from_millis(4_321)),
-        truncated: None,
-        frames,
-        blocks: Vec::new(),
-    }
+        values,
+    };
+    build.profile.sections.cut.push(row);
+    *profile = build.finish();
 }
 
 /// A frame with all that debug information tells.
-fn frame(symbol: &str, offset: u64, file: &str, line: u32) -> Frame {
-    Frame {
-        address: 0x5555_5555_4000 + offset,
-        symbol: Some(symbol.into()),
-        offset: Some(offset),
+pub fn frame(symbol: &str, offset: u64, file: &str, line: u32) -> Code {
+    Code {
+        frame: Frame {
+            address: 0x5555_5555_4000 + offset,
+            symbol: Some(symbol.into()),
+            offset: Some(offset),
+            module_offset: Some(0x4000 + offset),
+            file: Some(file.into()),
+            line: Some(line),
+            ..Frame::default()
+        },
         module: Some("/usr/bin/victim".into()),
-        module_offset: Some(0x4000 + offset),
         build_id: Some("0123456789abcdef0123456789abcdef01234567".into()),
-        file: Some(file.into()),
-        line: Some(line),
-        ..Frame::default()
     }
 }
 
 /// A frame of which only the symbol table tells.
-fn bare(symbol: &str, offset: u64, module: &str) -> Frame {
-    Frame {
-        address: 0x7fff_f7d0_0000 + offset,
-        symbol: Some(symbol.into()),
-        offset: Some(offset),
+pub fn bare(symbol: &str, offset: u64, module: &str) -> Code {
+    Code {
+        frame: Frame {
+            address: 0x7fff_f7d0_0000 + offset,
+            symbol: Some(symbol.into()),
+            offset: Some(offset),
+            module_offset: Some(0x2_7000 + offset),
+            ..Frame::default()
+        },
         module: Some(module.into()),
-        module_offset: Some(0x2_7000 + offset),
         build_id: Some("fedcba9876543210fedcba9876543210fedcba98".into()),
-        ..Frame::default()
     }
 }
 
-fn main_frames() -> Vec<Frame> {
-    vec![
+/// A frame of which nothing but its address is known.
+pub fn unknown(address: u64, missing: Missing) -> Code {
+    Code {
+        frame: Frame {
+            address,
+            missing: Some(missing),
+            ..Frame::default()
+        },
+        ..Code::default()
+    }
+}
+
+/// A frame that was inlined into the next one.
+pub fn inlined(mut code: Code) -> Code {
+    code.frame.inlined = true;
+    code.frame.offset = None;
+    code
+}
+
+/// The frames with those of a program's start.
+pub fn with_main(mut frames: Vec<Code>) -> Vec<Code> {
+    frames.extend([
         frame("main", 0x2c, "/build/victim/src/main.c", 42),
         bare(
             "__libc_start_call_main",
@@ -140,318 +251,79 @@ fn main_frames() -> Vec<Frame> {
             "/usr/lib/x86_64-linux-gnu/libc.so.6",
         ),
         bare("_start", 0x21, "/usr/bin/victim"),
-    ]
-}
-
-fn with_main(mut frames: Vec<Frame>) -> Vec<Frame> {
-    frames.extend(main_frames());
+    ]);
     frames
 }
 
-fn one_process() -> Report {
-    let leak = frame("leak_in_loop", 0x1b, "/build/victim/src/leak.c", 17);
-    let mut first = stack(4242, 30_000, 3, with_main(vec![leak]));
-    first.growth_bytes = Some(10_000);
-    let cache = frame("cache_fill", 0x5e, "/build/victim/src/cache.c", 108);
-    let mut second = stack(4242, 1_000, 1, with_main(vec![cache]));
-    second.growth_bytes = Some(0);
-    let mut process = process(4242, "victim", 31_234, 8);
-    process.growth_bytes = Some(9_000);
-    let mut report = base(vec![process], vec![first, second]);
-    report.stacks_total = 5;
-    report.stacks_live_bytes = 31_234;
-    report
-}
-
-fn several_processes() -> Report {
-    let mut shell = process(990, "sh", 512, 1);
-    shell.state = ProcessState::Exited;
-    let mut old = process(991, "sh", 0, 0);
-    old.state = ProcessState::Replaced;
-    let mut server = process(991, "redis-server", 12_884_902, 12_345);
-    server.growth_bytes = Some(1_258_291);
-    let zmalloc = frame("zmalloc", 0x14, "/usr/src/redis/src/zmalloc.c", 123);
-    let mut first = stack(991, 12_884_902, 12_345, with_main(vec![zmalloc]));
-    first.growth_bytes = Some(1_258_291);
-    first.oldest_age = Some(Duration::from_secs(7_500));
-    let second = stack(990, 512, 1, vec![bare("xmalloc", 0x9, "/usr/bin/dash")]);
-    let mut report = base(vec![server, shell, old], vec![first, second]);
-    report.last = true;
-    report.elapsed = Duration::from_secs(7_512);
-    let reason = "the unwind table has an unsupported rule there";
-    report.cut = vec![cut(
-        991,
-        reason,
-        Some("/usr/lib/libcrypto.so.3"),
-        [1, 12_884_902, 12_345],
-    )];
-    report.command_exit = Some(CommandExit::Code(3));
-    report
-}
-
-fn unknown_frames() -> Report {
-    let stripped = Frame {
-        address: 0x7fff_f7a0_1f3a,
-        module: Some("/opt/vendor/lib/libstripped.so.1".into()),
-        module_offset: Some(0x1f3a),
-        build_id: Some("abcdef0123456789abcdef0123456789abcdef01".into()),
-        missing: Some("no symbols".into()),
-        ..Frame::default()
-    };
-    let jit = Frame {
-        address: 0x7fff_e000_0010,
-        module: Some("[anon]".into()),
-        missing: Some("no perf map".into()),
-        ..Frame::default()
-    };
-    let gone = Frame {
-        address: 0x10,
-        missing: Some("not mapped".into()),
-        ..Frame::default()
-    };
-    let frames = with_main(vec![stripped, jit, gone]);
-    base(
-        vec![process(7, "vendor", 4_096, 1)],
-        vec![stack(7, 4_096, 1, frames)],
-    )
-}
-
-fn inlined_frames() -> Report {
-    let mut new = frame(
-        "alloc::vec::Vec<T>::push",
-        0x3,
-        "/rustc/library/alloc/src/vec/mod.rs",
-        2_442,
-    );
-    new.inlined = true;
-    new.offset = None;
-    let mut grow = bare("grow_one", 0x40, "/usr/bin/victim");
-    grow.inlined = true;
-    let frames = with_main(vec![
-        new,
-        grow,
-        frame("collect", 0x99, "/build/victim/src/lib.rs", 7),
-    ]);
-    base(
-        vec![process(8, "rusty", 65_536, 4)],
-        vec![stack(8, 65_536, 4, frames)],
-    )
-}
-
-fn cut(pid: u32, reason: &str, module: Option<&str>, numbers: [u64; 3]) -> CutRow {
-    let [stacks, live_bytes, live_count] = numbers;
-    CutRow {
-        pid,
-        reason: reason.to_owned(),
-        module: module.map(Into::into),
-        stacks,
-        live_bytes,
-        live_count,
+/// The place of a unit's cgroup.
+pub fn unit(cgroup: &str) -> Place {
+    Place {
+        unit: cgroup.rsplit_once('/').map(|(_, unit)| unit.to_owned()),
+        cgroup: cgroup.into(),
+        ..Place::default()
     }
 }
 
-fn cut_stack() -> Report {
-    let recurse = || frame("recurse", 0x31, "/build/victim/src/recurse.c", 9);
-    let mut deep = stack(9, 127, 127, vec![recurse(), recurse(), recurse()]);
-    deep.truncated = Some("deeper than 127 frames".into());
-    let mut lost = stack(9, 64, 1, Vec::new());
-    lost.truncated = Some("the caller's frame could not be read".into());
-    let none = stack(9, 32, 1, Vec::new());
-    let mut report = base(vec![process(9, "deep", 223, 129)], vec![deep, lost, none]);
-    report.cut = vec![
-        cut(9, "deeper than 127 frames", None, [1, 127, 127]),
-        cut(
-            9,
-            "the caller's frame could not be read",
-            Some("/usr/lib/libfoo.so"),
-            [1, 64, 1],
-        ),
-    ];
-    report
+fn container(runtime: Runtime, folder: &str) -> Place {
+    let id = "3f2a9c1b7d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8";
+    Place {
+        container: Some(Container {
+            runtime,
+            id: id.into(),
+        }),
+        cgroup: format!("{folder}-{id}.scope"),
+        ..Place::default()
+    }
 }
 
-fn templates() -> Report {
-    let insert = "std::_Rb_tree<std::__cxx11::basic_string<char, std::char_traits<char>, \
-        std::allocator<char> >, std::pair<std::__cxx11::basic_string<char, std::char_traits<char>, \
-        std::allocator<char> > const, std::vector<int, std::allocator<int> > >, \
-        std::_Select1st<std::pair<std::__cxx11::basic_string<char> const, std::vector<int> > >, \
-        std::less<std::__cxx11::basic_string<char> > >::_M_emplace_hint_unique<std::tuple<> \
-        >(std::_Rb_tree_const_iterator<int>, std::tuple<>&&)";
-    let output = "std::basic_ostream<char, std::char_traits<char> >& std::operator<< \
-        <std::char_traits<char> >(std::basic_ostream<char, std::char_traits<char> >&, char const*)";
-    let frames = with_main(vec![
-        frame(insert, 0x1f4, "/usr/include/c++/12/bits/stl_tree.h", 2_437),
-        bare(
-            output,
-            0x2a,
-            "/usr/lib/x86_64-linux-gnu/libstdc++.so.6.0.30",
-        ),
-        frame(
-            "<alloc::boxed::Box<dyn core::ops::FnOnce<()>> as core::ops::FnOnce<()>>::call_once::h0",
-            0x8,
-            "/rustc/59807616e1fa2540724bfbac14d7976d7e4a3860/library/alloc/src/boxed.rs",
-            2_009,
-        ),
-        frame(
-            "Index::load(std::string const&)",
-            0x77,
-            "/build/a/rather/long/path/to/the/index/source/code/of/this/program/index.cc",
-            310,
-        ),
-    ]);
-    base(
-        vec![process(10, "monster", 1 << 30, 77)],
-        vec![stack(10, 1 << 30, 77, frames)],
-    )
-}
-
-/// A Rust program's stack as the compiler makes it: the interesting frames are the two in the middle.
-fn plumbing() -> Report {
-    let library = "/rustc/59807616e1fa2540724bfbac14d7976d7e4a3860/library";
-    let std =
-        |symbol: &str, file: &str, line| frame(symbol, 0x10, &format!("{library}/{file}"), line);
-    let installed = "/root/.rustup/toolchains/stable/lib/rustlib/src/rust/library/std/src";
-    let frames = vec![
-        std("alloc::alloc::alloc_zeroed", "alloc/src/alloc.rs", 178),
-        std(
-            "<alloc::alloc::Global as core::alloc::Allocator>::allocate_zeroed",
-            "alloc/src/alloc.rs",
-            435,
-        ),
-        std(
-            "alloc::raw_vec::RawVec<T,A>::with_capacity_zeroed_in",
-            "alloc/src/raw_vec/mod.rs",
-            221,
-        ),
-        std("alloc::vec::from_elem", "alloc/src/vec/mod.rs", 3_651),
-        frame(
-            "bytes::Bytes::zeroed",
-            0x20,
-            "/root/.cargo/registry/src/index.example-1949cf8c6b5b557f/bytes-1.2.3/src/bytes.rs",
-            7,
-        ),
-        frame("program::main", 0x30, "/build/program/src/main.rs", 8),
-        frame(
-            "std::sys::backtrace::__rust_begin_short_backtrace",
-            0x40,
-            &format!("{installed}/sys/backtrace.rs"),
-            166,
-        ),
-        frame(
-            "std::rt::lang_start::{{closure}}",
-            0x50,
-            &format!("{installed}/rt.rs"),
-            206,
-        ),
-        std("std::rt::lang_start_internal", "std/src/rt.rs", 171),
-    ];
-    base(
-        vec![process(7, "program", 4_096, 1)],
-        vec![stack(7, 4_096, 1, with_main(frames))],
-    )
-}
-
-fn sampled() -> Report {
-    let leak = frame("leak_in_loop", 0x1b, "/build/victim/src/leak.c", 17);
-    let live = 12_884_902;
-    let mut report = base(
-        vec![process(4242, "victim", live, 13_107)],
-        vec![stack(4242, live, 13_107, with_main(vec![leak]))],
-    );
-    report.sampling = Some(Sampling {
-        interval_bytes: 524_288,
-        live_samples: 25,
-        standard_error_bytes: 2_576_980,
-    });
-    report
-}
-
-fn losses() -> Report {
-    let mut report = one_process();
-    report.loss = BTreeMap::from([
-        ("live_map_full_blocks", 1_200),
-        ("live_map_full_bytes", 30_000),
-        ("stack_table_full", 1),
-        ("missed_returns", 1),
-        ("unknown_frees", 31_415),
-        ("untraced_children", 2),
-    ]);
-    report.notes = vec!["libfoo.so has its own allocator, which is not traced".into()];
-    report
-}
-
-fn blocks() -> Report {
-    let mut report = one_process();
-    report.stacks[0].blocks = vec![
-        BlockRow {
-            addr: 0x5555_5557_92a0,
-            size: 10_000,
-            age: Duration::from_millis(4_321),
+/// The places of processes on a host: a container, a pod, a shell and a unit with a long name.
+pub fn places() -> [Place; 4] {
+    let pod = "/kubepods.slice/kubepods-burstable.slice/cri-containerd";
+    [
+        container(Runtime::Docker, "/system.slice/docker"),
+        Place {
+            pod: Some("2f1d5a0c-7c1b-4b36-9a55-0d8e6f3b2a11".into()),
+            ..container(Runtime::Containerd, pod)
         },
-        BlockRow {
-            addr: 0x5555_5557_b9c0,
-            size: 800,
-            age: Duration::from_micros(350),
-        },
-    ];
-    report
+        unit("/user.slice/user-1000.slice/session-3.scope"),
+        unit("/system.slice/a-unit-with-a-rather-long-name-of-its-own.service"),
+    ]
 }
 
-fn empty() -> Report {
-    let mut process = process(4242, "victim", 0, 0);
-    process.alloc_bytes = 30_000;
-    process.alloc_count = 3;
-    process.free_bytes = 30_000;
-    process.free_count = 3;
-    let mut report = base(vec![process], Vec::new());
-    report.filter.min_size = 65_536;
-    report.last = true;
-    report.command_exit = Some(CommandExit::Signal(9));
-    report
+/// A process of a service that ended at and after so many milliseconds.
+pub fn gone(pid: u32, command: &str, times: (u64, u64), totals: Values) -> EndedProcess {
+    EndedProcess {
+        pid,
+        command: command.into(),
+        place: unit("/system.slice/cron.service"),
+        user: "root".into(),
+        at: at(times.0),
+        traced: at(times.1),
+        totals,
+    }
 }
 
-fn empty_filtered() -> Report {
-    let mut report = base(vec![process(4242, "victim", 4_000, 2)], Vec::new());
-    report.filter.older = Duration::from_millis(500);
-    report
+/// So many processes of one name that ended, the last of them then.
+pub fn gone_by_name(command: &str, processes: u64, last_ms: u64, totals: Values) -> EndedName {
+    EndedName {
+        command: command.into(),
+        processes,
+        last_at: at(last_ms),
+        totals,
+    }
 }
 
-fn no_process() -> Report {
-    base(Vec::new(), Vec::new())
-}
-
-/// No part of the value is absent: what the list of JSON keys is checked with.
-fn everything() -> Report {
-    let mut report = blocks();
-    report.sampling = sampled().sampling;
-    report.loss = losses().loss;
-    report.notes = losses().notes;
-    report.filter = BlockFilter {
-        older: Duration::from_secs(5),
-        min_size: 64,
-        max_size: 1 << 30,
-    };
-    report.cut = (0..7)
-        .map(|n| {
-            let module = format!("/opt/lib{n}.so");
-            cut(
-                10,
-                "the stack could not be read",
-                Some(&module),
-                [8 - n, 900 - n, 20],
-            )
-        })
-        .collect();
-    report.stacks[0].truncated = Some("deeper than 127 frames".into());
-    report.stacks[0].frames[0].missing = Some("no symbols".into());
-    report.last = true;
-    report.unwind = Some(TableUse {
-        files: 64,
-        bytes: 9_567_136,
-        room_bytes: 22_279_998,
-        left_out: 2,
-        departed: 7,
-    });
-    report.command_exit = Some(CommandExit::Code(0));
-    report
+pub fn ended(processes: Vec<EndedProcess>, names: Vec<EndedName>) -> Ended {
+    let mut totals = Values::default();
+    processes
+        .iter()
+        .for_each(|process| totals.add(&process.totals));
+    names.iter().for_each(|name| totals.add(&name.totals));
+    let of_names: u64 = names.iter().map(|name| name.processes).sum();
+    Ended {
+        count: processes.len() as u64 + of_names,
+        totals,
+        processes,
+        names,
+    }
 }

@@ -1,4 +1,28 @@
-//! Whether a picture is well-formed XML.
+//! Whether a picture is well-formed XML, and the texts in it.
+
+/// What a reader sees of a picture, one text a line: its title and subtitle, then what each frame is.
+///
+/// Frames are in alphabetical order, as the drawing library decides their order in the document. Only a picture without
+/// frames has monospaced texts.
+pub fn picture_texts(document: &str) -> String {
+    check_xml(document).unwrap_or_else(|error| panic!("{error}: {document}"));
+    let elements = document.split('<').filter_map(|part| part.split_once('>'));
+    let (titles, mut frames): (Vec<_>, Vec<_>) = elements
+        .filter(|(tag, text)| !text.is_empty() && (*tag == "title" || is_title(tag)))
+        .partition(|(tag, _)| is_title(tag));
+    frames.sort_unstable();
+    let lines = titles.iter().chain(&frames);
+    lines.map(|(_, text)| format!("{text}\n")).collect()
+}
+
+fn is_title(tag: &str) -> bool {
+    let marks = [
+        r#"id="title""#,
+        r#"id="subtitle""#,
+        r#"font-family="monospace""#,
+    ];
+    tag.starts_with("text ") && marks.iter().any(|mark| tag.contains(mark))
+}
 
 /// A small check of well-formedness: tags pair, entities are known, no bare control characters.
 pub fn check_xml(document: &str) -> Result<(), String> {

@@ -72,12 +72,14 @@ fn passes_of(plan: &Plan, more: &[&str]) -> Result<Vec<f64>> {
 /// Milliseconds of the pass that a report tells.
 fn pass_of(line: &str) -> Result<f64> {
     let report: Value = serde_json::from_str(line).context("memlens host printed no JSON")?;
-    let seen = report["processes_total"].as_u64().unwrap_or(0);
+    let machine = &report["sections"]["machine"];
+    let seen = machine["processes_total"].as_u64().unwrap_or(0);
     if seen < PROCESSES as u64 {
         bail!("memlens host saw {seen} processes, not {PROCESSES} and more");
     }
-    let microseconds = report["pass_us"].as_f64();
-    Ok(microseconds.context("memlens host tells no pass_us")? / 1e3)
+    machine["pass_ms"]
+        .as_f64()
+        .context("memlens host tells no pass_ms")
 }
 
 #[cfg(test)]
@@ -86,9 +88,12 @@ mod tests {
 
     #[test]
     fn a_report_tells_its_pass() {
-        let line = r#"{"processes_total": 2050, "pass_us": 61500}"#;
-        assert_eq!(pass_of(line).expect("a pass"), 61.5);
-        assert!(pass_of(r#"{"processes_total": 50, "pass_us": 61500}"#).is_err());
+        let line = |seen: u64| {
+            let machine = serde_json::json!({"processes_total": seen, "pass_ms": 61.5});
+            serde_json::json!({"sections": {"machine": machine}}).to_string()
+        };
+        assert_eq!(pass_of(&line(2_050)).expect("a pass"), 61.5);
+        assert!(pass_of(&line(50)).is_err());
         assert!(pass_of("none").is_err());
     }
 }

@@ -27,9 +27,13 @@ pub enum Suite {
 pub const ATTACHING: &[&str] = &[
     "accounting::",
     "lifecycle::",
-    "losses::",
+    "losses::a_full_",
+    "losses::kernel::",
+    "losses::memory::for_blocks",
+    "losses::odd_allocator::",
     "allocators::a_deleted_libc",
     "allocators::a_libc_in_another_mount_namespace",
+    "host::guard::",
     "host::processes::a_forked_child",
     "host::processes::exec_replaces",
     "host::processes::one_that_starts_and_ends",
@@ -45,8 +49,8 @@ pub const WALKING: &[&str] = &[
 ];
 /// Arguments of the kernel's tracepoints, programs at its functions; page faults, the counters of a thread.
 pub const TRACEPOINTS: &[&str] = &[
-    "faults_vm::each_fault_is_known",
-    "faults_vm::what_was_touched",
+    "page_faults::each_fault_is_known",
+    "page_faults::what_was_touched",
     "kernel::descriptors",
     "kernel::pages_are_counted",
     "kernel::per_cpu_memory",
@@ -61,14 +65,14 @@ pub const MORE: &[&str] = &[
     "allocators::musl_dynamic_and_static",
     "events::each_call_is_one_line",
     "events::doctor_sees_the_machine",
-    "faults::target_killed_mid_trace",
-    "faults::two_at_once_on_one_target",
+    "fault_injection::target_killed_mid_trace",
+    "fault_injection::two_at_once_on_one_target",
     "filters::a_sample_is_unbiased",
     "filters::a_sample_returns_to_zero",
-    "space::a_command_is_followed_to_its_end",
-    "space::exec_begins_a_new_address_space",
-    "space::lost_events_are_repaired_from_the_maps",
-    "space::python_with_threads",
+    "address_space::a_command_is_followed_to_its_end",
+    "address_space::exec_begins_a_new_address_space",
+    "address_space::lost_events_are_repaired_from_the_maps",
+    "address_space::python_with_threads",
     "targets::",
 ];
 

@@ -2,26 +2,24 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use memlens::profile::{Runtime, Subject};
 use memlens_tests::cgroup::{Cgroup, container_id, hierarchies};
 use memlens_tests::container::{Container, Image};
-use memlens_tests::report::Process;
-use memlens_tests::{Live, Program, Victim, need};
+use memlens_tests::{HeapFigures as _, Live, Program, Victim, code, need};
 
 use super::{LEAK, Stage, everything, leak_each, traced};
 
 /// A row is of this container.
-fn check_place(row: &Process, container: &Container) -> Result<()> {
-    let host = row.host()?;
-    let named = host.container.as_ref();
+fn check_place(row: &Subject, container: &Container) -> Result<()> {
+    let named = row.place.container.as_ref();
     ensure!(
-        named.is_some_and(|named| named.runtime == "docker" && named.id == container.id()),
+        named.is_some_and(|named| named.runtime == Runtime::Docker && named.id == container.id()),
         "{named:?}, not docker's {}",
         container.id()
     );
-    ensure!(host.r#where == container.name(), "{:?}", host.r#where);
+    ensure!(row.place.label() == container.name(), "{:?}", row.place);
     Ok(())
 }
 
@@ -36,12 +34,12 @@ fn one_that_starts_during_the_trace() -> Result<()> {
     let report = memlens.stop()?;
     let row = report.check_process(pid, LEAK)?;
     check_place(row, &container)?;
-    ensure!(row.host()?.started_in_trace, "{row:?}");
+    ensure!(row.started_in_trace, "{row:?}");
     report.check_function_of(pid, "leak_late", LEAK)?;
-    let late = &report.host()?.late_files;
+    let late = &report.host_wide()?.late_files;
     ensure!(
         late.iter()
-            .any(|late| late.path.ends_with("/libc.so.6") && late.r#where == container.name()),
+            .any(|late| late.path.ends_with("/libc.so.6") && late.place.label() == container.name()),
         "the C library is not said to have come late: {late:?}"
     );
     Ok(())
@@ -96,7 +94,7 @@ fn overlays_share_a_file() -> Result<()> {
         let row = report.check_process(*pid, Live::new(90_000, 3))?;
         check_place(row, container)?;
         report.check_function_of(*pid, "leak_malloc", Live::new(90_000, 3))?;
-        assert_eq!(row.totals.alloc_count, 3, "blocks are counted twice");
+        assert_eq!(row.allocated().blocks, 3, "blocks are counted twice");
     }
     Ok(())
 }
@@ -114,7 +112,7 @@ fn an_overlay_with_a_library_of_its_own() -> Result<()> {
     let libc = need::library("libc.so.6")?;
     let (mut second, second_pid) =
         changed.start_after(&format!("touch .{}", libc.display()), &["malloc"])?;
-    std::thread::sleep(Duration::from_millis(200));
+    code::until_probed(second_pid, "libc.so")?;
     first.run()?;
     second.run()?;
     let report = memlens.stop()?;
@@ -175,13 +173,16 @@ fn only_one_container() -> Result<()> {
     check_place(report.check_process(before_pid, LEAK)?, &container)?;
     report.check_process(later_pid, Live::new(60_000, 2))?;
     ensure!(!report.has_row(outside_pid), "another container has a row");
-    for row in &report.processes {
-        ensure!(row.host()?.r#where == container.name(), "{row:?}");
+    for row in &report.subjects {
+        ensure!(row.place.label() == container.name(), "{row:?}");
     }
     ensure!(
-        report.host()?.scope.contains(container.cgroup().path()),
+        report
+            .host_wide()?
+            .scope
+            .contains(container.cgroup().path()),
         "{}",
-        report.host()?.scope
+        report.host_wide()?.scope
     );
     report.check_complete()
 }
@@ -199,15 +200,15 @@ fn names_in_every_hierarchy() -> Result<()> {
     let mut running = Vec::new();
     for outer in &outer {
         for (folder, prefix, suffix, runtime) in [
-            ("docker", "", "", "docker"),
-            ("memlens-test.slice", "libpod-", ".scope", "podman"),
+            ("docker", "", "", Runtime::Docker),
+            ("memlens-test.slice", "libpod-", ".scope", Runtime::Podman),
             (
                 "memlens-test.slice",
                 "cri-containerd-",
                 ".scope",
-                "containerd",
+                Runtime::Containerd,
             ),
-            ("memlens-test.slice", "crio-", ".scope", "cri-o"),
+            ("memlens-test.slice", "crio-", ".scope", Runtime::Crio),
         ] {
             let id = container_id();
             let cgroup = outer.below(&format!("/{folder}/{prefix}{id}{suffix}"))?;
@@ -222,14 +223,14 @@ fn names_in_every_hierarchy() -> Result<()> {
     let report = memlens.stop()?;
     for (victim, cgroup, runtime, id) in &running {
         let row = report.check_process(victim.pid(), LEAK)?;
-        let host = row.host()?;
-        let named = host.container.as_ref();
+        let named = row.place.container.as_ref();
         ensure!(
             named.is_some_and(|named| named.runtime == *runtime && named.id == *id),
             "{named:?} for {}",
             cgroup.folder().display()
         );
-        assert_eq!(host.r#where, format!("{runtime}:{}", &id[..12]));
+        let expected = format!("{}:{}", runtime.name(), &id[..12]);
+        assert_eq!(row.place.label(), expected);
     }
     Ok(())
 }

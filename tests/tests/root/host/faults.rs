@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use memlens_tests::code::{self, BREAKPOINT};
 use memlens_tests::{Live, Memlens, Program, Victim, need, paths};
 
@@ -38,7 +38,7 @@ fn executables_deleted_and_replaced() -> Result<()> {
     std::fs::copy(&program, folder.path().join("newer"))?;
     std::fs::rename(folder.path().join("newer"), &replaced)?;
     let mut newest = start(&replaced, &["realloc", "2"])?;
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    code::until_probed(newest.pid(), "replaced")?;
     newest.run()?;
     let report = memlens.stop()?;
     for (victim, function, expected) in [
@@ -73,7 +73,7 @@ fn a_library_replaced_while_it_runs() -> Result<()> {
     )?;
     std::fs::rename(folder.path().join("new"), &library)?;
     let mut new = start("host-new-lib")?;
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    code::until_probed(new.pid(), "libjemalloc.so")?;
     old.run()?;
     new.run()?;
     let report = memlens.stop()?;
@@ -105,7 +105,7 @@ fn a_hidden_proc() -> Result<()> {
         let report = memlens.stop()?;
         for victim in [&before, &later] {
             let row = report.check_process(victim.pid(), LEAK)?;
-            assert_eq!(row.comm, "host-hidden", "{option}");
+            assert_eq!(row.command, "host-hidden", "{option}");
             report.check_function_of(victim.pid(), "leak_malloc", LEAK)?;
         }
     }
@@ -145,10 +145,8 @@ fn nothing_is_left_behind() -> Result<()> {
             "{}",
             ended.status
         );
-        // After SIGKILL the kernel takes them out once the process is gone.
-        std::thread::sleep(std::time::Duration::from_millis(500));
         for victim in [&mut before, &mut during] {
-            assert_eq!(code::changed(victim.pid())?, [], "after signal {signal}");
+            code::until_unchanged(victim.pid()).with_context(|| format!("signal {signal}"))?;
             victim.run()?;
         }
         ensure!(

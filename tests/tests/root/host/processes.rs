@@ -3,8 +3,11 @@
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use memlens::profile::{Measure, State};
 use memlens_tests::child::Owned;
-use memlens_tests::{Live, Program, Victim, code, elf32, foreign, need};
+use memlens_tests::host::check_ended;
+use memlens_tests::{HeapFigures as _, Live, Program, Victim, code, elf32, foreign, need};
+use tracer_common::loss::Loss;
 
 use super::{LEAK, Stage, everything, leak_each};
 
@@ -25,17 +28,18 @@ fn those_that_ran_before() -> Result<()> {
         victim.run()?;
     }
     let report = memlens.stop()?;
-    assert_eq!(report.host()?.scope, "the whole host");
+    assert_eq!(report.host_wide()?.scope, "the whole host");
     for victim in &victims {
         let row = report.check_process(victim.pid(), Live::new(60_000, 2))?;
-        assert_eq!(row.state, "running");
-        ensure!(!row.host()?.started_in_trace, "{row:?}");
+        assert_eq!(row.state, State::Running);
+        ensure!(!row.started_in_trace, "{row:?}");
         // The kernel tells it from counters of each CPU, which may not have been summed up for a young process (6.2, include/linux/mm.h, get_mm_counter).
-        ensure!(row.host()?.rss_bytes > Some(0), "{row:?}");
         ensure!(
-            row.host()?.uid == 0 && row.host()?.user == "root",
+            row.totals.get(Measure::ProcessRssBytes).is_some(),
             "{row:?}"
         );
+        ensure!(row.uid == Some(0), "{row:?}");
+        ensure!(row.user.as_deref() == Some("root"), "{row:?}");
     }
     Ok(())
 }
@@ -63,10 +67,12 @@ fn one_that_starts_and_ends_during_the_trace() -> Result<()> {
     }
     let report = memlens.stop()?;
     // Constructor and destructor.
-    report
-        .host()?
-        .ended_name("host-first")?
-        .check(3, Live::new(3 * 5_555, 3 * 2))
+    check_ended(
+        report.host_wide()?,
+        "host-first",
+        3,
+        Live::new(3 * 5_555, 3 * 2),
+    )
 }
 
 /// Programs that bring their allocator with them, and which nobody ran before: traced within 200 ms of their start, and said so.
@@ -93,11 +99,11 @@ fn allocators_that_come_with_a_new_process() -> Result<()> {
     let report = memlens.stop()?;
     for (victim, _) in &victims {
         let row = report.check_process(victim.pid(), LEAK)?;
-        ensure!(row.host()?.started_in_trace, "{row:?}");
+        ensure!(row.started_in_trace, "{row:?}");
         report.check_function_of(victim.pid(), "leak_late", LEAK)?;
     }
     for (victim, folder) in [&victims[0], &victims[2]] {
-        let late = &report.host()?.late_files;
+        let late = &report.host_wide()?.late_files;
         let file = folder.path().join("soon");
         ensure!(
             late.iter()
@@ -122,11 +128,11 @@ fn an_allocator_that_is_opened() -> Result<()> {
     let mut victim = Victim::start(program.command(&[&library, "mi_malloc", "mi_free"])?)?;
     let memlens = stage.trace(&[])?;
     victim.go_to("loaded")?;
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    code::until_probed(victim.pid(), "libown.so")?;
     victim.go_to("done")?;
     let report = memlens.stop()?;
     report.check_function_of(victim.pid(), "use", Live::new(42_000, 60))?;
-    let late = &report.host()?.late_files;
+    let late = &report.host_wide()?.late_files;
     ensure!(
         late.iter().any(|late| late.path == library),
         "{library} is not said to have come late: {late:?}"
@@ -144,11 +150,8 @@ fn a_forked_child() -> Result<()> {
     victim.run()?;
     let report = memlens.stop()?;
     report.check_process(victim.pid(), Live::new(55_500, 500))?;
-    report
-        .host()?
-        .ended_name("host-fork")?
-        .check(1, Live::new(777, 1))?;
-    assert_eq!(report.lost("untraced_children"), 0);
+    check_ended(report.host_wide()?, "host-fork", 1, Live::new(777, 1))?;
+    assert_eq!(report.losses.of(Loss::UntracedChildren), 0);
     Ok(())
 }
 
@@ -167,10 +170,12 @@ fn vforked_children() -> Result<()> {
     let report = memlens.stop()?;
     report.check_process(victim.pid(), Live::new(20 * 300, 20))?;
     report.check_function_of(victim.pid(), "leak_guest", Live::new(20 * 300, 20))?;
-    report
-        .host()?
-        .ended_name("host-vchild")?
-        .check(20, Live::new(20 * 30_000, 20))
+    check_ended(
+        report.host_wide()?,
+        "host-vchild",
+        20,
+        Live::new(20 * 30_000, 20),
+    )
 }
 
 /// A program that is replaced by exec is over, and the next one begins with nothing.
@@ -183,10 +188,7 @@ fn exec_replaces_a_program() -> Result<()> {
     victim.go_to("done")?;
     let report = memlens.stop()?;
     report.check_process(victim.pid(), Live::new(8_000, 1))?;
-    report
-        .host()?
-        .ended_name("host-exec")?
-        .check(1, Live::new(5_000, 1))
+    check_ended(report.host_wide()?, "host-exec", 1, Live::new(5_000, 1))
 }
 
 /// The main thread has ended and another works on: all that /proc/PID itself shows is empty. Its numbers are exact all the same.
@@ -255,9 +257,9 @@ fn go_with_c() -> Result<()> {
     }
     let report = memlens.stop()?;
     for victim in [before, during] {
-        let ours = report
-            .stacks_of(victim.pid())
-            .filter(|stack| stack.totals.live() == Live::new(30_000, 3))
+        let rows = report.heap_of(victim.pid()).into_iter();
+        let ours = rows
+            .filter(|row| row.live() == Live::new(30_000, 3))
             .count();
         ensure!(
             ours == 1,
@@ -279,20 +281,17 @@ fn java_outside_of_its_heap() -> Result<()> {
     let report = memlens.stop()?;
     // The same call comes from interpreted and from compiled code: several stacks, each of whole buffers.
     let is_buffers = |live: Live| live.blocks > 0 && live.bytes == live.blocks * 1_000_000;
-    let stacks: Vec<_> = report
-        .stacks_of(victim.pid())
-        .filter(|stack| is_buffers(stack.totals.live()))
-        .collect();
-    let blocks: u64 = stacks.iter().map(|stack| stack.totals.live_count).sum();
+    let mut stacks = report.heap_of(victim.pid());
+    stacks.retain(|stack| is_buffers(stack.live()));
+    let blocks: u64 = stacks.iter().map(|stack| stack.live().blocks).sum();
     assert_eq!(blocks, 40, "buffers");
     for stack in stacks {
-        let in_java = stack.frames.iter().any(|frame| {
-            let module = frame.module.as_deref();
-            module.is_some_and(|module| module.ends_with("libjvm.so"))
-        });
+        let in_java = stack
+            .frames()
+            .any(|frame| stack.path(frame).ends_with("libjvm.so"));
         ensure!(in_java, "not through libjvm.so: {:?}", stack.names());
     }
-    let held = report.process(victim.pid())?.totals.live_bytes;
+    let held = report.process(victim.pid())?.live().bytes;
     ensure!(held < 60_000_000, "{held} bytes: the Java heap is in them");
     ensure!(victim.exit()?.success(), "Java was hurt");
     Ok(())
@@ -313,15 +312,15 @@ fn memlens_itself() -> Result<()> {
     let report = memlens.stop()?;
     ensure!(!report.has_row(own), "memlens is in its own report");
     ensure!(report.has_row(other.pid()), "the other memlens has no row");
-    assert_eq!(report.process(victim.pid())?.totals.live(), LEAK);
+    assert_eq!(report.process(victim.pid())?.live(), LEAK);
     let theirs = other.stop()?;
     // The second one started and ended during the first one's trace.
-    let ended = &theirs.host()?.ended;
+    let ended = &theirs.host_wide()?.ended;
     ensure!(
         ended.processes.iter().any(|process| process.pid == own)
-            || ended.names.iter().any(|ended| ended.comm == name),
+            || ended.names.iter().any(|ended| ended.command == name),
         "{name} ({own}) has not ended: {ended:?}"
     );
-    assert_eq!(theirs.process(victim.pid())?.totals.live(), LEAK);
+    assert_eq!(theirs.process(victim.pid())?.live(), LEAK);
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use memlens_tests::cgroup::{Cgroup, hierarchies};
 use memlens_tests::child::Owned;
+use memlens_tests::host::check_ended;
 use memlens_tests::{Live, Memlens, Program, Victim, need};
 
 use super::{LEAK, Stage, leak_each, traced};
@@ -76,15 +77,15 @@ fn only_one_user() -> Result<()> {
         for victim in [&before, &later] {
             let row = report.check_process(victim.pid(), LEAK)?;
             assert_eq!(
-                (row.host()?.uid, row.host()?.user.as_str()),
-                (NOBODY, "nobody")
+                (row.uid, row.user.as_deref()),
+                (Some(NOBODY), Some("nobody"))
             );
         }
         ensure!(!report.has_row(other.pid()), "root has a row");
         ensure!(
-            report.host()?.scope.contains(user),
+            report.host_wide()?.scope.contains(user),
             "{}",
-            report.host()?.scope
+            report.host_wide()?.scope
         );
     }
     Ok(())
@@ -107,10 +108,10 @@ fn a_user_in_a_cgroup() -> Result<()> {
     inside.run()?;
     outside.run()?;
     let report = memlens.stop()?;
-    assert_eq!(report.processes.len(), 1, "{:?}", report.processes);
+    assert_eq!(report.subjects.len(), 1, "{:?}", report.subjects);
     report.check_process(inside.pid(), LEAK)?;
     let none = traced(&["--cgroup", &folder, "--user", "nobody"], &[])?;
-    assert_eq!(none.stop()?.processes.len(), 0);
+    assert_eq!(none.stop()?.subjects.len(), 0);
     Ok(())
 }
 
@@ -137,10 +138,12 @@ fn a_cgroup_that_fills_later() -> Result<()> {
         stays.run()?;
         let report = memlens.stop()?;
         report.check_process(stays.pid(), LEAK)?;
-        report
-            .host()?
-            .ended_name("host-later")?
-            .check(2, Live::new(2 * 5_555, 2 * 2))?;
+        check_ended(
+            report.host_wide()?,
+            "host-later",
+            2,
+            Live::new(2 * 5_555, 2 * 2),
+        )?;
         report.check_complete()?;
     }
     Ok(())
@@ -163,6 +166,6 @@ fn what_is_not_there() -> Result<()> {
         &["--user", "no-such-user"],
         &["no-such-user", "/etc/passwd"],
     )?;
-    refused(&["--all", "-p", "1"], &["-p", "--all"])?;
-    refused(&["-p", "1", "--exclude", "x"], &["--exclude", "--all"])
+    Memlens::run(["leaks", "--all", "-p", "1"])?.misused_with(&["--pid", "--all"])?;
+    Memlens::run(["leaks", "--exclude", "x"])?.misused_with(&["--exclude", "--all"])
 }

@@ -1,9 +1,12 @@
 //! How a report of the host is grouped, and what it says to people.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
+use memlens::profile::{Group, Grouping};
 use memlens_tests::cgroup::{Cgroup, container_id};
-use memlens_tests::host::Group;
-use memlens_tests::{Live, Memlens, Victim};
+use memlens_tests::child::until;
+use memlens_tests::{HeapFigures as _, Live, Memlens, Victim};
 
 use super::{LEAK, leak_each, traced};
 
@@ -11,8 +14,9 @@ use super::{LEAK, leak_each, traced};
 struct Scene {
     victims: Vec<Victim>,
     container: String,
+    // In the order in which they are to be dropped.
+    inner: Cgroup,
     outer: Cgroup,
-    _inner: Cgroup,
 }
 
 impl Scene {
@@ -29,7 +33,7 @@ impl Scene {
             victims,
             container: format!("docker:{}", &id[..12]),
             outer,
-            _inner: inner,
+            inner,
         })
     }
 
@@ -47,7 +51,7 @@ impl Scene {
 fn group<'a>(groups: &'a [Group], key: &str) -> Result<&'a Group> {
     groups
         .iter()
-        .find(|group| group.key == key)
+        .find(|group| group.name == key)
         .with_context(|| format!("no group {key}: {groups:?}"))
 }
 
@@ -57,14 +61,12 @@ fn by_container() -> Result<()> {
     let memlens = scene.trace(&["--by", "container"])?;
     scene.run()?;
     let report = memlens.stop()?;
-    let host = report.host()?;
-    assert_eq!(host.by, "container");
+    let host = report.host_wide()?;
+    assert_eq!(host.by, Grouping::Container);
     assert_eq!(host.groups.len(), 2, "{:?}", host.groups);
     let inside = group(&host.groups, &scene.container)?;
-    assert_eq!(
-        (inside.processes, inside.live_bytes, inside.live_count),
-        (2, 60_000, 2)
-    );
+    assert_eq!(inside.processes, 2);
+    assert_eq!(inside.totals.live(), Live::new(60_000, 2));
     Ok(())
 }
 
@@ -74,13 +76,11 @@ fn by_user() -> Result<()> {
     let memlens = scene.trace(&["--by", "user"])?;
     scene.run()?;
     let report = memlens.stop()?;
-    let host = report.host()?;
+    let host = report.host_wide()?;
     assert_eq!(host.groups.len(), 1, "{:?}", host.groups);
     let root = group(&host.groups, "root")?;
-    assert_eq!(
-        (root.processes, root.live_bytes, root.live_count),
-        (3, 90_000, 3)
-    );
+    assert_eq!(root.processes, 3);
+    assert_eq!(root.totals.live(), Live::new(90_000, 3));
     Ok(())
 }
 
@@ -95,9 +95,8 @@ fn by_stack() -> Result<()> {
     let [stack] = stacks[..] else {
         anyhow::bail!("{} stacks through leak_malloc", stacks.len());
     };
-    assert_eq!(stack.totals.live(), Live::new(90_000, 3));
-    let mut pids = stack.also_pids.clone();
-    pids.push(stack.pid);
+    assert_eq!(stack.live(), Live::new(90_000, 3));
+    let mut pids = stack.pids();
     pids.sort_unstable();
     let mut expected: Vec<u32> = scene.victims.iter().map(Victim::pid).collect();
     expected.sort_unstable();
@@ -111,17 +110,12 @@ fn stacks_of_each_process() -> Result<()> {
     let memlens = scene.trace(&["--per-process", "1"])?;
     scene.run()?;
     let report = memlens.stop()?;
-    let shown = &report.host()?.process_stacks;
     for victim in &scene.victims {
-        let own = shown
-            .iter()
-            .find(|process| process.pid == victim.pid())
-            .with_context(|| format!("no stacks of PID {}", victim.pid()))?;
-        assert_eq!(own.stacks_total, 1);
-        let [stack] = &own.stacks[..] else {
-            anyhow::bail!("{} stacks", own.stacks.len());
+        let own = report.heap_of(victim.pid());
+        let [stack] = &own[..] else {
+            anyhow::bail!("PID {}: {own:?}", victim.pid());
         };
-        assert_eq!(stack.totals.live(), LEAK);
+        assert_eq!(stack.live(), LEAK);
         ensure!(stack.has("leak_malloc"), "{:?}", stack.names());
     }
     Ok(())
@@ -143,23 +137,20 @@ fn as_text() -> Result<()> {
     ])?;
     memlens.wait_until_tracing()?;
     scene.run()?;
-    // Those that were traced for a while are named when they end.
-    std::thread::sleep(std::time::Duration::from_secs(11));
-    let leaver = scene.victims.remove(0);
+    // Those that held much are named when they end.
+    let command = leak_each("host-view").command(&["malloc", "40"])?;
+    let mut leaver = Victim::start(scene.inner.enter(command)?)?;
     let pid = leaver.pid();
+    leaver.run()?;
     leaver.exit()?;
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    let last = format!("process {pid} (host-view, {}) ended after", scene.container);
+    until("a line about the end", Duration::from_secs(10), || {
+        let lines = memlens.errors().into_iter();
+        let mut named = lines.filter(|line| line.contains(&last));
+        Ok(named.any(|line| line.contains("40 blocks")).then_some(()))
+    })?;
     let ended = memlens.interrupt()?;
     ensure!(ended.status.success(), "{}", ended.status);
-    let last = format!("process {pid} (host-view, {}) ended after", scene.container);
-    ensure!(
-        ended
-            .errors
-            .iter()
-            .any(|line| line.contains(&last) && line.contains("1 block")),
-        "no line {last:?} on standard error: {:?}",
-        ended.errors
-    );
     let text = ended.output.join("\n");
     for victim in &scene.victims {
         let row = ended

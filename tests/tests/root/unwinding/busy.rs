@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use memlens_tests::child::{Owned, until};
+use memlens_tests::child::{Owned, until, until_worked};
 use memlens_tests::{load, need};
 use tempfile::TempDir;
 
@@ -109,7 +109,7 @@ impl Busy {
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let program = Owned::start(&mut command)?;
         // What happens only at the start is over.
-        std::thread::sleep(Duration::from_secs(2));
+        until_worked(program.pid(), Duration::from_secs(1))?;
         Ok(Self {
             load: None,
             pid: program.pid(),
@@ -144,7 +144,7 @@ impl Busy {
             client: None,
             _folder: folder,
         };
-        std::thread::sleep(Duration::from_secs(1));
+        until_worked(busy.pid, Duration::from_millis(500))?;
         Ok(busy)
     }
 
@@ -213,7 +213,7 @@ impl Busy {
             client: Some(client),
             _folder: folder,
         };
-        std::thread::sleep(Duration::from_secs(2));
+        until_worked(busy.pid, Duration::from_secs(1))?;
         Ok(busy)
     }
 

@@ -2,26 +2,25 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use memlens_tests::report::{Report, Stack};
-use memlens_tests::{Live, Memlens, Program, Victim, need, trace};
+use memlens_tests::row::name;
+use memlens_tests::{HeapFigures as _, Live, Memlens, Program, Report, Row, Victim, need, trace};
 
 use super::{DEPTH, reaches_the_start};
 
 /// A stack is whole: these functions directly above each other, out to the start, without a mark.
-pub(super) fn check_whole(stack: &Stack, names: &[&str]) -> Result<()> {
+pub(super) fn check_whole(stack: Row<'_>, names: &[&str]) -> Result<()> {
     let first = physical(stack);
-    ensure!(!stack.is_truncated(), "cut, {}: {first:?}", stack.truncated);
+    ensure!(stack.cut().is_none(), "cut: {stack:?}");
     ensure!(first.starts_with(names), "{first:?}, not {names:?}");
     ensure!(reaches_the_start(stack), "not out to the start: {first:?}");
     Ok(())
 }
 
 /// A stack is whole, or it is marked and right as far as it goes.
-pub(super) fn check_whole_or_marked(stack: &Stack, names: &[&str]) -> Result<()> {
-    if !stack.is_truncated() {
+pub(super) fn check_whole_or_marked(stack: Row<'_>, names: &[&str]) -> Result<()> {
+    if stack.cut().is_none() {
         return check_whole(stack, names);
     }
     let first = physical(stack);
@@ -34,21 +33,14 @@ pub(super) fn check_whole_or_marked(stack: &Stack, names: &[&str]) -> Result<()>
 }
 
 /// Names without those of inlined functions.
-fn physical(stack: &Stack) -> Vec<&str> {
-    let frames = stack.frames.iter();
-    frames
-        .filter(|frame| frame.inlined != Some(true))
-        .map(|frame| frame.symbol.as_deref().unwrap_or("?"))
-        .collect()
+fn physical(stack: Row<'_>) -> Vec<&str> {
+    stack.physical().map(name).collect()
 }
 
-pub(super) fn only(report: &Report) -> Result<&Stack> {
-    ensure!(
-        report.stacks.len() == 1,
-        "{} stacks, not one",
-        report.stacks.len()
-    );
-    report.stacks.first().context("no stack")
+pub(super) fn only(report: &Report) -> Result<Row<'_>> {
+    let rows = report.heap();
+    ensure!(rows.len() == 1, "{} stacks, not one", rows.len());
+    Ok(rows[0])
 }
 
 pub(super) fn library(name: &str, size: u32) -> Program {
@@ -92,7 +84,7 @@ fn every_way_of_linking() -> Result<()> {
         // Up to main() there are tables.
         ensure!(stack.has_run(&names), "{way}: {:?}", physical(stack));
         ensure!(
-            stack.is_truncated() || reaches_the_start(stack),
+            stack.cut().is_some() || reaches_the_start(stack),
             "{way}: {stack:?}"
         );
         traced
@@ -108,17 +100,13 @@ fn a_stripped_program() -> Result<()> {
     let program = Program::new("leak_each").flag("-s");
     let traced = trace(program.command(&["malloc"])?, &[])?;
     let stack = only(&traced.report)?;
-    ensure!(!stack.is_truncated(), "cut: {}", stack.truncated);
+    ensure!(stack.cut().is_none(), "cut: {stack:?}");
     ensure!(reaches_the_start(stack), "{:?}", physical(stack));
     let own = stack
-        .frames
-        .iter()
-        .filter(|frame| {
-            let path = frame.module.as_deref();
-            path.is_some_and(|path| path.ends_with("leak_each"))
-        })
+        .frames()
+        .filter(|frame| stack.path(frame).ends_with("leak_each"))
         .collect::<Vec<_>>();
-    ensure!(own.len() == 5, "{:?}", stack.frames);
+    ensure!(own.len() == 5, "{stack:?}");
     ensure!(
         own.iter()
             .all(|frame| frame.symbol.is_none() && frame.module_offset.is_some()),
@@ -151,7 +139,10 @@ fn deep_recursion_keeps_the_innermost_frames() -> Result<()> {
     for depth in ["400", "5000", "127"] {
         let report = trace_depth(depth)?.report;
         let stack = only(&report)?;
-        ensure!(stack.is_truncated(), "{depth} frames are not marked as cut");
+        ensure!(
+            stack.cut().is_some(),
+            "{depth} frames are not marked as cut"
+        );
         let names = physical(stack);
         ensure!(names.len() == DEPTH, "{} frames", names.len());
         ensure!(names[0] == "bottom", "{names:?}");
@@ -180,11 +171,64 @@ fn signal_handler_on_a_stack_of_its_own() -> Result<()> {
                 && names[3..6] == ["spin", "work", "main"],
             "{names:?}"
         );
-        ensure!(!stack.is_truncated(), "cut: {}", stack.truncated);
+        ensure!(stack.cut().is_none(), "cut: {stack:?}");
         ensure!(reaches_the_start(stack), "{names:?}");
         ensure!(traced.status.success(), "the program was hurt");
     }
     Ok(())
+}
+
+/// The stack of a context ends where makecontext has let it begin, whole and without a frame that is none.
+#[test]
+fn a_stack_of_makecontext() -> Result<()> {
+    let victim = || Program::new("contexts");
+    for program in [victim(), victim().flag("-O2"), victim().statically()] {
+        let report = trace(program.command(&[])?, &[])?.report;
+        for leak in ["leak_before", "leak_after"] {
+            let [stack] = report.stacks_with(leak)[..] else {
+                anyhow::bail!("{leak}: not one stack: {:?}", report.heap());
+            };
+            let names = physical(stack);
+            ensure!(stack.cut().is_none(), "{stack:?}");
+            ensure!(names.starts_with(&[leak, "in_context"]), "{names:?}");
+            ensure!(names.len() == 3, "{stack:?}");
+            let last = stack.frames().last().and_then(|frame| frame.module_offset);
+            ensure!(last.is_some(), "{stack:?}");
+        }
+    }
+    Ok(())
+}
+
+/// Constructors of libraries are called by the loader's first code, which no table describes: their stacks are whole.
+#[test]
+fn a_constructor_of_a_library() -> Result<()> {
+    need::root()?;
+    let library = Program::library("constructor").build()?;
+    let program = Program::new("leak_each")
+        .flag("-Wl,--no-as-needed")
+        .flag(library);
+    let mut command = Command::new(memlens_tests::paths::memlens()?);
+    command
+        .args(["leaks", "--json", "--top", "1000000", "--"])
+        .arg(program.build()?)
+        .arg("malloc")
+        .env("VICTIM_FREE_RUN", "1");
+    let report = Memlens::start_command(command)?.wait()?.last_report()?;
+    let [stack] = report.stacks_with("leak_in_constructor")[..] else {
+        anyhow::bail!("not one stack: {:?}", report.heap());
+    };
+    ensure!(stack.cut().is_none(), "{stack:?}");
+    let last = stack.frames().last().and_then(|frame| report.module(frame));
+    ensure!(
+        last.is_some_and(|module| module.path.contains("/ld-linux")),
+        "{stack:?}"
+    );
+    Ok(())
+}
+
+/// Files with an unwind table in the kernel.
+fn tables(report: &Report) -> u64 {
+    report.sections.unwind.map_or(0, |tables| tables.files)
 }
 
 /// A library that is opened while it is traced: its first stacks may be cut, and are marked then; soon they are whole.
@@ -194,9 +238,10 @@ fn a_library_opened_later() -> Result<()> {
     let path = library("leak_plugin", 50).build()?;
     let command = Program::new("plugin").command(&["late", text(&path)?, "leak_plugin"])?;
     let mut victim = Victim::start(command)?;
-    let memlens = Memlens::leaks(victim.pid(), &[])?;
+    let mut memlens = Memlens::leaks(victim.pid(), &["0.2"])?;
+    let before = tables(&memlens.fresh_report()?);
     victim.go_to("step")?;
-    std::thread::sleep(Duration::from_millis(500));
+    memlens.report_with("a table for the library", |report| tables(report) > before)?;
     victim.go_to("done")?;
     let report = memlens.stop()?;
     report.check_complete()?;
@@ -204,9 +249,9 @@ fn a_library_opened_later() -> Result<()> {
     let (mut whole, mut all) = (0, 0);
     for stack in report.stacks_with("leak_plugin") {
         check_whole_or_marked(stack, &names)?;
-        all += stack.totals.live_count;
-        if !stack.is_truncated() {
-            whole += stack.totals.live_count;
+        all += stack.live().blocks;
+        if stack.cut().is_none() {
+            whole += stack.live().blocks;
         }
     }
     ensure!(all == 20, "{all} blocks of 20 are named");
@@ -218,9 +263,10 @@ fn a_library_opened_later() -> Result<()> {
 #[test]
 fn a_program_that_is_executed() -> Result<()> {
     let mut victim = Victim::start(Program::new("exec_self").command(&[])?)?;
-    let memlens = Memlens::leaks(victim.pid(), &[])?;
+    let mut memlens = Memlens::leaks(victim.pid(), &["0.2"])?;
     victim.go_to("ready")?;
-    std::thread::sleep(Duration::from_millis(500));
+    // Its tables are those of the program before it, and only have to be found at their new addresses.
+    memlens.fresh_report()?;
     victim.go_to("done")?;
     let report = memlens.stop()?;
     let stacks = report.stacks_with("leak_after");
@@ -262,16 +308,14 @@ fn exceptions_through_traced_frames() -> Result<()> {
         ensure!(traced.status.code() == Some(42), "{:?}", traced.status);
         traced.report.check_exact(traced.pid, Live::new(4_096, 1))?;
         ensure!(
-            traced.report.totals.alloc_count > 10_000,
+            traced.report.totals().allocated().blocks > 10_000,
             "{:?}",
-            traced.report.totals
+            traced.report.totals()
         );
-        for stack in &traced.report.stacks {
+        for stack in traced.report.heap() {
             ensure!(
-                !stack.is_truncated() && reaches_the_start(stack),
-                "{flags:?}: {:?}, {}",
-                physical(stack),
-                stack.truncated
+                stack.cut().is_none() && reaches_the_start(stack),
+                "{flags:?}: {stack:?}"
             );
         }
         ensure!(
@@ -294,10 +338,10 @@ fn code_without_tables_and_frame_pointers() -> Result<()> {
         .flag("-mno-red-zone");
     let traced = trace(program.command(&[])?, &[])?;
     traced.report.check_exact(traced.pid, Live::new(4_000, 4))?;
-    for stack in &traced.report.stacks {
+    for stack in traced.report.heap() {
         let names = physical(stack);
         ensure!(names[0] == "leak", "{names:?}");
-        if !stack.is_truncated() {
+        if stack.cut().is_none() {
             ensure!(
                 names.get(1).is_some_and(|name| name.starts_with("with_")),
                 "wrong without a mark: {names:?}"

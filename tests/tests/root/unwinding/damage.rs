@@ -42,11 +42,7 @@ fn damaged_tables() -> Result<()> {
         let stack = only(&traced.report)?;
         check_whole_or_marked(stack, &["leak_plugin", "call_plugin", "main"]).context(what)?;
         let name = format!("damaged_{what}");
-        ensure!(
-            traced.report.notes.iter().any(|note| note.contains(&name)),
-            "no note names the library ({what}): {:?}",
-            traced.report.notes
-        );
+        traced.report.check_says(&[&name]).context(what)?;
         ensure!(traced.status.success(), "the program was hurt");
     }
     Ok(())
@@ -92,7 +88,7 @@ fn one_bad_entry_among_many() -> Result<()> {
     traced
         .report
         .check_function("leak_plugin", Live::new(1_000, 20))?;
-    for stack in &traced.report.stacks {
+    for stack in traced.report.heap() {
         check_whole(stack, &["leak_plugin", "call_plugin", "main"])?;
     }
     let notes = &traced.report.notes;

@@ -1,26 +1,15 @@
 //! Unwind tables that do not all find room: who leaves, and what is said of it.
 
-use std::time::{Duration, Instant};
-
 use anyhow::{Context, Result, ensure};
-use memlens_tests::report::Tables;
-use memlens_tests::{Live, Memlens, Program, Victim};
+use memlens::profile::TableUse;
+use memlens_tests::{HeapFigures as _, Live, Memlens, Program, Report, Row, Victim};
 
 use super::cases::{check_whole, check_whole_or_marked, text};
 
-/// How long a table may take on a machine that is busy with other things.
-const LIMIT: Duration = Duration::from_secs(30);
-
 /// Waits for a report that says so of the tables.
-fn wait_for(memlens: &mut Memlens, what: impl Fn(&Tables) -> bool) -> Result<()> {
-    let start = Instant::now();
-    while start.elapsed() < LIMIT {
-        let report = memlens.report(LIMIT)?;
-        if report.unwind.as_ref().is_some_and(&what) {
-            return Ok(());
-        }
-    }
-    anyhow::bail!("the tables were not built within {LIMIT:?}")
+fn wait_for(memlens: &mut Memlens, what: impl Fn(&TableUse) -> bool) -> Result<()> {
+    let is_it = |report: &Report| report.sections.unwind.as_ref().is_some_and(&what);
+    memlens.report_with("unwind tables", is_it).map(drop)
 }
 
 /// Libraries with large tables and different leaks: `leak_plugin` of 50, 51, ... bytes.
@@ -48,7 +37,7 @@ fn tables_of_closed_libraries_leave() -> Result<()> {
         victim.go_to("opened")?;
         // The program, its libraries and the vdso are there from the start.
         wait_for(&mut memlens, |tables| {
-            tables.files + tables.departed >= 4 + opened
+            tables.files + tables.evicted >= 4 + opened
         })?;
         victim.go_to("closed")?;
     }
@@ -62,30 +51,21 @@ fn tables_of_closed_libraries_leave() -> Result<()> {
     for stack in report.stacks_with("leak_plugin") {
         let names = ["leak_plugin", "call_plugin", "main"];
         check_whole_or_marked(stack, &names)?;
-        if !stack.is_truncated() {
-            whole += stack.totals.live_count;
+        if stack.cut().is_none() {
+            whole += stack.live().blocks;
         }
     }
     ensure!(whole >= 50, "only {whole} blocks of 100 have whole stacks");
-    let tables = report.unwind.as_ref().context("no unwind tables")?;
+    let tables = report.sections.unwind.context("no unwind tables")?;
     ensure!(
-        tables.departed >= 2 && tables.left_out == 0 && tables.room_bytes <= 512 << 10,
+        tables.evicted >= 2 && tables.left_out == 0 && tables.capacity_bytes <= 512 << 10,
         "{tables:?}"
     );
     ensure!(
-        tables.files >= 4 && tables.bytes <= tables.room_bytes,
+        tables.files >= 4 && tables.bytes <= tables.capacity_bytes,
         "{tables:?}"
     );
-    let note = report
-        .notes
-        .iter()
-        .find(|note| note.contains("unwind tables"));
-    ensure!(
-        note.is_some_and(|note| note.contains("no process had mapped any more")),
-        "{:?}",
-        report.notes
-    );
-    Ok(())
+    report.check_says(&["unwind tables", "no process had mapped any more"])
 }
 
 /// Room for next to nothing: the blocks are counted all the same, each stack is marked, and a note says what to do.
@@ -96,18 +76,10 @@ fn what_has_no_room_is_marked() -> Result<()> {
     victim.go_to("done")?;
     let report = memlens.stop()?;
     report.check_exact(victim.pid(), Live::new(30_000, 1))?;
-    for stack in &report.stacks {
-        ensure!(stack.is_truncated(), "whole without tables: {stack:?}");
+    for stack in report.heap() {
+        ensure!(stack.cut().is_some(), "whole without tables: {stack:?}");
     }
-    ensure!(
-        report
-            .notes
-            .iter()
-            .any(|note| note.contains("--unwind-memory") && note.contains("are cut")),
-        "{:?}",
-        report.notes
-    );
-    Ok(())
+    report.check_says(&["--unwind-memory", "are cut"])
 }
 
 /// A file that two processes have mapped takes the room of one that a single process has: no two take turns.
@@ -129,7 +101,7 @@ fn the_most_used_table_stays() -> Result<()> {
     second.go_to("step")?;
     wait_for(&mut memlens, |tables| tables.left_out == 1)?;
     third.go_to("step")?;
-    wait_for(&mut memlens, |tables| tables.departed == 1)?;
+    wait_for(&mut memlens, |tables| tables.evicted == 1)?;
     for victim in &mut victims {
         victim.go_to("done")?;
     }
@@ -137,22 +109,17 @@ fn the_most_used_table_stays() -> Result<()> {
     let names = ["leak_plugin", "call_plugin", "main"];
     for victim in &victims[1..] {
         let stacks = report.stacks_with("leak_plugin");
-        let own = stacks.iter().filter(|stack| stack.pid == victim.pid());
-        let mut own = own.filter(|stack| !stack.is_truncated());
-        let stack = own.next();
-        ensure!(stack.is_some(), "no whole stack of {}", victim.pid());
-        check_whole(stack.expect("just checked"), &names)?;
+        let own = |stack: &&Row<'_>| stack.pid() == Some(victim.pid());
+        let mut whole = stacks
+            .iter()
+            .filter(own)
+            .filter(|stack| stack.cut().is_none());
+        let stack = whole.next();
+        let stack = stack.with_context(|| format!("no whole stack of {}", victim.pid()))?;
+        check_whole(*stack, &names)?;
     }
     for stack in report.stacks_with("leak_plugin") {
         check_whole_or_marked(stack, &names)?;
     }
-    ensure!(
-        report
-            .notes
-            .iter()
-            .any(|note| note.contains("through 1 file")),
-        "{:?}",
-        report.notes
-    );
-    Ok(())
+    report.check_says(&["through 1 file"])
 }

@@ -1,0 +1,131 @@
+//! The list of commands: as typed, and as checked settings.
+
+use clap::{ArgAction, Parser, Subcommand};
+
+use super::color::Color;
+use super::demo::DemoConfig;
+use super::doctor::{DoctorArgs, DoctorConfig};
+use super::error::ConfigError;
+use super::explain::{ExplainArgs, ExplainConfig};
+use super::host::{HostArgs, HostConfig};
+use super::kernel::KernelConfig;
+use super::leaks::{LeaksArgs, LeaksConfig};
+use super::trace::{TraceArgs, TraceConfig};
+use super::vm::{VmArgs, VmConfig};
+
+const EXAMPLES: &str = "\
+Examples:
+  memlens leaks -p 4242              the stacks that hold most memory, every 5 seconds
+  memlens leaks --all                every process of this host, in all containers
+  memlens leaks -n redis-server 10 3 three reports, 10 seconds apart, of every redis-server
+  memlens leaks --json -- ./server --port 80
+                                     start a command, trace it from its first instruction
+  memlens leaks -p 4242 -o 1m --fail-over 10MiB 60 1
+                                     exit 1 if over 10 MiB are older than a minute
+  memlens host                       is memory shrinking, who grows, what to run next
+  memlens vm -p 4242                 who has mapped address space, and what of it is in memory
+  memlens kernel                     which kernel stacks hold the kernel's own memory
+  memlens trace -p 4242              every allocation and free, one line each
+  memlens explain 4242               where its memory is: kernel, allocator, runtime
+  memlens doctor                     what works on this machine, and how to fix the rest
+  memlens demo                       a built-in leaky program, traced for ten seconds
+
+Exit codes: 0 done, 1 leaks found where --fail-over asked for it, 2 failed.
+Sizes take B, K, M, G or KiB, MiB, GiB (1024) and KB, MB, GB (1000); times take us, ms, s, m, h, d.";
+
+/// Trace memory allocations of running processes, without restarting them.
+///
+/// memlens shows which call stacks hold memory: it traces the allocator's functions with eBPF, in processes that are
+/// already running, and injects nothing into them. It needs root, or CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE.
+#[derive(Debug, Parser)]
+#[command(name = "memlens", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Typed,
+    /// When to use color.
+    ///
+    /// auto: on a terminal, unless the environment variable NO_COLOR is set or TERM is dumb.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
+    color: Color,
+    /// Print more on standard error: what was probed and, in leaks, timings and memory; -vv also each exec, exit and
+    /// mapping; -vvv also what the BPF programs do not follow, and why.
+    ///
+    /// In doctor: also how many instructions the kernel's verifier processed for each BPF program. In text reports of
+    /// leaks, -v also gives every frame a line of its own: without it, runs of frames that only allocate, or start a
+    /// Rust program, are one line, such as "(3 frames of alloc::raw_vec)".
+    ///
+    /// Example: memlens leaks -v -p 4242
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+/// A command as typed. Its help is that of its arguments.
+#[derive(Debug, Subcommand)]
+enum Typed {
+    Leaks(Box<LeaksArgs>),
+    Vm(Box<VmArgs>),
+    Kernel(Box<KernelConfig>),
+    Trace(TraceArgs),
+    Host(HostArgs),
+    Explain(ExplainArgs),
+    Doctor(DoctorArgs),
+    Demo(DemoConfig),
+}
+
+/// What the user asked for, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invocation {
+    /// What to do.
+    pub command: Command,
+    /// When to use color.
+    pub color: Color,
+    /// How much to print on standard error: 0 is the least.
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Report the stacks with live memory.
+    Leaks(Box<LeaksConfig>),
+    /// Report who has mapped address space.
+    Vm(Box<VmConfig>),
+    /// Report who holds the kernel's own memory.
+    Kernel(Box<KernelConfig>),
+    /// Print every event.
+    Trace(TraceConfig),
+    /// Explain one process.
+    Explain(ExplainConfig),
+    /// Check the machine.
+    Doctor(DoctorConfig),
+    /// Trace the built-in program.
+    Demo(DemoConfig),
+    /// Watch the machine and who grows on it.
+    Host(HostConfig),
+}
+
+impl TryFrom<Cli> for Invocation {
+    type Error = ConfigError;
+
+    fn try_from(cli: Cli) -> Result<Self, ConfigError> {
+        let command = match cli.command {
+            Typed::Leaks(args) => Command::Leaks(Box::new((*args).try_into()?)),
+            Typed::Vm(args) => Command::Vm(Box::new((*args).try_into()?)),
+            Typed::Kernel(config) => {
+                config.output.files.check()?;
+                Command::Kernel(config)
+            }
+            Typed::Trace(args) => Command::Trace(args.try_into()?),
+            Typed::Host(args) => Command::Host(args.try_into()?),
+            Typed::Explain(args) => Command::Explain(args.into()),
+            Typed::Doctor(args) => Command::Doctor(args.into()),
+            Typed::Demo(config) => Command::Demo(config),
+        };
+        Ok(Self {
+            command,
+            color: cli.color,
+            verbose: cli.verbose,
+        })
+    }
+}

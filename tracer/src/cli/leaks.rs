@@ -1,0 +1,181 @@
+//! `memlens leaks`: its arguments and settings.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::error::ConfigError;
+use super::parsers::{parse_age, parse_sample_bytes, whole_number};
+use super::shared::{
+    Allocator, HostWideArgs, HostWideConfig, MAX_MAX_LIVE, Output, Schedule, ScopeArgs, SizeRange,
+    TargetArgs, UNREAD, Walk,
+};
+use super::values::parse_size;
+use crate::engine::target::Target;
+use crate::sources::heap::Order;
+
+const EXAMPLES: &str = "\
+Examples:
+  memlens leaks -p 4242                        report every 5 seconds until Ctrl-C
+  memlens leaks -p 4242,4243 500ms 10          ten reports of two processes, half a second apart
+  memlens leaks -n nginx --sort growth -T 5    the five stacks that grow fastest
+  memlens leaks -p 4242 --older 1m             only blocks that are older than a minute
+  memlens leaks -p 4242 --sample-bytes 512KiB  cheaper: one sample in about 512 KiB
+  memlens leaks --svg heap.svg -- ./prog -v    a flame graph of what ./prog never freed
+  memlens leaks --all --by container 60        the whole host, summed by container, every minute
+  memlens leaks --cgroup /system.slice/nginx.service --per-process 3
+                                               one service, with the top stacks of each process
+INTERVAL and COUNT come before \"--\": memlens leaks 10 3 -- ./prog";
+
+/// Live blocks followed unless another limit is given.
+const DEFAULT_MAX_LIVE: u32 = 1 << 21;
+
+/// Show the call stacks that hold the most heap memory.
+///
+/// Every INTERVAL, and at the end, prints the stacks whose blocks were allocated since the start of the trace and have
+/// not been freed: bytes, blocks, growth and age. Ctrl-C ends the trace with a last report; a second Ctrl-C exits at
+/// once.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct LeaksArgs {
+    // Before the target, whose command is the last positional.
+    #[command(flatten)]
+    schedule: Schedule,
+    #[command(flatten)]
+    target: TargetArgs,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    #[command(flatten)]
+    host: HostWideArgs,
+    #[command(flatten)]
+    rest: LeaksConfig,
+}
+
+/// Settings of `memlens leaks`.
+#[derive(Clone, Debug, PartialEq, Args)]
+pub struct LeaksConfig {
+    /// What to trace.
+    #[arg(skip = UNREAD)]
+    pub target: Target,
+    /// What only the whole host has; set where `target` is [`Target::Host`], and nowhere else.
+    #[arg(skip)]
+    pub host: Option<HostWideConfig>,
+    /// When to report.
+    #[arg(skip)]
+    pub schedule: Schedule,
+    /// Which blocks count.
+    #[command(flatten)]
+    pub sizes: SizeRange,
+    /// Count only blocks that have lived at least this long, such as 30s.
+    ///
+    /// Leaves out memory that is about to be freed. A number without a unit is milliseconds. Applies to the stacks and
+    /// to --fail-over; the totals and the table of processes still count every age.
+    ///
+    /// Example: -o 30s
+    #[arg(short, long, value_name = "AGE", value_parser = parse_age, help_heading = "Filters")]
+    #[arg(default_value = "0", hide_default_value = true)]
+    #[arg(allow_hyphen_values = true)]
+    pub older: Duration,
+    /// Where the allocator is.
+    #[command(flatten)]
+    pub allocator: Allocator,
+    /// What to print.
+    #[command(flatten)]
+    pub output: Output,
+    /// Order of the stacks.
+    #[arg(long, value_enum, value_name = "KEY", default_value_t)]
+    #[arg(help_heading = "Output")]
+    pub sort: Order,
+    /// Also list the blocks of each stack: address, size and age.
+    #[arg(short = 'a', long, help_heading = "Output")]
+    pub show_allocs: bool,
+    /// Show every stack that allocated, including those that hold nothing now.
+    ///
+    /// Shows where a program allocates, not only what it keeps.
+    ///
+    /// Example: --all-stacks --json --top 0
+    #[arg(long, help_heading = "Output")]
+    pub all_stacks: bool,
+    /// Exit with code 1 if more than this many bytes are live in the last report.
+    ///
+    /// Counts the blocks that --older, --min-size and --max-size leave, in all stacks, and prints the result on
+    /// standard error.
+    ///
+    /// Example: --older 1m --fail-over 10MiB
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Output", allow_hyphen_values = true)]
+    pub fail_over: Option<u64>,
+    /// Keep totals per stack only: faster reports, but without ages and single blocks.
+    ///
+    /// The cost for the traced program is the same.
+    #[arg(long, help_heading = "Cost")]
+    pub combined: bool,
+    /// Sample: follow about one allocation in every BYTES allocated, and scale up.
+    ///
+    /// Cheaper, and unbiased: the report states the standard error.
+    ///
+    /// Example: --sample-bytes 512KiB
+    #[arg(long, value_name = "BYTES", value_parser = parse_sample_bytes, help_heading = "Cost")]
+    #[arg(allow_hyphen_values = true)]
+    pub sample_bytes: Option<NonZeroU64>,
+    /// How stacks are walked.
+    #[command(flatten)]
+    pub walk: Walk,
+    /// Live blocks followed at most; the report states how many did not fit.
+    #[arg(long, value_name = "N", value_parser = whole_number(1..=MAX_MAX_LIVE), default_value_t = DEFAULT_MAX_LIVE)]
+    #[arg(help_heading = "Cost", allow_negative_numbers = true)]
+    pub max_live: u32,
+}
+
+impl LeaksConfig {
+    /// The settings of a command line that gives a target and nothing else.
+    pub fn of(target: Target) -> Self {
+        Self {
+            host: matches!(target, Target::Host(_)).then(HostWideConfig::default),
+            target,
+            schedule: Schedule::default(),
+            sizes: SizeRange::ALL,
+            older: Duration::ZERO,
+            allocator: Allocator::default(),
+            output: Output::default(),
+            sort: Order::default(),
+            show_allocs: false,
+            all_stacks: false,
+            fail_over: None,
+            combined: false,
+            sample_bytes: None,
+            walk: Walk::default(),
+            max_live: DEFAULT_MAX_LIVE,
+        }
+    }
+
+    /// With `--combined` the kernel keeps totals per stack, so nothing that needs a single block can be shown.
+    fn check_combined(&self) -> Result<(), ConfigError> {
+        let conflicts = [
+            (self.show_allocs, "--show-allocs"),
+            (!self.older.is_zero(), "--older"),
+            (self.sort == Order::Age, "--sort age"),
+        ];
+        match conflicts.into_iter().find(|(given, _)| *given) {
+            Some((_, option)) if self.combined => Err(ConfigError::CombinedWith(option)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl TryFrom<LeaksArgs> for LeaksConfig {
+    type Error = ConfigError;
+
+    fn try_from(args: LeaksArgs) -> Result<Self, ConfigError> {
+        args.rest.check_combined()?;
+        args.rest.sizes.check()?;
+        args.rest.output.files.check()?;
+        let (target, by) = args.scope.target(args.target)?;
+        Ok(Self {
+            target,
+            host: by.map(|by| args.host.config(by)),
+            schedule: args.schedule,
+            ..args.rest
+        })
+    }
+}

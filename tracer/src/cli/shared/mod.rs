@@ -1,0 +1,15 @@
+//! What several commands have in common: settings that are taken as typed, and targets.
+
+mod blocks;
+mod output;
+mod schedule;
+mod scope;
+mod target;
+mod walk;
+
+pub use blocks::{Allocator, MAX_MAX_LIVE, SizeRange};
+pub use output::{Output, TOP};
+pub use schedule::Schedule;
+pub use scope::{HostWideArgs, HostWideConfig, ScopeArgs};
+pub use target::{ProcessArgs, TargetArgs, UNREAD};
+pub use walk::{Unwind, Walk};

@@ -1,0 +1,83 @@
+//! What to trace: running processes, or a command to start.
+
+use std::ffi::OsString;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, ValueHint};
+
+use crate::cli::error::ConfigError;
+use crate::cli::parsers::parse_pid;
+use crate::engine::target::Target;
+
+/// In place of a target while the command line is read, until the words about it have been translated.
+pub const UNREAD: Target = Target::Pids(Vec::new());
+
+/// Running processes, by number or by name.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Target")]
+#[group(id = "process", multiple = false)]
+pub struct ProcessArgs {
+    /// Processes to trace, by PID; separate several by commas.
+    ///
+    /// All threads are included, children are not. Several processes are one trace, with a row for each.
+    ///
+    /// Example: -p 4242,4243
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = parse_pid)]
+    #[arg(allow_negative_numbers = true)]
+    pid: Vec<u32>,
+    /// Every process of this name.
+    ///
+    /// The name of the process (as `ps -e -o comm` prints it) or the file name of its executable. Processes that start
+    /// later are not included.
+    ///
+    /// Example: -n redis-server
+    #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
+    name: Option<String>,
+}
+
+/// Running processes, or a command to start.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Target")]
+pub struct TargetArgs {
+    /// Running processes.
+    #[command(flatten)]
+    processes: ProcessArgs,
+    /// A command to start and to trace from its first instruction; after "--".
+    ///
+    /// All its arguments are passed on. The trace ends when it exits; its exit code does not change that of memlens.
+    ///
+    /// Example: memlens leaks -- ./server --port 80
+    #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
+    #[arg(conflicts_with = "process")]
+    command: Vec<OsString>,
+}
+
+impl ProcessArgs {
+    /// The processes, where any were given.
+    pub fn target(self) -> Option<Target> {
+        if let Some(name) = self.name {
+            return Some(Target::Name(name));
+        }
+        let mut pids = Vec::new();
+        for pid in self.pid {
+            if !pids.contains(&pid) {
+                pids.push(pid);
+            }
+        }
+        (!pids.is_empty()).then_some(Target::Pids(pids))
+    }
+}
+
+impl TargetArgs {
+    /// The target; without one, `possible` says what can be given.
+    pub fn target(self, possible: &'static str) -> Result<Target, ConfigError> {
+        match self.command.first() {
+            Some(program) if program.is_empty() => Err(ConfigError::EmptyCommand),
+            Some(_) => Ok(Target::Command(self.command)),
+            None => self
+                .processes
+                .target()
+                .ok_or(ConfigError::NoTarget(possible)),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! How each mistake is refused.
+
+use super::*;
+
+/// What contradicts itself is one line that says what to type, and names the help of the command.
+#[test]
+fn contradictions_are_refused_in_one_line() {
+    let everything = "no target: give -p PID, -n NAME, --all or, at the end, -- COMMAND";
+    let cases = [
+        ("leaks", everything),
+        ("leaks 5s", everything),
+        ("vm 5.5", everything),
+        (
+            "trace",
+            "no target: give -p PID, -n NAME or, at the end, -- COMMAND",
+        ),
+        (
+            "leaks 4242",
+            "no target: to trace process 4242 give -p 4242",
+        ),
+        ("vm 4242 3", "no target: to trace process 4242 give -p 4242"),
+        (
+            "leaks -p 1 -z 2K -Z 1K",
+            "--min-size 2048 is larger than --max-size 1024: no block can match, swap them",
+        ),
+        (
+            "trace -p 1 -z 2K -Z 1K",
+            "--min-size 2048 is larger than --max-size 1024: no block can match, swap them",
+        ),
+        (
+            "leaks -p 1 --combined -a",
+            "--combined keeps no single blocks, which --show-allocs needs: leave out one of the two",
+        ),
+        (
+            "leaks -p 1 --combined -o 1s --fail-over 1M",
+            "--combined keeps no single blocks, which --older needs: leave out one of the two",
+        ),
+        (
+            "leaks -p 1 --combined --sort age",
+            "--combined keeps no single blocks, which --sort age needs: leave out one of the two",
+        ),
+        (
+            "leaks -p 1 --folded x --svg x",
+            "--folded and --svg both write to x: give two files",
+        ),
+        (
+            "vm -p 1 --folded x --svg x",
+            "--folded and --svg both write to x: give two files",
+        ),
+        (
+            "kernel --folded x --svg x",
+            "--folded and --svg both write to x: give two files",
+        ),
+        (
+            "host 10 --window 5",
+            "--window is shorter than INTERVAL: give at least the time between two reports",
+        ),
+    ];
+    for (line, message) in cases {
+        let error = parsed(&format!("memlens {line}")).expect_err(line);
+        let command = line.split(' ').next().unwrap_or_default();
+        let whole = format!("{message}; try 'memlens {command} --help'");
+        assert_eq!(
+            (error.to_string(), error.exit_code()),
+            (whole, EXIT_FAILED),
+            "{line}"
+        );
+    }
+    let refused = parse_from(["memlens", "leaks", "--", ""]).expect_err("is refused");
+    assert!(
+        refused
+            .to_string()
+            .starts_with("COMMAND is empty: give the name of a program")
+    );
+}
+
+/// What clap refuses keeps clap's form: the first line says what is wrong, and tips and usage follow.
+#[test]
+fn mistakes_say_what_is_wrong() {
+    let apart = |one: &str, other: &str| format!("the argument '{one}' cannot be used with{other}");
+    let process = ":\n  --pid <PID>\n  --name <NAME>\n";
+    let invalid = |value: &str, option: &str, why: &str| {
+        format!("invalid value '{value}' for '{option}': {why}\n")
+    };
+    let missing =
+        |which: &str| format!("the following required arguments were not provided:\n  {which}");
+    let scope = "<--all|--cgroup <PATH>|--user <USER>>\n";
+    let time = "expected a time such as 500ms, 5s or 1m30s";
+    let pid = "expected a PID, which is a positive number";
+    let cases = [
+        ("leaks -p 1 -n a", apart("--pid <PID>", " '--name <NAME>'\n")),
+        ("doctor -p 1 -n a", apart("--pid <PID>", " '--name <NAME>'\n")),
+        ("leaks -p 1 -- b", apart("[COMMAND]...", process)),
+        ("leaks -p 1 --all", apart("--all", process)),
+        ("leaks --user root -- ./prog", apart("--user <USER>", " '[COMMAND]...'\n")),
+        ("leaks -p 1 --by user", apart("--by <WHAT>", process)),
+        ("vm --exclude a -p 1", apart("--exclude <NAME|PID|CGROUP>", process)),
+        ("leaks -p 1 --per-process 2", apart("--per-process <N>", process)),
+        ("leaks -n a --cpu-budget 1", apart("--cpu-budget <PERCENT>", process)),
+        ("kernel --slab a --order 1", apart("--slab <NAME>", " '--order <N>'\n")),
+        ("kernel --slab a --movable", apart("--slab <NAME>", " '--movable'\n")),
+        ("host --watch --json", apart("--watch", " '--json'\n")),
+        ("explain 1 -p 1", apart("[PID]", " '--pid <PID>'\n")),
+        ("explain 1 --trace 5 --diff a", apart("--trace <SECONDS>", " '--diff <FILE>'\n")),
+        ("leaks --exclude 5", missing(scope)),
+        ("leaks --per-process 2", missing(scope)),
+        ("vm -p 1 --width faults", missing("--faults\n")),
+        ("doctor --probes", missing("<--pid <PID>|")),
+        ("explain", missing("<PID|--pid <PID>|")),
+        ("leaks -p x", invalid("x", "--pid <PID>", pid)),
+        ("leaks -p 1,,2", invalid("", "--pid <PID>", pid)),
+        ("leaks -p -5", invalid("-5", "--pid <PID>", pid)),
+        ("explain -p 1,2", invalid("1,2", "--pid <PID>", pid)),
+        ("explain 0", invalid("0", "[PID]", pid)),
+        ("leaks -n=", "a value is required for '--name <NAME>'".into()),
+        (
+            "leaks nginx",
+            format!(
+                "invalid value 'nginx' for '[INTERVAL]': {time} (to trace a process by its name give -n, as in \
+                 'memlens leaks -n nginx')"
+            ),
+        ),
+        (
+            "leaks -p 1 0",
+            invalid(
+                "0",
+                "[INTERVAL]",
+                "must not be zero: give a value such as 5 (seconds) or 500ms",
+            ),
+        ),
+        ("leaks -p 1 -5", invalid("-5", "[INTERVAL]", "must not be negative")),
+        (
+            "leaks -p 1 5 1.5",
+            invalid(
+                "1.5",
+                "[COUNT]",
+                "expected a whole number of reports, such as 3",
+            ),
+        ),
+        ("host 5 0", invalid("0", "[COUNT]", "expected a whole number of reports, such as 3")),
+        ("leaks -o -5s", invalid("-5s", "--older <AGE>", "must not be negative")),
+        ("leaks -z -1K", invalid("-1K", "--min-size <BYTES>", "must not be negative")),
+        ("leaks -o --json", invalid("--json", "--older <AGE>", time)),
+        ("host --window soon", invalid("soon", "--window <TIME>", time)),
+        ("leaks -T -1", invalid("-1", "--top <N>", "expected a whole number, such as 20")),
+        (
+            "vm --stack-depth 0",
+            invalid(
+                "0",
+                "--stack-depth <N>",
+                "expected a whole number from 1 to 127",
+            ),
+        ),
+        (
+            "leaks --max-live 4294967295",
+            invalid(
+                "4294967295",
+                "--max-live <N>",
+                "expected a whole number from 1 to 1073741824",
+            ),
+        ),
+        ("kernel --order 11", invalid("11", "--order <N>", "expected a whole number from 0 to 10")),
+        (
+            "vm --sample-faults 0",
+            invalid(
+                "0",
+                "--sample-faults <N>",
+                "expected a whole number from 1 to 65536",
+            ),
+        ),
+        (
+            "kernel --sample-bytes 0",
+            invalid(
+                "0",
+                "--sample-bytes <BYTES>",
+                "must not be zero: give a value such as 512KiB",
+            ),
+        ),
+        (
+            "leaks --cgroup ../x",
+            invalid(
+                "../x",
+                "--cgroup <PATH>",
+                "expected a path such as /system.slice/nginx.service",
+            ),
+        ),
+        (
+            "leaks --user=",
+            invalid(
+                "",
+                "--user <USER>",
+                "expected the name or the number of a user",
+            ),
+        ),
+        (
+            "leaks --exclude=",
+            invalid(
+                "",
+                "--exclude <NAME|PID|CGROUP>",
+                "expected the name or the PID of a process, or the path of a cgroup with a slash",
+            ),
+        ),
+        (
+            "leaks --cpu-budget 101",
+            invalid(
+                "101",
+                "--cpu-budget <PERCENT>",
+                "expected a percentage from 0.1 to 100, or off",
+            ),
+        ),
+        (
+            "leaks -S je-",
+            invalid(
+                "je-",
+                "--symbols-prefix <PREFIX>",
+                "expected letters, digits and underscores, such as je_",
+            ),
+        ),
+        (
+            "host --csv -",
+            invalid(
+                "-",
+                "--csv <FILE>",
+                "standard output carries the report: give the name of a file",
+            ),
+        ),
+        ("host --by pod", "invalid value 'pod' for '--by <WHAT>'\n  [possible values: process, name,".into()),
+        ("kernel -p 3", "unexpected argument '-p' found\n".into()),
+        ("trace 4242", "unexpected argument '4242' found\n\n  tip: for process 4242 use '-p 4242'\n".into()),
+        (
+            "doctor nginx",
+            "unexpected argument 'nginx' found\n\n  tip: for processes named nginx use '-n nginx'\n"
+                .into(),
+        ),
+        ("explain 1 2", "unexpected argument '2' found\n\nUsage:".into()),
+        ("trace --all", "unexpected argument '--all' found\n\nUsage:".into()),
+        ("leaks --jsn", "unexpected argument '--jsn' found\n\n  tip: a similar argument exists: '--json'\n".into()),
+        ("leeks", "unrecognized subcommand 'leeks'\n\n  tip: a similar subcommand exists: 'leaks'\n".into()),
+    ];
+    for (line, message) in cases {
+        let error = parsed(&format!("memlens {line}")).expect_err(line);
+        let shown = error.to_string();
+        assert!(
+            shown.starts_with(&format!("error: {message}")),
+            "{line}: {shown}"
+        );
+        assert!(
+            shown.ends_with("For more information, try '--help'.\n"),
+            "{line}: {shown}"
+        );
+        assert_eq!(error.exit_code(), EXIT_FAILED, "{line}");
+    }
+}
+
+#[test]
+fn help_and_version_are_no_mistakes_but_nothing_at_all_is() {
+    for (line, code) in [
+        ("memlens --help", EXIT_DONE),
+        ("memlens leaks -h", EXIT_DONE),
+        ("memlens help vm", EXIT_DONE),
+        ("memlens --version", EXIT_DONE),
+        ("memlens", EXIT_FAILED),
+    ] {
+        assert_eq!(parsed(line).expect_err(line).exit_code(), code, "{line}");
+    }
+}

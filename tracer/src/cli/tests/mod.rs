@@ -1,0 +1,331 @@
+//! Command lines as tables: what they come to.
+
+mod mistakes;
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::*;
+use crate::engine::target::Target;
+use crate::process::scope::{Exclude, Scope, User};
+use crate::profile::Grouping;
+use crate::profile::machine::{By, Of, Order as RowOrder};
+use crate::sources::address_space::SpaceOrder;
+use crate::sources::heap::Order;
+
+fn parsed(line: &str) -> Result<Invocation, CliError> {
+    parse_from(line.split_whitespace())
+}
+
+fn command(line: &str) -> Command {
+    parsed(line).expect(line).command
+}
+
+/// Makes a function that reads a command line of one command.
+macro_rules! reader {
+    ($name:ident $variant:ident $config:ty) => {
+        fn $name(line: &str) -> $config {
+            match command(&format!("memlens {line}")) {
+                Command::$variant(config) => config,
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+    };
+}
+
+reader!(leaks Leaks Box<LeaksConfig>);
+reader!(vm Vm Box<VmConfig>);
+reader!(kernel Kernel Box<KernelConfig>);
+reader!(host Host HostConfig);
+reader!(explain Explain ExplainConfig);
+reader!(doctor Doctor DoctorConfig);
+
+fn pids(pids: &[u32]) -> Target {
+    Target::Pids(pids.to_vec())
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn a_plain_command_line_takes_the_defaults() {
+    assert_eq!(*leaks("leaks -p 1"), LeaksConfig::of(pids(&[1])));
+    let everything = Target::Host(Scope::default());
+    assert_eq!(*leaks("leaks --all"), LeaksConfig::of(everything.clone()));
+    assert_eq!(*vm("vm -p 1"), VmConfig::of(pids(&[1])));
+    assert_eq!(*vm("vm --all"), VmConfig::of(everything));
+}
+
+#[test]
+fn the_defaults_are_as_documented() {
+    let config = LeaksConfig::of(pids(&[1]));
+    assert_eq!(config.schedule.interval, Duration::from_secs(5));
+    assert_eq!((config.schedule.count, config.output.top), (None, Some(10)));
+    assert_eq!((config.sort, config.output.source), (Order::Bytes, true));
+    let walk = Walk {
+        stack_depth: 127,
+        unwind: Unwind::Auto,
+        unwind_memory: 256 << 20,
+    };
+    assert_eq!((config.walk, config.max_live), (walk, 2_097_152));
+    let budget = HostWideConfig::default().cpu_budget_percent;
+    assert_eq!(budget, Some(5.0));
+    let Command::Demo(demo) = command("memlens demo") else {
+        panic!("not demo");
+    };
+    assert_eq!(demo.duration, Duration::from_secs(10));
+    assert_eq!(demo.svg, PathBuf::from("memlens-demo.svg"));
+}
+
+#[test]
+fn targets_are_told_apart() {
+    let cases = [
+        ("leaks -p 3,1 --pid 3 2 7", pids(&[3, 1])),
+        (
+            "leaks -n redis-server 2",
+            Target::Name("redis-server".into()),
+        ),
+        (
+            "leaks 1 2 -- ./prog -p 9 -- --json",
+            Target::Command(
+                ["./prog", "-p", "9", "--", "--json"]
+                    .map(OsString::from)
+                    .into(),
+            ),
+        ),
+    ];
+    for (line, target) in cases {
+        let config = leaks(line);
+        assert_eq!(config.target, target, "{line}");
+        assert!(!config.output.json && config.host.is_none(), "{line}");
+    }
+}
+
+#[test]
+fn arguments_of_a_command_need_not_be_unicode() {
+    use std::os::unix::ffi::OsStringExt;
+    let odd = OsString::from_vec(vec![b'x', 0xff]);
+    let words = ["memlens", "trace", "--", "prog"].map(OsString::from);
+    let parsed = parse_from(words.into_iter().chain([odd.clone()])).expect("is accepted");
+    match parsed.command {
+        Command::Trace(config) => {
+            assert_eq!(config.target, Target::Command(vec!["prog".into(), odd]))
+        }
+        other => panic!("not trace: {other:?}"),
+    }
+}
+
+#[test]
+fn the_whole_host_is_a_target_with_its_parts() {
+    let words = "--cgroup /sys/fs/cgroup/system.slice/ --user www-data --exclude 812 --exclude java \
+                 --exclude /user.slice --by container";
+    let target = Target::Host(Scope {
+        cgroup: Some("/system.slice".into()),
+        user: Some(User::Name("www-data".into())),
+        exclude: vec![
+            Exclude::Pid(812),
+            Exclude::Name("java".into()),
+            Exclude::Cgroup("/user.slice".into()),
+        ],
+    });
+    let config = leaks(&format!("leaks {words} --per-process 3 --cpu-budget off"));
+    let settings = HostWideConfig {
+        by: Grouping::Container,
+        per_process: 3,
+        cpu_budget_percent: None,
+    };
+    assert_eq!((&config.target, config.host), (&target, Some(settings)));
+    let config = vm(&format!("vm {words}"));
+    assert_eq!(
+        (&config.target, config.by),
+        (&target, Some(Grouping::Container))
+    );
+}
+
+#[test]
+fn the_cpu_budget_is_a_share_of_the_machine() {
+    for (word, percent) in [
+        ("2.5", Some(2.5)),
+        ("100%", Some(100.0)),
+        ("0", None),
+        ("OFF", None),
+    ] {
+        let host = leaks(&format!("leaks --all --cpu-budget {word}")).host;
+        assert_eq!(
+            host.and_then(|host| host.cpu_budget_percent),
+            percent,
+            "{word}"
+        );
+    }
+}
+
+#[test]
+fn every_option_of_bcc_memleak_has_its_word() {
+    let config = leaks(
+        "leaks -p 1 -T 3 --sort age -o 250 -z 16 -Z 64KiB -a -O /lib/x.so -S je_ --stack-depth 20",
+    );
+    assert_eq!((config.output.top, config.sort), (Some(3), Order::Age));
+    assert_eq!(config.older, Duration::from_millis(250));
+    assert_eq!(
+        config.sizes,
+        SizeRange {
+            min: 16,
+            max: 65_536
+        }
+    );
+    assert!(config.show_allocs);
+    assert_eq!(config.allocator.object, Some("/lib/x.so".into()));
+    assert_eq!(config.allocator.prefix, Some("je_".into()));
+    assert_eq!(config.walk.stack_depth, 20);
+}
+
+#[test]
+fn every_word_has_its_setting() {
+    let config = leaks(
+        "leaks -p 1 -T 0 -o 1m --sample-bytes 512KiB --fail-over 0 --unwind fp --unwind-memory 1M --no-source 250ms 4",
+    );
+    assert_eq!((config.output.top, config.output.source), (None, false));
+    assert_eq!(config.older, Duration::from_secs(60));
+    assert_eq!(config.sample_bytes, NonZeroU64::new(524_288));
+    assert_eq!(config.fail_over, Some(0));
+    assert_eq!(
+        (config.walk.unwind, config.walk.unwind_memory),
+        (Unwind::Fp, 1 << 20)
+    );
+    assert_eq!(config.schedule.interval, Duration::from_millis(250));
+    assert_eq!(config.schedule.count, NonZeroU64::new(4));
+    let config = leaks("leaks -p 1 --combined --fail-over 1M --sort growth -z 16");
+    assert!(config.combined);
+
+    let config = kernel("kernel 2 3 --order 0 --movable --older 30s --top 0");
+    assert_eq!(config.schedule.interval, Duration::from_secs(2));
+    assert_eq!((config.order, config.movable), (Some(0), true));
+    assert_eq!(
+        (config.older, config.output.top),
+        (Duration::from_secs(30), None)
+    );
+    assert_eq!(kernel("kernel --slab filp").slab.as_deref(), Some("filp"));
+
+    let config = host("host 1m 3 --by name --sort size --of swap -T 0 --window 1m -w --csv a.csv");
+    assert_eq!(
+        (config.by, config.schedule.count),
+        (By::Name, NonZeroU64::new(3))
+    );
+    assert_eq!(
+        (config.view.order, config.view.of, config.view.top),
+        (RowOrder::Size, Of::Swap, None)
+    );
+    assert_eq!(config.window, Some(Duration::from_secs(60)));
+    assert!(config.watch && !config.json);
+    assert_eq!(config.csv, Some("a.csv".into()));
+
+    let config = doctor("doctor -p 7 --probes --unwind");
+    assert_eq!(config.target, Some(pids(&[7])));
+    assert!(config.probes && config.unwind);
+    assert_eq!(doctor("doctor").target, None);
+}
+
+#[test]
+fn page_faults_are_followed_where_they_are_asked_for() {
+    assert_eq!(vm("vm -p 1").faults, None);
+    assert_eq!(vm("vm -p 1 --faults").faults, Some(0));
+    let config = vm("vm -p 1 --faults --sample-faults 1 --width faults --sort age");
+    assert_eq!(
+        (config.faults, config.width, config.sort),
+        (Some(1), Width::Faults, SpaceOrder::Age)
+    );
+}
+
+#[test]
+fn the_process_to_explain_is_named_in_three_ways() {
+    for line in [
+        "explain 4242",
+        "explain -p 4242",
+        "explain --json --pid=4242",
+    ] {
+        assert_eq!(explain(line).target, pids(&[4242]), "{line}");
+    }
+    let config = explain("explain -n redis-server --trace 1m");
+    assert_eq!(config.target, Target::Name("redis-server".into()));
+    assert_eq!(config.trace, Some(Duration::from_secs(60)));
+    assert_eq!(
+        explain("explain 1 --diff a.json").diff,
+        Some("a.json".into())
+    );
+}
+
+#[test]
+fn options_for_all_commands_stand_anywhere() {
+    for line in [
+        "memlens --color never -v doctor",
+        "memlens doctor -v --color never",
+    ] {
+        let invocation = parsed(line).expect(line);
+        assert_eq!((invocation.color, invocation.verbose), (Color::Never, 1));
+    }
+}
+
+/// Each word of the types that `words` translates, and no variant without one.
+#[test]
+fn every_word_of_the_command_line_is_that_of_json() {
+    use clap::ValueEnum;
+    fn words<T: ValueEnum>() -> Vec<String> {
+        let values = T::value_variants().iter().filter_map(T::to_possible_value);
+        values.map(|value| value.get_name().to_owned()).collect()
+    }
+    fn keys<T: ValueEnum + serde::Serialize>() -> Vec<String> {
+        let keys = T::value_variants().iter().map(serde_json::to_value);
+        keys.map(|key| key.expect("a key").as_str().expect("text").to_owned())
+            .collect()
+    }
+    assert_eq!(words::<Of>(), keys::<Of>());
+    assert_eq!(words::<By>(), keys::<By>());
+    assert_eq!(words::<RowOrder>(), keys::<RowOrder>());
+    assert_eq!(words::<Grouping>(), keys::<Grouping>());
+}
+
+/// Every argument of every command has a help, every command has examples but demo, and no line of help leaves a
+/// 100-column terminal.
+#[test]
+fn help_is_complete_and_narrow() {
+    let mut command = Cli::command().term_width(100);
+    command.build();
+    let mut texts = vec![command.render_long_help().to_string()];
+    for sub in command.get_subcommands_mut() {
+        for arg in sub.get_arguments() {
+            assert!(arg.get_help().is_some(), "{} has no help", arg.get_id());
+        }
+        let text = sub.render_long_help().to_string();
+        let is_plain = ["demo", "help"].contains(&sub.get_name());
+        assert_eq!(text.contains("\nExamples:\n"), !is_plain, "{text}");
+        texts.push(text);
+    }
+    for line in texts.iter().flat_map(|text| text.lines()) {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+    assert!(texts[0].contains("Exit codes: 0 done, 1 leaks found"));
+}
+
+#[test]
+fn a_color_that_was_chosen_wins() {
+    assert!(Color::Always.for_stdout());
+    assert!(!Color::Never.for_stdout());
+}
+
+#[test]
+fn commands_are_known_by_name() {
+    assert!(has_command("leaks") && has_command("host"));
+    assert!(!has_command("leeks") && !has_command(""));
+}
+
+#[test]
+fn a_command_line_can_be_pasted_back() {
+    let words = ["memlens", "leaks", "-n", "it's a", "--", "./a", ""];
+    assert_eq!(
+        command_line(words),
+        r"memlens leaks -n 'it'\''s a' -- ./a ''"
+    );
+}

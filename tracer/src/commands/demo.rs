@@ -1,0 +1,146 @@
+//! `memlens demo`: traces a built-in victim that leaks in several known ways.
+
+use std::hint::black_box;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::output::Printer;
+use super::{follow, log, refuse_if_unable};
+use crate::cli::{DemoConfig, EXIT_DONE, Invocation, Output};
+use crate::engine::target::{self, Target};
+use crate::engine::{Schedule, Trace, Walk, method};
+use crate::preflight;
+use crate::profile::Grouping;
+use crate::render::Format;
+use crate::sources::heap::{Heap, HeapOptions};
+
+/// Stacks that the report shows.
+const TOP: usize = 8;
+/// Live blocks followed at most: the victim has fewer.
+const MAX_LIVE: u32 = 1 << 16;
+/// Most bytes for unwind tables: those of memlens itself and of the C library need less.
+const TABLE_BYTES: u64 = 64 << 20;
+
+/// The word that makes a memlens the victim; how many milliseconds it is to run follows.
+const VICTIM: &str = "demo-victim";
+
+/// Plays the victim, if this process was started as one.
+pub fn play_victim() -> bool {
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() != Some(VICTIM) {
+        return false;
+    }
+    let milliseconds = words
+        .next()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1000);
+    victim::run(Duration::from_millis(milliseconds));
+    true
+}
+
+/// Runs `memlens demo`.
+pub fn run(invocation: &Invocation, config: &DemoConfig) -> Result<u8> {
+    if let Some(mounted) = preflight::ensure_tracefs().context("the demo wants tracefs")? {
+        eprintln!("memlens: {mounted}");
+    }
+    let own = std::env::current_exe().context("cannot find the path of memlens itself")?;
+    let milliseconds = config.duration.as_millis().to_string();
+    let command = [own.into_os_string(), VICTIM.into(), milliseconds.into()];
+    let output = Output {
+        top: Some(TOP),
+        ..Output::to_file(Format::Svg, &config.svg, config.json)
+    };
+    let facts = refuse_if_unable("load BPF programs")?;
+    eprintln!(
+        "memlens: the demo traces a small program that leaks, for {:.0?}",
+        config.duration
+    );
+    let only_at_the_end = Schedule {
+        interval: None,
+        count: None,
+    };
+    follow(
+        &mut Printer::new(&output, invocation),
+        &only_at_the_end,
+        || {
+            let about = target::resolve(&Target::Command(command.to_vec()), Grouping::default())?;
+            let heap = Heap::new(
+                HeapOptions {
+                    max_live: MAX_LIVE,
+                    ..HeapOptions::default()
+                },
+                method(&facts),
+            );
+            let walk = Walk {
+                table_bytes: Some(TABLE_BYTES),
+                ..Walk::default()
+            };
+            Trace::start(about, heap, walk, &facts, log(invocation))
+        },
+    )?;
+    eprintln!(
+        "memlens: flame graph in {}; open it in a browser",
+        config.svg.display()
+    );
+    Ok(EXIT_DONE)
+}
+
+/// The victim: a small server that forgets things.
+mod victim {
+    use super::*;
+    use std::collections::HashMap;
+
+    /// Rounds per second.
+    const RATE: u64 = 100;
+
+    /// Leaks for a while. Each round forgets 1 KiB, keeps a session of 256 bytes for ever, grows a log and releases a
+    /// scratch buffer, which shows in the totals only.
+    #[inline(never)]
+    pub fn run(duration: Duration) {
+        let end = Instant::now() + duration;
+        let mut sessions = HashMap::new();
+        let mut log = Vec::new();
+        let mut round = 0u64;
+        while Instant::now() < end {
+            serve_request(round, &mut sessions, &mut log);
+            round += 1;
+            thread::sleep(Duration::from_millis(1000 / RATE));
+        }
+        // It ends as servers do: without giving anything back.
+        std::mem::forget((sessions, log));
+    }
+
+    #[inline(never)]
+    fn serve_request(round: u64, sessions: &mut HashMap<u64, Vec<u8>>, log: &mut Vec<u64>) {
+        forget_a_buffer();
+        never_evict_a_session(round, sessions);
+        grow_a_log(round, log);
+        use_a_scratch_buffer();
+    }
+
+    /// A forgotten free: nothing points to the block any more.
+    #[inline(never)]
+    fn forget_a_buffer() {
+        std::mem::forget(black_box(vec![0u8; 1024]));
+    }
+
+    /// A reachable orphan: a cache that only grows.
+    #[inline(never)]
+    fn never_evict_a_session(round: u64, sessions: &mut HashMap<u64, Vec<u8>>) {
+        sessions.insert(round, black_box(vec![0u8; 256]));
+    }
+
+    /// Growth by realloc: one block that doubles.
+    #[inline(never)]
+    fn grow_a_log(round: u64, log: &mut Vec<u64>) {
+        log.push(black_box(round));
+    }
+
+    /// No leak: allocated and released.
+    #[inline(never)]
+    fn use_a_scratch_buffer() {
+        drop(black_box(vec![0u8; 64 * 1024]));
+    }
+}

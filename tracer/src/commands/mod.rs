@@ -1,0 +1,78 @@
+//! The commands: each turns what was asked for into a target, sources and a renderer, and runs them.
+
+mod demo;
+mod doctor;
+mod explain;
+mod host;
+mod kernel;
+mod leaks;
+mod output;
+mod trace;
+mod vm;
+
+use anyhow::Result;
+
+use crate::cli::{Command, EXIT_FAILED, Invocation, command_line};
+use crate::engine::console::Log;
+use crate::engine::{self, Live, Schedule};
+use crate::preflight::{self, Facts, Purpose};
+use crate::words::error;
+
+use self::output::Printer;
+
+pub use demo::play_victim;
+
+/// Runs what the user asked for and returns the exit code.
+pub fn run(invocation: &Invocation) -> u8 {
+    let outcome = match &invocation.command {
+        Command::Leaks(config) => leaks::run(invocation, config),
+        Command::Vm(config) => vm::run(invocation, config),
+        Command::Kernel(config) => kernel::run(invocation, config),
+        Command::Trace(config) => trace::run(invocation, config),
+        Command::Host(config) => host::run(invocation, config),
+        Command::Explain(config) => explain::run(invocation, config),
+        Command::Doctor(config) => doctor::run(invocation, config),
+        Command::Demo(config) => demo::run(invocation, config),
+    };
+    outcome.unwrap_or_else(|failure| {
+        eprintln!("memlens: {}", error::one_line(&failure));
+        EXIT_FAILED
+    })
+}
+
+/// Refuses early, in one line, where the kernel or the privileges do not allow tracing.
+fn refuse_if_unable(action: &str) -> Result<Facts> {
+    let facts = Facts::gather(None);
+    let command = command_line(std::env::args_os());
+    preflight::refuse_if_unable(
+        &facts,
+        Purpose {
+            action,
+            command: &command,
+        },
+    )?;
+    Ok(facts)
+}
+
+/// What standard error is to say.
+fn log(invocation: &Invocation) -> Log {
+    Log::new(invocation.verbose)
+}
+
+/// Follows a trace to its end and prints its profiles. `start` is called within the runtime, when the signals are taken over
+/// and the files to write are known to be writable.
+fn follow<L: Live>(
+    printer: &mut Printer<'_>,
+    schedule: &Schedule,
+    start: impl FnOnce() -> Result<L>,
+) -> Result<()> {
+    let interrupt = engine::Interrupt::install()?;
+    printer.check_files()?;
+    engine::runtime()?.block_on(async {
+        let mut live = start()?;
+        engine::run(&mut live, schedule, interrupt, |profile| {
+            printer.print(profile)
+        })
+        .await
+    })
+}

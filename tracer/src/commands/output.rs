@@ -1,0 +1,158 @@
+//! Where profiles go: standard output, and the files that were asked for.
+
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal, Write};
+
+use anyhow::Result;
+
+use crate::cli::{Invocation, Output};
+use crate::engine::{Flow, Selection};
+use crate::profile::query::Shown;
+use crate::profile::{Grouping, Measure, Profile};
+use crate::render::file::{self, WriteFileError};
+use crate::render::{Format, Options};
+
+/// Prints profiles, and writes them to files.
+pub struct Printer<'a> {
+    output: &'a Output,
+    /// What the renderers heed.
+    pub options: Options,
+    /// Merges the stacks of all processes, and orders them by this.
+    by_stack: Option<Measure>,
+    /// Failures to write files that were said.
+    known_failures: BTreeSet<String>,
+    /// The last profile of the trace.
+    pub last: Option<Profile>,
+}
+
+impl<'a> Printer<'a> {
+    /// One for what the command line asks of outputs.
+    pub fn new(output: &'a Output, invocation: &Invocation) -> Self {
+        let options = Options {
+            source: output.source,
+            addresses: output.addresses,
+            top: output.top,
+            ..options(invocation)
+        };
+        Self {
+            output,
+            options,
+            by_stack: None,
+            known_failures: BTreeSet::new(),
+            last: None,
+        }
+    }
+
+    /// Groups what is shown; stacks are ordered by `measure`.
+    pub fn group_by(&mut self, by: Grouping, measure: Measure) {
+        self.by_stack = (by == Grouping::Stack).then_some(measure);
+    }
+
+    /// Which samples the profiles must have for what is to be written.
+    pub fn selection(&self) -> Selection {
+        match self.output.top {
+            Some(top) if self.output.files.is_empty() && self.by_stack.is_none() => Selection {
+                stacks: top,
+                per_subject: self.options.per_process,
+                subjects: top,
+            },
+            _ => Selection::ALL,
+        }
+    }
+
+    /// Refuses files that cannot be made, before the trace rather than after it.
+    pub fn check_files(&self) -> Result<()> {
+        for (_, path) in self.output.files.iter() {
+            file::check(path)?;
+        }
+        Ok(())
+    }
+
+    /// Prints a profile on standard output and writes it to the files; whether anybody reads standard output.
+    ///
+    /// # Errors
+    /// What kept the last profile of the trace from being written. Failures of earlier ones are said on standard error.
+    pub fn print(&mut self, profile: Profile) -> Result<Flow> {
+        let flow = self.show(&profile)?;
+        self.options
+            .known_notes
+            .extend(profile.notes.iter().cloned());
+        self.write_files(&profile)?;
+        if profile.meta.last {
+            self.last = Some(profile);
+        }
+        Ok(flow)
+    }
+
+    fn show(&self, profile: &Profile) -> Result<Flow> {
+        let merged = self.by_stack.map(|by| profile.by_stack(by.source(), by));
+        let profile = merged.as_ref().unwrap_or(profile);
+        if !self.output.json {
+            return print(Format::Text, profile, &self.options);
+        }
+        let shown = Shown {
+            stacks: self.output.top,
+            per_subject: self.options.per_process,
+            others: None,
+        };
+        print(Format::Json, &profile.top(shown), &self.options)
+    }
+
+    /// Writes the files; the profile must have all stacks.
+    fn write_files(&mut self, profile: &Profile) -> Result<()> {
+        let options = Options {
+            width: None,
+            color: false,
+            ..self.options.clone()
+        };
+        let written = self.output.files.iter().map(|(format, path)| {
+            file::write_file(path, |out| format.renderer().render(profile, &options, out))
+        });
+        let mut failures: Vec<WriteFileError> = written.filter_map(Result::err).collect();
+        let fatal = if profile.meta.last {
+            failures.pop()
+        } else {
+            None
+        };
+        for failure in &failures {
+            if profile.meta.last || self.known_failures.insert(failure.to_string()) {
+                eprintln!("memlens: {failure}");
+            }
+        }
+        fatal.map_or(Ok(()), |failure| Err(failure.into()))
+    }
+}
+
+/// What the terminal and the command line say to the renderers.
+pub fn options(invocation: &Invocation) -> Options {
+    let stdout = io::stdout();
+    let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
+    Options {
+        width: width.filter(|_| stdout.is_terminal()),
+        color: invocation.color.for_stdout(),
+        all_frames: invocation.verbose > 0,
+        ..Options::default()
+    }
+}
+
+/// Prints a profile on standard output; whether anybody reads it.
+///
+/// # Errors
+/// Those of standard output, but for a closed pipe.
+pub fn print(format: Format, profile: &Profile, options: &Options) -> Result<Flow> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = format.renderer().render(profile, options, &mut out);
+    reader(written.and_then(|()| out.flush()))
+}
+
+/// Tells a closed pipe, which is no error, from the rest.
+///
+/// # Errors
+/// Those of standard output.
+pub fn reader(written: io::Result<()>) -> Result<Flow> {
+    match written {
+        Ok(()) => Ok(Flow::On),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Flow::Unread),
+        Err(error) => Err(anyhow::anyhow!("cannot write to standard output: {error}")),
+    }
+}

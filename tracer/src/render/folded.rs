@@ -1,0 +1,123 @@
+//! Folded stacks: one line per stack, outermost frame first, then its value; what flame graph tools read.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use super::{FileOption, Options, Render};
+use crate::profile::{Detail, Measure, Profile, Sample};
+use crate::words::clean::clean;
+use crate::words::names;
+
+/// Stands in front of the frames of a stack whose outer end is not known.
+const CUT: &str = "[cut]";
+
+/// Stands for a stack without frames.
+const NO_STACK: &str = "[no stack]";
+
+/// The option that asks for a file of it.
+pub const FILE: FileOption = FileOption {
+    name: "folded",
+    help: "Write folded stacks to FILE with every report, the input of flame graph tools",
+    details: "The innermost function comes last; the number is live bytes. All stacks are included, regardless of --top. Each \
+              report replaces the file.\n\nExample: --folded heap.folded",
+};
+
+/// The renderer: a line for each stack with a value, sorted; the values of equal lines are added up.
+///
+/// Where there are several processes, or can be, "name-pid" is the outermost frame; for a stack that several share, it
+/// is their number. For the kernel's memory the cache is the innermost frame.
+pub struct Folded;
+
+impl Render for Folded {
+    fn render(&self, profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+        for (stack, value) in lines(profile, super::drawn(profile, options)) {
+            writeln!(out, "{stack} {value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The stacks with their values of a measure. Pages that back other memory with stacks of its own are left out, so that
+/// no byte is counted twice.
+pub fn lines(profile: &Profile, measure: Measure) -> BTreeMap<String, u64> {
+    let names = profile
+        .frames
+        .iter()
+        .map(|frame| frame_name(&names::frame(profile, frame)));
+    let names: Vec<String> = names.collect();
+    let mut lines = BTreeMap::new();
+    for sample in profile.stack_samples(measure.source()) {
+        match profile.amount(sample, measure) {
+            0 => {}
+            _ if sample.is_backing() => {}
+            value => *lines.entry(line(profile, sample, &names)).or_default() += value,
+        }
+    }
+    lines
+}
+
+/// The names of a stack, outermost first: whose it is, that it is cut, its frames, its cache.
+fn line(profile: &Profile, sample: &Sample, names: &[String]) -> String {
+    let mut line = whose(profile, sample).unwrap_or_default();
+    let mut add = |name: &str| {
+        if !line.is_empty() {
+            line.push(';');
+        }
+        line.push_str(name);
+    };
+    let stack = sample.stack.and_then(|stack| profile.stack(stack));
+    let frames = stack.map_or(&[][..], |stack| &stack.frames);
+    match stack.and_then(|stack| stack.cut) {
+        Some(_) => add(CUT),
+        None if frames.is_empty() => add(NO_STACK),
+        None => {}
+    }
+    let outermost_first = frames.iter().rev();
+    outermost_first
+        .filter_map(|frame| names.get(*frame as usize))
+        .for_each(|name| add(name));
+    if let Some(Detail::Kernel(object)) = &sample.detail {
+        add(&frame_name(&format!("[{}]", object.what)));
+    }
+    line
+}
+
+fn whose(profile: &Profile, sample: &Sample) -> Option<String> {
+    let whose = match (sample.also.len(), profile.subject(sample.subject)) {
+        (also @ 1.., _) => format!("[{} processes]", 1 + also),
+        (_, None) => "[unknown process]".to_owned(),
+        (_, Some(subject)) => match subject.pid {
+            Some(pid) => frame_name(&format!("{}-{pid}", subject.command)),
+            None => frame_name(&format!("[{}]", subject.command)),
+        },
+    };
+    profile.is_of_many().then_some(whose)
+}
+
+/// A name that the folded form can hold: no separator, no line end, and no number alone at its end, which would be read
+/// as the value.
+fn frame_name(name: &str) -> String {
+    let name = clean(name.trim()).replace(';', ":");
+    match name.rsplit_once(' ') {
+        Some((rest, last)) if last.chars().all(|c| c.is_ascii_digit() || c == '.') => {
+            format!("{rest}_{last}")
+        }
+        _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_hold_nothing_that_separates() {
+        assert_eq!(frame_name("a;b\nc"), "a:b?c");
+        assert_eq!(
+            frame_name("operator new(unsigned long)"),
+            "operator new(unsigned long)"
+        );
+        assert_eq!(frame_name(" part 12"), "part_12");
+        assert_eq!(frame_name("part 1.2"), "part_1.2");
+    }
+}

@@ -1,0 +1,142 @@
+//! A profile as a flame graph: width is what is measured, leaves are the functions that allocated, mapped or touched.
+
+use std::io::{self, Write};
+
+use inferno::flamegraph::color::{BasicPalette, Palette};
+use inferno::flamegraph::{self, Options as Drawing};
+
+use super::folded::lines;
+use super::{FileOption, Options, Render, drawn};
+use crate::profile::{Measure, Profile, Source};
+use crate::words::clean::clean;
+use crate::words::units::{bytes, counted};
+use crate::words::{measure, names};
+
+/// The option that asks for a file of it.
+pub const FILE: FileOption = FileOption {
+    name: "svg",
+    help: "Write a flame graph to FILE with every report; the width is live bytes",
+    details: "All stacks are included, regardless of --top. Each report replaces the file.\n\nExample: --svg heap.svg",
+};
+
+/// The renderer. A profile without anything to draw gives a small picture that says so.
+pub struct Svg;
+
+impl Render for Svg {
+    fn render(&self, profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
+        let measure = drawn(profile, options);
+        let title = title(profile, measure);
+        let lines = lines(profile, measure);
+        if lines.is_empty() {
+            return write_empty(&title, out);
+        }
+        let drawn = lines.values().sum();
+        let mut drawing = Drawing::default();
+        drawing.title = title;
+        drawing.subtitle = subtitle(profile, measure, drawn);
+        drawing.count_name = measure::noun(measure).to_owned();
+        drawing.colors = Palette::Basic(BasicPalette::Mem);
+        // The same name has the same color in every picture, so that two can be compared.
+        drawing.hash = true;
+        // Through a buffer, so that an error of `out` comes back as it is.
+        let mut picture = Vec::new();
+        let lines = lines
+            .iter()
+            .map(|(stack, value)| format!("{stack} {value}"));
+        let lines: Vec<String> = lines.collect();
+        flamegraph::from_lines(&mut drawing, lines.iter().map(String::as_str), &mut picture)?;
+        let root = format!("all: {}", measure::words(measure, drawn));
+        out.write_all(with_root(&String::from_utf8_lossy(&picture), &root).as_bytes())
+    }
+}
+
+/// The picture with a label in its root frame, which the library leaves without one.
+fn with_root(picture: &str, name: &str) -> String {
+    // Only the share of the root has no decimals.
+    let place = picture.find(", 100%)</title>").and_then(|end| {
+        let title = picture[..end].rfind("<title>all (")?;
+        let text = end + picture[end..].find("></text>")?;
+        Some((title + "<title>".len(), text + 1))
+    });
+    match place {
+        None => picture.to_owned(),
+        Some((title, text)) => {
+            let after = title + "all".len();
+            [
+                &picture[..title],
+                name,
+                &picture[after..text],
+                name,
+                &picture[text..],
+            ]
+            .concat()
+        }
+    }
+}
+
+/// How much there is of what is drawn, drawn or not.
+fn total(profile: &Profile, measure: Measure) -> u64 {
+    match measure.source() {
+        Source::Heap => profile.totals().amount(measure),
+        Source::PageFaults => {
+            let faults = profile.sections.page_faults.as_ref();
+            faults.map_or(0, |faults| faults.totals.amount(measure))
+        }
+        source => profile.stacks_total(source, measure).1,
+    }
+}
+
+/// Whose memory, and how much.
+fn title(profile: &Profile, measure: Measure) -> String {
+    let subject = names::subject(profile);
+    let amount = measure::words(measure, total(profile, measure));
+    let blocks = profile.totals().amount(Measure::HeapLiveBlocks);
+    let more = match (measure, measure.source()) {
+        (Measure::HeapLiveBytes, _) => format!(" in {}", counted(blocks, "block")),
+        (_, Source::AddressSpace) => " by calls of the trace".to_owned(),
+        (_, Source::Kernel) => " by allocations of the trace".to_owned(),
+        _ => String::new(),
+    };
+    clean(&format!("memlens: {subject}, {amount}{more}")).into_owned()
+}
+
+/// What the picture leaves out, where it does.
+fn subtitle(profile: &Profile, measure: Measure, drawn: u64) -> Option<String> {
+    let mut parts = Vec::new();
+    if drawn < total(profile, measure) {
+        parts.push(format!(
+            "{} in this picture",
+            measure::words(measure, drawn)
+        ));
+    }
+    let sections = &profile.sections;
+    let sampling = match measure.source() {
+        Source::Heap => sections.heap.as_ref().and_then(|heap| heap.sampling),
+        Source::Kernel => sections.kernel.as_ref().and_then(|kernel| kernel.sampling),
+        _ => None,
+    };
+    if let Some(sampling) = sampling {
+        let error = bytes(sampling.standard_error_bytes);
+        parts.push(format!("estimates from a sample, +- {error}"));
+    }
+    if !profile.complete {
+        parts.push("incomplete: the report says why".to_owned());
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn write_empty(title: &str, out: &mut dyn Write) -> io::Result<()> {
+    let title = title
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    writeln!(
+        out,
+        r##"<?xml version="1.0" encoding="UTF-8" standalone="no"?>
+<svg version="1.1" width="1200" height="90" viewBox="0 0 1200 90" xmlns="http://www.w3.org/2000/svg">
+<rect width="100%" height="100%" fill="#eeeeff"/>
+<text x="600" y="36" font-family="monospace" font-size="17" text-anchor="middle">{title}</text>
+<text x="600" y="64" font-family="monospace" font-size="12" text-anchor="middle">nothing to draw</text>
+</svg>"##
+    )
+}

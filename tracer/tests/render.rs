@@ -1,0 +1,445 @@
+//! The outputs of a profile, against golden files and against what must hold for any profile.
+
+mod samples;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use jiff::tz::TimeZone;
+use memlens::profile::{Measure, Profile, Source};
+use memlens::render::{Format, Options, file};
+use proptest::prelude::*;
+use unicode_width::UnicodeWidthChar;
+
+use samples::any::any_sample;
+use samples::golden::check_folder;
+use samples::xml::{check_xml, picture_texts};
+use samples::{Sample, kernel, leaks, vm};
+
+fn options() -> Options {
+    Options {
+        time_zone: TimeZone::UTC,
+        show_blocks: true,
+        ..Options::default()
+    }
+}
+
+/// Options of a terminal of so many columns.
+fn narrow(width: usize) -> Options {
+    Options {
+        width: Some(width),
+        ..options()
+    }
+}
+
+fn with_addresses() -> Options {
+    Options {
+        source: false,
+        addresses: true,
+        ..options()
+    }
+}
+
+fn with_all_frames() -> Options {
+    Options {
+        all_frames: true,
+        ..options()
+    }
+}
+
+/// Options for a reader who has seen the notes of this sample.
+fn without_notes(sample: &Sample) -> Options {
+    Options {
+        known_notes: sample.profile.notes.iter().cloned().collect(),
+        ..options()
+    }
+}
+
+fn colored() -> Options {
+    Options {
+        color: true,
+        ..options()
+    }
+}
+
+fn drawn(measure: Measure) -> Options {
+    Options {
+        measure: Some(measure),
+        ..options()
+    }
+}
+
+fn written(format: Format, profile: &Profile, options: &Options) -> String {
+    let mut out = Vec::new();
+    let written = format.renderer().render(profile, options, &mut out);
+    written.expect("a vector takes all");
+    String::from_utf8(out).expect("the output is UTF-8")
+}
+
+fn text(sample: &Sample, options: Options) -> String {
+    written(Format::Text, &sample.profile, &sample.options(options))
+}
+
+fn folded(sample: &Sample, options: &Options) -> String {
+    written(Format::Folded, &sample.profile, options)
+}
+
+fn svg(sample: &Sample, options: &Options) -> String {
+    written(Format::Svg, &sample.profile, options)
+}
+
+/// The text, the folded stacks and the words in the picture of each.
+fn outputs(samples: &[Sample]) -> Vec<(String, String)> {
+    let outputs = samples.iter().flat_map(|sample| {
+        let name = sample.name;
+        let picture = picture_texts(&svg(sample, &options()));
+        [
+            (format!("{name}.txt"), text(sample, options())),
+            (format!("{name}.folded"), folded(sample, &options())),
+            (format!("{name}.svg.txt"), picture),
+        ]
+    });
+    outputs.collect()
+}
+
+/// The text in terminals of so many columns.
+fn texts(sample: &Sample, widths: &[usize]) -> Vec<(String, String)> {
+    let text = |width: &usize| {
+        let name = format!("{}_{width}.txt", sample.name);
+        (name, text(sample, narrow(*width)))
+    };
+    widths.iter().map(text).collect()
+}
+
+fn json(sample: &Sample) -> (String, String) {
+    let json = written(Format::Json, &sample.profile, &options());
+    (format!("{}.json", sample.name), json)
+}
+
+fn markdown(sample: &Sample) -> (String, String) {
+    let options = sample.options(options());
+    let markdown = written(Format::Markdown, &sample.profile, &options);
+    (format!("{}.md", sample.name), markdown)
+}
+
+#[test]
+fn leaks_are_as_blessed() {
+    use leaks::{all, sample};
+    let mut files = outputs(&all());
+    files.extend(all().iter().map(json));
+    let named = [
+        "one_process",
+        "unknown_frames",
+        "cut_stack",
+        "plumbing",
+        "losses",
+        "host",
+        "no_process",
+    ];
+    files.extend(named.map(|name| markdown(&sample(name))));
+    for (name, widths) in [
+        ("templates", [60, 80, 120].as_slice()),
+        ("several_processes", &[40, 60]),
+        ("losses", &[60]),
+        ("unknown_frames", &[60]),
+        ("host", &[60, 80, 120]),
+        ("host_containers", &[80]),
+        ("host_last", &[80]),
+    ] {
+        files.extend(texts(&sample(name), widths));
+    }
+    for (file, name, options) in [
+        ("addresses", "inlined_frames", with_addresses()),
+        ("all_frames", "plumbing", with_all_frames()),
+        ("known_notes", "losses", without_notes(&sample("losses"))),
+        ("colors", "several_processes", colored()),
+    ] {
+        files.push((format!("{file}.txt"), text(&sample(name), options)));
+    }
+    check_folder("leaks", files);
+}
+
+#[test]
+fn vm_is_as_blessed() {
+    use vm::{all, sample};
+    let mut files = outputs(&all());
+    files.extend(["growing", "faults_sampled", "host"].map(|name| json(&sample(name))));
+    files.extend(["several_processes", "host"].map(|name| markdown(&sample(name))));
+    for (name, widths) in [
+        ("one_process", [60, 80].as_slice()),
+        ("growing", &[60, 80]),
+        ("several_processes", &[40, 60, 80, 120]),
+        ("corrected", &[60, 80]),
+        ("losses", &[60, 80]),
+        ("faults_sampled", &[60, 80]),
+        ("host", &[40, 60, 80, 120, 160]),
+        ("host_containers", &[60, 80]),
+        ("host_users", &[60, 80, 120]),
+        ("host_last", &[60, 80]),
+    ] {
+        files.extend(texts(&sample(name), widths));
+    }
+    for (file, name, options) in [
+        ("addresses", "growing", with_addresses()),
+        ("all_frames", "growing", with_all_frames()),
+        ("known_notes", "losses", without_notes(&sample("losses"))),
+        (
+            "known_notes_last",
+            "growing",
+            without_notes(&sample("growing")),
+        ),
+        ("colors", "corrected", colored()),
+        ("colors_faults", "faults_sampled", colored()),
+        ("colors_host", "host", colored()),
+    ] {
+        files.push((format!("{file}.txt"), text(&sample(name), options)));
+    }
+    let (resident, faults) = (Measure::VmResidentBytes, Measure::FaultsCount);
+    for (name, suffix, measure) in [
+        ("growing", "resident", resident),
+        ("several_processes", "resident", resident),
+        ("host", "resident", resident),
+        ("faults_seen", "faults", faults),
+        ("faults_sampled", "faults", faults),
+        ("faults_several", "faults", faults),
+        ("growing", "faults", faults),
+    ] {
+        let (sample, options) = (sample(name), drawn(measure));
+        let picture = picture_texts(&svg(&sample, &options));
+        files.push((format!("{name}_{suffix}.folded"), folded(&sample, &options)));
+        files.push((format!("{name}_{suffix}.svg.txt"), picture));
+    }
+    check_folder("vm", files);
+}
+
+#[test]
+fn kernel_memory_is_as_blessed() {
+    use kernel::{all, sample};
+    let mut files = outputs(&all());
+    files.push(json(&sample("all_kinds")));
+    files.push(markdown(&sample("all_kinds")));
+    for (name, widths) in [
+        ("all_kinds", [40, 60, 80].as_slice()),
+        ("slab_only", &[60]),
+        ("sampled", &[60]),
+        ("cut_stack", &[60]),
+        ("losses", &[60, 80]),
+        ("older_empty", &[60]),
+    ] {
+        files.extend(texts(&sample(name), widths));
+    }
+    for (file, name, options) in [
+        ("addresses", "all_kinds", with_addresses()),
+        ("known_notes", "losses", without_notes(&sample("losses"))),
+        (
+            "known_notes_last",
+            "losses_one",
+            without_notes(&sample("losses_one")),
+        ),
+        ("colors", "all_kinds", colored()),
+        ("colors_losses", "losses", colored()),
+    ] {
+        files.push((format!("{file}.txt"), text(&sample(name), options)));
+    }
+    check_folder("kernel", files);
+}
+
+fn all() -> impl Iterator<Item = Sample> {
+    leaks::all()
+        .into_iter()
+        .chain(vm::all())
+        .chain(kernel::all())
+}
+
+/// JSON is the profile, in one line, whatever is in it.
+#[test]
+fn json_is_one_line_that_is_read_back() {
+    for sample in all() {
+        let line = written(Format::Json, &sample.profile, &options());
+        assert_eq!(line.lines().count(), 1, "{}", sample.name);
+        let read = Profile::parse(line.as_bytes()).expect("a profile");
+        let again = written(Format::Json, &read, &options());
+        assert_eq!(again, line, "{}", sample.name);
+    }
+}
+
+/// A note that was shown before comes back in the last report, and in JSON always.
+#[test]
+fn notes_are_told_at_first_and_at_last() {
+    let mut sample = leaks::sample("losses");
+    let note = sample.profile.notes[0].clone();
+    assert!(text(&sample, options()).contains(&note));
+    assert!(!text(&sample, without_notes(&sample)).contains(&note));
+    assert!(json(&sample).1.contains(&note));
+    sample.profile.meta.last = true;
+    assert!(text(&sample, without_notes(&sample)).contains(&note));
+}
+
+/// Every sample is well-formed XML with its subject in its title.
+#[test]
+fn pictures_are_well_formed_and_titled() {
+    for sample in all() {
+        let picture = svg(&sample, &options());
+        check_xml(&picture).unwrap_or_else(|error| panic!("{}: {error}", sample.name));
+        assert!(
+            picture.contains("<svg ") && picture.contains("memlens: "),
+            "{}",
+            sample.name
+        );
+    }
+}
+
+/// A writer that fails is reported, not ignored.
+#[test]
+fn a_closed_output_is_an_error() {
+    for name in ["one_process", "empty"] {
+        let profile = leaks::sample(name).profile;
+        for format in Format::ALL
+            .iter()
+            .filter(|format| name != "empty" || **format != Format::Folded)
+        {
+            let mut full = [0_u8; 10];
+            let written = format
+                .renderer()
+                .render(&profile, &options(), &mut &mut full[..]);
+            assert!(written.is_err(), "{format:?}");
+        }
+    }
+}
+
+/// A full disk under a picture is told as one, with the remedy.
+#[test]
+fn a_full_disk_is_told() {
+    for name in ["one_process", "empty"] {
+        let profile = leaks::sample(name).profile;
+        let renderer = Format::Svg.renderer();
+        let fill = |out: &mut dyn std::io::Write| renderer.render(&profile, &options(), out);
+        let error = file::write_file(Path::new("/dev/full"), fill);
+        let error = error.expect_err("nothing fits").to_string();
+        let expected = "cannot write /dev/full: no space left on device; free some space, or name a file elsewhere";
+        assert_eq!(error, expected);
+    }
+}
+
+/// No line is wider than the terminal, no control character reaches it, and colors only add their sequences.
+#[test]
+fn any_width_and_color_are_only_layout() {
+    for sample in all() {
+        let name = sample.name;
+        for width in (0..140).step_by(3) {
+            let plain = text(&sample, narrow(width));
+            for line in plain.split('\n') {
+                assert!(columns(line) <= width, "{name}: {width}: {line:?}");
+                assert!(!line.contains(char::is_control), "{name}: {line:?}");
+            }
+            let colored = Options {
+                width: Some(width),
+                ..colored()
+            };
+            assert_eq!(
+                without_color(&text(&sample, colored)),
+                plain,
+                "{name}: {width}"
+            );
+        }
+    }
+}
+
+fn without_color(text: &str) -> String {
+    let sequences = ["\x1b[0m", "\x1b[1m", "\x1b[2m"].iter();
+    sequences.fold(text.to_owned(), |text, sequence| text.replace(sequence, ""))
+}
+
+fn columns(line: &str) -> usize {
+    line.chars().map(|letter| letter.width().unwrap_or(0)).sum()
+}
+
+/// What a reader of Markdown takes for markup: the letters outside of code that no backslash stands before.
+fn markup(line: &str) -> String {
+    let mut markup = String::new();
+    let mut letters = line.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => drop(letters.next()),
+            '`' => drop(letters.find(|letter| *letter == '`')),
+            other => markup.push(other),
+        }
+    }
+    markup
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// No line is wider than the terminal, and no control character reaches it.
+    #[test]
+    fn lines_stay_within_the_width(
+        sample in any_sample(),
+        width in 0_usize..140,
+        source in any::<bool>(),
+        addresses in any::<bool>(),
+    ) {
+        let options = Options { source, addresses, ..narrow(width) };
+        for line in text(&sample, options).split('\n') {
+            prop_assert!(columns(line) <= width, "{} columns: {line:?}", columns(line));
+            prop_assert!(!line.contains(char::is_control), "{line:?}");
+        }
+    }
+
+    /// Colors change nothing but the look.
+    #[test]
+    fn colors_are_only_added(sample in any_sample(), width in prop::option::of(1_usize..140)) {
+        let plain = text(&sample, Options { width, ..options() });
+        let colored = text(&sample, Options { width, ..colored() });
+        prop_assert_eq!(without_color(&colored), plain);
+    }
+
+    /// Folded lines parse back: no name separates, and the values add up to those of the samples.
+    #[test]
+    fn folded_lines_parse_back(sample in any_sample(), is_first in any::<bool>()) {
+        let profile = &sample.profile;
+        let first = profile.measures.first().copied().filter(|_| is_first);
+        let options = Options { measure: first, ..options() };
+        let default = [Source::Heap, Source::AddressSpace, Source::Kernel].into_iter()
+            .find(|source| profile.has(*source)).and_then(|source| Measure::of(source).next());
+        let measure = first.or(default).expect("a measure");
+        let mut sum = 0_u64;
+        let mut seen = BTreeSet::new();
+        for line in folded(&sample, &options).lines() {
+            let (stack, value) = line.rsplit_once(' ').expect("a value");
+            sum += value.parse::<u64>().expect("a number");
+            prop_assert!(stack.split(';').all(|frame| !frame.is_empty()), "{line:?}");
+            prop_assert!(seen.insert(stack.to_owned()), "twice: {line:?}");
+            let last = stack.rsplit(' ').next().filter(|_| stack.contains(' '));
+            prop_assert!(last.is_none_or(|word| word.parse::<f64>().is_err()), "{line:?}");
+        }
+        let drawn = profile.stack_samples(measure.source()).filter(|sample| !sample.is_backing());
+        prop_assert_eq!(sum, drawn.map(|sample| profile.amount(sample, measure)).sum::<u64>());
+    }
+
+    /// Any profile is read back from its JSON, and gives a well-formed picture.
+    #[test]
+    fn any_profile_gives_json_and_a_picture(sample in any_sample()) {
+        let json = written(Format::Json, &sample.profile, &options());
+        prop_assert_eq!(json.lines().count(), 1);
+        prop_assert_eq!(Profile::parse(json.as_bytes()), Ok(sample.profile.clone()));
+        prop_assert_eq!(check_xml(&svg(&sample, &options())), Ok(()));
+    }
+
+    /// Nothing that a program chose is markup: no row of the table has a bar too many, and there is no element or link.
+    #[test]
+    fn names_are_no_markdown(sample in any_sample()) {
+        let (_, markdown) = markdown(&sample);
+        let rows: Vec<String> = markdown.lines().map(markup).collect();
+        let table: BTreeSet<usize> =
+            rows.iter().filter(|row| row.starts_with('|')).map(|row| row.matches('|').count()).collect();
+        prop_assert!(table.len() <= 1, "{markdown}");
+        for (line, row) in markdown.lines().zip(&rows) {
+            prop_assert!(!line.contains(char::is_control), "{line:?}");
+            prop_assert!(!row.contains(['<', '[', '_', '&']), "{line:?}");
+            prop_assert!(!row.contains("://") && !row.to_ascii_lowercase().contains("www."), "{line:?}");
+            prop_assert!(row.starts_with('|') || !row.contains('|'), "{line:?}");
+            prop_assert!(row.matches(['@', '#']).count() <= row.matches('\u{200b}').count() + 1, "{line:?}");
+        }
+    }
+}
