@@ -70,9 +70,9 @@ pub fn deny() -> Result<()> {
     for manifest in MANIFESTS {
         run::run(
             Command::new(&program)
-                .args(["--manifest-path", manifest, "--locked", "check"])
-                .args(["--config", "deny.toml", "--hide-inclusion-graph"])
-                .args(["bans", "licenses", "sources"])
+                .args(["--manifest-path", manifest, "--locked"])
+                .args(["--config", "deny.toml", "check"])
+                .args(["--hide-inclusion-graph", "bans", "licenses", "sources"])
                 .current_dir(&root),
         )
         .context("deny.toml says what a dependency may be")?;
