@@ -27,13 +27,10 @@ pub enum Suite {
 pub const ATTACHING: &[&str] = &[
     "accounting::",
     "lifecycle::",
-    "losses::a_full_",
-    "losses::kernel::",
-    "losses::memory::for_blocks",
-    "losses::odd_allocator::",
+    "losses::a_full_live_map",
+    "losses::within_the_limit",
     "allocators::a_deleted_libc",
     "allocators::a_libc_in_another_mount_namespace",
-    "host::guard::",
     "host::processes::a_forked_child",
     "host::processes::exec_replaces",
     "host::processes::one_that_starts_and_ends",
@@ -59,7 +56,6 @@ pub const TRACEPOINTS: &[&str] = &[
 /// What has the same ways into the kernel once more: perf events that follow mappings, targets, filters, events, system calls.
 pub const MORE: &[&str] = &[
     "admission::",
-    "diagnostics::",
     "allocators::an_allocator_loaded_later",
     "allocators::jemalloc_preloaded",
     "allocators::musl_dynamic_and_static",
