@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     Outcome, Plan,
     finding::Finding,
+    json,
     tracer::{Mode, Tracer},
     victim::{Victim, compile},
 };
@@ -51,9 +52,9 @@ fn numbers(said: &str) -> Option<(u64, u64)> {
 }
 
 fn finding(calls: u32, kept: (u64, u64), report: &Value, took: Duration) -> Finding {
-    let total = |key: &str| report["totals"][key].as_u64();
-    let seen = (total("live_bytes"), total("live_count"));
-    let lost: Option<u64> = report["loss"]
+    let total = |key: &str| json::total(report, key);
+    let seen = (total("heap.live_bytes"), total("heap.live_blocks"));
+    let lost: Option<u64> = report["losses"]
         .as_object()
         .map(|loss| loss.values().map(|count| count.as_u64().unwrap_or(1)).sum());
     let number = |value: Option<u64>| value.map_or("?".to_owned(), |value| value.to_string());
@@ -83,8 +84,8 @@ mod tests {
     fn exact_is_exact() {
         let report = |bytes: u64, lost: u64, complete: bool| {
             serde_json::json!({
-                "totals": {"live_bytes": bytes, "live_count": 3},
-                "loss": {"missed_frees": lost, "unknown_frees": 0},
+                "subjects": [{"totals": {"heap.live_bytes": bytes, "heap.live_blocks": 3}}],
+                "losses": {"missed_frees": lost, "unknown_frees": 0},
                 "complete": complete,
             })
         };

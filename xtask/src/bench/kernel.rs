@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::{
-    Outcome, Plan,
+    Outcome, Plan, json,
     pair::SPARE_SECONDS,
     samples::Samples,
     table::{Table, ns, ratio},
@@ -86,8 +86,9 @@ fn round(plan: &Plan, what: &str, costs: &mut Costs) -> Result<()> {
             let took: f64 = loops.iter().map(|slot| slot.pairs as f64 * slot.ns).sum();
             let count: u64 = loops.iter().map(|slot| slot.pairs).sum();
             let number = |value: &Value| value.as_f64().context("a figure is missing");
-            let allocated = number(&report["totals"]["alloc_count"])?;
-            let elapsed = number(&report["elapsed_ms"])? * 1e6;
+            let allocated =
+                json::total(&report, "kernel.alloc_blocks").context("a figure is missing")? as f64;
+            let elapsed = number(&report["meta"]["elapsed_ms"])? * 1e6;
             costs
                 .allocations
                 .extend([allocated / elapsed * took / count.max(1) as f64]);

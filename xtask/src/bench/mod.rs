@@ -5,6 +5,7 @@ mod exact;
 mod faults;
 mod finding;
 mod host;
+mod json;
 mod kernel;
 mod machine;
 mod memleak;

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     Outcome, Plan,
     finding::{Finding, Target},
+    json,
     table::{Table, ms},
     tracer::{Mode, Tracer},
     victim::{Victim, compile, own_source},
@@ -79,13 +80,13 @@ pub fn speed(plan: &Plan) -> Result<Outcome> {
 /// The report must be of all the blocks, or its time is worth nothing.
 fn check(report: &str) -> Result<()> {
     let report: Value = serde_json::from_str(report).context("the last report is no JSON")?;
-    let blocks = report["totals"]["live_count"].as_u64();
+    let blocks = json::total(&report, "heap.live_blocks");
     ensure!(
         blocks == Some(STACKS * BLOCKS_PER_STACK),
         "{blocks:?} live blocks instead of {}",
         STACKS * BLOCKS_PER_STACK
     );
-    let stacks = report["stacks_total"].as_u64().unwrap_or(0);
+    let stacks = json::stacks(&report).unwrap_or(0);
     ensure!(stacks == STACKS, "{stacks} stacks instead of {STACKS}");
     Ok(())
 }
@@ -97,7 +98,12 @@ mod tests {
     #[test]
     fn a_report_of_less_is_refused() {
         let report = |blocks: u64, stacks: u64| {
-            format!("{{\"totals\":{{\"live_count\":{blocks}}},\"stacks_total\":{stacks}}}")
+            serde_json::json!({
+                "subjects": [{"totals": {"heap.live_blocks": blocks}}],
+                "samples": [{"stack": 0}],
+                "omitted": [{"with_stack": true, "samples": stacks - 1}],
+            })
+            .to_string()
         };
         assert!(check(&report(1_000_000, 10_000)).is_ok());
         assert!(check(&report(999_999, 10_000)).is_err());

@@ -11,6 +11,7 @@ use super::{
     Outcome, Plan,
     finding::{Finding, Target},
     host::crowd::Crowd,
+    json,
     samples::Samples,
     table::{Table, ms, ns, ratio},
     tracer::{self, Mode, Tracer},
@@ -239,15 +240,15 @@ struct Report {
 
 fn last_report(line: &str) -> Result<Report> {
     let report: Value = serde_json::from_str(line).context("the last report is no JSON")?;
-    let total = |name: &str| report["totals"][name].as_u64();
-    let processes = report["processes"].as_array();
+    let total = |name: &str| json::total(&report, name);
+    let processes = report["subjects"].as_array();
     Ok(Report {
         is_complete: report["complete"].as_bool().context("no completeness")?,
-        mapped: total("mapped_bytes").context("no mapped bytes")?,
-        resident: total("resident_bytes").unwrap_or(0),
-        ranges: total("ranges").context("no ranges")?,
+        mapped: total("vm.mapped_bytes").context("no mapped bytes")?,
+        resident: total("vm.resident_bytes").unwrap_or(0),
+        ranges: total("vm.ranges").context("no ranges")?,
         processes: processes.context("no processes")?.len(),
-        lost: report["loss"]["space_ring_full"]
+        lost: report["losses"]["space_ring_full"]
             .as_u64()
             .context("no loss")?,
     })
@@ -281,8 +282,8 @@ mod tests {
 
     #[test]
     fn figures_of_a_report() {
-        let line = r#"{"complete":true,"totals":{"mapped_bytes":5,"resident_bytes":null,"ranges":2},
-            "processes":[{}],"loss":{"space_ring_full":3}}"#;
+        let line = r#"{"complete":true,"subjects":[{"totals":{"vm.mapped_bytes":5,"vm.ranges":2}}],
+            "losses":{"space_ring_full":3}}"#;
         let report = last_report(line).expect("a report");
         assert_eq!((report.mapped, report.resident, report.lost), (5, 0, 3));
         assert!(report.is_complete && report.processes == 1 && report.ranges == 2);

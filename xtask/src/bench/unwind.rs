@@ -125,7 +125,12 @@ fn check_frames(report: &str, depth: usize) -> Result<()> {
 fn deepest(report: &Value) -> Option<usize> {
     let physical = |stack: &Value| {
         let frames = stack["frames"].as_array()?.iter();
-        Some(frames.filter(|frame| frame["inlined"] != true).count())
+        let frame = |index: &Value| &report["frames"][index.as_u64().unwrap_or(u64::MAX) as usize];
+        Some(
+            frames
+                .filter(|index| frame(index)["inlined"] != true)
+                .count(),
+        )
     };
     report["stacks"]
         .as_array()?
@@ -215,11 +220,10 @@ mod tests {
 
     #[test]
     fn inlined_frames_are_not_physical() {
-        let frame = |inlined: bool| serde_json::json!({ "inlined": inlined });
-        let report = serde_json::json!({"stacks": [
-            {"frames": [frame(false)]},
-            {"frames": [frame(true), frame(false), frame(false)]},
-        ]});
+        let report = serde_json::json!({
+            "frames": [{"inlined": false}, {"inlined": true}],
+            "stacks": [{"frames": [0]}, {"frames": [0, 1, 0]}],
+        });
         assert_eq!(deepest(&report), Some(2));
         assert_eq!(deepest(&serde_json::json!({"stacks": []})), None);
         assert!(check_frames(&report.to_string(), 2).is_ok());
