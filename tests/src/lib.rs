@@ -22,6 +22,7 @@ pub mod need;
 pub mod paths;
 pub mod patience;
 pub mod program;
+pub mod python;
 pub mod report;
 pub mod row;
 pub mod schema;
@@ -30,6 +31,7 @@ pub mod victim;
 
 pub use memlens::Memlens;
 pub use program::Program;
+pub use python::Python;
 pub use report::{HeapFigures, Live, Report};
 pub use row::Row;
 pub use trace::{Traced, trace};

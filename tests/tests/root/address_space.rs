@@ -6,8 +6,7 @@ use anyhow::{Context, Result, ensure};
 use memlens::profile::State;
 use memlens::profile::{Measure, Region, RegionKind};
 use memlens_tests::address_space::{PAGE, mapped, rested, trace, trace_with_ring};
-use memlens_tests::child::Owned;
-use memlens_tests::{Memlens, Program, Row, Victim, load, need, paths};
+use memlens_tests::{Memlens, Program, Python, Report, Row, Victim, load, need, paths};
 use tracer_common::loss::Loss;
 
 /// Every way to map and unmap, each by a function of its own, to the page.
@@ -70,50 +69,46 @@ fn every_call_is_followed_to_the_page() -> Result<()> {
     Ok(())
 }
 
-/// Threads that get each other's freed ranges: the account is the maps, without a correction.
-#[test]
-fn threads_that_race_are_followed() -> Result<()> {
-    let mut victim = Victim::start(Program::new("space_storm").command(&["4", "60000"])?)?;
-    let memlens = trace(&["-p", &victim.pid().to_string()])?;
+/// Lets threads map and unmap at random while a trace runs: its last report, which must be what the maps say.
+fn storm(threads: &str, start: impl FnOnce(&str) -> Result<Memlens>) -> Result<Report> {
+    let mut victim = Victim::start(Program::new("space_storm").command(&[threads, "60000"])?)?;
+    let memlens = start(&victim.pid().to_string())?;
     ensure!(victim.go_to("done")? == "60000");
     let maps = mapped(victim.pid())?;
     let report = memlens.stop()?;
-    report.check_complete()?;
-    report.check_maps(maps)
+    report.check_maps(maps)?;
+    Ok(report)
+}
+
+/// Threads that get each other's freed ranges: the account is the maps, without a correction.
+#[test]
+fn threads_that_race_are_followed() -> Result<()> {
+    storm("4", |pid| trace(&["-p", pid]))?.check_complete()
 }
 
 /// Reports in the middle of the storm: what calls change meanwhile is not taken for a difference.
 #[test]
 fn reports_under_load_need_no_correction() -> Result<()> {
     need::root()?;
-    let mut victim = Victim::start(Program::new("space_storm").command(&["2", "60000"])?)?;
-    let pid = victim.pid().to_string();
-    let words = ["vm", "0.1", "--json", "--top", "0", "-p", pid.as_str()];
-    let mut memlens = Memlens::start(words)?;
-    memlens.wait_until_tracing()?;
-    ensure!(victim.go_to("done")? == "60000");
-    let maps = mapped(victim.pid())?;
-    let report = memlens.stop()?;
-    report.check_complete()?;
-    report.check_maps(maps)
+    let report = storm("2", |pid| {
+        let mut memlens = Memlens::start(["vm", "0.1", "--json", "--top", "0", "-p", pid])?;
+        memlens.wait_until_tracing()?;
+        Ok(memlens)
+    })?;
+    report.check_complete()
 }
 
 /// With a ring of one page most events are lost: the maps tell what is there, and the report says so.
 #[test]
 fn lost_events_are_repaired_from_the_maps() -> Result<()> {
-    let mut victim = Victim::start(Program::new("space_storm").command(&["2", "60000"])?)?;
-    let memlens = trace_with_ring(&["-p", &victim.pid().to_string()], "4096")?;
-    ensure!(victim.go_to("done")? == "60000");
-    let maps = mapped(victim.pid())?;
-    let report = memlens.stop()?;
+    let report = storm("2", |pid| trace_with_ring(&["-p", pid], "4096"))?;
     ensure!(
         report.losses.of(Loss::SpaceRingFull) > 0,
         "nothing was lost"
     );
     let totals = report.totals();
     ensure!(totals.amount(Measure::VmRepairedBytes) > 0, "{totals:?}");
-    report.check_says(&["recovered from /proc/PID/maps"])?;
-    report.check_maps(maps)
+    report.check_says(&["recovered from /proc/PID/maps"])
 }
 
 /// What was there before the trace has rows by kind and file, and no stack.
@@ -228,25 +223,8 @@ sys.stdin.readline()
 
 #[test]
 fn python_with_threads() -> Result<()> {
-    use std::io::{BufRead, BufReader, Write};
-    use std::process::Stdio;
-    let mut command = Command::new(need::program("python3")?);
-    command.args(["-c", PYTHON]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut python = Owned::start(&mut command)?;
-    let pid = python.pid();
-    let handle = python.handle();
-    let mut input = handle.stdin.take().context("no input")?;
-    let output = handle.stdout.take().context("no output")?;
-    check_real(pid, move || {
-        writeln!(input, "go")?;
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
-        ensure!(line == "done\n", "{line:?}");
-        // It waits for another line; without an input it would end.
-        std::mem::forget(input);
-        Ok(())
-    })
+    let mut python = Python::start(PYTHON)?;
+    check_real(python.pid(), || python.work())
 }
 
 /// Folded stacks are of what is mapped, or of what is in memory.

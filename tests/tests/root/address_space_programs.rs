@@ -1,16 +1,15 @@
 //! `memlens vm` on real programs at work, and on memory that is hard to account for: what is tracked is what the maps say.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use memlens::profile::Measure;
 use memlens_tests::address_space::{PAGE, mapped, trace};
-use memlens_tests::child::{Owned, send_signal, until, until_worked};
-use memlens_tests::{Memlens, Program, Report, Victim, foreign, load, need, paths};
+use memlens_tests::child::{send_signal, until, until_worked};
+use memlens_tests::{Memlens, Program, Python, Report, Victim, foreign, load, need, paths};
 
 use super::unwinding::busy::Busy;
 
@@ -152,23 +151,9 @@ if __name__ == '__main__':
 
 #[test]
 fn python_with_processes() -> Result<()> {
-    let mut command = Command::new(need::program("python3")?);
-    command.args(["-c", POOL]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut python = Owned::start(&mut command)?;
-    let pid = python.pid();
-    let handle = python.handle();
-    let mut input = handle.stdin.take().context("no input")?;
-    let output = handle.stdout.take().context("no output")?;
-    check_at_work(pid, || {
-        writeln!(input, "go")?;
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
-        ensure!(line == "done\n", "{line:?}");
-        Ok(())
-    })?;
-    writeln!(input, "end")?;
-    ensure!(python.wait(LIMIT)?.success(), "python3 was hurt");
+    let mut python = Python::start(POOL)?;
+    check_at_work(python.pid(), || python.work())?;
+    ensure!(python.end(LIMIT)?.success(), "python3 was hurt");
     Ok(())
 }
 

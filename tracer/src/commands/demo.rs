@@ -10,7 +10,7 @@ use super::output::Printer;
 use super::{follow, log, refuse_if_unable};
 use crate::cli::{DemoConfig, EXIT_DONE, Invocation, Output};
 use crate::engine::target::{self, Target};
-use crate::engine::{Schedule, Trace, Walk, method};
+use crate::engine::{Schedule, Trace, Walk};
 use crate::preflight;
 use crate::profile::Grouping;
 use crate::render::Format;
@@ -66,13 +66,10 @@ pub fn run(invocation: &Invocation, config: &DemoConfig) -> Result<u8> {
         &only_at_the_end,
         || {
             let about = target::resolve(&Target::Command(command.to_vec()), Grouping::default())?;
-            let heap = Heap::new(
-                HeapOptions {
-                    max_live: MAX_LIVE,
-                    ..HeapOptions::default()
-                },
-                method(&facts),
-            );
+            let heap = Heap::new(HeapOptions {
+                max_live: MAX_LIVE,
+                ..HeapOptions::default()
+            });
             let walk = Walk {
                 table_bytes: Some(TABLE_BYTES),
                 ..Walk::default()

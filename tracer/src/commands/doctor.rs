@@ -9,7 +9,6 @@ use anyhow::Result;
 use tracer_common::config::Admission;
 
 use self::coverage::Coverage;
-use super::output::reader;
 use crate::attach::allocator::AllocatorKind;
 use crate::attach::plan::{Ending, PlannedFunction};
 use crate::bpf::{KernelMemory, KernelSettings, LoadError, Method, Settings, TableSize, Tracer};
@@ -18,8 +17,8 @@ use crate::doctor::{
     AllocatorRow, Diagnosis, LeftOutRow, ProbeRow, ProbeTable, Speed, UntraceableRow,
 };
 use crate::engine::attach::{AttachError, ProbedFile, Prober, is_slow};
-use crate::engine::method;
 use crate::engine::target::{self, Chosen, Target};
+use crate::engine::{Flow, method};
 use crate::preflight::{self, Facts, Finding, State};
 use crate::process::targets;
 use crate::words::units::count;
@@ -57,7 +56,7 @@ pub fn run(invocation: &Invocation, config: &DoctorConfig) -> Result<u8> {
         diagnosis.render_text(invocation.color.for_stdout())
     };
     let mut out = io::stdout().lock();
-    reader(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
+    Flow::of_output(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
     Ok(diagnosis.exit_code())
 }
 

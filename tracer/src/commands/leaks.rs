@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::output::Printer;
 use super::{follow, log, refuse_if_unable};
 use crate::cli::{EXIT_DONE, EXIT_LEAKS, Invocation, LeaksConfig};
-use crate::engine::{Trace, method, target};
+use crate::engine::{Trace, target};
 use crate::profile::{Measure, Source};
 use crate::sources::heap::{Heap, HeapOptions, Which};
 use crate::words::filter;
@@ -24,7 +24,7 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
     let selection = printer.selection();
     follow(&mut printer, &config.schedule.into(), || {
         let about = target::resolve(&config.target, host.by)?;
-        let heap = Heap::new(options(config), method(&facts));
+        let heap = Heap::new(options(config));
         let mut trace = Trace::start(about, heap, config.walk.into(), &facts, log(invocation))?;
         trace.selection = selection;
         Ok(trace)

@@ -125,14 +125,19 @@ impl<'a> Printer<'a> {
 
 /// What the terminal and the command line say to the renderers.
 pub fn options(invocation: &Invocation) -> Options {
-    let stdout = io::stdout();
-    let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| usize::from(width.0));
     Options {
-        width: width.filter(|_| stdout.is_terminal()),
+        width: terminal_width(),
         color: invocation.color.for_stdout(),
         all_frames: invocation.verbose > 0,
         ..Options::default()
     }
+}
+
+/// Columns of the terminal that standard output is, if it is one.
+pub fn terminal_width() -> Option<usize> {
+    let stdout = io::stdout();
+    let size = terminal_size::terminal_size_of(&stdout).filter(|_| stdout.is_terminal());
+    size.map(|(width, _)| usize::from(width.0))
 }
 
 /// Prints a profile on standard output; whether anybody reads it.
@@ -142,17 +147,5 @@ pub fn options(invocation: &Invocation) -> Options {
 pub fn print(format: Format, profile: &Profile, options: &Options) -> Result<Flow> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let written = format.renderer().render(profile, options, &mut out);
-    reader(written.and_then(|()| out.flush()))
-}
-
-/// Tells a closed pipe, which is no error, from the rest.
-///
-/// # Errors
-/// Those of standard output.
-pub fn reader(written: io::Result<()>) -> Result<Flow> {
-    match written {
-        Ok(()) => Ok(Flow::On),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Flow::Unread),
-        Err(error) => Err(anyhow::anyhow!("cannot write to standard output: {error}")),
-    }
+    Flow::of_output(written.and_then(|()| out.flush()))
 }

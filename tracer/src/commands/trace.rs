@@ -5,7 +5,7 @@ use tracer_common::loss::Loss;
 
 use super::{log, refuse_if_unable};
 use crate::cli::{EXIT_DONE, Invocation, TraceConfig};
-use crate::engine::{self, Flow, Schedule, Trace, Walk, method, target};
+use crate::engine::{self, Flow, Schedule, Trace, Walk, target};
 use crate::profile::Grouping;
 use crate::sources::calls::{CallOptions, Calls};
 
@@ -30,7 +30,7 @@ pub fn run(invocation: &Invocation, config: &TraceConfig) -> Result<u8> {
     };
     engine::runtime()?.block_on(async {
         let about = target::resolve(&config.target, Grouping::default())?;
-        let calls = Calls::new(options, method(&facts));
+        let calls = Calls::new(options);
         let mut trace = Trace::start(about, calls, walk, &facts, log(invocation))?;
         let mut lost = 0;
         engine::run(&mut trace, &only_at_the_end, interrupt, |profile| {

@@ -1,5 +1,6 @@
 //! The one loop of every trace: it reports when a report is due, and lets the trace go on in between.
 
+use std::io;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
@@ -28,6 +29,20 @@ pub enum Flow {
     Ended,
     /// Nobody reads the reports any more.
     Unread,
+}
+
+impl Flow {
+    /// Whether standard output is still read, by what became of writing to it: a closed pipe is no error.
+    ///
+    /// # Errors
+    /// Those of standard output.
+    pub fn of_output(written: io::Result<()>) -> Result<Self> {
+        match written {
+            Ok(()) => Ok(Self::On),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Self::Unread),
+            Err(error) => Err(anyhow::anyhow!("cannot write to standard output: {error}")),
+        }
+    }
 }
 
 /// A trace as the loop drives it, on one thread.

@@ -11,7 +11,7 @@ use tracer_common::key::Owner;
 use super::core::Core;
 use super::run::Flow;
 use super::snapshot::Snapshot;
-use crate::bpf::Settings;
+use crate::bpf::{Method, Settings};
 use crate::process::maps::Mapping;
 use crate::profile::{Measure, Subject, Values};
 
@@ -151,7 +151,7 @@ pub trait Source {
     }
 
     /// Says that removing its probes will take a while, where it will.
-    fn announce_leaving(&self) {}
+    fn announce_leaving(&self, _method: Method) {}
 }
 
 /// Two sources of one trace.
@@ -289,8 +289,8 @@ impl<A: Source, B: Source> Source for (A, B) {
         self.0.is_exact() && self.1.is_exact()
     }
 
-    fn announce_leaving(&self) {
-        self.0.announce_leaving();
-        self.1.announce_leaving();
+    fn announce_leaving(&self, method: Method) {
+        self.0.announce_leaving(method);
+        self.1.announce_leaving(method);
     }
 }

@@ -33,7 +33,7 @@ pub use build::Builder;
 pub use finding::{Finding, FindingKind};
 pub use loss::{LossKey, Losses, Severity};
 pub use measure::{Kind, Measure, Source, Unit};
-pub use number::{Number, Values};
+pub use number::{Number, Values, difference};
 pub(crate) use place::is_id;
 pub use place::{Container, Place, Runtime};
 pub use sample::{

@@ -187,3 +187,9 @@ impl JsonSchema for Values {
         })
     }
 }
+
+/// How much more there is now than before; what does not fit is cut, and never wraps.
+pub fn difference(now: u64, before: u64) -> i64 {
+    let difference = i128::from(now) - i128::from(before);
+    i64::try_from(difference).unwrap_or(if difference > 0 { i64::MAX } else { i64::MIN })
+}

@@ -71,7 +71,6 @@ pub struct Call<'a> {
 /// The calls of a trace's programs.
 pub struct Calls {
     options: CallOptions,
-    method: Method,
     prober: Prober,
     ring: Option<AsyncFd<Events<CallEvent>>>,
     /// Names of callers, each looked up once.
@@ -82,12 +81,11 @@ pub struct Calls {
 
 impl Calls {
     /// Nothing is printed yet.
-    pub fn new(options: CallOptions, method: Method) -> Self {
+    pub fn new(options: CallOptions) -> Self {
         Self {
             prober: Prober::new(&options.allocator, true),
             lines: Lines::new(options.json),
             options,
-            method,
             ring: None,
             names: HashMap::new(),
             is_read: true,
@@ -117,14 +115,9 @@ impl Calls {
             written = self.lines.write(&event, &self.prober, caller);
             left -= 1;
         }
-        match written.and_then(|()| self.lines.out.flush()) {
-            Ok(()) => Ok(Flow::On),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.is_read = false;
-                Ok(Flow::Unread)
-            }
-            Err(error) => Err(anyhow::anyhow!("cannot write to standard output: {error}")),
-        }
+        let flow = Flow::of_output(written.and_then(|()| self.lines.out.flush()))?;
+        self.is_read = flow != Flow::Unread;
+        Ok(flow)
     }
 }
 
@@ -163,7 +156,6 @@ impl Source for Calls {
     fn configure(&self, settings: &mut Settings, _in_scope: bool) {
         settings.min_size = self.options.min_size;
         settings.max_size = self.options.max_size;
-        settings.method = self.method;
         settings.trace_calls = true;
         settings.stack_depth = 1;
         settings.max_live = 1;
@@ -175,10 +167,7 @@ impl Source for Calls {
     }
 
     fn attach(&mut self, core: &mut Core, pid: u32, files: Option<&[PathBuf]>) -> Result<()> {
-        match files {
-            Some(files) => self.prober.attach_files(&mut core.tracer, pid, files)?,
-            None => self.prober.attach(&mut core.tracer, pid)?,
-        };
+        self.prober.begin(&mut core.tracer, pid, files)?;
         Ok(())
     }
 
@@ -187,15 +176,7 @@ impl Source for Calls {
     }
 
     fn details(&self) -> Vec<String> {
-        let left_out = self.prober.left_out().iter();
-        let left_out = left_out.map(|(path, left)| {
-            format!(
-                "{} in {} is not traced: {}",
-                left.name,
-                path.display(),
-                left.why
-            )
-        });
+        let left_out = self.prober.left_out_notes();
         left_out.chain(self.prober.details()).collect()
     }
 
@@ -243,8 +224,8 @@ impl Source for Calls {
         Ok(())
     }
 
-    fn announce_leaving(&self) {
-        self.prober.announce_detaching(self.method);
+    fn announce_leaving(&self, method: Method) {
+        self.prober.announce_detaching(method);
     }
 }
 

@@ -1,13 +1,11 @@
 //! Real programs that fork under load, against their maps.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use memlens_tests::address_space::rested;
-use memlens_tests::child::{Owned, until};
-use memlens_tests::{load, need};
+use memlens_tests::child::until;
+use memlens_tests::{Python, load};
 
 use super::Stage;
 
@@ -64,18 +62,9 @@ if __name__ == '__main__':
 #[test]
 fn python_with_forked_workers() -> Result<()> {
     let stage = Stage::enter()?;
-    let mut command = Command::new(need::program("python3")?);
-    command.args(["-c", PYTHON]);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut python = Owned::start(&mut command)?;
-    let handle = python.handle();
-    let mut input = handle.stdin.take().context("no input")?;
-    let mut output = BufReader::new(handle.stdout.take().context("no output")?);
+    let mut python = Python::start(PYTHON)?;
     let memlens = stage.trace(&[])?;
-    writeln!(input, "go")?;
-    let mut line = String::new();
-    output.read_line(&mut line)?;
-    ensure!(line == "done\n", "{line:?}");
+    python.work()?;
     let mut maps = vec![(python.pid(), rested(python.pid())?)];
     for worker in load::children(python.pid())? {
         maps.push((worker, rested(worker)?));
@@ -86,6 +75,5 @@ fn python_with_forked_workers() -> Result<()> {
     for (pid, maps) in maps {
         report.check_mapped(pid, maps)?;
     }
-    drop(input);
     Ok(())
 }

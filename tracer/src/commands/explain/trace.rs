@@ -11,9 +11,7 @@ use crate::analysis::growth::{self, MappedRange, Seen};
 use crate::cli::Invocation;
 use crate::commands::{log, refuse_if_unable};
 use crate::engine::target::{self, Target};
-use crate::engine::{
-    Flow, Interrupt, Live, Schedule, Trace, Walk, follow, method, monotonic_ns, runtime,
-};
+use crate::engine::{Flow, Interrupt, Live, Schedule, Trace, Walk, follow, monotonic_ns, runtime};
 use crate::preflight::Facts;
 use crate::process::{info, pagemap};
 use crate::profile::{Grouping, Profile, Severity};
@@ -85,7 +83,7 @@ fn begin(invocation: &Invocation, pid: u32, facts: &Facts) -> Result<GrowthTrace
         is_optional: true,
         ..HeapOptions::default()
     };
-    let heap = Heap::new(options, method(facts));
+    let heap = Heap::new(options);
     Trace::start(
         about,
         (space, heap),

@@ -10,9 +10,8 @@ use anyhow::{Result, bail};
 use super::screen::Screen;
 use super::wait::{Clock, Wake};
 use crate::cli::{HostConfig, Invocation};
-use crate::commands::output::reader;
-use crate::engine::Flow;
-use crate::engine::Interrupt;
+use crate::commands::output::terminal_width;
+use crate::engine::{Flow, Interrupt};
 use crate::profile::Profile;
 use crate::profile::machine::shorten;
 use crate::render::csv::Csv;
@@ -120,7 +119,7 @@ impl<'a> Output<'a> {
         let written = write!(out, "{separator}");
         let written = written.and_then(|()| format.renderer().render(profile, &options, &mut out));
         self.printed = true;
-        reader(written.and_then(|()| out.flush()))
+        Flow::of_output(written.and_then(|()| out.flush()))
     }
 
     /// Shows a report in place, unless the picture is held.
@@ -220,10 +219,4 @@ impl CsvFile {
             cause,
         })
     }
-}
-
-fn terminal_width() -> Option<usize> {
-    let width =
-        terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
-    width.filter(|_| io::stdout().is_terminal())
 }

@@ -1,8 +1,10 @@
 //! From a process's mapped files to probes in the kernel: each file is read once and probed once per process.
 
 mod all_processes;
+mod error;
 mod floor;
 mod probes;
+mod summary;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -10,21 +12,19 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
 
 use tracer_common::call::Class;
 
 use crate::attach::plan::{LeftOut, Plan, PlanOptions, plan};
 use crate::attach::symbols::{ObjectError, ObjectSymbols};
-use crate::bpf::{Attached, Method, ProbeError, Scope, Tracer};
-use crate::engine::Member;
+use crate::bpf::{Attached, Scope, Tracer};
 use crate::process::files::{self, FileError, OpenedFile};
+use crate::process::info;
 use crate::process::maps::{self, MappedFile};
-use crate::process::{ProcessError, info};
-use crate::words::units::counted;
 
 pub use all_processes::{Outcome, Sighting, sightings};
-pub use probes::{is_slow, probes, slow_functions};
+pub use error::AttachError;
+pub use probes::{is_slow, probes};
 
 use all_processes::{Everywhere, loader_probe};
 
@@ -56,53 +56,6 @@ pub struct ProbedFile {
     first_function: u32,
 }
 
-/// Why a process could not be probed.
-#[derive(Debug, thiserror::Error)]
-pub enum AttachError {
-    /// Its maps or files could not be read.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// A file that the user named could not be opened.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// The kernel refused a probe.
-    #[error(transparent)]
-    Probe(#[from] ProbeError),
-    /// A file that the user named is of no use.
-    #[error("cannot use {}: {source}; name an x86-64 ELF file that holds an allocator", path.display())]
-    Object {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: ObjectError,
-    },
-    /// The file that the user named is not mapped by the process.
-    #[error("process {pid} has not mapped {}; see /proc/{pid}/maps for what it has", path.display())]
-    NotMapped {
-        /// The process.
-        pid: u32,
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file that the user named is not one of those that the command begins with.
-    #[error(
-        "the command does not load {} when it starts; name one of the files that `ldd` shows for it, or the program",
-        path.display()
-    )]
-    NotLoaded {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Nothing to probe.
-    #[error("no allocator function (malloc, free and their kin) found in {place}{hint}")]
-    NoAllocator {
-        /// Where was looked.
-        place: String,
-        /// What may help.
-        hint: &'static str,
-    },
-}
-
 /// What was placed in one process by one call.
 #[derive(Debug, Default)]
 pub struct Placed {
@@ -118,11 +71,6 @@ pub struct Allocator {
     /// The only file to look in, as the target sees it.
     pub object: Option<PathBuf>,
 }
-
-/// How long a perf event takes to close: the kernel waits for a grace period of its RCU each time.
-const PERF_EVENT_CLOSES_IN: Duration = Duration::from_millis(100);
-/// Fewer are removed before anybody wonders.
-const MANY_PERF_EVENTS: usize = 10;
 
 /// Reads files, plans their probes and places them.
 pub struct Prober {
@@ -188,62 +136,22 @@ impl Prober {
             .filter_map(|(_, file)| file.as_ref())
     }
 
-    /// What named processes are traced by: "process 4242 (nginx): 12 functions in /lib/libc.so.6".
-    pub fn summary<'a>(&self, members: impl Iterator<Item = &'a Member>) -> String {
-        let members: Vec<&Member> = members.collect();
-        let who = match members.as_slice() {
-            [only] => format!("process {} ({})", only.owner.tgid, only.command),
-            _ => format!("{} processes", members.len()),
-        };
-        let mut files: Vec<String> = self
-            .files()
-            .map(|file| file.path.display().to_string())
-            .collect();
-        files.sort();
-        files.dedup();
-        let functions: usize = self.files().map(|file| file.plan.functions.len()).sum();
-        let slow: usize = self.files().map(|file| slow_functions(&file.plan)).sum();
-        let slow = if slow > 0 {
-            format!(" ({slow} of them slow)")
-        } else {
-            String::new()
-        };
-        format!("{who}: {functions} functions{slow} in {}", files.join(", "))
-    }
-
-    /// What `-v` tells of the probes.
-    pub fn details(&self) -> Vec<String> {
-        let line = |file: &Rc<ProbedFile>| {
-            let names: Vec<&str> = file
-                .plan
-                .functions
-                .iter()
-                .map(|function| function.name.as_str())
-                .collect();
-            format!("probed {}: {}", file.path.display(), names.join(" "))
-        };
-        let mut lines: Vec<String> = self.files().map(line).collect();
-        lines.push(format!(
-            "{} in {} on {}",
-            counted(self.attached.probes as u64, "probe"),
-            counted(self.attached.links as u64, "link"),
-            counted(lines.len() as u64, "file"),
-        ));
-        lines
-    }
-
-    /// Says that removing the probes will take a while, where it will.
-    pub fn announce_detaching(&self, method: Method) {
-        let links = self.attached.links;
-        if method == Method::PerfEvents && links > MANY_PERF_EVENTS {
-            let seconds = (PERF_EVENT_CLOSES_IN * links as u32).as_secs_f64().ceil();
-            eprintln!("memlens: removing {links} probes, about {seconds} s on this kernel");
-        }
-    }
-
     /// Functions that allocate or release and are not traced, with the file and the reason.
     pub fn left_out(&self) -> &[(PathBuf, LeftOut)] {
         &self.left_out
+    }
+
+    /// Probes a process: what it has mapped, or the `files` that a command is about to map.
+    pub fn begin(
+        &mut self,
+        tracer: &mut Tracer,
+        pid: u32,
+        files: Option<&[PathBuf]>,
+    ) -> Result<Placed, AttachError> {
+        match files {
+            Some(files) => self.attach_files(tracer, pid, files),
+            None => self.attach(tracer, pid),
+        }
     }
 
     /// Probes what a process has mapped and what was not probed before. Fails if there is no allocator in it.

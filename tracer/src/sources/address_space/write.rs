@@ -12,7 +12,7 @@ use super::{AddressSpace, SpaceOrder};
 use crate::engine::{Core, Snapshot, monotonic_ns};
 use crate::process::{ProcessError, pagemap};
 use crate::profile::{
-    CutReason, Detail, Measure, Omitted, Region, Sample, Source, Subject, Values,
+    CutReason, Detail, Measure, Omitted, Region, Sample, Source, Subject, Values, difference,
 };
 
 /// Values of a sample.
@@ -324,10 +324,6 @@ fn omit(omitted: &mut Vec<Omitted>, subject: u32, values: &Values) {
             values: values.clone(),
         }),
     }
-}
-
-fn difference(now: u64, before: u64) -> i64 {
-    i64::try_from(i128::from(now) - i128::from(before)).unwrap_or(i64::MAX)
 }
 
 /// Which of a program's pages are in memory or in swap.

@@ -80,7 +80,6 @@ impl Default for HeapOptions {
 pub struct Heap {
     options: HeapOptions,
     prober: Prober,
-    method: Method,
     history: History,
     figures: Figures,
     rates: HashMap<Owner, Rates>,
@@ -95,10 +94,9 @@ pub struct Heap {
 
 impl Heap {
     /// Nothing is followed yet.
-    pub fn new(options: HeapOptions, method: Method) -> Self {
+    pub fn new(options: HeapOptions) -> Self {
         Self {
             prober: Prober::new(&options.allocator, false),
-            method,
             history: History::default(),
             figures: Figures::default(),
             rates: HashMap::new(),
@@ -153,13 +151,8 @@ impl Heap {
 
     /// Notes the functions that are not traced.
     fn note_left_out(&self, core: &mut Core) {
-        for (path, left) in self.prober.left_out() {
-            core.notes.add(format!(
-                "{} in {} is not traced: {}",
-                left.name,
-                path.display(),
-                left.why
-            ));
+        for note in self.prober.left_out_notes() {
+            core.notes.add(note);
         }
     }
 }
@@ -186,7 +179,6 @@ impl Source for Heap {
         settings.min_size = self.options.min_size;
         settings.max_size = self.options.max_size;
         settings.max_live = self.options.max_live;
-        settings.method = self.method;
         if in_scope {
             settings.admit = Admission::Calls;
             settings.adaptive = true;
@@ -194,14 +186,8 @@ impl Source for Heap {
     }
 
     fn attach(&mut self, core: &mut Core, pid: u32, files: Option<&[PathBuf]>) -> Result<()> {
-        let attached = match files {
-            Some(files) => {
-                self.from_start = true;
-                self.prober.attach_files(&mut core.tracer, pid, files)
-            }
-            None => self.prober.attach(&mut core.tracer, pid),
-        };
-        match attached {
+        self.from_start = files.is_some();
+        match self.prober.begin(&mut core.tracer, pid, files) {
             Err(error) if self.options.is_optional => {
                 self.absent = Some(words::error::one_line(&error.into()))
             }
@@ -376,7 +362,7 @@ impl Source for Heap {
         Ok(())
     }
 
-    fn announce_leaving(&self) {
-        self.prober.announce_detaching(self.method);
+    fn announce_leaving(&self, method: Method) {
+        self.prober.announce_detaching(method);
     }
 }

@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::analysis::advice;
+use crate::process::cgroup;
+use crate::profile::machine::{MachineSection, Of, Order, Stalled};
 use crate::profile::trend::Verdict;
-use crate::profile::{Finding, FindingKind};
+use crate::profile::{Finding, FindingKind, Meta, Profile, Subject, difference};
+use crate::sources::machine::View;
 
 const MIB: u64 = 1 << 20;
 const MEMINFO: &[u8] = include_bytes!("samples/meminfo.6.18.txt");
