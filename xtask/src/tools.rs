@@ -58,7 +58,8 @@ pub fn bpf_linker(cache: &Path) -> Result<PathBuf> {
 
 /// Path of cargo-deny, built on first use.
 pub fn cargo_deny(cache: &Path) -> Result<PathBuf> {
-    installed(cache, "cargo-deny", CARGO_DENY, &[])
+    // It runs once a build: optimizing it would take longer than it saves.
+    installed(cache, "cargo-deny", CARGO_DENY, &["--debug"])
 }
 
 /// Path of a program from crates.io, built on first use.

@@ -67,10 +67,10 @@ fn check_balance(pid: u32, work: impl FnOnce() -> Result<()>) -> Result<Report> 
     Ok(report)
 }
 
-/// Between two queries it may have given everything back: then it is looked at once more.
+/// Between two queries it may have given everything back: then it is looked at again.
 #[test]
 fn postgres_at_work() -> Result<()> {
-    const LOOKS: usize = 6;
+    const LOOKS: usize = 30;
     let mut postgres = Busy::postgres()?;
     let mut stacks = 0;
     for _ in 0..LOOKS {

@@ -186,6 +186,8 @@ impl Busy {
             .arg(&data)
             .args(["-c", "listen_addresses=", "-c", "fsync=off", "-k"])
             .arg(folder.path())
+            // By itself glibc soon serves even large blocks from memory that it keeps, and maps nothing any more.
+            .env("MALLOC_MMAP_THRESHOLD_", "65536")
             .uid(uid)
             .gid(gid)
             .current_dir(folder.path())
