@@ -25,6 +25,8 @@ pub struct Changed {
     pub address: u64,
     /// What is there.
     pub byte: u8,
+    /// What the file has there.
+    pub original: u8,
     /// The file.
     pub path: String,
 }
@@ -60,6 +62,17 @@ pub fn changed(pid: u32) -> Result<Vec<Changed>> {
         compare(&memory, start..end, &file, offset?, path, &mut found)?;
     }
     Ok(found)
+}
+
+/// Puts the files' bytes back, as a careless program may.
+pub fn restore(pid: u32, changed: &[Changed]) -> Result<()> {
+    let memory = std::fs::OpenOptions::new()
+        .write(true)
+        .open(format!("/proc/{pid}/mem"))?;
+    for byte in changed {
+        memory.write_all_at(&[byte.original], byte.address)?;
+    }
+    Ok(())
 }
 
 /// Waits until the code that a process has mapped from a file with these words in its path has its probes: some, and no
@@ -103,6 +116,7 @@ fn compare(
         found.extend(differing.map(|index| Changed {
             address: at + index as u64,
             byte: mapped[index],
+            original: stored[index],
             path: path.to_owned(),
         }));
     }

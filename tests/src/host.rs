@@ -1,9 +1,9 @@
 //! What must hold in what only a trace of many processes has.
 
 use anyhow::{Context, Result, ensure};
-use memlens::profile::{EndedName, GuardStep, HostWide};
+use memlens::profile::{Admission, EndedName, Guard, GuardStep, HostWide};
 
-use crate::report::{HeapFigures, Live};
+use crate::report::{HeapFigures, Live, Report};
 
 /// The sum of the short-lived processes of a name.
 pub fn ended_name<'a>(section: &'a HostWide, command: &str) -> Result<&'a EndedName> {
@@ -29,14 +29,21 @@ pub fn check_ended(
     Ok(())
 }
 
-/// What the overhead guard did, in order of time.
-pub fn guard_steps(section: &HostWide) -> Result<&[GuardStep]> {
-    let guard = section.guard.as_ref().context("there is no guard")?;
-    Ok(&guard.steps)
+/// The overhead guard.
+pub fn guard(report: &Report) -> Result<&Guard> {
+    let guard = report.sections.guard.as_ref();
+    guard.context("there is no guard")
 }
 
-/// What the overhead guard did to a process.
-pub fn guard_steps_of(section: &HostWide, pid: u32) -> Result<Vec<&GuardStep>> {
-    let steps = guard_steps(section)?.iter();
-    Ok(steps.filter(|step| step.pid == Some(pid)).collect())
+/// What the overhead guard did to a process, in order of time.
+pub fn guard_steps_of(report: &Report, pid: u32) -> Result<Vec<&GuardStep>> {
+    let steps = guard(report)?.steps.iter();
+    Ok(steps.filter(|step| step.pid == pid).collect())
+}
+
+/// Who has probes.
+pub fn admission(report: &Report) -> Result<&Admission> {
+    let host = report.sections.host_wide.as_ref();
+    let admission = host.and_then(|host| host.admission.as_ref());
+    admission.context("nothing is said of who has probes")
 }

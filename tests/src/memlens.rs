@@ -5,6 +5,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use memlens::profile::CommandExit;
 
 use crate::child::Owned;
 use crate::lines::{Lines, NoLine};
@@ -24,6 +25,7 @@ pub struct Memlens {
     output: Lines,
     errors: Lines,
     status: Option<ExitStatus>,
+    of_command: bool,
 }
 
 /// A memlens that has ended.
@@ -35,6 +37,8 @@ pub struct Ended {
     pub output: Vec<String>,
     /// Lines of standard error.
     pub errors: Vec<String>,
+    /// Whether a command was to be traced, which has exit codes of its own.
+    of_command: bool,
 }
 
 impl Memlens {
@@ -51,6 +55,7 @@ impl Memlens {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        let of_command = command.get_args().any(|word| word == "--");
         let mut child = Owned::start(&mut command)?;
         let (Some(output), Some(errors)) =
             (child.handle().stdout.take(), child.handle().stderr.take())
@@ -62,6 +67,7 @@ impl Memlens {
             output: Lines::of(output),
             errors: Lines::of(errors),
             status: None,
+            of_command,
         })
     }
 
@@ -190,6 +196,7 @@ impl Memlens {
             status,
             output: self.output.all(),
             errors: self.errors.all(),
+            of_command: self.of_command,
         })
     }
 
@@ -217,19 +224,31 @@ impl Ended {
 
     /// It ended with code 0.
     pub fn succeeded(&self) -> Result<()> {
+        self.ended_with(0)
+    }
+
+    fn ended_with(&self, code: i32) -> Result<()> {
         ensure!(
-            self.status.code() == Some(0),
-            "memlens ended with {}: {}",
+            self.status.code() == Some(code),
+            "memlens ended with {}, not code {code}: {}",
             self.status,
             self.errors.join("\n")
         );
         Ok(())
     }
 
-    /// The last report, of a memlens that ended with code 0.
+    /// The last report, of a memlens that ended with code 0, or with what the command that it traced has ended with.
     pub fn last_report(&self) -> Result<Report> {
-        self.succeeded()?;
-        self.final_report()
+        if self.reports()?.is_empty() {
+            self.succeeded()?;
+        }
+        let report = self.final_report()?;
+        self.ended_with(match report.meta.command_exit {
+            None => 0,
+            Some(CommandExit::Code(code)) => code,
+            Some(CommandExit::Signal(signal)) => 128 + signal,
+        })?;
+        Ok(report)
     }
 
     /// The last report, whatever the exit code.
@@ -242,7 +261,8 @@ impl Ended {
         Ok(report)
     }
 
-    /// That memlens refused: exit code 2, nothing on standard output, one line on standard error with these words.
+    /// That memlens refused: exit code 2, or one from 125 to 127 where a command was to be traced; nothing on standard
+    /// output, one line on standard error with these words.
     pub fn refused_with(&self, words: &[&str]) -> Result<()> {
         self.failed_with(words)?;
         ensure!(
@@ -278,9 +298,10 @@ impl Ended {
 
     /// Like [`Ended::refused_with`], where there may be reports before the failure.
     pub fn failed_with(&self, words: &[&str]) -> Result<()> {
+        let codes = if self.of_command { 125..=127 } else { 2..=2 };
         ensure!(
-            self.status.code() == Some(2),
-            "{}, not exit code 2: {}",
+            self.status.code().is_some_and(|code| codes.contains(&code)),
+            "{}, not an exit code of {codes:?}: {}",
             self.status,
             self.errors.join("\n")
         );

@@ -23,7 +23,7 @@ pub struct Config {
     pub unwind: u32,
     /// Which processes that user space has not named are traced, and from when on: an [`Admission`].
     pub admit: u32,
-    /// 1: each process has its own sampling interval (see [`Process::step`]), and its probe hits are counted.
+    /// 1: each process has a sampling interval of its own (see [`Process::step`]), and its probe hits are counted.
     pub adaptive: u32,
     /// 1: page faults are followed.
     pub faults: u32,
@@ -42,11 +42,13 @@ pub enum Admission {
     /// None.
     #[default]
     Named = 0,
-    /// Each, from its first traced call on.
+    /// Each that has probes, from its first traced call on.
     Calls = 1,
     /// Each, from its first traced call on; the children of traced processes from their birth on, since they have a copy of
     /// an address space that is known.
     Births = 2,
+    /// The children of traced processes, from their birth on, and the programs that they start.
+    Children = 3,
 }
 
 /// Counters and the switch of a running trace; one element, written by both sides.

@@ -39,8 +39,10 @@ pub enum LifecycleKind {
     Exit = 2,
     /// It is about to unmap a library; `owner` has the new code number instead of the image number.
     Unload = 3,
-    /// It made its first traced call, and is traced from then on.
+    /// It is traced from now on: it made its first traced call, or was born as the child of a traced process.
     Admitted = 4,
+    /// It started a process with a copy of its memory, which is not traced; in place of the row, that process's ID.
+    Forked = 5,
 }
 
 /// A traced process changed its program, ended or is new.
@@ -51,7 +53,7 @@ pub struct LifecycleEvent {
     pub owner: Owner,
     /// A [`LifecycleKind`].
     pub kind: u32,
-    /// Its row in the process table.
+    /// Its row in the process table; of [`LifecycleKind::Forked`] the ID of the new process.
     pub slot: u32,
     /// `CLOCK_MONOTONIC`, nanoseconds.
     pub time_ns: u64,
@@ -98,6 +100,7 @@ impl LifecycleKind {
             2 => Some(Self::Exit),
             3 => Some(Self::Unload),
             4 => Some(Self::Admitted),
+            5 => Some(Self::Forked),
             _ => None,
         }
     }

@@ -42,6 +42,8 @@ counters! {
         SpaceRingFull("space_ring_full", affects_totals = false),
         /// Page faults of the sample dropped because the ring buffer was full.
         FaultsDropped("faults_dropped", affects_totals = false),
+        /// Probes that were found to be gone from a process's memory, although nobody had removed them. Counted by user space.
+        ProbesGone("probes_gone", affects_totals = true),
         /// Diagnostic messages dropped because their ring buffer was full.
         DiagnosticsDropped("diagnostics_dropped", affects_totals = false),
     }

@@ -21,7 +21,7 @@ use crate::emit;
 use crate::loss;
 use crate::maps::{PROCESS_SLOTS, PROCESSES, STATE};
 use crate::memory::{fetch_add, read_kernel_u32, read_kernel_u64, read_user};
-use crate::process_table::{process_slot, register, send, send_as};
+use crate::process_table::{process_slot, register, send, send_as, take_in};
 use crate::thread;
 
 /// The current process has replaced its program: its blocks are gone, and a new image begins.
@@ -36,6 +36,9 @@ pub fn exec() {
     if is_guest(process) {
         leave_host(process);
         forget_thread();
+        if config!(admit) == Admission::Children as u32 {
+            take_in();
+        }
         return;
     }
     // SAFETY: both were checked for null; exec runs when the process has one thread left.
@@ -131,10 +134,10 @@ pub fn exit() {
 
 /// A traced process has started another one.
 ///
-/// Where processes are admitted the new one is, too: at its own first call, since it has a copy of the memory, in which
-/// nothing is tracked yet, or at once, if the copy is of an address space that is tracked. One that runs in the memory of its parent
-/// (`vfork`) allocates and releases there, so it is a guest in its parent's row until it calls `exec`. Otherwise it is not
-/// traced, and only counted.
+/// Where children are traced, it is admitted at once. Otherwise user space is told of it, since its copy of the memory has
+/// the parent's breakpoints in it; a trace of named processes counts it. One that runs in the memory of its parent
+/// (`vfork`) allocates and releases there, so where processes come by themselves it is a guest in its parent's row until it
+/// calls `exec`.
 #[inline(always)]
 pub fn fork(ctx: &RawTracePointContext) {
     if config!(offsets.task_tgid) == 0 {
@@ -153,7 +156,6 @@ pub fn fork(ctx: &RawTracePointContext) {
     if admit == 0 {
         loss::count(Loss::UntracedChildren);
         say(DiagnosticKind::UntracedChild, child_tgid as u64, 0);
-        return;
     }
     // SAFETY: a helper without arguments.
     let parent = unsafe { bpf_get_current_task() };
@@ -163,9 +165,19 @@ pub fn fork(ctx: &RawTracePointContext) {
         return;
     };
     if task_mm == 0 || memory(child) != memory(parent) {
-        if admit == Admission::Births as u32 {
-            born(process, child_tgid);
+        match admit >= Admission::Births as u32 {
+            true => born(process, child_tgid),
+            // SAFETY: checked for null.
+            false => send_as(
+                unsafe { (*process).owner },
+                LifecycleKind::Forked,
+                child_tgid,
+                tgid,
+            ),
         }
+        return;
+    }
+    if admit == 0 {
         return;
     }
     if PROCESS_SLOTS
@@ -186,10 +198,12 @@ fn born(parent: *mut Process, child: u32) {
         return;
     }
     if let Some((row, new)) = register(child) {
-        // In order with the calls of both.
-        // SAFETY: a helper without arguments.
-        let now = unsafe { bpf_ktime_get_ns() };
-        emit::space(SpaceEvent::fork(owner, new, now), now, Loss::SpaceRingFull);
+        if config!(admit) == Admission::Births as u32 {
+            // In order with the calls of both.
+            // SAFETY: a helper without arguments.
+            let now = unsafe { bpf_ktime_get_ns() };
+            emit::space(SpaceEvent::fork(owner, new, now), now, Loss::SpaceRingFull);
+        }
         // The name and the user are the parent's, which is the current process.
         send_as(new, LifecycleKind::Admitted, row, owner.tgid);
     }

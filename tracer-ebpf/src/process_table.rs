@@ -79,8 +79,9 @@ extern "C" fn admit_current() -> u64 {
     take_in().map_or(0, |row| u64::from(row) + 1)
 }
 
+/// Gives the current process a row and tells user space; the row, also where it has one already.
 #[inline(always)]
-fn take_in() -> Option<u32> {
+pub fn take_in() -> Option<u32> {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     match register(tgid) {
         Some((row, owner)) => {

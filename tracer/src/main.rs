@@ -8,12 +8,15 @@ fn main() -> ExitCode {
     if commands::play_victim() {
         return ExitCode::SUCCESS;
     }
-    match cli::parse() {
-        Ok(invocation) => ExitCode::from(commands::run(&invocation)),
+    let outcome = match cli::parse() {
+        Ok(invocation) => commands::run(&invocation),
         Err(error) => {
             // A closed pipe cannot be told about it.
             let _ = error.print();
-            ExitCode::from(error.exit_code())
+            error.outcome()
         }
-    }
+    };
+    // Only the command to trace comes after it.
+    let of_command = std::env::args_os().any(|word| word == "--");
+    ExitCode::from(outcome.code(of_command))
 }

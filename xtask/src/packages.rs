@@ -66,6 +66,10 @@ pub const TESTS: &[Need] = &[
         "a victim with a heap of its own and native memory beside it",
     ),
     need(&["gdb"], "the stacks that memlens' must equal"),
+    need(
+        &["valgrind", "qemu-user", "strace"],
+        "programs that a trace of the host must not hurt",
+    ),
     need(&["binutils"], "damages a library's unwind tables"),
     need(&["jq"], "runs the examples of docs/json.md"),
     need(&["python3-venv"], "the environment of DuckDB"),

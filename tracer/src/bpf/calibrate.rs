@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::links::ProbeError;
 use super::load::Tracer;
-use super::probe::{Probe, ProbeProgram, Scope};
+use super::probe::{Probe, ProbeProgram};
 use crate::process::maps;
 
 /// Calls that are timed; a hit takes half a microsecond, or ten on a slow machine.
@@ -56,12 +56,7 @@ impl Tracer {
         };
         let without = calls();
         let (links, ebpf) = self.links();
-        links.attach(
-            ebpf,
-            Scope::Process(pid),
-            "/proc/self/exe".as_ref(),
-            &[probe],
-        )?;
+        links.attach(ebpf, pid, "/proc/self/exe".as_ref(), &[probe])?;
         // The best of three: another program may have the processor meanwhile.
         let with = (0..3).map(|_| calls()).min().unwrap_or_default();
         Ok(Some(with.saturating_sub(without) / CALLS))

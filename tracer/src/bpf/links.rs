@@ -1,21 +1,22 @@
 //! Placing probes, through uprobe_multi links or, on older kernels, through perf events.
 
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::CString;
 use std::io;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use aya::Ebpf;
 use aya::programs::UProbe;
-use aya::programs::uprobe::{UProbeAttachPoint, UProbeScope};
+use aya::programs::uprobe::{UProbeAttachPoint, UProbeLink, UProbeScope};
 
 use super::error::LoadError;
 use super::multi::load_multi;
 use super::object;
-use super::probe::{Method, Probe, ProbeProgram, Scope, programs_for, sessions};
+use super::probe::{Method, Probe, ProbeProgram, programs_for, sessions};
 use super::sys;
 
 /// Attaching failed.
@@ -37,11 +38,28 @@ pub struct Attached {
     pub links: usize,
 }
 
+/// What keeps a probe in place: the kernel removes it when this is dropped.
+pub enum Hold {
+    /// All places of one program in one file.
+    Multi {
+        /// The link's descriptor.
+        _link: OwnedFd,
+    },
+    /// One place.
+    Perf {
+        /// The event and its link.
+        _link: UProbeLink,
+    },
+}
+
 /// Links and the programs that they belong to.
 pub struct Links {
     method: Method,
     programs: Vec<(ProbeProgram, OwnedFd)>,
-    links: Vec<(ProbeProgram, OwnedFd)>,
+    /// What is in place, by the process whose calls it sees.
+    held: HashMap<u32, Vec<(ProbeProgram, Hold)>>,
+    /// Threads that wait for the kernel to remove probes.
+    closing: Vec<JoinHandle<()>>,
 }
 
 impl Links {
@@ -58,7 +76,8 @@ impl Links {
         let mut links = Self {
             method,
             programs: Vec::new(),
-            links: Vec::new(),
+            held: HashMap::new(),
+            closing: Vec::new(),
         };
         match method {
             Method::UprobeMulti | Method::UprobeSession => {
@@ -76,19 +95,35 @@ impl Links {
         Ok(links)
     }
 
-    /// Places probes on one file, releases first.
+    /// Places probes on one file for the calls of one process, releases first. If one is refused, none stays.
+    ///
+    /// The kernel puts the breakpoints into the memory of that process alone, now and whenever it maps the file
+    /// (kernel/trace/bpf_trace.c, `uprobe_multi_link_filter`, and kernel/trace/trace_uprobe.c, `uprobe_perf_filter`).
     pub fn attach(
         &mut self,
         ebpf: &mut Ebpf,
-        scope: Scope,
+        pid: u32,
         path: &Path,
         probes: &[Probe],
     ) -> Result<Attached, ProbeError> {
+        let (attached, held) = self.place(ebpf, pid, path, probes)?;
+        self.held.entry(pid).or_default().extend(held);
+        Ok(attached)
+    }
+
+    fn place(
+        &self,
+        ebpf: &mut Ebpf,
+        pid: u32,
+        path: &Path,
+        probes: &[Probe],
+    ) -> Result<(Attached, Vec<(ProbeProgram, Hold)>), ProbeError> {
         let probes = match self.method {
             Method::UprobeSession => sessions(probes),
             _ => probes.to_vec(),
         };
         let mut attached = Attached::default();
+        let mut held = Vec::new();
         for program in programs_for(self.method) {
             let places: Vec<Probe> = probes
                 .iter()
@@ -111,26 +146,26 @@ impl Links {
             match self.method {
                 Method::UprobeMulti | Method::UprobeSession => {
                     let link = self
-                        .attach_multi(scope, path, program, &places)
+                        .attach_multi(pid, path, program, &places)
                         .map_err(|error| failed(error.to_string()))?;
-                    self.links.push((program, link));
-                    attached.links += 1;
+                    held.push((program, Hold::Multi { _link: link }));
                 }
                 Method::PerfEvents => {
                     for place in &places {
-                        attach_perf(ebpf, scope, path, place).map_err(&failed)?;
-                        attached.links += 1;
+                        let link = attach_perf(ebpf, pid, path, place).map_err(&failed)?;
+                        held.push((program, Hold::Perf { _link: link }));
                     }
                 }
             }
             attached.probes += places.len();
         }
-        Ok(attached)
+        attached.links = held.len();
+        Ok((attached, held))
     }
 
     fn attach_multi(
         &self,
-        scope: Scope,
+        pid: u32,
         path: &Path,
         program: ProbeProgram,
         places: &[Probe],
@@ -146,52 +181,114 @@ impl Links {
             &offsets,
             &cookies,
             program.at_return(),
-            scope.pid(),
+            pid,
         )
     }
 
-    /// Removes all probes, entries first, so that no call is seen to begin that is not seen to end.
+    /// Hands over what keeps the probes of one process in place.
+    pub fn take(&mut self, pid: u32) -> Vec<(ProbeProgram, Hold)> {
+        self.held.remove(&pid).unwrap_or_default()
+    }
+
+    /// Removes the probes of one process, all at the same time, without waiting for the kernel: the original instructions are
+    /// back within a few milliseconds, the links are gone when the last program that runs has ended.
+    pub fn detach_from(&mut self, pid: u32) {
+        let held = self.take(pid);
+        self.close_apart(held);
+    }
+
+    /// Has the kernel take the breakpoints out of copies of a process's memory, which its forked children have: nobody's
+    /// probes are theirs, but a fork copies the pages with the breakpoints in them, and each hit would cost a trap.
+    ///
+    /// When a probe is removed, the kernel looks at every process that maps the file, and takes the breakpoint out where
+    /// no probe that is left wants it (kernel/events/uprobes.c, `register_for_each_vma`). So an empty program is placed
+    /// beside the process's own probes, which does not touch its code, and removed again. With perf events the kernel does it
+    /// by itself at a copy's first hit (kernel/trace/trace_uprobe.c, `uprobe_perf_func`).
+    ///
+    /// # Errors
+    /// What the kernel refuses; the process may have ended.
+    pub fn clear_copies(
+        &mut self,
+        ebpf: &mut Ebpf,
+        pid: u32,
+        path: &Path,
+        probes: &[Probe],
+    ) -> Result<(), ProbeError> {
+        if self.method == Method::PerfEvents {
+            return Ok(());
+        }
+        let mut offsets: Vec<u64> = probes.iter().map(|probe| probe.offset).collect();
+        offsets.sort_unstable();
+        offsets.dedup();
+        let empty = |offset| Probe {
+            program: ProbeProgram::FloorEnter,
+            offset,
+            cookie: 0,
+        };
+        let empty: Vec<Probe> = offsets.into_iter().map(empty).collect();
+        let (_, held) = self.place(ebpf, pid, path, &empty)?;
+        self.close_apart(held);
+        Ok(())
+    }
+
+    /// Removes probes without waiting for the kernel.
+    pub fn close_apart(&mut self, held: Vec<(ProbeProgram, Hold)>) {
+        if held.is_empty() {
+            return;
+        }
+        self.closing.retain(|thread| !thread.is_finished());
+        let holds = held.into_iter().map(|(_, hold)| hold).collect();
+        self.closing.push(thread::spawn(move || close_all(holds)));
+    }
+
+    /// Removes all probes and waits for that, entries first, so that no call is seen to begin that is not seen to end.
     pub fn detach(&mut self) {
-        self.links
-            .sort_by_key(|(program, _)| std::cmp::Reverse(*program));
-        let mut links = std::mem::take(&mut self.links);
-        while let Some((program, _)) = links.first() {
-            let program = *program;
-            let others = links.iter().position(|(other, _)| *other != program);
-            let rest = links.split_off(others.unwrap_or(links.len()));
-            close_all(links);
-            links = rest;
+        let held = std::mem::take(&mut self.held);
+        let mut by_program: BTreeMap<ProbeProgram, Vec<Hold>> = BTreeMap::new();
+        for (program, hold) in held.into_values().flatten() {
+            by_program.entry(program).or_default().push(hold);
+        }
+        while let Some((_, holds)) = by_program.pop_last() {
+            close_all(holds);
+        }
+        for thread in self.closing.drain(..) {
+            // It only closes descriptors.
+            let _ = thread.join();
         }
     }
 }
 
 /// Links that are closed at the same time.
-const CLOSED_AT_ONCE: usize = 32;
+const CLOSED_AT_ONCE: usize = 64;
 
 /// Closes links side by side: each waits for the programs that may still run (kernel/trace/bpf_trace.c,
 /// `bpf_uprobe_unregister`), some 20 ms, and all can wait for the same.
-fn close_all(mut links: Vec<(ProbeProgram, OwnedFd)>) {
-    let each = links.len().div_ceil(CLOSED_AT_ONCE).max(1);
+fn close_all(mut holds: Vec<Hold>) {
+    let each = holds.len().div_ceil(CLOSED_AT_ONCE).max(1);
     thread::scope(|scope| {
-        while !links.is_empty() {
-            let part = links.split_off(links.len().saturating_sub(each));
+        while !holds.is_empty() {
+            let part = holds.split_off(holds.len().saturating_sub(each));
             scope.spawn(move || drop(part));
         }
     });
 }
 
-fn attach_perf(ebpf: &mut Ebpf, scope: Scope, path: &Path, place: &Probe) -> Result<(), String> {
+fn attach_perf(
+    ebpf: &mut Ebpf,
+    pid: u32,
+    path: &Path,
+    place: &Probe,
+) -> Result<UProbeLink, String> {
     let name = place.program.name();
     let program: &mut UProbe = object::program(ebpf, name).map_err(|error| error.to_string())?;
-    let scope =
-        NonZeroU32::new(scope.pid()).map_or(UProbeScope::AllProcesses, UProbeScope::OneProcess);
+    let pid = NonZeroU32::new(pid).ok_or("no process has the PID 0")?;
     let point = UProbeAttachPoint {
         location: place.offset.into(),
         cookie: Some(place.cookie),
     };
     program
-        .attach(point, path, scope)
-        .map(drop)
+        .attach(point, path, UProbeScope::OneProcess(pid))
+        .and_then(|link| program.take_link(link))
         .map_err(|error| error.to_string())
 }
 

@@ -16,6 +16,7 @@ use tracer_common::stack::StackMeta;
 use super::OBJECT;
 use super::error::LoadError;
 use super::events::Events;
+use super::keeper::Keeper;
 use super::links::Links;
 use super::object::{self, map_fd, view};
 use super::offsets::kernel_offsets;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub admit: Admission,
     /// Give each process its own sampling interval, and count its probe hits.
     pub adaptive: bool,
+    /// Whether a process may be sampled during the trace although not all are from the start.
+    pub may_sample: bool,
     /// How much the programs say of what they do not follow: a [`Level`](tracer_common::diagnostic::Level), or 0.
     pub diagnostics: u8,
 }
@@ -71,6 +74,7 @@ impl Default for Settings {
             method: Method::PerfEvents,
             admit: Admission::Named,
             adaptive: false,
+            may_sample: false,
             diagnostics: 0,
         }
     }
@@ -80,6 +84,8 @@ impl Default for Settings {
 pub struct Tracer {
     pub(super) ebpf: Ebpf,
     links: Links,
+    /// Closes the links if memlens is killed.
+    keeper: Option<Keeper>,
     pub(super) rows: StackRows,
     pub(super) processes: ArrayView<Process>,
     pub(super) state: ArrayView<State>,
@@ -133,7 +139,7 @@ impl Tracer {
         }
         let mut ebpf = loader.load(OBJECT)?;
         // A session saves the returns of calls that are not sampled; where all are recorded there is none to save.
-        let is_sampled = settings.sample_bytes.is_some() || settings.adaptive;
+        let is_sampled = settings.sample_bytes.is_some() || settings.may_sample;
         let links = Links::load(&mut ebpf, settings.method.for_trace(is_sampled))?;
         let stack_rows = StackRows::new(
             view(&ebpf, "STATE", 1)?,
@@ -149,6 +155,7 @@ impl Tracer {
             tables: UnwindTables::new(&ebpf, tables)?,
             ebpf,
             links,
+            keeper: Keeper::start().ok(),
             leaving: Vec::new(),
         };
         for name in ["process_exec", "process_exit", "process_fork"] {
@@ -173,6 +180,12 @@ impl Tracer {
     }
 
     /// Draws the next image number; the exec program draws from the same counter.
+    /// The processes that are memlens itself.
+    pub fn own_processes(&self) -> impl Iterator<Item = u32> + use<> {
+        let keeper = self.keeper.as_ref().map(Keeper::pid);
+        std::iter::once(std::process::id()).chain(keeper)
+    }
+
     pub(super) fn draw_image(&mut self) -> u32 {
         let Some(state) = self.state.pointer(0) else {
             return 0;

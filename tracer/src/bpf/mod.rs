@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod faults;
 mod grace;
+mod keeper;
 mod kernel_memory;
 mod kernel_offsets;
 mod kernel_programs;
@@ -36,7 +37,7 @@ pub use links::{Attached, ProbeError};
 pub use live::LiveScan;
 pub use load::{Settings, Tracer};
 pub use mappings::{Mapped, MappedCode, MappingEvent, MappingEvents};
-pub use probe::{Method, Probe, ProbeProgram, Scope};
+pub use probe::{Method, Probe, ProbeProgram};
 pub use tables::{MappingsFull, TableFull, TablePlace, TableRoom, TableSize, UnwindTables};
 
 /// The BPF object for traces of processes, built and committed by `cargo xtask ebpf`.

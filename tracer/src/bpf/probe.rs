@@ -24,25 +24,6 @@ impl Method {
     }
 }
 
-/// Whose calls a probe sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
-    /// Those of one process, by its ID.
-    Process(u32),
-    /// Those of every process that runs the file's code, now or later.
-    Everyone,
-}
-
-impl Scope {
-    /// The process, or 0 for all, as the kernel wants it.
-    pub(super) const fn pid(self) -> u32 {
-        match self {
-            Self::Process(pid) => pid,
-            Self::Everyone => 0,
-        }
-    }
-}
-
 /// The program behind a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProbeProgram {

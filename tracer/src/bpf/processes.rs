@@ -189,6 +189,21 @@ impl Tracer {
         }
     }
 
+    /// Gives the program in a row that is not traced at the moment a new owner id, as which it can begin anew; and the denser
+    /// sample that was asked for.
+    pub fn renew(&mut self, row: u32) -> Option<Owner> {
+        let image = self.draw_image();
+        let process = self.processes.pointer(row as usize)?;
+        // SAFETY: a mapped, aligned record; the programs write these fields in an `exec` of the process only, and read them
+        // while it is traced.
+        unsafe {
+            (&raw mut (*process).owner.image).write_volatile(image);
+            (&raw mut (*process).code).write_volatile(image);
+            (&raw mut (*process).step).write_volatile(0);
+            Some((*process).owner)
+        }
+    }
+
     /// Sets the step of a process's sampling interval (see [`sampling::interval`]), in an adaptive trace.
     pub fn set_step(&self, row: u32, step: u32) {
         if let Some(process) = self.processes.pointer(row as usize) {
@@ -196,6 +211,11 @@ impl Tracer {
             // SAFETY: a mapped, aligned u32 that only user space writes.
             unsafe { (&raw mut (*process).step).write_volatile(step) };
         }
+    }
+
+    /// What a row of the process table holds now.
+    pub fn process(&self, row: u32) -> Option<Process> {
+        self.processes.read(row as usize)
     }
 
     /// Step of a process's sampling interval.

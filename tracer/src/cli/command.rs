@@ -20,8 +20,8 @@ Examples:
   memlens leaks -n redis-server 10 3 three reports, 10 seconds apart, of every redis-server
   memlens leaks --json -- ./server --port 80
                                      start a command, trace it from its first instruction
-  memlens leaks -p 4242 -o 1m --fail-over 10MiB 60 1
-                                     exit 1 if over 10 MiB are older than a minute
+  memlens leaks -p 4242 -o 1m --fail-over 10MiB 5m 1
+                                     exit 1 if, after five minutes, over 10 MiB are older than one
   memlens host                       is memory shrinking, who grows, what to run next
   memlens vm -p 4242                 who has mapped address space, and what of it is in memory
   memlens kernel                     which kernel stacks hold the kernel's own memory
@@ -30,7 +30,8 @@ Examples:
   memlens doctor                     what works on this machine, and how to fix the rest
   memlens demo                       a built-in leaky program, traced for ten seconds
 
-Exit codes: 0 done, 1 leaks found where --fail-over asked for it, 2 failed.
+Exit codes: 0 done, 1 leaks found where --fail-over asked for it, 2 failed; where a command is traced
+its own (128 + N if signal N ended it), 124 leaks found, 125 failed, 126 cannot be run, 127 not found.
 Sizes take B, K, M, G or KiB, MiB, GiB (1024) and KB, MB, GB (1000); times take us, ms, s, m, h, d.";
 
 /// Trace memory allocations of running processes, without restarting them.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::{EXIT_DONE, EXIT_FAILED};
+use super::Outcome;
 
 /// A mistake on the command line, or a question that is answered here.
 #[derive(Debug, Error)]
@@ -24,11 +24,11 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// 0 for `--help` and `--version`, else 2.
-    pub fn exit_code(&self) -> u8 {
+    /// How the run went: done with `--help` and `--version`, else failed.
+    pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Arguments(error) if !error.use_stderr() => EXIT_DONE,
-            _ => EXIT_FAILED,
+            Self::Arguments(error) if !error.use_stderr() => Outcome::Done(None),
+            _ => Outcome::Failed,
         }
     }
 

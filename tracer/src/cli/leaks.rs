@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::error::ConfigError;
-use super::parsers::{parse_age, parse_sample_bytes, whole_number};
+use super::parsers::{parse_age, parse_sample_bytes, parse_slowdown, whole_number};
 use super::shared::{
     Allocator, HostWideArgs, HostWideConfig, MAX_MAX_LIVE, Output, Schedule, ScopeArgs, SizeRange,
     TargetArgs, UNREAD, Walk,
@@ -97,14 +97,34 @@ pub struct LeaksConfig {
     /// Example: --all-stacks --json --top 0
     #[arg(long, help_heading = "Output")]
     pub all_stacks: bool,
-    /// Exit with code 1 if more than this many bytes are live in the last report.
+    /// Exit with code 1 (124 where a command is traced) if more than this many bytes are live in the last report.
     ///
     /// Counts the blocks that --older, --min-size and --max-size leave, in all stacks, and prints the result on
-    /// standard error.
+    /// standard error. The trace must take longer than --older.
     ///
-    /// Example: --older 1m --fail-over 10MiB
+    /// Example: memlens leaks -p 4242 --older 1m --fail-over 10MiB 5m 1
     #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Output", allow_hyphen_values = true)]
     pub fail_over: Option<u64>,
+    /// Also trace the children of the processes or the command, from their birth on, and the programs that they start.
+    ///
+    /// A child gets its probes within a few milliseconds of its birth; the report says how many. Without this, children
+    /// are only counted.
+    ///
+    /// Example: memlens leaks -f -n nginx
+    #[arg(short = 'f', long, help_heading = "Target", conflicts_with = "scope")]
+    pub children: bool,
+    /// Trace a process although probes would hurt it: one that runs under valgrind, QEMU, rr, DynamoRIO or Pin.
+    #[arg(long, help_heading = "Target", conflicts_with = "scope")]
+    pub force: bool,
+    /// Most that the probes may cost each process, in percent of its CPU time; without it there is no limit.
+    ///
+    /// Above it memlens samples the process, more and more coarsely, and as a last step removes its probes. The report
+    /// says what the probes cost in any case.
+    ///
+    /// Example: memlens leaks -p 4242 --slowdown 10
+    #[arg(long, value_name = "PERCENT", value_parser = parse_slowdown, help_heading = "Cost", conflicts_with = "scope")]
+    #[arg(allow_hyphen_values = true)]
+    pub slowdown: Option<f64>,
     /// Keep totals per stack only: faster reports, but without ages and single blocks.
     ///
     /// The cost for the traced program is the same.
@@ -142,6 +162,9 @@ impl LeaksConfig {
             show_allocs: false,
             all_stacks: false,
             fail_over: None,
+            children: false,
+            force: false,
+            slowdown: None,
             combined: false,
             sample_bytes: None,
             walk: Walk::default(),

@@ -11,6 +11,7 @@ mod command;
 mod demo;
 mod doctor;
 mod error;
+mod exit;
 mod explain;
 mod host;
 mod kernel;
@@ -34,6 +35,7 @@ pub use command::{Command, Invocation};
 pub use demo::DemoConfig;
 pub use doctor::DoctorConfig;
 pub use error::{CliError, ConfigError};
+pub use exit::Outcome;
 pub use explain::ExplainConfig;
 pub use host::HostConfig;
 pub use kernel::KernelConfig;
@@ -42,13 +44,6 @@ pub use shared::{Allocator, HostWideConfig, Output, Schedule, SizeRange, Unwind,
 pub use trace::TraceConfig;
 pub use values::{BareUnit, ValueError, parse_size, parse_time};
 pub use vm::{VmConfig, Width};
-
-/// Exit code of a run that did what it was asked to.
-pub const EXIT_DONE: u8 = 0;
-/// Exit code of a run that found more live bytes than `--fail-over` allows.
-pub const EXIT_LEAKS: u8 = 1;
-/// Exit code of a run that failed, usage errors included.
-pub const EXIT_FAILED: u8 = 2;
 
 /// Reads the command line of this process.
 ///

@@ -76,7 +76,7 @@ pub fn parse_pid(text: &str) -> Result<u32, ValueError> {
         .ok_or(ValueError::Expected("a PID, which is a positive number"))
 }
 
-/// Reads a share of the machine in percent, `5`, `0.5%`; `off` or 0 is no limit, which is `None`.
+/// Reads a share of the machine in percent, `5`, `0.5%`; `off` is no limit, which is `None`.
 pub fn parse_cpu_budget(text: &str) -> Result<Option<f64>, ValueError> {
     let number = text.trim().trim_end_matches('%').trim_end();
     if number.eq_ignore_ascii_case("off") {
@@ -84,9 +84,21 @@ pub fn parse_cpu_budget(text: &str) -> Result<Option<f64>, ValueError> {
     }
     let plain = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     match number.parse::<f64>() {
-        Ok(0.0) if plain => Ok(None),
+        Ok(0.0) if plain => Err(ValueError::Expected(
+            "a percentage from 0.1 to 100; for no limit say off",
+        )),
         Ok(percent) if plain && (0.1..=100.0).contains(&percent) => Ok(Some(percent)),
         _ => Err(ValueError::Expected("a percentage from 0.1 to 100, or off")),
+    }
+}
+
+/// Reads a share of a process's time in percent, from 0.1 to 99.
+pub fn parse_slowdown(text: &str) -> Result<f64, ValueError> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    let plain = number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    match number.parse::<f64>() {
+        Ok(percent) if plain && (0.1..=99.0).contains(&percent) => Ok(percent),
+        _ => Err(ValueError::Expected("a percentage from 0.1 to 99")),
     }
 }
 

@@ -29,6 +29,9 @@ pub struct TraceArgs {
     /// Print each call as one JSON object on one line.
     #[arg(long, help_heading = "Output")]
     json: bool,
+    /// Trace a process although probes would hurt it: one that runs under valgrind, QEMU, rr, DynamoRIO or Pin.
+    #[arg(long, help_heading = "Target")]
+    force: bool,
 }
 
 /// Settings of `memlens trace`.
@@ -42,6 +45,8 @@ pub struct TraceConfig {
     pub allocator: Allocator,
     /// One JSON object a line in place of text.
     pub json: bool,
+    /// Whether processes are traced that probes would hurt.
+    pub force: bool,
 }
 
 impl TryFrom<TraceArgs> for TraceConfig {
@@ -56,6 +61,7 @@ impl TryFrom<TraceArgs> for TraceConfig {
             sizes: args.sizes,
             allocator: args.allocator,
             json: args.json,
+            force: args.force,
         })
     }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::output::Printer;
 use super::{follow, log, refuse_if_unable};
-use crate::cli::{DemoConfig, EXIT_DONE, Invocation, Output};
+use crate::cli::{DemoConfig, Invocation, Outcome, Output};
 use crate::engine::target::{self, Target};
 use crate::engine::{Schedule, Trace, Walk};
 use crate::preflight;
@@ -41,7 +41,7 @@ pub fn play_victim() -> bool {
 }
 
 /// Runs `memlens demo`.
-pub fn run(invocation: &Invocation, config: &DemoConfig) -> Result<u8> {
+pub fn run(invocation: &Invocation, config: &DemoConfig) -> Result<Outcome> {
     if let Some(mounted) = preflight::ensure_tracefs().context("the demo wants tracefs")? {
         eprintln!("memlens: {mounted}");
     }
@@ -65,7 +65,11 @@ pub fn run(invocation: &Invocation, config: &DemoConfig) -> Result<u8> {
         &mut Printer::new(&output, invocation),
         &only_at_the_end,
         || {
-            let about = target::resolve(&Target::Command(command.to_vec()), Grouping::default())?;
+            let about = target::resolve(
+                &Target::Command(command.to_vec()),
+                Grouping::default(),
+                false,
+            )?;
             let heap = Heap::new(HeapOptions {
                 max_live: MAX_LIVE,
                 ..HeapOptions::default()
@@ -81,7 +85,7 @@ pub fn run(invocation: &Invocation, config: &DemoConfig) -> Result<u8> {
         "memlens: flame graph in {}; open it in a browser",
         config.svg.display()
     );
-    Ok(EXIT_DONE)
+    Ok(Outcome::Done(None))
 }
 
 /// The victim: a small server that forgets things.

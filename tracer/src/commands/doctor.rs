@@ -12,7 +12,7 @@ use self::coverage::Coverage;
 use crate::attach::allocator::AllocatorKind;
 use crate::attach::plan::{Ending, PlannedFunction};
 use crate::bpf::{KernelMemory, KernelSettings, LoadError, Method, Settings, TableSize, Tracer};
-use crate::cli::{DoctorConfig, Invocation};
+use crate::cli::{DoctorConfig, Invocation, Outcome};
 use crate::doctor::{
     AllocatorRow, Diagnosis, LeftOutRow, ProbeRow, ProbeTable, Speed, UntraceableRow,
 };
@@ -24,7 +24,7 @@ use crate::process::targets;
 use crate::words::units::count;
 
 /// Runs `memlens doctor`.
-pub fn run(invocation: &Invocation, config: &DoctorConfig) -> Result<u8> {
+pub fn run(invocation: &Invocation, config: &DoctorConfig) -> Result<Outcome> {
     let facts = Facts::gather(None);
     let mut diagnosis = Diagnosis {
         findings: preflight::check(&facts),
@@ -57,7 +57,10 @@ pub fn run(invocation: &Invocation, config: &DoctorConfig) -> Result<u8> {
     };
     let mut out = io::stdout().lock();
     Flow::of_output(out.write_all(text.as_bytes()).and_then(|()| out.flush()))?;
-    Ok(diagnosis.exit_code())
+    Ok(match diagnosis.is_able() {
+        true => Outcome::Done(None),
+        false => Outcome::Failed,
+    })
 }
 
 /// Loads the programs as the kinds of trace do, and tells how much work each was for the verifier.
@@ -158,8 +161,10 @@ fn program_finding(state: State, present: String) -> Finding {
 
 fn processes(config: &DoctorConfig) -> Result<Vec<Chosen>> {
     let found = match &config.target {
-        Some(Target::Pids(pids)) => target::running(targets::by_pid(pids), None)?,
-        Some(Target::Name(name)) => target::running(targets::by_name(name.as_ref())?, Some(name))?,
+        Some(Target::Pids(pids)) => target::running(targets::by_pid(pids, true), None)?,
+        Some(Target::Name(name)) => {
+            target::running(targets::by_name(name.as_ref(), true)?, Some(name))?
+        }
         Some(Target::Command(_) | Target::Host(_)) | None => return Ok(Vec::new()),
     };
     Ok(found.processes)

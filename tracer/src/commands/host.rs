@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::analysis::advice;
-use crate::cli::{EXIT_DONE, HostConfig, Invocation, has_command};
+use crate::cli::{HostConfig, Invocation, Outcome, has_command};
 use crate::engine::console::Log;
 use crate::engine::{Flow, Interrupt, meta};
 use crate::process::info::own_resident_bytes;
@@ -39,7 +39,7 @@ const SHARE: u32 = 20;
 ///
 /// # Errors
 /// What keeps the machine from being looked at, or the reports from being written, in one line.
-pub fn run(invocation: &Invocation, config: &HostConfig) -> Result<u8> {
+pub fn run(invocation: &Invocation, config: &HostConfig) -> Result<Outcome> {
     let interrupt = Interrupt::install()?;
     let mut output = Output::open(invocation, config, interrupt)?;
     let mut sampler = Sampler::new(Root::machine(), extras(config.by, config.view.of));
@@ -52,7 +52,7 @@ pub fn run(invocation: &Invocation, config: &HostConfig) -> Result<u8> {
         log: Log::new(invocation.verbose),
     };
     run.follow(&mut output)?;
-    Ok(EXIT_DONE)
+    Ok(Outcome::Done(None))
 }
 
 /// What every pass must read for a table.

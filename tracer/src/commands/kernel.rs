@@ -4,14 +4,14 @@ use anyhow::Result;
 
 use super::output::Printer;
 use super::{follow, log, refuse_if_unable};
-use crate::cli::{EXIT_DONE, Invocation, KernelConfig};
+use crate::cli::{Invocation, KernelConfig, Outcome};
 use crate::sources::kernel::{KernelOptions, KernelTrace};
 
 /// Slab caches that a report shows, unless all are wanted.
 const CACHES_SHOWN: usize = 10;
 
 /// Runs `memlens kernel`.
-pub fn run(invocation: &Invocation, config: &KernelConfig) -> Result<u8> {
+pub fn run(invocation: &Invocation, config: &KernelConfig) -> Result<Outcome> {
     refuse_if_unable("load BPF programs")?;
     let mut printer = Printer::new(&config.output, invocation);
     let selection = printer.selection();
@@ -20,7 +20,7 @@ pub fn run(invocation: &Invocation, config: &KernelConfig) -> Result<u8> {
         trace.selection = selection;
         Ok(trace)
     })?;
-    Ok(EXIT_DONE)
+    Ok(Outcome::Done(None))
 }
 
 fn options(config: &KernelConfig) -> KernelOptions {

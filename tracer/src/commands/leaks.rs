@@ -4,15 +4,15 @@ use anyhow::Result;
 
 use super::output::Printer;
 use super::{follow, log, refuse_if_unable};
-use crate::cli::{EXIT_DONE, EXIT_LEAKS, Invocation, LeaksConfig};
+use crate::cli::{Invocation, LeaksConfig, Outcome};
 use crate::engine::{Trace, target};
 use crate::profile::{Measure, Source};
 use crate::sources::heap::{Heap, HeapOptions, Which};
 use crate::words::filter;
-use crate::words::units::bytes;
+use crate::words::units::{bytes, duration};
 
 /// Runs `memlens leaks`.
-pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
+pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<Outcome> {
     let facts = refuse_if_unable("load BPF programs")?;
     let host = config.host.clone().unwrap_or_default();
     let mut printer = Printer::new(&config.output, invocation);
@@ -23,13 +23,13 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<u8> {
     }
     let selection = printer.selection();
     follow(&mut printer, &config.schedule.into(), || {
-        let about = target::resolve(&config.target, host.by)?;
+        let about = target::resolve(&config.target, host.by, config.force)?;
         let heap = Heap::new(options(config));
         let mut trace = Trace::start(about, heap, config.walk.into(), &facts, log(invocation))?;
         trace.selection = selection;
         Ok(trace)
     })?;
-    Ok(exit_code(config, &printer))
+    Ok(outcome(config, &printer))
 }
 
 /// What the settings ask of the heap.
@@ -52,18 +52,34 @@ pub fn options(config: &LeaksConfig) -> HeapOptions {
             .host
             .as_ref()
             .and_then(|host| host.cpu_budget_percent),
+        young: config.host.as_ref().is_some_and(|host| host.young),
+        max_processes: config
+            .host
+            .as_ref()
+            .map_or(usize::MAX, |host| host.max_processes),
+        slowdown_percent: config.slowdown,
+        children: config.children,
         is_optional: false,
     }
 }
 
-/// 1 if the last report holds more than `--fail-over` allows, which is then said.
-fn exit_code(config: &LeaksConfig, printer: &Printer<'_>) -> u8 {
+/// How it went: whether the last report holds more than `--fail-over` allows, which is then said.
+fn outcome(config: &LeaksConfig, printer: &Printer<'_>) -> Outcome {
+    let done = Outcome::Done(printer.command_exit());
     let (Some(limit), Some(last)) = (config.fail_over, &printer.last) else {
-        return EXIT_DONE;
+        return done;
     };
+    if last.meta.elapsed <= config.older {
+        eprintln!(
+            "memlens: --fail-over had nothing to count: no block is older than {}, since the trace took only {}; trace for longer, \
+             or give a smaller --older",
+            duration(config.older),
+            duration(last.meta.elapsed)
+        );
+    }
     let (_, live) = last.stacks_total(Source::Heap, Measure::HeapLiveBytes);
     if live <= limit {
-        return EXIT_DONE;
+        return done;
     }
     let which = last
         .sections
@@ -76,5 +92,5 @@ fn exit_code(config: &LeaksConfig, printer: &Printer<'_>) -> u8 {
         which.map_or_else(String::new, |words| format!(" ({words})")),
         bytes(limit)
     );
-    EXIT_LEAKS
+    Outcome::Leaks
 }

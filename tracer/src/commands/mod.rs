@@ -10,21 +10,24 @@ mod output;
 mod trace;
 mod vm;
 
+use std::io;
+
 use anyhow::Result;
 
-use crate::cli::{Command, EXIT_FAILED, Invocation, command_line};
+use crate::cli::{Command, Invocation, Outcome, command_line};
 use crate::engine::console::Log;
 use crate::engine::{self, Live, Schedule};
 use crate::preflight::{self, Facts, Purpose};
+use crate::process::startup::CommandError;
 use crate::words::error;
 
 use self::output::Printer;
 
 pub use demo::play_victim;
 
-/// Runs what the user asked for and returns the exit code.
-pub fn run(invocation: &Invocation) -> u8 {
-    let outcome = match &invocation.command {
+/// Runs what the user asked for, and says how that went.
+pub fn run(invocation: &Invocation) -> Outcome {
+    let done = match &invocation.command {
         Command::Leaks(config) => leaks::run(invocation, config),
         Command::Vm(config) => vm::run(invocation, config),
         Command::Kernel(config) => kernel::run(invocation, config),
@@ -34,10 +37,22 @@ pub fn run(invocation: &Invocation) -> u8 {
         Command::Doctor(config) => doctor::run(invocation, config),
         Command::Demo(config) => demo::run(invocation, config),
     };
-    outcome.unwrap_or_else(|failure| {
+    done.unwrap_or_else(|failure| {
         eprintln!("memlens: {}", error::one_line(&failure));
-        EXIT_FAILED
+        outcome_of(&failure)
     })
+}
+
+/// What became of a run that failed.
+fn outcome_of(failure: &anyhow::Error) -> Outcome {
+    let source = failure
+        .downcast_ref::<CommandError>()
+        .map(|error| error.source.kind());
+    match source {
+        None => Outcome::Failed,
+        Some(io::ErrorKind::NotFound) => Outcome::NotFound,
+        Some(_) => Outcome::NotExecutable,
+    }
 }
 
 /// Refuses early, in one line, where the kernel or the privileges do not allow tracing.

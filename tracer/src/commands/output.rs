@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::cli::{Invocation, Output};
 use crate::engine::{Flow, Selection};
 use crate::profile::query::Shown;
-use crate::profile::{Grouping, Measure, Profile};
+use crate::profile::{CommandExit, Grouping, Measure, Profile};
 use crate::render::file::{self, WriteFileError};
 use crate::render::{Format, Options};
 
@@ -46,6 +46,11 @@ impl<'a> Printer<'a> {
     /// Groups what is shown; stacks are ordered by `measure`.
     pub fn group_by(&mut self, by: Grouping, measure: Measure) {
         self.by_stack = (by == Grouping::Stack).then_some(measure);
+    }
+
+    /// How the traced command ended, if there was one and it has.
+    pub fn command_exit(&self) -> Option<CommandExit> {
+        self.last.as_ref()?.meta.command_exit
     }
 
     /// Which samples the profiles must have for what is to be written.

@@ -4,13 +4,13 @@ use anyhow::Result;
 use tracer_common::loss::Loss;
 
 use super::{log, refuse_if_unable};
-use crate::cli::{EXIT_DONE, Invocation, TraceConfig};
+use crate::cli::{Invocation, Outcome, TraceConfig};
 use crate::engine::{self, Flow, Schedule, Trace, Walk, target};
 use crate::profile::Grouping;
 use crate::sources::calls::{CallOptions, Calls};
 
 /// Runs `memlens trace`.
-pub fn run(invocation: &Invocation, config: &TraceConfig) -> Result<u8> {
+pub fn run(invocation: &Invocation, config: &TraceConfig) -> Result<Outcome> {
     let facts = refuse_if_unable("load BPF programs")?;
     let interrupt = engine::Interrupt::install()?;
     let options = CallOptions {
@@ -29,12 +29,14 @@ pub fn run(invocation: &Invocation, config: &TraceConfig) -> Result<u8> {
         table_bytes: None,
     };
     engine::runtime()?.block_on(async {
-        let about = target::resolve(&config.target, Grouping::default())?;
+        let about = target::resolve(&config.target, Grouping::default(), config.force)?;
         let calls = Calls::new(options);
         let mut trace = Trace::start(about, calls, walk, &facts, log(invocation))?;
         let mut lost = 0;
+        let mut exit = None;
         engine::run(&mut trace, &only_at_the_end, interrupt, |profile| {
             lost = profile.losses.of(Loss::RingBufferFull);
+            exit = profile.meta.command_exit;
             profile.notes.iter().for_each(|note| eprintln!("memlens: {note}"));
             Ok(Flow::On)
         })
@@ -47,6 +49,6 @@ pub fn run(invocation: &Invocation, config: &TraceConfig) -> Result<u8> {
                  gaps; give a size range (--min-size) or write to a file"
             ),
         }
-        Ok(EXIT_DONE)
+        Ok(Outcome::Done(exit))
     })
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::output::Printer;
 use super::{follow, log, refuse_if_unable};
-use crate::cli::{EXIT_DONE, Invocation, VmConfig};
+use crate::cli::{Invocation, Outcome, VmConfig};
 use crate::engine::{Trace, target};
 use crate::profile::Measure;
 use crate::sources::address_space::{AddressSpace, AddressSpaceOptions};
@@ -13,7 +13,7 @@ use crate::sources::address_space::{AddressSpace, AddressSpaceOptions};
 const OTHERS_SHOWN: usize = 10;
 
 /// Runs `memlens vm`.
-pub fn run(invocation: &Invocation, config: &VmConfig) -> Result<u8> {
+pub fn run(invocation: &Invocation, config: &VmConfig) -> Result<Outcome> {
     let facts = refuse_if_unable("load BPF programs")?;
     let mut printer = Printer::new(&config.output, invocation);
     printer.options.measure = Some(config.width.measure());
@@ -28,11 +28,11 @@ pub fn run(invocation: &Invocation, config: &VmConfig) -> Result<u8> {
         others,
     };
     follow(&mut printer, &config.schedule.into(), || {
-        let about = target::resolve(&config.target, config.by.unwrap_or_default())?;
+        let about = target::resolve(&config.target, config.by.unwrap_or_default(), true)?;
         let space = AddressSpace::new(options);
         let mut trace = Trace::start(about, space, config.walk.into(), &facts, log(invocation))?;
         trace.selection = selection;
         Ok(trace)
     })?;
-    Ok(EXIT_DONE)
+    Ok(Outcome::Done(printer.command_exit()))
 }

@@ -8,7 +8,6 @@ mod unwind;
 
 use serde::Serialize;
 
-use crate::cli::{EXIT_DONE, EXIT_FAILED};
 use crate::preflight::{Finding, State};
 
 pub use unwind::{UnsupportedRows, UnwindReport, UnwindRow, UnwindTotals, Walk};
@@ -116,15 +115,6 @@ impl Diagnosis {
     /// them can be traced.
     pub fn is_able(&self) -> bool {
         self.missing().next().is_none() && !self.is_target_untraceable()
-    }
-
-    /// 0 when `memlens leaks` can work here, else 2.
-    pub fn exit_code(&self) -> u8 {
-        if self.is_able() {
-            EXIT_DONE
-        } else {
-            EXIT_FAILED
-        }
     }
 
     /// One sentence: all is here, or what to do.

@@ -1,13 +1,15 @@
 //! What all sources of a trace of processes share: the kernel side, the members, the names of their code, unwind tables, notes.
 
-use std::collections::{HashSet, VecDeque};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::time::Duration;
 
 use tracer_common::diagnostic::Diagnostic;
 use tracer_common::key::Owner;
 use tracer_common::limits;
+use tracer_common::loss::Loss;
 use tracer_common::stack::{End, StackMeta};
 
+use super::clock::TraceClock;
 use super::console::Log;
 use super::ended::EndedTally;
 use super::members::Members;
@@ -44,7 +46,10 @@ pub struct Core {
     pub(super) ended: EndedTally,
     /// Programs of a scope that are over and whose stacks are still referred to.
     pub(super) referred: HashSet<Owner>,
-    pub(super) started: Instant,
+    /// Its times.
+    pub clock: TraceClock,
+    /// What user space itself has found to be lost.
+    pub losses: BTreeMap<Loss, u64>,
     /// Profiles made so far.
     pub reports: u64,
     /// Stacks whose frames have no names yet, oldest first.
@@ -100,10 +105,26 @@ impl Core {
             watcher,
             ended: EndedTally::default(),
             referred: HashSet::new(),
-            started: Instant::now(),
+            clock: TraceClock::start(),
+            losses: BTreeMap::new(),
             reports: 0,
             unresolved: VecDeque::new(),
         })
+    }
+
+    /// Lets a program of a scope that was not followed for a while begin anew: what it has released meanwhile is not known, so
+    /// that its blocks and stacks of before are over. Its new owner id.
+    pub fn renew(&mut self, old: Owner) -> Option<Owner> {
+        let row = self.members.row(old)?;
+        let new = self.tracer.renew(row)?;
+        let member = self.members.renew(old, new)?;
+        self.symbols.seal(member.code());
+        self.over.push(Over {
+            owner: old,
+            row: None,
+        });
+        self.look(new.tgid);
+        Some(new)
     }
 
     /// Prints what the programs have said, at most so many messages.
@@ -113,7 +134,7 @@ impl Core {
 
     /// How long the trace has run.
     pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+        self.clock.elapsed()
     }
 
     /// Looks at what code a process has mapped by now: its stacks are walked through it, and it gets names.

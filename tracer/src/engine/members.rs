@@ -99,6 +99,12 @@ impl Members {
         })
     }
 
+    /// Whether the trace is about every process of the host.
+    pub fn is_about_everything(&self) -> bool {
+        let scope = self.scope.as_ref();
+        scope.is_some_and(|scope| scope.scope.is_everything())
+    }
+
     /// Which processes the trace is about, in words; `None` where they were named.
     pub fn scope(&self) -> Option<String> {
         self.scope.as_ref().map(|scope| scope.scope.words())
@@ -322,6 +328,7 @@ impl Members {
             comm: info.comm.clone(),
             uid: info.uid,
             parent: info.parent,
+            at_ns: 0,
         };
         let looks = Looks {
             exe: info.exe.clone(),
@@ -373,6 +380,30 @@ impl Members {
             is_new,
         );
         true
+    }
+
+    /// The program of a process is known by another owner id from now on, as which it begins anew; what it was before.
+    pub fn renew(&mut self, old: Owner, new: Owner) -> Option<Member> {
+        let before = self.programs.remove(&old)?;
+        if let Some(scope) = &mut self.scope
+            && let Some(row) = scope.rows.remove(&old)
+        {
+            scope.rows.insert(new, row);
+        }
+        let member = Member {
+            owner: new,
+            code: new.image,
+            ..before.clone()
+        };
+        self.programs.insert(new, member);
+        Some(before)
+    }
+
+    /// Notes since when a program is traced, as elapsed time of the trace.
+    pub fn set_first_seen(&mut self, owner: Owner, at: Duration) {
+        if let Some(member) = self.programs.get_mut(&owner) {
+            member.first_seen = at;
+        }
     }
 
     /// A process of a scope has replaced its program: the old one, if it was known, which is to be removed, and the row of both.
@@ -437,6 +468,7 @@ fn running_program(owner: Owner) -> Option<Program> {
         comm: info.comm,
         uid: info.uid,
         parent: 0,
+        at_ns: 0,
     })
 }
 

@@ -1,12 +1,12 @@
 //! The engine: what every trace shares. A trace of processes is a [`Trace`] of one or more [`Source`]s; [`run`] drives any
 //! [`Live`] trace to its end and hands out its profiles.
 
+pub mod admission;
 pub mod attach;
 mod clock;
 pub mod console;
 mod core;
 mod ended;
-pub mod guard;
 mod interrupt;
 mod member;
 mod members;
@@ -21,7 +21,7 @@ pub mod unwinder;
 mod watch;
 
 pub use self::core::{Core, Notes, code_of};
-pub use clock::monotonic_ns;
+pub use clock::{TraceClock, monotonic_ns};
 pub use interrupt::Interrupt;
 pub use member::Member;
 pub use members::place;

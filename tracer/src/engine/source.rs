@@ -95,7 +95,16 @@ pub trait Source {
     fn joined(&mut self, _core: &mut Core, _owner: Owner, _is_new: bool) {}
 
     /// A program that the trace is not about has come, or has ended.
-    fn passed_over(&mut self, _owner: Owner) {}
+    fn passed_over(&mut self, _core: &mut Core, _owner: Owner) {}
+
+    /// A process of a scope begins to run another program.
+    fn loading(&mut self, _core: &mut Core, _pid: u32) {}
+
+    /// A named process has a child that is traced as well, since this time of `CLOCK_MONOTONIC`.
+    fn born(&mut self, _core: &mut Core, _owner: Owner, _parent: u32, _at_ns: u64) {}
+
+    /// A traced process has started one that is not traced, with a copy of its memory.
+    fn forked(&mut self, _core: &mut Core, _parent: Owner, _child: u32) {}
 
     /// The program that runs in a process is over; its figures are still to be had.
     fn closing(&mut self, _core: &mut Core, _owner: Owner) {}
@@ -144,6 +153,11 @@ pub trait Source {
     /// # Errors
     /// What kept the figures from being read.
     fn write(&mut self, core: &mut Core, out: &mut Snapshot) -> Result<()>;
+
+    /// Sentences about what the figures do not cover, as of now; those that stay as they are belong to the trace's notes.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Whether its figures are exact, losses that are counted aside.
     fn is_exact(&self) -> bool {
@@ -222,9 +236,24 @@ impl<A: Source, B: Source> Source for (A, B) {
         self.1.joined(core, owner, is_new);
     }
 
-    fn passed_over(&mut self, owner: Owner) {
-        self.0.passed_over(owner);
-        self.1.passed_over(owner);
+    fn passed_over(&mut self, core: &mut Core, owner: Owner) {
+        self.0.passed_over(core, owner);
+        self.1.passed_over(core, owner);
+    }
+
+    fn loading(&mut self, core: &mut Core, pid: u32) {
+        self.0.loading(core, pid);
+        self.1.loading(core, pid);
+    }
+
+    fn born(&mut self, core: &mut Core, owner: Owner, parent: u32, at_ns: u64) {
+        self.0.born(core, owner, parent, at_ns);
+        self.1.born(core, owner, parent, at_ns);
+    }
+
+    fn forked(&mut self, core: &mut Core, parent: Owner, child: u32) {
+        self.0.forked(core, parent, child);
+        self.1.forked(core, parent, child);
     }
 
     fn closing(&mut self, core: &mut Core, owner: Owner) {
@@ -283,6 +312,10 @@ impl<A: Source, B: Source> Source for (A, B) {
     fn write(&mut self, core: &mut Core, out: &mut Snapshot) -> Result<()> {
         self.0.write(core, out)?;
         self.1.write(core, out)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        [self.0.notes(), self.1.notes()].concat()
     }
 
     fn is_exact(&self) -> bool {

@@ -54,11 +54,11 @@ pub enum About {
 }
 
 /// Resolves the target; says on standard error which processes cannot be traced, and fails if none can. `by` is what the first
-/// table of a scope has rows for.
+/// table of a scope has rows for; with `force` also processes are taken that probes would hurt.
 ///
 /// # Errors
 /// Why there is nothing to trace.
-pub fn resolve(target: &Target, by: Grouping) -> Result<About> {
+pub fn resolve(target: &Target, by: Grouping, force: bool) -> Result<About> {
     Ok(About::Named(match target {
         Target::Host(scope) => {
             return Ok(About::Scope {
@@ -66,8 +66,8 @@ pub fn resolve(target: &Target, by: Grouping) -> Result<About> {
                 by,
             });
         }
-        Target::Pids(pids) => running(targets::by_pid(pids), None)?,
-        Target::Name(name) => running(targets::by_name(name.as_ref())?, Some(name))?,
+        Target::Pids(pids) => running(targets::by_pid(pids, force), None)?,
+        Target::Name(name) => running(targets::by_name(name.as_ref(), force)?, Some(name))?,
         Target::Command(argv) => command(argv)?,
     }))
 }

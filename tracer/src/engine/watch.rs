@@ -29,6 +29,8 @@ pub struct Program {
     pub uid: u32,
     /// Its parent; 0 if that is not known.
     pub parent: u32,
+    /// When it began to be traced, by `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
 }
 
 impl From<&LifecycleEvent> for Program {
@@ -38,6 +40,7 @@ impl From<&LifecycleEvent> for Program {
             comm: String::from_utf8_lossy(event.name()).into_owned(),
             uid: event.uid,
             parent: event.parent,
+            at_ns: event.time_ns,
         }
     }
 }
@@ -62,6 +65,8 @@ pub enum Change {
     Admitted(Program, u32),
     /// A process of a trace of the whole host has ended.
     Ended(Owner),
+    /// A traced process has started one that is not traced, with a copy of its memory.
+    Forked(Owner, u32),
     /// Records were lost: any process may have mapped anything.
     Lost,
 }
@@ -92,6 +97,9 @@ impl Change {
                 )
             }
             Self::Ended(owner) => format!("process {} has exited", owner.tgid),
+            Self::Forked(parent, child) => {
+                format!("process {} has forked process {child}", parent.tgid)
+            }
             Self::Lost => "records of mappings were lost".to_owned(),
         }
     }
@@ -187,6 +195,9 @@ impl Watcher {
                     event.time_ns,
                     Change::Admitted(Program::from(&event), event.slot),
                 )),
+                Some(LifecycleKind::Forked) => {
+                    changes.push((event.time_ns, Change::Forked(event.owner, event.slot)))
+                }
                 Some(LifecycleKind::Exit) if self.everyone => {
                     changes.push((event.time_ns, Change::Ended(event.owner)))
                 }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use procfs::process::{Process, Stat, StatFlags};
 
@@ -69,6 +70,13 @@ pub struct ImageId {
     layout: (u64, u64, u64),
 }
 
+impl ImageId {
+    /// Whether another process has a copy of this one's memory, as after a `fork`: the same layout.
+    pub fn is_copied_by(&self, other: &Self) -> bool {
+        self.layout == other.layout
+    }
+}
+
 /// Reads the facts about a process. `id` may be that of any of its threads.
 pub fn read(id: u32) -> Result<ProcessInfo, ProcessError> {
     let wrap = |error| ProcessError::from_procfs(id, error);
@@ -93,7 +101,7 @@ pub fn read(id: u32) -> Result<ProcessInfo, ProcessError> {
         parent: stat.ppid.cast_unsigned(),
         threads: status.threads,
         kernel_thread: is_kernel_thread(stat.flags),
-        machine: executable_machine(pid),
+        machine: machine(pid),
         uid: status.ruid,
         ns_pid: ns_pid.map_or(pid, i32::cast_unsigned),
         image: image_of(&stat),
@@ -159,6 +167,21 @@ pub struct Vitals {
     pub resident_bytes: u64,
     /// It is stopped by a signal or a debugger.
     pub is_stopped: bool,
+    /// It has ended, or its first thread has.
+    pub is_zombie: bool,
+    /// CPU time of all its threads, those that have ended included.
+    pub cpu: Duration,
+    /// Start of the process, in clock ticks since boot.
+    pub start_time: u64,
+    /// It runs in the kernel only.
+    pub kernel_thread: bool,
+}
+
+/// Whether a process runs on although its first thread has ended.
+pub fn is_without_leader(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    vitals(pid).is_some_and(|vitals| vitals.is_zombie)
+        && threads.is_ok_and(|threads| threads.count() > 1)
 }
 
 /// Reads what changes of a process; `None` if it has ended.
@@ -166,25 +189,34 @@ pub fn vitals(pid: u32) -> Option<Vitals> {
     parse_vitals(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Reads the text of `/proc/PID/stat`: the state is field 3, resident pages are field 24 (proc_pid_stat(5)). The name, field 2,
-/// may hold anything but ends with the last parenthesis.
+/// Reads the text of `/proc/PID/stat`: the state is field 3, flags 9, CPU ticks of the program and of the kernel for it 14 and
+/// 15, the start 22, resident pages 24 (proc_pid_stat(5)). The name, field 2, may hold anything but ends with the last
+/// parenthesis.
 fn parse_vitals(text: &[u8]) -> Option<Vitals> {
     let end = text.iter().rposition(|byte| *byte == b')')?;
     let mut fields = std::str::from_utf8(&text[end + 1..])
         .ok()?
         .split_ascii_whitespace();
     let letter = fields.next()?.chars().next()?;
-    let pages: u64 = fields.nth(20)?.parse().ok()?;
+    let flags: u32 = fields.nth(5)?.parse().ok()?;
+    let mut ticks: u64 = fields.nth(4)?.parse().ok()?;
+    ticks += fields.next()?.parse::<u64>().ok()?;
+    let start_time = fields.nth(6)?.parse().ok()?;
+    let pages: u64 = fields.nth(1)?.parse().ok()?;
     Some(Vitals {
         resident_bytes: pages * procfs::page_size(),
         is_stopped: state(letter) == State::Stopped,
+        is_zombie: state(letter) == State::Zombie,
+        cpu: Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64),
+        start_time,
+        kernel_thread: is_kernel_thread(flags),
     })
 }
 
 /// The present time as [`ImageId::start_time`] counts it: clock ticks since boot, suspended time included.
 pub fn now_in_ticks() -> u64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
-    let now = now.map(std::time::Duration::from).unwrap_or_default();
+    let now = now.map(Duration::from).unwrap_or_default();
     (now.as_secs_f64() * procfs::ticks_per_second() as f64) as u64
 }
 
@@ -212,17 +244,18 @@ fn image_of(stat: &Stat) -> ImageId {
     }
 }
 
-fn executable_machine(pid: u32) -> Option<Machine> {
+/// The machine that a process's executable is made for; `None` where it cannot be read.
+pub fn machine(pid: u32) -> Option<Machine> {
     let mut header = [0; 20];
     File::open(format!("/proc/{pid}/exe"))
         .ok()?
         .read_exact(&mut header)
         .ok()?;
-    machine(&header)
+    machine_of(&header)
 }
 
 /// Reads the machine off an ELF header: `EI_CLASS` at 4, `e_machine` at 18.
-fn machine(header: &[u8; 20]) -> Option<Machine> {
+fn machine_of(header: &[u8; 20]) -> Option<Machine> {
     const EM_386: u16 = 3;
     const EM_X86_64: u16 = 62;
     if header[..4] != *b"\x7fELF" {
@@ -302,11 +335,11 @@ mod tests {
             bytes[18..].copy_from_slice(&machine.to_le_bytes());
             bytes
         };
-        assert_eq!(machine(&header(2, 62)), Some(Machine::X86_64));
-        assert_eq!(machine(&header(1, 3)), Some(Machine::ThirtyTwoBit));
-        assert_eq!(machine(&header(1, 62)), Some(Machine::ThirtyTwoBit));
-        assert_eq!(machine(&header(2, 183)), Some(Machine::Other(183)));
-        assert_eq!(machine(&[0; 20]), None);
+        assert_eq!(machine_of(&header(2, 62)), Some(Machine::X86_64));
+        assert_eq!(machine_of(&header(1, 3)), Some(Machine::ThirtyTwoBit));
+        assert_eq!(machine_of(&header(1, 62)), Some(Machine::ThirtyTwoBit));
+        assert_eq!(machine_of(&header(2, 183)), Some(Machine::Other(183)));
+        assert_eq!(machine_of(&[0; 20]), None);
         assert!(is_kernel_thread(0x0020_8040) && !is_kernel_thread(0x0040_0000));
     }
 }

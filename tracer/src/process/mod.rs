@@ -3,7 +3,6 @@
 //! All access to `/proc/PID` is here. Parsers are pure functions over bytes; the functions beside them do the I/O.
 //! A process may vanish between any two reads, so that is an error of its own: [`ProcessError::Gone`].
 
-pub mod breakpoints;
 pub mod cgroup;
 pub mod command;
 pub mod error;
@@ -18,6 +17,7 @@ pub mod smaps;
 pub mod startup;
 pub mod status;
 pub mod targets;
+pub mod translator;
 pub mod users;
 
 pub use error::ProcessError;

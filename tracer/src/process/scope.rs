@@ -31,9 +31,23 @@ pub enum ScopeError {
     NoUser(String),
     /// No such cgroup.
     #[error(
-        "no cgroup {0} under {MOUNT}; give the path that /proc/PID/cgroup has for one of its processes"
+        "no cgroup {path} under {MOUNT}{}; give the path that /proc/PID/cgroup has for one of its processes",
+        found(.hierarchies)
     )]
-    NoCgroup(String),
+    NoCgroup {
+        /// The path.
+        path: String,
+        /// Folders of the hierarchies of cgroup v1 that were looked into.
+        hierarchies: Vec<String>,
+    },
+}
+
+/// Which hierarchies were found, for a message.
+fn found(hierarchies: &[String]) -> String {
+    match hierarchies {
+        [] => String::new(),
+        names => format!(", in none of its hierarchies ({})", names.join(", ")),
+    }
 }
 
 /// What a scope is matched with.
@@ -100,7 +114,10 @@ impl Scope {
         if let Some(path) = &self.cgroup
             && !exists(Path::new(MOUNT), &hierarchies, path)
         {
-            return Err(ScopeError::NoCgroup(path.clone()));
+            return Err(ScopeError::NoCgroup {
+                path: path.clone(),
+                hierarchies,
+            });
         }
         let below = |path: &String| below_hierarchy(path, &hierarchies).to_owned();
         let exclude = self.exclude.iter().map(|exclude| match exclude {
@@ -136,9 +153,12 @@ fn hierarchies(mount: &Path) -> Vec<String> {
         return Vec::new();
     }
     let folders = std::fs::read_dir(mount).into_iter().flatten().flatten();
-    folders
+    let mut names: Vec<String> = folders
+        .filter(|folder| is_cgroup(&folder.path()))
         .filter_map(|folder| folder.file_name().into_string().ok())
-        .collect()
+        .collect();
+    names.sort_unstable();
+    names
 }
 
 /// Whether there is such a cgroup, in any hierarchy.
@@ -147,7 +167,13 @@ fn exists(mount: &Path, hierarchies: &[String], path: &str) -> bool {
     let roots = hierarchies.iter().map(|name| mount.join(name));
     std::iter::once(mount.to_owned())
         .chain(roots)
-        .any(|root| root.join(relative).is_dir())
+        .any(|root| is_cgroup(&root.join(relative)))
+}
+
+/// Whether a folder is a cgroup: each has this file, and no other folder (Documentation/admin-guide/cgroup-v2.rst, and
+/// cgroup-v1/cgroups.rst).
+fn is_cgroup(folder: &Path) -> bool {
+    folder.join("cgroup.procs").exists()
 }
 
 /// The path without the folder of a v1 hierarchy, which `/proc/PID/cgroup` does not have.
@@ -337,7 +363,7 @@ mod tests {
         };
         let refused = nowhere.filter().expect_err("no such cgroup").to_string();
         assert!(
-            refused.starts_with("no cgroup /no/such/cgroup under /sys/fs/cgroup; "),
+            refused.starts_with("no cgroup /no/such/cgroup under /sys/fs/cgroup"),
             "{refused}"
         );
     }
@@ -346,12 +372,18 @@ mod tests {
     fn a_hierarchy_of_version_1_is_no_part_of_the_path() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir_all(folder.path().join("memory/docker/ab")).expect("folders");
+        std::fs::create_dir_all(folder.path().join("plain/docker/ab")).expect("folders");
+        for cgroup in ["memory", "memory/docker", "memory/docker/ab"] {
+            std::fs::write(folder.path().join(cgroup).join("cgroup.procs"), "").expect("a file");
+        }
         let v1 = hierarchies(folder.path());
         assert_eq!(v1, ["memory"]);
         for path in ["/docker/ab", "/memory/docker/ab", "/"] {
             assert!(exists(folder.path(), &v1, path), "{path}");
         }
-        assert!(!exists(folder.path(), &v1, "/docker/abc"));
+        for path in ["/docker/abc", "/plain", "/plain/docker/ab"] {
+            assert!(!exists(folder.path(), &v1, path), "{path}");
+        }
         assert_eq!(below_hierarchy("/memory/docker/ab", &v1), "docker/ab");
         assert_eq!(below_hierarchy("/docker/ab", &v1), "/docker/ab");
         assert_eq!(below_hierarchy("/memory", &v1), "");

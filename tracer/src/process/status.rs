@@ -47,6 +47,15 @@ pub fn memory(pid: u32) -> Result<MemoryStatus, ProcessError> {
     })
 }
 
+/// The process that traces a process by ptrace, such as a debugger; `None` if none does, or if it has ended.
+pub fn tracer(pid: u32) -> Option<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"))?;
+    line.trim().parse().ok().filter(|tracer| *tracer != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

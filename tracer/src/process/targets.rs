@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::info::{self, ImageId, Machine, ProcessInfo, State};
+use super::translator;
 use super::{ProcessError, info::all_pids};
 
 /// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` less the final zero).
@@ -51,6 +52,11 @@ pub enum Untraceable {
     /// It has exited.
     #[error("it has exited and is a zombie")]
     Zombie,
+    /// A tool runs a translation of its code.
+    #[error(
+        "it runs under {0}, which translates its code: with probes in it, it would die of SIGTRAP; --force traces it all the same"
+    )]
+    Translated(&'static str),
     /// It is this very process.
     #[error("it is memlens itself")]
     Myself,
@@ -87,11 +93,13 @@ pub struct Resolution {
     pub refusals: Vec<Refusal>,
     /// Remarks for the user, one line each.
     pub notes: Vec<String>,
+    /// Whether what probes would hurt is a target as well.
+    force: bool,
 }
 
-/// Resolves `-p PID[,PID...]`.
-pub fn by_pid(ids: &[u32]) -> Resolution {
-    let mut found = Resolution::default();
+/// Resolves `-p PID[,PID...]`; with `force` also what probes would hurt.
+pub fn by_pid(ids: &[u32], force: bool) -> Resolution {
+    let mut found = Resolution::new(force);
     for id in ids {
         found.add(*id, info::read(*id));
     }
@@ -100,9 +108,9 @@ pub fn by_pid(ids: &[u32]) -> Resolution {
 
 /// Resolves `-n NAME`: every process whose name or executable's file name is NAME, memlens itself left out.
 /// No target and no refusal means that nothing has that name.
-pub fn by_name(name: &OsStr) -> Result<Resolution, ProcessError> {
+pub fn by_name(name: &OsStr, force: bool) -> Result<Resolution, ProcessError> {
     let own = std::process::id();
-    let mut found = Resolution::default();
+    let mut found = Resolution::new(force);
     for pid in all_pids()?.into_iter().filter(|pid| *pid != own) {
         match info::read(pid) {
             Ok(info) if has_name(&info.comm, info.exe.as_deref(), name) => found.add(pid, Ok(info)),
@@ -118,7 +126,8 @@ pub fn by_name(name: &OsStr) -> Result<Resolution, ProcessError> {
 /// # Errors
 /// [`NameError`] where no process or several processes have the name.
 pub fn one_by_name(name: &str) -> Result<u32, NameError> {
-    let found = by_name(name.as_ref())?;
+    // It is looked at, not probed.
+    let found = by_name(name.as_ref(), true)?;
     let is_zombie = |refusal: &&Refusal| matches!(refusal.reason, Untraceable::Zombie);
     let (zombies, others): (Vec<_>, Vec<_>) = found.refusals.iter().partition(is_zombie);
     let mut pids: Vec<u32> = found.targets.iter().map(|target| target.pid).collect();
@@ -146,8 +155,19 @@ fn listed(pids: &[u32]) -> String {
 }
 
 impl Resolution {
+    fn new(force: bool) -> Self {
+        Self {
+            force,
+            ..Self::default()
+        }
+    }
+
     fn add(&mut self, id: u32, info: Result<ProcessInfo, ProcessError>) {
-        match classify(info, std::process::id()) {
+        let translated = |pid| match self.force {
+            true => None,
+            false => translator::of(pid),
+        };
+        match classify(info, std::process::id(), translated) {
             Err(reason) => self.refusals.push(Refusal { id, reason }),
             Ok((target, _)) if self.targets.iter().any(|known| known.pid == target.pid) => {}
             Ok((target, thread)) => {
@@ -167,6 +187,7 @@ impl Resolution {
 fn classify(
     info: Result<ProcessInfo, ProcessError>,
     own_pid: u32,
+    translated: impl Fn(u32) -> Option<&'static str>,
 ) -> Result<(Target, Option<u32>), Untraceable> {
     let info = info.map_err(|error| match error {
         ProcessError::Gone { .. } => Untraceable::NoSuchProcess,
@@ -180,6 +201,9 @@ fn classify(
         (_, Some(Machine::Other(number))) => Err(Untraceable::OtherMachine(number)),
         // Where the executable cannot be read, attaching will say why.
         (_, Some(Machine::X86_64) | None) => {
+            if let Some(tool) = translated(info.pid) {
+                return Err(Untraceable::Translated(tool));
+            }
             let target = Target {
                 pid: info.pid,
                 comm: info.comm,
@@ -219,7 +243,9 @@ mod tests {
     fn refusal(change: impl FnOnce(&mut ProcessInfo)) -> String {
         let mut process = info("victim", "/bin/victim");
         change(&mut process);
-        classify(Ok(process), 1).expect_err("refused").to_string()
+        classify(Ok(process), 1, |_| None)
+            .expect_err("refused")
+            .to_string()
     }
 
     #[test]
@@ -232,7 +258,13 @@ mod tests {
                 .contains("64-bit x86 processes only")
         );
         assert!(refusal(|p| p.machine = Some(Machine::Other(183))).contains("183"));
-        classify(Ok(info("victim", "/bin/victim")), 1).expect("an ordinary process is fine");
+        let ordinary = || Ok(info("victim", "/bin/victim"));
+        classify(ordinary(), 1, |_| None).expect("an ordinary process is fine");
+        let refused = classify(ordinary(), 1, |_| Some("valgrind")).expect_err("translated");
+        assert!(
+            refused.to_string().starts_with("it runs under valgrind"),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -241,7 +273,10 @@ mod tests {
             .arg("60")
             .spawn()
             .expect("spawn");
-        let found = by_pid(&[child.id(), std::process::id(), 1 << 23, child.id()]);
+        let found = by_pid(
+            &[child.id(), std::process::id(), 1 << 23, child.id()],
+            false,
+        );
         child.kill().expect("kill");
         child.wait().expect("reap");
         assert_eq!(
@@ -335,7 +370,7 @@ mod tests {
         while info::read(child.id()).expect("child").comm != "sleep" {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        let found = by_name("sleep".as_ref()).expect("list processes");
+        let found = by_name("sleep".as_ref(), false).expect("list processes");
         child.kill().expect("kill");
         child.wait().expect("reap");
         assert!(found.targets.iter().any(|t| t.pid == child.id()));

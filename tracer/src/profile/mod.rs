@@ -41,9 +41,9 @@ pub use sample::{
     Touched,
 };
 pub use section::{
-    Cut, Ended, EndedName, EndedProcess, Filter, Group, Grouping, Guard, GuardAction, GuardStep,
-    HeapSection, HostWide, KernelFaults, KernelSection, LateFile, PageFaults, Sampling, Sections,
-    SlabCache, SlabGrowth, TableUse,
+    Admission, Cut, Ended, EndedName, EndedProcess, Filter, Group, Grouping, Guard, GuardAction,
+    GuardStep, HeapSection, HostWide, KernelFaults, KernelSection, LateFile, PageFaults, Refused,
+    Sampling, Sections, SlabCache, SlabGrowth, TableUse,
 };
 pub use stack::{CutReason, Frame, Missing, Module, Stack};
 pub use subject::{CommandExit, Growth, State, Subject};

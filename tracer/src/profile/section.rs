@@ -29,6 +29,9 @@ pub struct Sections {
     /// Of a trace of many processes: the whole host, a cgroup, a user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_wide: Option<HostWide>,
+    /// What the probes cost, and what was done about it; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<Guard>,
     /// Stacks with memory that ended early, in the samples or not, most bytes first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cut: Vec<Cut>,
@@ -180,8 +183,9 @@ pub struct HostWide {
     pub groups: Vec<Group>,
     /// Processes that ended during the trace.
     pub ended: Ended,
-    /// What the probes cost, and what was done about it; null where there are none.
-    pub guard: Option<Guard>,
+    /// Which processes have probes, and which have none and why; null where there are none.
+    #[serde(default)]
+    pub admission: Option<Admission>,
     /// Allocator files that were mapped during the trace, in order of time.
     #[serde(default)]
     pub late_files: Vec<LateFile>,
@@ -258,11 +262,49 @@ pub struct EndedName {
     pub totals: Values,
 }
 
+/// Which processes of a scope have probes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Admission {
+    /// Processes with probes, whether they have allocated anything or not.
+    pub traced: usize,
+    /// Processes that have run for less than a second.
+    pub young: usize,
+    /// Processes whose turn has not come yet.
+    pub waiting: usize,
+    /// Most processes that have probes at the same time.
+    pub most: usize,
+    /// Processes whose probes would cost more than the budget leaves.
+    pub left: usize,
+    /// Processes without an allocator that can be probed.
+    pub without_allocator: usize,
+    /// Processes that ended before they had probes.
+    pub ended_before: u64,
+    /// Processes that must not be probed.
+    pub refused: Vec<Refused>,
+}
+
+/// A process of a scope that is not probed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Refused {
+    /// Its PID.
+    pub pid: u32,
+    /// Its name.
+    pub command: String,
+    /// Where it belongs.
+    #[serde(flatten)]
+    pub place: Place,
+    /// Why not, in words.
+    pub reason: String,
+}
+
 /// The overhead guard.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Guard {
-    /// Most that probes may cost, in percent of the machine's CPUs; null is no limit.
+    /// Most that probes may cost, in percent of the machine's CPUs, in a trace of a scope; null is no limit.
     pub budget_percent: Option<f64>,
+    /// Most that probes may cost a named process, in percent of its CPU time; null is no limit.
+    #[serde(default)]
+    pub slowdown_percent: Option<f64>,
     /// What they cost now, estimated from their hits, in percent of the machine's CPUs.
     pub cost_percent: f64,
     /// Probe hits per second now.
@@ -278,9 +320,9 @@ pub struct GuardStep {
     #[serde(rename = "at_ms", with = "wire::millis")]
     #[schemars(with = "u64")]
     pub at: Duration,
-    /// Whose probes; null for all processes of the program.
-    pub pid: Option<u32>,
-    /// That process's name, or the program's.
+    /// Whose probes.
+    pub pid: u32,
+    /// That process's name.
     pub command: String,
     /// Where it belongs.
     #[serde(flatten)]
@@ -294,8 +336,9 @@ pub struct GuardStep {
     pub cost_percent: f64,
     /// What all probes on the host cost then.
     pub total_percent: f64,
-    /// Later processes of the same program that were treated the same.
-    pub later_processes: u64,
+    /// What they cost, in percent of the CPU time of the process; null where that was not the reason.
+    #[serde(default)]
+    pub own_percent: Option<f64>,
 }
 
 /// What the guard can do to a process.

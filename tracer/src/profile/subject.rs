@@ -41,7 +41,7 @@ pub struct Subject {
     #[serde(rename = "first_seen_ms", with = "wire::millis", default)]
     #[schemars(with = "u64")]
     pub first_seen: Duration,
-    /// Whether it started during the trace, so that nothing of it was missed.
+    /// Whether it started during the trace.
     #[serde(default)]
     pub started_in_trace: bool,
     /// Mean bytes between two samples of its heap, now; null where every block is followed.
@@ -51,6 +51,10 @@ pub struct Subject {
     #[serde(rename = "probes_off_ms", with = "wire::optional_millis", default)]
     #[schemars(with = "Option<u64>")]
     pub probes_off: Option<Duration>,
+    /// Part of its CPU time since the previous profile that its probes took, in percent, estimated from their hits; null where
+    /// there are none, or where it is not known.
+    #[serde(default)]
+    pub probe_percent: Option<f64>,
     /// Its figures.
     pub totals: Values,
     /// Its figures in the previous profile, where they are compared.

@@ -71,23 +71,28 @@ fn what_is_written_is_read_back() {
         age: Duration::from_millis(9),
     }]);
     profile.samples[0].ages.add(Duration::from_millis(9), 100);
+    profile.sections.guard = Some(Guard {
+        steps: vec![GuardStep {
+            at: Duration::from_secs(1),
+            pid: 7,
+            command: "app".to_owned(),
+            place: Place::default(),
+            action: GuardAction::Sample {
+                from: None,
+                to: Some(4096),
+            },
+            hits_per_second: 1,
+            cost_percent: 1.5,
+            total_percent: 2.5,
+            own_percent: Some(3.5),
+        }],
+        ..Guard::default()
+    });
     profile.sections.host_wide = Some(HostWide {
-        guard: Some(Guard {
-            steps: vec![GuardStep {
-                at: Duration::from_secs(1),
-                pid: Some(7),
-                command: "app".to_owned(),
-                place: Place::default(),
-                action: GuardAction::Sample {
-                    from: None,
-                    to: Some(4096),
-                },
-                hits_per_second: 1,
-                cost_percent: 1.5,
-                total_percent: 2.5,
-                later_processes: 0,
-            }],
-            ..Guard::default()
+        admission: Some(Admission {
+            traced: 3,
+            refused: vec![Refused::default()],
+            ..Admission::default()
         }),
         ..HostWide::default()
     });

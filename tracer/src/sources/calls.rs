@@ -17,6 +17,7 @@ use tracer_common::key::Owner;
 use crate::bpf::{Events, Method, Settings};
 use crate::engine::attach::{Allocator, Prober};
 use crate::engine::{Core, Flow, Member, Snapshot, Source, monotonic_ns, readable};
+use crate::process::maps;
 use crate::profile::{Measure, Subject, wire};
 use crate::symbolize::Frame;
 use crate::words;
@@ -197,7 +198,11 @@ impl Source for Calls {
         if core.members.running(pid).is_none() {
             return;
         }
-        if let Err(failure) = self.prober.attach_new(&mut core.tracer, pid) {
+        let placed = match maps::read(pid) {
+            Ok(maps) => self.prober.attach_new(&mut core.tracer, pid, &maps),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(failure) = placed {
             let why = words::error::plain(&failure.to_string());
             eprintln!("memlens: process {pid}: {why}");
         }

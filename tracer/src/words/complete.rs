@@ -44,46 +44,17 @@ fn clause(profile: &Profile) -> &'static str {
 
 /// Whose probes were removed, if any were: their figures are no longer current.
 pub fn probes_removed(profile: &Profile) -> Option<String> {
-    let host = profile.sections.host_wide.as_ref();
-    let steps = host
-        .and_then(|host| host.guard.as_ref())
-        .map(|guard| &guard.steps);
-    let steps = steps
-        .into_iter()
-        .flatten()
-        .filter(|step| step.action.ends_tracing());
-    let (mut processes, mut programs) = (BTreeSet::new(), BTreeSet::new());
-    let mut later = 0_u64;
-    for step in steps {
-        match step.pid {
-            Some(pid) => {
-                processes.insert(pid);
-                later = later.saturating_add(step.later_processes);
-            }
-            None => drop(programs.insert(step.command.as_str())),
-        }
-    }
     let off = profile
         .subjects
         .iter()
         .filter(|subject| subject.probes_off.is_some());
-    processes.extend(off.filter_map(|subject| subject.pid));
-    let n = later.saturating_add(processes.len() as u64);
-    let programs: Vec<&str> = programs.into_iter().collect();
-    let whose = match (n, programs.join(", ")) {
-        (0, programs) if programs.is_empty() => return None,
-        (n, programs) if programs.is_empty() => counted_processes(n),
-        (0, programs) => format!("all processes of {programs}"),
-        (n, programs) => format!("{} and all processes of {programs}", counted_processes(n)),
-    };
-    let its = if n == 1 && programs.is_empty() {
-        "its"
-    } else {
-        "their"
-    };
-    Some(format!(
-        "the probes of {whose} were removed: {its} figures end there"
-    ))
+    let processes: BTreeSet<u32> = off.filter_map(|subject| subject.pid).collect();
+    let n = processes.len() as u64;
+    let its = plural(n, "its", "their");
+    (n > 0).then(|| {
+        let whose = counted_processes(n);
+        format!("the probes of {whose} were removed: {its} figures end there")
+    })
 }
 
 /// Where the tracked mappings of each process differed from its maps and were corrected.
@@ -168,51 +139,26 @@ fn cut_at(profile: &Profile, row: &Cut) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{Guard, GuardAction, GuardStep, HostWide, Place};
-
-    /// Processes and programs whose probes were removed, with later processes of the same program.
-    fn removed(steps: &[(Option<u32>, &str, u64)]) -> Option<String> {
-        let step = |(pid, command, later_processes): &(Option<u32>, &str, u64)| GuardStep {
-            at: std::time::Duration::ZERO,
-            pid: *pid,
-            command: (*command).to_owned(),
-            place: Place::default(),
-            action: GuardAction::ProbesOff,
-            hits_per_second: 1,
-            cost_percent: 1.0,
-            total_percent: 1.0,
-            later_processes: *later_processes,
-        };
-        let mut profile = Profile::default();
-        profile.sections.host_wide = Some(HostWide {
-            guard: Some(Guard {
-                steps: steps.iter().map(step).collect(),
-                ..Guard::default()
-            }),
-            ..HostWide::default()
-        });
-        probes_removed(&profile)
-    }
 
     #[test]
-    fn processes_without_probes_are_counted_once() {
+    fn processes_without_probes_are_counted() {
+        let removed = |pids: &[u32]| {
+            let mut profile = Profile::default();
+            profile.subjects.extend(pids.iter().map(|pid| Subject {
+                probes_off: Some(std::time::Duration::ZERO),
+                ..Subject::process(*pid, "app")
+            }));
+            profile.subjects.push(Subject::process(1, "init"));
+            probes_removed(&profile)
+        };
         assert_eq!(removed(&[]), None);
-        let told = |steps: &[(Option<u32>, &str, u64)]| removed(steps).unwrap_or_default();
         assert_eq!(
-            told(&[(Some(7), "a", 0), (Some(7), "a", 0)]),
-            "the probes of 1 process were removed: its figures end there"
+            removed(&[7]).as_deref(),
+            Some("the probes of 1 process were removed: its figures end there")
         );
         assert_eq!(
-            told(&[(Some(7), "a", 3), (Some(8), "b", 0)]),
-            "the probes of 5 processes were removed: their figures end there"
-        );
-        assert_eq!(
-            told(&[(None, "cc1", 9), (None, "as", 2)]),
-            "the probes of all processes of as, cc1 were removed: their figures end there"
-        );
-        assert_eq!(
-            told(&[(None, "cc1", 9), (Some(7), "a", 0)]),
-            "the probes of 1 process and all processes of cc1 were removed: their figures end there"
+            removed(&[7, 8]).as_deref(),
+            Some("the probes of 2 processes were removed: their figures end there")
         );
     }
 }

@@ -2,18 +2,12 @@
 
 use super::clean::clean;
 use super::names;
-use super::units::{bytes, count, counted, duration, percent, plural, rate};
-use crate::profile::{GuardAction, GuardStep, HostWide, LateFile};
+use super::units::{bytes, count, counted_processes, duration, percent, rate};
+use crate::profile::{Admission, GuardAction, GuardStep, LateFile, Profile, Refused};
 
 /// What was done and why.
 pub fn sentence(step: &GuardStep) -> String {
-    let (whose, its) = match step.pid {
-        Some(pid) => (names::whose(pid, &step.command, &step.place), "its"),
-        None => {
-            let whose = format!("all processes of {} together", clean(&step.command));
-            (whose, "their")
-        }
-    };
+    let whose = names::whose(step.pid, &step.command, &step.place);
     let hits = rate(step.hits_per_second as f64);
     let cost = percent(step.cost_percent);
     // The cost of one process does not explain the step where it is the sum of all that exceeds the budget.
@@ -21,33 +15,25 @@ pub fn sentence(step: &GuardStep) -> String {
         true => format!(" ({} with all others)", percent(step.total_percent)),
         false => String::new(),
     };
-    let why = match is_relief(step.action) {
-        true => format!("only {hits} probe hits/s, {cost} of the machine"),
-        false => format!("{hits} probe hits/s would cost {cost} of the machine{all}"),
+    let why = match (is_relief(step.action), step.own_percent) {
+        (true, _) => format!("only {hits} probe hits/s, {cost} of the machine"),
+        (false, Some(own)) => format!("{hits} probe hits/s take {} of its CPU time", percent(own)),
+        (false, None) => format!("{hits} probe hits/s would cost {cost} of the machine{all}"),
     };
-    let later = match step.later_processes {
-        0 => String::new(),
-        later => format!(
-            "; {} later {} of this program {} treated the same",
-            count(later),
-            plural(later, "process", "processes"),
-            plural(later, "was", "were")
-        ),
-    };
-    format!("{whose}: {why}: {}{later}", done(step, its))
+    format!("{whose}: {why}: {}", done(step))
 }
 
-fn done(step: &GuardStep, its: &str) -> String {
+fn done(step: &GuardStep) -> String {
     let at = duration(step.at);
     match step.action {
         GuardAction::ProbesOff => {
-            format!("{its} probes were removed after {at}; {its} figures end there")
+            format!("its probes were removed after {at}; its figures end there")
         }
         GuardAction::Sample { to: None, .. } => {
             format!("every block is followed again from {at} on")
         }
         GuardAction::Sample { from, to: Some(to) } => format!(
-            "sampled from {at} on, one block per {} on average ({} before that); {its} figures are estimates",
+            "sampled from {at} on, one block per {} on average ({} before that); its figures are estimates",
             bytes(to),
             from.map_or_else(
                 || "every block".to_owned(),
@@ -84,9 +70,10 @@ fn about_percent(value: f64) -> String {
     }
 }
 
-/// What the probes cost and the memory of memlens itself; `None` where there are no probes.
-pub fn overhead(host: &HostWide) -> Option<String> {
-    let guard = host.guard.as_ref()?;
+/// What the probes of a scope cost and the memory of memlens itself; `None` where there are no probes.
+pub fn overhead(profile: &Profile) -> Option<String> {
+    let host = profile.sections.host_wide.as_ref()?;
+    let guard = profile.sections.guard.as_ref()?;
     let budget = match guard.budget_percent {
         Some(most) => format!("--cpu-budget {}", percent(most)),
         None => "no --cpu-budget".to_owned(),
@@ -95,12 +82,69 @@ pub fn overhead(host: &HostWide) -> Option<String> {
         Some(rss) => format!("; memlens itself uses {}", bytes(rss)),
         None => String::new(),
     };
+    let traced = host
+        .admission
+        .as_ref()
+        .map_or(0, |admission| admission.traced);
     Some(format!(
         "probes in {}: {} hits/s, {} of the machine ({budget}){own}",
-        counted(host.probed_files as u64, "file"),
+        counted_processes(traced as u64),
         rate(guard.hits_per_second as f64),
         about_percent(guard.cost_percent)
     ))
+}
+
+/// Which processes of a scope have no probes, and why; `None` if all have.
+pub fn not_probed(admission: &Admission) -> Option<String> {
+    let waiting = match admission.traced >= admission.most && admission.most > 0 {
+        true => format!("beyond --max-processes {}", admission.most),
+        false => "not yet".to_owned(),
+    };
+    let each = [
+        (admission.young as u64, "younger than a second"),
+        (admission.waiting as u64, waiting.as_str()),
+        (admission.left as u64, "because of the budget"),
+        (admission.refused.len() as u64, "as probes would hurt them"),
+        (
+            admission.without_allocator as u64,
+            "without an allocator that can be probed",
+        ),
+        (admission.ended_before, "ended before that"),
+    ];
+    let told: Vec<String> = each
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, why)| format!("{} {why}", count(n)))
+        .collect();
+    (!told.is_empty()).then(|| format!("without probes: {}", told.join(", ")))
+}
+
+/// Why a process of a scope is not probed.
+pub fn refused(refused: &Refused) -> String {
+    format!(
+        "{} is not traced: {}",
+        names::whose(refused.pid, &refused.command, &refused.place),
+        clean(&refused.reason)
+    )
+}
+
+/// What the trace costs named processes; `None` where that is not known or next to nothing.
+pub fn price(profile: &Profile) -> Option<String> {
+    let priced = profile
+        .subjects
+        .iter()
+        .filter_map(|subject| Some((subject, subject.probe_percent?)));
+    let (dearest, most) = priced.max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+    let whose = match profile.is_of_many() {
+        true => format!("of {}", names::process(dearest)),
+        false => "of this process".to_owned(),
+    };
+    (most >= 1.0).then(|| {
+        format!(
+            "about {} of the CPU time {whose} goes to its probes",
+            percent(most)
+        )
+    })
 }
 
 #[cfg(test)]
@@ -120,14 +164,14 @@ mod tests {
     fn step(action: GuardAction, hits_per_second: u64, cost_percent: f64) -> String {
         sentence(&GuardStep {
             at: Duration::from_millis(400),
-            pid: Some(812),
+            pid: 812,
             command: "perl".to_owned(),
             place: unit("cron.service"),
             action,
             hits_per_second,
             cost_percent,
             total_percent: cost_percent,
-            later_processes: 0,
+            own_percent: None,
         })
     }
 
@@ -158,14 +202,14 @@ mod tests {
         );
     }
 
-    /// A program of which one process follows the other is judged as a whole.
+    /// A named process is judged by its own CPU time.
     #[test]
-    fn a_program_is_named() {
+    fn its_own_time_may_be_the_reason() {
         let step = GuardStep {
             at: Duration::from_secs(3),
-            pid: None,
-            command: "cc1\n".to_owned(),
-            place: Place::default(),
+            pid: 812,
+            command: "perl".to_owned(),
+            place: unit("cron.service"),
             action: GuardAction::Sample {
                 from: None,
                 to: Some(4_096),
@@ -173,13 +217,30 @@ mod tests {
             hits_per_second: 500_000,
             cost_percent: 12.0,
             total_percent: 18.0,
-            later_processes: 1_204,
+            own_percent: Some(38.0),
         };
         assert_eq!(
             sentence(&step),
-            "all processes of cc1? together: 500 k probe hits/s would cost 12% of the machine (18% with all others): sampled \
-             from 3.0s on, one block per 4 KiB on average (every block before that); their figures are estimates; 1,204 later \
-             processes of this program were treated the same"
+            "process 812 (perl, cron.service): 500 k probe hits/s take 38% of its CPU time: sampled from 3.0s on, one block per 4 KiB on \
+             average (every block before that); its figures are estimates"
+        );
+    }
+
+    #[test]
+    fn who_has_no_probes_is_summed_up() {
+        assert_eq!(not_probed(&Admission::default()), None);
+        let admission = Admission {
+            traced: 4,
+            young: 2,
+            left: 1,
+            ended_before: 1_234,
+            ..Admission::default()
+        };
+        assert_eq!(
+            not_probed(&admission).as_deref(),
+            Some(
+                "without probes: 2 younger than a second, 1 because of the budget, 1,234 ended before that"
+            )
         );
     }
 

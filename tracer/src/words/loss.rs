@@ -126,6 +126,10 @@ fn of_trace(loss: Loss, n: u64, losses: &Losses) -> Option<String> {
             plural(n, "process", "processes"),
             plural(n, "is", "are")
         ),
+        Loss::ProbesGone => became(
+            "probe",
+            "gone from a process's memory, although memlens had not removed it: the notes say when and whose",
+        ),
         Loss::ProcessTableFull => became(
             "allocator call",
             &format!("not traced, because the process table was full: {bound}"),

@@ -1,8 +1,8 @@
 //! Profiles of the heaps of a whole host, made by hand.
 
 use memlens::profile::{
-    Grouping, Guard, GuardAction, GuardStep, HostWide, LateFile, Measure, Place, Profile, Sampling,
-    Source, Subject,
+    Admission, Grouping, Guard, GuardAction, GuardStep, HostWide, LateFile, Measure, Place,
+    Profile, Refused, Sampling, Source, Subject,
 };
 
 use super::leaks::{base, changed, heap, left, live, process, stack};
@@ -98,14 +98,14 @@ fn top_stacks() -> [Held; 2] {
 fn guard() -> Guard {
     let step = |ms, (pid, command): (u32, &str), action, hits_per_second, cost_percent| GuardStep {
         at: at(ms),
-        pid: Some(pid),
+        pid,
         command: command.into(),
         place: places()[2].clone(),
         action,
         hits_per_second,
         cost_percent,
         total_percent: cost_percent + 0.5,
-        later_processes: 0,
+        own_percent: None,
     };
     let sample = |bytes| GuardAction::Sample {
         from: None,
@@ -114,23 +114,13 @@ fn guard() -> Guard {
     let off = GuardAction::ProbesOff;
     Guard {
         budget_percent: Some(5.0),
+        slowdown_percent: None,
         cost_percent: 1.84,
         hits_per_second: 81_234,
         steps: vec![
             step(300, (812, "perl"), sample(65_536), 6_000_000, 150.4),
             step(400, (812, "perl"), off, 6_204_000, 155.0),
             step(4_000, (813, "python3"), sample(4_096), 812_345, 12.3),
-            GuardStep {
-                at: at(4_500),
-                pid: None,
-                command: "cc1".into(),
-                place: Place::default(),
-                action: off,
-                hits_per_second: 2_400_000,
-                cost_percent: 61.0,
-                total_percent: 75.0,
-                later_processes: 1_204,
-            },
         ],
     }
 }
@@ -158,6 +148,7 @@ fn processes() -> Profile {
         live_samples: 312,
         standard_error_bytes: 51_200,
     });
+    profile.sections.guard = Some(guard());
     profile.sections.host_wide = Some(HostWide {
         scope: "the whole host".into(),
         by: Grouping::Process,
@@ -172,7 +163,21 @@ fn processes() -> Profile {
                 gone_by_name("true", 1, 20_000, held(0, 0)),
             ],
         ),
-        guard: Some(guard()),
+        admission: Some(Admission {
+            traced: 411,
+            young: 3,
+            waiting: 0,
+            most: 1_000,
+            left: 1,
+            without_allocator: 12,
+            ended_before: 1_204,
+            refused: vec![Refused {
+                pid: 900,
+                command: "memcheck-amd64-".into(),
+                place: places()[2].clone(),
+                reason: "it runs under valgrind, which translates its code".into(),
+            }],
+        }),
         late_files: vec![LateFile {
             at: at(41_000),
             pid: 31_337,
@@ -242,7 +247,7 @@ fn last() -> Profile {
     }
     let host = host(&mut profile);
     host.scope = "cgroup /system.slice, user alice".into();
-    let guard = host.guard.as_mut().expect("a guard");
+    let guard = profile.sections.guard.as_mut().expect("a guard");
     guard.budget_percent = None;
     let again = guard.steps[2].clone();
     guard.steps.extend((0..25).map(|n| GuardStep {
@@ -255,9 +260,10 @@ fn last() -> Profile {
 /// A host where nothing is allocated.
 fn quiet() -> Profile {
     let mut profile = base(Vec::new(), &[]);
+    profile.sections.guard = Some(Guard::default());
     profile.sections.host_wide = Some(HostWide {
         scope: "the whole host".into(),
-        guard: Some(Guard::default()),
+        admission: Some(Admission::default()),
         probed_files: 1,
         ..HostWide::default()
     });

@@ -120,6 +120,16 @@ const BENCHES: &[Bench] = &[
         run: host::idle,
     },
     Bench {
+        name: "outside",
+        about: "a process that allocates all the time, beside a trace of another user",
+        run: host::scope::outside,
+    },
+    Bench {
+        name: "budget",
+        about: "a busy host: how soon all are probed, and what the probes cost, measured from outside",
+        run: host::scope::budget,
+    },
+    Bench {
         name: "loads",
         about: "redis-server and python at full speed on a traced host against untraced",
         run: host::loads,

@@ -67,6 +67,11 @@ impl Tracer {
         Self::start(memlens, "leaks", &["-p", &pid.to_string()], mode)
     }
 
+    /// Traces the leaks of a scope; returns once it traces.
+    pub fn of(memlens: &Path, scope: &[&str], mode: Mode) -> Result<Self> {
+        Self::start(memlens, "leaks", scope, mode)
+    }
+
     /// Traces the whole host; returns once the probes are on.
     pub fn everything(memlens: &Path, mode: Mode) -> Result<Self> {
         Self::start(memlens, "leaks", &["--all"], mode)

@@ -33,9 +33,9 @@ pub const ATTACHING: &[&str] = &[
     "allocators::a_libc_in_another_mount_namespace",
     "host::processes::a_forked_child",
     "host::processes::exec_replaces",
-    "host::processes::one_that_starts_and_ends",
     "host::processes::those_that_ran_before",
-    "host::processes::vforked_children",
+    "host::harmless::a_process_outside",
+    "host::harmless::probes_that_another",
     "host::scope::",
 ];
 /// The walk: bpf_loop, bpf_find_vma, return instances, the trampoline's page, signal frames.

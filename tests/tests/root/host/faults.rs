@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use memlens_tests::code::{self, BREAKPOINT};
 use memlens_tests::{Live, Memlens, Program, Victim, need, paths};
 
-use super::{LEAK, Stage, everything, leak_each};
+use super::{LEAK, Stage, everything, leak_each, start_probed};
 
 /// An executable that was deleted, and one that was replaced by another program, of which both run.
 #[test]
@@ -96,10 +96,11 @@ fn a_hidden_proc() -> Result<()> {
             .args([&script, "sh"])
             .arg(paths::memlens()?)
             .args(["leaks", "--all", "3600", "--json", "--top", "1000000"])
-            .args(["--cpu-budget", "off"]);
+            .args(["--cpu-budget", "off", "--young"]);
         let mut memlens = Memlens::start_command(command)?;
         memlens.wait_until_tracing()?;
-        let mut later = Victim::start(leak_each("host-hidden").command(&["malloc"])?)?;
+        code::until_probed(before.pid(), "")?;
+        let mut later = start_probed(leak_each("host-hidden").command(&["malloc"])?)?;
         before.run()?;
         later.run()?;
         let report = memlens.stop()?;
@@ -119,7 +120,7 @@ fn nothing_is_left_behind() -> Result<()> {
         let mut before = Victim::start(leak_each("host-clean").command(&["malloc"])?)?;
         assert_eq!(code::changed(before.pid())?, []);
         let mut memlens = everything(&[])?;
-        let mut during = Victim::start(leak_each("host-clean").command(&["malloc"])?)?;
+        let mut during = start_probed(leak_each("host-clean").command(&["malloc"])?)?;
         let probes = code::changed(before.pid())?;
         ensure!(
             probes.len() > 5 && probes.iter().all(|probe| probe.byte == BREAKPOINT),

@@ -6,12 +6,15 @@ mod containers;
 mod crowds;
 mod faults;
 mod guard;
+mod harmless;
 mod processes;
 mod scope;
 mod views;
 
+use std::process::Command;
+
 use anyhow::Result;
-use memlens_tests::{Live, Memlens, Program, cgroup};
+use memlens_tests::{Live, Memlens, Program, Victim, cgroup, code};
 
 /// What most victims here leak.
 const LEAK: Live = Live::new(30_000, 1);
@@ -44,11 +47,18 @@ fn everything(more: &[&str]) -> Result<Memlens> {
 }
 
 /// Traces the whole host or a part of it. Without a budget: the guard looks at the whole machine, and what else runs there is none of the
-/// test's.
+/// test's. With the young: a test does not wait for a second where it has something to say about other things.
 fn traced(scope: &[&str], more: &[&str]) -> Result<Memlens> {
     let mut more = more.to_vec();
-    more.extend(["--cpu-budget", "off"]);
+    more.extend(["--cpu-budget", "off", "--young"]);
     Memlens::leaks_of(scope, &more)
+}
+
+/// Starts a victim during a trace and waits until it is probed.
+fn start_probed(command: Command) -> Result<Victim> {
+    let victim = Victim::start(command)?;
+    code::until_probed(victim.pid(), "")?;
+    Ok(victim)
 }
 
 /// `leak_each` under a process name of its own, so that no other test's is taken for it.

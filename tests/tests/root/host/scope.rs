@@ -2,15 +2,12 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use memlens_tests::cgroup::{Cgroup, hierarchies};
-use memlens_tests::child::Owned;
-use memlens_tests::host::check_ended;
-use memlens_tests::{Live, Memlens, Program, Victim, need};
+use memlens_tests::{Memlens, Victim, code, need};
 
-use super::{LEAK, Stage, leak_each, traced};
+use super::{LEAK, Stage, leak_each, start_probed, traced};
 
 /// A user that every system has and that none of our processes runs as.
 const NOBODY: u32 = 65_534;
@@ -70,6 +67,7 @@ fn only_one_user() -> Result<()> {
         let mut other = start(0)?;
         let memlens = traced(&["--user", user], &[])?;
         let mut later = start(NOBODY)?;
+        code::until_probed(later.pid(), "")?;
         for victim in [&mut before, &mut other, &mut later] {
             victim.run()?;
         }
@@ -124,26 +122,11 @@ fn a_cgroup_that_fills_later() -> Result<()> {
             &format!("/memlens-test-later-{}", std::process::id()),
         )?;
         let memlens = traced(&["--cgroup", cgroup.path()], &[])?;
-        // As in a container: a shell that starts others, of which the first are over at once.
-        let brief = Program::new("from_start").named("host-later").build()?;
-        let mut shell = Command::new("sh");
-        shell
-            .env("VICTIM_FREE_RUN", "1")
-            .args(["-c", "\"$1\"; \"$1\"; sleep 0.3", "sh"])
-            .arg(brief);
-        let status = Owned::start(&mut cgroup.enter(shell)?)?.wait(Duration::from_secs(10))?;
-        ensure!(status.success(), "{status}");
         let mut stays =
-            Victim::start(cgroup.enter(leak_each("host-later2").command(&["malloc"])?)?)?;
+            start_probed(cgroup.enter(leak_each("host-later2").command(&["malloc"])?)?)?;
         stays.run()?;
         let report = memlens.stop()?;
         report.check_process(stays.pid(), LEAK)?;
-        check_ended(
-            report.host_wide()?,
-            "host-later",
-            2,
-            Live::new(2 * 5_555, 2 * 2),
-        )?;
         report.check_complete()?;
     }
     Ok(())
@@ -162,6 +145,14 @@ fn what_is_not_there() -> Result<()> {
         &["--cgroup", "/no/such/cgroup"],
         &["no cgroup /no/such/cgroup", "/proc/PID/cgroup"],
     )?;
+    // A folder that is no cgroup, beside the hierarchies and below one.
+    let plain = tempfile::tempdir()?;
+    refused(
+        &["--cgroup", &plain.path().to_string_lossy()],
+        &["no cgroup", "/sys/fs/cgroup"],
+    )?;
+    Memlens::run(["leaks", "--all", "--cpu-budget", "0"])?
+        .misused_with(&["--cpu-budget", "off"])?;
     refused(
         &["--user", "no-such-user"],
         &["no-such-user", "/etc/passwd"],

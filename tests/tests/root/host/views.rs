@@ -8,7 +8,7 @@ use memlens_tests::cgroup::{Cgroup, container_id};
 use memlens_tests::child::until;
 use memlens_tests::{HeapFigures as _, Live, Memlens, Victim};
 
-use super::{LEAK, leak_each, traced};
+use super::{LEAK, leak_each, start_probed, traced};
 
 /// Two processes in a container and one beside it, all in one cgroup.
 struct Scene {
@@ -132,6 +132,7 @@ fn as_text() -> Result<()> {
         "3600",
         "--cpu-budget",
         "off",
+        "--young",
         "--color",
         "never",
     ])?;
@@ -139,7 +140,7 @@ fn as_text() -> Result<()> {
     scene.run()?;
     // Those that held much are named when they end.
     let command = leak_each("host-view").command(&["malloc", "40"])?;
-    let mut leaver = Victim::start(scene.inner.enter(command)?)?;
+    let mut leaver = start_probed(scene.inner.enter(command)?)?;
     let pid = leaver.pid();
     leaver.run()?;
     leaver.exit()?;

@@ -61,6 +61,10 @@ const PROOFS: &[(&str, Proof)] = &[
         Test("page_faults::dropped_faults_are_counted"),
     ),
     (
+        "probes_gone",
+        Test("host::harmless::probes_that_another_program_removes"),
+    ),
+    (
         "diagnostics_dropped",
         Test("diagnostics::blocks_left_out_and_messages_dropped"),
     ),

@@ -4,13 +4,18 @@ use clap::{ArgGroup, Args};
 
 use super::target::TargetArgs;
 use crate::cli::error::ConfigError;
-use crate::cli::parsers::{parse_cgroup, parse_cpu_budget, parse_exclude, parse_rows, parse_user};
+use crate::cli::parsers::{
+    parse_cgroup, parse_cpu_budget, parse_exclude, parse_rows, parse_user, whole_number,
+};
 use crate::engine::target::Target;
 use crate::process::scope::{Exclude, Scope, User};
 use crate::profile::Grouping;
 
 /// Most that probes may cost unless told otherwise, in percent of the machine's CPUs.
 const CPU_BUDGET_PERCENT: f64 = 5.0;
+
+/// Processes with probes unless told otherwise.
+const MAX_PROCESSES: u32 = 32;
 
 /// The whole host, or a part of it, in `leaks` and in `vm`.
 #[derive(Debug, Args)]
@@ -67,15 +72,32 @@ pub struct HostWideArgs {
     per_process: usize,
     /// Most that the probes may cost, in percent of the machine's CPUs; off sets no limit.
     ///
-    /// The cost is estimated from how often probes are hit. Above the budget memlens samples the processes that
-    /// allocate most, more and more coarsely, and as a last step removes the probes from a process; the report lists
-    /// each step.
+    /// Each process is tried for a few tens of milliseconds and priced by how often its probes are hit; then it is
+    /// followed in full, sampled, or left alone. The largest and the growing ones come first. The report lists each
+    /// step.
     ///
     /// Example: --cpu-budget 1
     // `None` is no limit. The type is written in full because clap takes a bare `Option` for one without a default.
     #[arg(long, value_name = "PERCENT", value_parser = parse_cpu_budget)]
     #[arg(default_value = CPU_BUDGET_PERCENT.to_string())]
     cpu_budget: std::option::Option<f64>,
+    /// Also probe processes that have run for less than a second, as soon as they are seen.
+    ///
+    /// Otherwise they wait until they are a second old: a compiler run is not a leak. The report counts those that ended
+    /// before they had probes.
+    ///
+    /// Example: --all --young
+    #[arg(long)]
+    young: bool,
+    /// Most processes that have probes at the same time; those that grow, use CPU time or are large come first.
+    ///
+    /// One that grows takes the place of one that does not. Each process with probes makes every probe hit of the others
+    /// some 5 % more expensive, and with hundreds it takes seconds to remove them all.
+    ///
+    /// Example: --all --max-processes 50
+    #[arg(long, value_name = "N", value_parser = whole_number(1..=8_000))]
+    #[arg(default_value_t = MAX_PROCESSES, allow_negative_numbers = true)]
+    max_processes: u32,
 }
 
 /// Settings of a trace of the whole host.
@@ -87,6 +109,10 @@ pub struct HostWideConfig {
     pub per_process: usize,
     /// Most that the probes may cost, in percent of the machine's CPUs; `None` is no limit.
     pub cpu_budget_percent: Option<f64>,
+    /// Whether processes are probed however young they are.
+    pub young: bool,
+    /// Most processes that have probes at the same time.
+    pub max_processes: usize,
 }
 
 impl Default for HostWideConfig {
@@ -95,6 +121,8 @@ impl Default for HostWideConfig {
             by: Grouping::default(),
             per_process: 0,
             cpu_budget_percent: Some(CPU_BUDGET_PERCENT),
+            young: false,
+            max_processes: MAX_PROCESSES as usize,
         }
     }
 }
@@ -128,6 +156,8 @@ impl HostWideArgs {
             by,
             per_process: self.per_process,
             cpu_budget_percent: self.cpu_budget,
+            young: self.young,
+            max_processes: self.max_processes as usize,
         }
     }
 }

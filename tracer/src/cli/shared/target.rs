@@ -19,7 +19,7 @@ pub const UNREAD: Target = Target::Pids(Vec::new());
 pub struct ProcessArgs {
     /// Processes to trace, by PID; separate several by commas.
     ///
-    /// All threads are included, children are not. Several processes are one trace, with a row for each.
+    /// All threads are included; children are with -f. Several processes are one trace, with a row for each.
     ///
     /// Example: -p 4242,4243
     #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = parse_pid)]
@@ -44,7 +44,7 @@ pub struct TargetArgs {
     processes: ProcessArgs,
     /// A command to start and to trace from its first instruction; after "--".
     ///
-    /// All its arguments are passed on. The trace ends when it exits; its exit code does not change that of memlens.
+    /// All its arguments are passed on. The trace ends when it exits, and its exit code becomes that of memlens.
     ///
     /// Example: memlens leaks -- ./server --port 80
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]

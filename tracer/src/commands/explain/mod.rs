@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::output::{options, print};
 use crate::analysis::{change, ledger};
-use crate::cli::{EXIT_DONE, ExplainConfig, Invocation};
+use crate::cli::{ExplainConfig, Invocation, Outcome};
 use crate::engine::attach::{Allocator, Prober};
 use crate::engine::target::Target;
 use crate::process::targets;
@@ -20,7 +20,7 @@ use crate::sources::ledger::{FoundAllocator, look};
 ///
 /// # Errors
 /// What keeps the process from being looked at, in one line.
-pub fn run(invocation: &Invocation, config: &ExplainConfig) -> Result<u8> {
+pub fn run(invocation: &Invocation, config: &ExplainConfig) -> Result<Outcome> {
     let pid = process(&config.target)?;
     let mut profile = match (config.trace, &config.diff) {
         (Some(time), _) => trace::run(invocation, pid, time)?,
@@ -34,7 +34,7 @@ pub fn run(invocation: &Invocation, config: &ExplainConfig) -> Result<u8> {
         Format::Text
     };
     print(format, &profile, &options(invocation))?;
-    Ok(EXIT_DONE)
+    Ok(Outcome::Done(None))
 }
 
 /// The one process that is meant.

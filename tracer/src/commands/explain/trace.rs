@@ -77,7 +77,7 @@ pub fn run(invocation: &Invocation, pid: u32, time: Duration) -> Result<Profile>
 
 /// Begins to trace; why that is not possible, where it is not.
 fn begin(invocation: &Invocation, pid: u32, facts: &Facts) -> Result<GrowthTrace> {
-    let about = target::resolve(&Target::Pids(vec![pid]), Grouping::default())?;
+    let about = target::resolve(&Target::Pids(vec![pid]), Grouping::default(), false)?;
     let space = AddressSpace::new(AddressSpaceOptions::default());
     let options = HeapOptions {
         is_optional: true,

@@ -1,12 +1,13 @@
-//! From a process's mapped files to probes in the kernel: each file is read once and probed once per process.
+//! From a process's mapped files to probes in the kernel: each file is read once, and probed in each process on its own.
 
-mod all_processes;
 mod error;
 mod floor;
+mod placed;
+mod plans;
 mod probes;
 mod summary;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -17,16 +18,18 @@ use tracer_common::call::Class;
 
 use crate::attach::plan::{LeftOut, Plan, PlanOptions, plan};
 use crate::attach::symbols::{ObjectError, ObjectSymbols};
-use crate::bpf::{Attached, Scope, Tracer};
+use crate::bpf::{Attached, Tracer};
 use crate::process::files::{self, FileError, OpenedFile};
 use crate::process::info;
-use crate::process::maps::{self, MappedFile};
+use crate::process::maps::{self, FileId, MappedFile, Mapping};
 
-pub use all_processes::{Outcome, Sighting, sightings};
 pub use error::AttachError;
+pub use placed::Missing;
+pub use plans::sightings;
 pub use probes::{is_slow, probes};
 
-use all_processes::{Everywhere, loader_probe};
+use placed::Probed;
+use plans::{Content, loader_probe};
 
 /// A file, as `fstat` tells it: the same whichever path led to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +57,30 @@ pub struct ProbedFile {
     pub plan: Plan,
     /// Number of its first function in the table.
     first_function: u32,
+    /// Offsets of the probed instructions and the first byte of each.
+    sites: Vec<Site>,
+    /// Whether it was probed in any process.
+    was_placed: std::cell::Cell<bool>,
+}
+
+/// A probed instruction in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Site {
+    /// Offset in the file.
+    offset: u64,
+    /// Its first byte there.
+    original: u8,
+}
+
+/// What a file holds for us.
+#[derive(Clone, Debug)]
+enum Use {
+    /// Nothing.
+    Nothing,
+    /// Functions of an allocator.
+    Allocator(Rc<ProbedFile>),
+    /// The hook of a dynamic loader.
+    Loader(crate::bpf::Probe),
 }
 
 /// What was placed in one process by one call.
@@ -76,17 +103,17 @@ pub struct Allocator {
 pub struct Prober {
     options: PlanOptions,
     object: Option<PathBuf>,
-    plans: HashMap<FileKey, Option<Rc<ProbedFile>>>,
-    placed: HashSet<(u32, FileKey)>,
-    /// Loaders that are probed.
-    hooked: HashSet<(u32, FileKey)>,
+    /// What each file that was read holds.
+    uses: HashMap<FileKey, Use>,
+    /// Files with nothing for us, as the mappings of all processes tell them: they need not be opened again.
+    passed: std::collections::HashSet<FileId>,
+    /// What is in place, by process.
+    probed: HashMap<u32, Probed>,
     /// Whether stacks are kept, for which the loader is probed.
     hooks_loader: bool,
     attached: Attached,
     functions: Vec<(String, Class)>,
     left_out: Vec<(PathBuf, LeftOut)>,
-    /// What is probed for every process on the host.
-    everywhere: Everywhere,
 }
 
 impl Prober {
@@ -98,14 +125,13 @@ impl Prober {
                 callers_of_frees,
             },
             object: allocator.object.clone(),
-            plans: HashMap::new(),
-            placed: HashSet::new(),
-            hooked: HashSet::new(),
+            uses: HashMap::new(),
+            passed: std::collections::HashSet::new(),
+            probed: HashMap::new(),
             hooks_loader: !callers_of_frees,
             attached: Attached::default(),
             functions: Vec::new(),
             left_out: Vec::new(),
-            everywhere: Everywhere::default(),
         }
     }
 
@@ -127,13 +153,23 @@ impl Prober {
         self.attached
     }
 
-    /// The files that have probes, in the order in which they were met.
+    /// The files that have probes now or had them.
     fn files(&self) -> impl Iterator<Item = &Rc<ProbedFile>> {
-        let placed = |key: &FileKey| self.placed.iter().any(|(_, own)| own == key);
-        self.plans
-            .iter()
-            .filter(move |(key, _)| placed(key))
-            .filter_map(|(_, file)| file.as_ref())
+        let mut files: Vec<&Rc<ProbedFile>> = self
+            .uses
+            .values()
+            .filter_map(|held| match held {
+                Use::Allocator(file) if file.was_placed.get() => Some(file),
+                _ => None,
+            })
+            .collect();
+        files.sort_by_key(|file| file.first_function);
+        files.into_iter()
+    }
+
+    /// How many files have probes now or had them.
+    pub fn probed_files(&self) -> usize {
+        self.files().count()
     }
 
     /// Functions that allocate or release and are not traced, with the file and the reason.
@@ -156,18 +192,29 @@ impl Prober {
 
     /// Probes what a process has mapped and what was not probed before. Fails if there is no allocator in it.
     pub fn attach(&mut self, tracer: &mut Tracer, pid: u32) -> Result<Placed, AttachError> {
-        let mapped = self.candidates(pid)?;
+        let maps = maps::read(pid)?;
+        let mapped = self.chosen(pid, &maps);
+        self.check_chosen(pid, &mapped)?;
         let placed = self.attach_mapped(tracer, pid, &mapped)?;
-        if !self.placed.iter().any(|(owner, _)| *owner == pid) {
+        self.locate(pid, &maps);
+        if !self.has_probes(pid) {
             return Err(self.nothing_found(pid));
         }
         Ok(placed)
     }
 
     /// Probes what a process has mapped since the last time; nothing new is no error.
-    pub fn attach_new(&mut self, tracer: &mut Tracer, pid: u32) -> Result<Placed, AttachError> {
-        let mapped = self.mapped(pid)?;
-        self.attach_mapped(tracer, pid, &mapped)
+    pub fn attach_new(
+        &mut self,
+        tracer: &mut Tracer,
+        pid: u32,
+        maps: &[Mapping],
+    ) -> Result<Placed, AttachError> {
+        let mut mapped = self.chosen(pid, maps);
+        mapped.retain(|file| !self.passed.contains(&file.id));
+        let placed = self.attach_mapped(tracer, pid, &mapped)?;
+        self.locate(pid, maps);
+        Ok(placed)
     }
 
     fn attach_mapped(
@@ -178,6 +225,9 @@ impl Prober {
     ) -> Result<Placed, AttachError> {
         let mut placed = Placed::default();
         for mapped in mapped {
+            if self.holds(pid, mapped.id) {
+                continue;
+            }
             let opened = match files::open(pid, mapped) {
                 Ok(opened) => opened,
                 // What vanished meanwhile or is no file holds no allocator; what the user named must be there.
@@ -188,7 +238,8 @@ impl Prober {
                 }
                 Err(_) => continue,
             };
-            self.place(tracer, pid, &mapped.path, &opened, &mut placed)?;
+            let source = (mapped.path.as_path(), Some(mapped.id));
+            self.place(tracer, pid, source, &opened, &mut placed)?;
         }
         Ok(placed)
     }
@@ -213,16 +264,11 @@ impl Prober {
         let mut placed = Placed::default();
         for path in paths {
             let Ok(file) = File::open(path) else { continue };
-            self.place(
-                tracer,
-                pid,
-                path,
-                &OpenedFile {
-                    path: path.clone(),
-                    file,
-                },
-                &mut placed,
-            )?;
+            let opened = OpenedFile {
+                path: path.clone(),
+                file,
+            };
+            self.place(tracer, pid, (path, None), &opened, &mut placed)?;
         }
         Ok(placed)
     }
@@ -230,9 +276,11 @@ impl Prober {
     /// Plans the probes of everything that a process has mapped, without placing any.
     pub fn survey(&mut self, pid: u32) -> Result<Vec<Rc<ProbedFile>>, AttachError> {
         let mut found = Vec::new();
-        for mapped in self.candidates(pid)? {
+        let mapped = self.chosen(pid, &maps::read(pid)?);
+        self.check_chosen(pid, &mapped)?;
+        for mapped in mapped {
             if let Ok(opened) = files::open(pid, &mapped)
-                && let Some(file) = self.planned(&mapped.path, &opened)?
+                && let Some((_, Use::Allocator(file))) = self.use_of(&mapped.path, &opened)?
             {
                 found.push(file);
             }
@@ -240,22 +288,22 @@ impl Prober {
         Ok(found)
     }
 
-    /// The files that a process has mapped and may be probed. The one that the user named must be among them.
-    fn candidates(&self, pid: u32) -> Result<Vec<MappedFile>, AttachError> {
-        let mapped = self.mapped(pid)?;
-        if let (Some(path), true) = (&self.object, mapped.is_empty()) {
-            // Say what is wrong with the file before saying that it is not mapped.
-            self.check_object()?;
-            let path = path.clone();
-            return Err(AttachError::NotMapped { pid, path });
+    /// The one file that the user named must be among those that a process has mapped.
+    fn check_chosen(&self, pid: u32, mapped: &[MappedFile]) -> Result<(), AttachError> {
+        match &self.object {
+            Some(path) if mapped.is_empty() => {
+                // Say what is wrong with the file before saying that it is not mapped.
+                self.check_object()?;
+                let path = path.clone();
+                Err(AttachError::NotMapped { pid, path })
+            }
+            _ => Ok(()),
         }
-        Ok(mapped)
     }
 
-    /// The files that a process has mapped by now and may be probed.
-    fn mapped(&self, pid: u32) -> Result<Vec<MappedFile>, AttachError> {
-        let maps = maps::read(pid)?;
-        let mut mapped = maps::executable_files(&maps);
+    /// The files that a process has mapped and may be probed.
+    fn chosen(&self, pid: u32, maps: &[Mapping]) -> Vec<MappedFile> {
+        let mut mapped = maps::executable_files(maps);
         if let Some(object) = &self.object {
             // The user may name the file through a link; the maps have the link's end.
             let target = std::fs::canonicalize(
@@ -274,7 +322,7 @@ impl Prober {
                     })
             });
         }
-        Ok(mapped)
+        mapped
     }
 
     /// Says what is wrong with the file that the user named, where it can be seen from here.
@@ -313,95 +361,61 @@ impl Prober {
         Ok(())
     }
 
+    /// Places what belongs into a file that a process has mapped, or is about to map.
     fn place(
         &mut self,
         tracer: &mut Tracer,
         pid: u32,
-        path: &Path,
+        (path, id): (&Path, Option<FileId>),
         opened: &OpenedFile,
         placed: &mut Placed,
     ) -> Result<(), AttachError> {
-        let Some(file) = self.planned(path, opened)? else {
-            return self.place_loader_hook(tracer, pid, path, opened);
-        };
-        let Ok(key) = FileKey::of(&opened.file) else {
+        let Some((key, found)) = self.use_of(path, opened)? else {
             return Ok(());
         };
-        if !self.placed.insert((pid, key)) {
-            return Ok(());
-        }
-        let (links, ebpf) = tracer.links();
-        match links.attach(ebpf, Scope::Process(pid), &opened.path, &probes(&file)) {
-            Ok(attached) => self.attached += attached,
-            Err(error) => {
-                self.placed.remove(&(pid, key));
-                // A refusal because the process has just ended is told as such.
-                info::read(pid)?;
-                return Err(error.into());
+        match found {
+            Use::Nothing => self.passed.extend(id),
+            Use::Allocator(file) => {
+                let probes = probes(&file);
+                if self.place_probes(tracer, pid, (key, id), &opened.path, &probes)? {
+                    let probed = self.probed.entry(pid).or_default();
+                    probed.remember_sites(key, &file.sites);
+                    file.was_placed.set(true);
+                    placed.files.push(file);
+                }
             }
-        }
-        placed.files.push(file);
-        Ok(())
-    }
-
-    /// Probes the dynamic loader, so that the kernel side learns of a library's end before another takes its place.
-    fn place_loader_hook(
-        &mut self,
-        tracer: &mut Tracer,
-        pid: u32,
-        path: &Path,
-        opened: &OpenedFile,
-    ) -> Result<(), AttachError> {
-        let Ok(key) = FileKey::of(&opened.file) else {
-            return Ok(());
-        };
-        if !self.hooks_loader || self.hooked.contains(&(pid, key)) {
-            return Ok(());
-        }
-        let probe = files::bytes(opened)
-            .ok()
-            .and_then(|image| loader_probe(path, &image));
-        let Some(probe) = probe else {
-            return Ok(());
-        };
-        let (links, ebpf) = tracer.links();
-        // Without it stacks are still counted; only those of code at reused addresses get the older code's names.
-        if links
-            .attach(ebpf, Scope::Process(pid), &opened.path, &[probe])
-            .is_ok()
-        {
-            self.hooked.insert((pid, key));
+            // Without it stacks are still counted; only those of code at reused addresses get the older code's names.
+            Use::Loader(probe) if self.hooks_loader => {
+                let _ = self.place_probes(tracer, pid, (key, id), &opened.path, &[probe]);
+            }
+            Use::Loader(_) => {}
         }
         Ok(())
     }
 
-    /// The plan of a file; `None` if there is nothing to probe in it.
-    fn planned(
+    /// What a file holds; `None` where it cannot be told which file it is.
+    fn use_of(
         &mut self,
         path: &Path,
         opened: &OpenedFile,
-    ) -> Result<Option<Rc<ProbedFile>>, AttachError> {
+    ) -> Result<Option<(FileKey, Use)>, AttachError> {
         let Ok(key) = FileKey::of(&opened.file) else {
             return Ok(None);
         };
-        if let Some(known) = self.plans.get(&key) {
-            return Ok(known.clone());
+        if let Some(known) = self.uses.get(&key) {
+            return Ok(Some((key, known.clone())));
         }
-        let file = self.read(path, opened)?;
-        self.plans.insert(key, file.clone());
-        Ok(file)
+        let found = self.read(path, opened)?;
+        self.uses.insert(key, found.clone());
+        Ok(Some((key, found)))
     }
 
-    fn read(
-        &mut self,
-        path: &Path,
-        opened: &OpenedFile,
-    ) -> Result<Option<Rc<ProbedFile>>, AttachError> {
+    fn read(&mut self, path: &Path, opened: &OpenedFile) -> Result<Use, AttachError> {
         let named = self.object.is_some();
         let bytes = match files::bytes(opened) {
             Ok(bytes) => bytes,
             Err(error) if named => return Err(error.into()),
-            Err(_) => return Ok(None),
+            Err(_) => return Ok(Use::Nothing),
         };
         let symbols = match ObjectSymbols::parse(&bytes) {
             Ok(symbols) => symbols,
@@ -411,17 +425,29 @@ impl Prober {
                     source,
                 });
             }
-            Err(_) => return Ok(None), // a font, an archive: mapped, but not code
+            Err(_) => return Ok(Use::Nothing), // a font, an archive: mapped, but not code
         };
         let plan = plan(&symbols, &bytes, &self.options);
-        if plan.functions.is_empty() && !(named && plan.left_out.is_empty()) {
-            self.leave_out(path, &plan);
-            return Ok(None);
-        }
-        if plan.functions.is_empty() {
+        if plan.functions.is_empty() && named && plan.left_out.is_empty() {
             return Err(self.no_allocator(path.display().to_string()));
         }
-        Ok(Some(self.register(path, plan)))
+        let content = match plan.functions.is_empty() && plan.left_out.is_empty() {
+            true => loader_probe(path, &bytes).map(Content::Loader),
+            false => Some(Content::Allocator(plan)),
+        };
+        Ok(content.map_or(Use::Nothing, |content| self.take_in(path, content, &bytes)))
+    }
+
+    /// What a file that was read is good for; its functions go into the table.
+    fn take_in(&mut self, path: &Path, content: Content, bytes: &[u8]) -> Use {
+        match content {
+            Content::Loader(probe) => Use::Loader(probe),
+            Content::Allocator(plan) if plan.functions.is_empty() => {
+                self.leave_out(path, &plan);
+                Use::Nothing
+            }
+            Content::Allocator(plan) => Use::Allocator(self.register(path, plan, bytes)),
+        }
     }
 
     /// Keeps which functions of a file are not traced.
@@ -432,17 +458,21 @@ impl Prober {
     }
 
     /// Takes the functions of a file into the table.
-    fn register(&mut self, path: &Path, plan: Plan) -> Rc<ProbedFile> {
+    fn register(&mut self, path: &Path, plan: Plan, bytes: &[u8]) -> Rc<ProbedFile> {
         self.leave_out(path, &plan);
         let first_function = self.functions.len() as u32;
         let functions = plan.functions.iter();
         self.functions
             .extend(functions.map(|function| (function.name.clone(), function.call.class)));
-        Rc::new(ProbedFile {
+        let mut file = ProbedFile {
             path: path.to_owned(),
             plan,
             first_function,
-        })
+            sites: Vec::new(),
+            was_placed: std::cell::Cell::new(false),
+        };
+        file.sites = plans::sites(&probes(&file), bytes);
+        Rc::new(file)
     }
 
     /// The error for a process without anything to probe.

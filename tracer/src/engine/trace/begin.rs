@@ -1,13 +1,14 @@
 //! How a trace begins: what it needs is prepared, processes are attached, counting starts.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use tracer_common::key::Owner;
 
 use super::Trace;
 use crate::bpf::Method;
+use crate::engine::clock::TraceClock;
 use crate::engine::console::Step;
 use crate::engine::members::Members;
 use crate::engine::source::Source;
@@ -51,8 +52,8 @@ impl<S: Source> Trace<S> {
         owners
             .iter()
             .for_each(|owner| self.core.publish(owner.tgid));
+        self.core.clock = TraceClock::start();
         self.core.tracer.enable();
-        self.core.started = Instant::now();
         for owner in owners {
             self.source.joined(&mut self.core, owner, false);
             // A process that ends at once is reported by its end.
@@ -88,11 +89,13 @@ impl<S: Source> Trace<S> {
     /// Attaches all processes of a scope and begins to count.
     pub(super) fn begin_scope(&mut self) -> Result<()> {
         // memlens itself is on the host, and is not traced.
-        self.core.tracer.exclude_process(std::process::id())?;
+        for own in self.core.tracer.own_processes() {
+            self.core.tracer.exclude_process(own)?;
+        }
         self.core.publish_arrived();
         self.source.attach_all(&mut self.core)?;
+        self.core.clock = TraceClock::start();
         self.core.tracer.enable();
-        self.core.started = Instant::now();
         self.source.begun(&mut self.core)
     }
 }

@@ -286,14 +286,17 @@ impl<S: Source> Live for Trace<S> {
         }
         self.source.drain(&mut self.core)?;
         self.core.resolve_new_stacks(usize::MAX);
-        let elapsed = self.core.elapsed();
+        let elapsed = self.core.clock.take_moment();
         self.source.measure(&mut self.core)?;
         let mut build = Builder::new(self.meta(elapsed, last));
         let subjects = self.subjects(&mut build);
         let mut out = Snapshot::new(build, self.selection, subjects);
         self.source.write(&mut self.core, &mut out)?;
         let mut profile = out.finish().finish();
-        let losses = self.core.tracer.losses()?;
+        let mut losses = self.core.tracer.losses()?;
+        for (loss, count) in &self.core.losses {
+            *losses.entry(*loss).or_default() += count;
+        }
         profile.losses = Loss::ALL
             .into_iter()
             .map(|loss| {
@@ -308,6 +311,7 @@ impl<S: Source> Live for Trace<S> {
             .notes
             .extend(self.core.unwinder.iter().flat_map(Unwinder::notes));
         profile.notes.extend(self.core.members.left_out());
+        profile.notes.extend(self.source.notes());
         profile.sections.unwind = self.core.unwinder.as_ref().map(Unwinder::table_use);
         if let Some(by) = self.by {
             profile.sections.host_wide = Some(self.host_wide(by, &profile));

@@ -39,7 +39,10 @@ impl<S: Source> Trace<S> {
         for change in changes {
             self.core.log.event(|| change.words());
             match change {
-                Change::Load(pid, command) => self.loading(pid, command)?,
+                Change::Load(pid, command) => {
+                    self.source.loading(&mut self.core, pid);
+                    self.loading(pid, command)?;
+                }
                 Change::Map(pid, mapping) => {
                     if self.core.members.maps_for_next(pid, &mapping) {
                         continue;
@@ -61,6 +64,7 @@ impl<S: Source> Trace<S> {
                 Change::Exit(pid) => self.exited(pid)?,
                 Change::Admitted(new, row) => self.admitted(&new, row)?,
                 Change::Ended(owner) => self.ended(owner)?,
+                Change::Forked(parent, child) => self.source.forked(&mut self.core, parent, child),
             }
         }
         for pid in look {
@@ -161,8 +165,32 @@ impl<S: Source> Trace<S> {
         Ok(())
     }
 
+    /// A named process has a child that is traced, too, in this row of the process table.
+    fn born(&mut self, new: &Program, row: u32) -> Result<()> {
+        let owner = new.owner;
+        if self.core.members.get(owner).is_some() {
+            return Ok(());
+        }
+        let at = self.core.elapsed();
+        self.core.members.add(owner, row, new.comm.clone(), at);
+        // Probes first: what it calls until then is missed.
+        self.source
+            .born(&mut self.core, owner, new.parent, new.at_ns);
+        let loaded = self.core.members.loaded(owner.tgid);
+        self.begin(owner, loaded.mappings, true);
+        self.look(owner.tgid);
+        match self.core.watcher.add(owner.tgid) {
+            Ok(()) => Ok(()),
+            // It has ended already.
+            Err(_) => self.exited(owner.tgid),
+        }
+    }
+
     /// A process of a scope has come, in this row of the process table: at its first call, by a fork, or by an `exec`.
     fn admitted(&mut self, new: &Program, row: u32) -> Result<()> {
+        if !self.core.members.come_by_themselves() {
+            return self.born(new, row);
+        }
         // What happened before its admission is taken in first.
         self.source.drain(&mut self.core)?;
         let owner = new.owner;
@@ -172,7 +200,7 @@ impl<S: Source> Trace<S> {
         let at = self.core.elapsed();
         let loaded = self.core.members.loaded(owner.tgid);
         if !self.core.members.admit(&self.core.tracer, new, row, at) {
-            self.source.passed_over(owner);
+            self.source.passed_over(&mut self.core, owner);
             return Ok(());
         }
         let is_new = self
@@ -207,7 +235,7 @@ impl<S: Source> Trace<S> {
     fn ended(&mut self, owner: Owner) -> Result<()> {
         self.source.drain(&mut self.core)?;
         let Some(row) = self.core.members.forget_row(owner) else {
-            self.source.passed_over(owner);
+            self.source.passed_over(&mut self.core, owner);
             return Ok(());
         };
         self.leave_scope(owner, Some(row));

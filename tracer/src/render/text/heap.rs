@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::host_wide::{self, Figures, Row, optional};
 use super::{changed, changed_by, number, oldest, owners, shown};
-use crate::profile::{Block, Measure, Number, Profile, Sample, Source, State, Subject, Values};
+use crate::profile::{
+    Block, Measure, Number, Profile, Sample, Sampling, Source, State, Subject, Values,
+};
 use crate::render::Options;
 use crate::render::term::frames;
 use crate::render::term::line::{Line, Writer};
@@ -31,12 +33,18 @@ pub fn write(out: &mut Writer<'_>, profile: &Profile, options: &Options) -> io::
     totals(out, profile)?;
     filtered(out, profile)?;
     if let Some(host) = &profile.sections.host_wide {
-        if let Some(overhead) = guard::overhead(host) {
+        if let Some(overhead) = guard::overhead(profile) {
             out.say(&overhead)?;
+        }
+        if let Some(rest) = host.admission.as_ref().and_then(guard::not_probed) {
+            out.say(&rest)?;
         }
         out.blank()?;
         host_wide::table(out, profile, host, &FIGURES, options)?;
     } else {
+        if let Some(price) = guard::price(profile) {
+            out.say(&price)?;
+        }
         let subjects = &profile.subjects;
         if subjects.len() > 1
             || subjects
@@ -321,6 +329,10 @@ fn why_none(profile: &Profile) -> String {
     if totals.amount(Measure::HeapAllocBlocks) > 0 {
         return "no live memory: everything allocated since the start has been freed".to_owned();
     }
+    let heap = profile.sections.heap.as_ref();
+    if let Some(sampling) = heap.and_then(|heap| heap.sampling) {
+        return empty_sample(sampling);
+    }
     let stopped = profile
         .subjects
         .iter()
@@ -335,6 +347,16 @@ fn why_none(profile: &Profile) -> String {
         ),
     };
     format!("no live memory: nothing has been allocated since the start{stopped}")
+}
+
+/// What an empty sample says: of so much live memory, drawn with one sample in each interval on average, one sample in
+/// twenty is empty (a Poisson count of zero has probability e^-3 = 0.05 at a mean of three).
+fn empty_sample(sampling: Sampling) -> String {
+    format!(
+        "the sample is empty: at one block per {} on average, fewer than about {} are live, at 95% confidence",
+        bytes(sampling.interval_bytes),
+        bytes(sampling.interval_bytes.saturating_mul(3))
+    )
 }
 
 /// The top stacks of each of the first processes (`--per-process`).

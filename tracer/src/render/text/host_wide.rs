@@ -1,7 +1,7 @@
 //! The parts of the text that only a trace of many processes has: their table, ended processes, steps of the guard.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -280,13 +280,26 @@ pub fn ended(out: &mut Writer<'_>, profile: &Profile) -> io::Result<()> {
     }
 }
 
-/// Writes what the guard did and which files were mapped late, since the previous report; in the last one all.
+/// Writes what the guard did, who is not probed and which files were mapped late, since the previous report; in the last one all.
 pub fn events(out: &mut Writer<'_>, profile: &Profile) -> io::Result<()> {
+    let steps = profile
+        .sections
+        .guard
+        .as_ref()
+        .map_or(&[][..], |guard| &guard.steps);
+    marked(out, "guard:", &guard_sentences(steps, &profile.meta))?;
     let Some(host) = &profile.sections.host_wide else {
         return Ok(());
     };
-    let steps = host.guard.as_ref().map_or(&[][..], |guard| &guard.steps);
-    marked(out, "guard:", &guard_sentences(steps, &profile.meta))?;
+    let refused = host
+        .admission
+        .iter()
+        .flat_map(|admission| &admission.refused);
+    marked(
+        out,
+        "left:",
+        &refused.map(guard::refused).collect::<Vec<_>>(),
+    )?;
     let files = host
         .late_files
         .iter()
@@ -298,19 +311,12 @@ pub fn events(out: &mut Writer<'_>, profile: &Profile) -> io::Result<()> {
     )
 }
 
-/// The last due step of each process, and whose probes were removed before.
+/// The last due step of each process.
 fn guard_sentences(steps: &[GuardStep], meta: &Meta) -> Vec<String> {
-    // A step for a whole program has no PID, but its name.
-    let whose = |step: &GuardStep| (step.pid, step.pid.is_none().then(|| step.command.clone()));
-    let mut last: BTreeMap<_, (u64, &GuardStep)> = BTreeMap::new();
-    let mut off: BTreeSet<u32> = BTreeSet::new();
-    for step in steps {
-        if is_due(meta, step.at) {
-            let before = last.get(&whose(step)).map_or(0, |(steps, _)| *steps);
-            last.insert(whose(step), (before + 1, step));
-        } else if step.action.ends_tracing() {
-            off.extend(step.pid);
-        }
+    let mut last: BTreeMap<u32, (u64, &GuardStep)> = BTreeMap::new();
+    for step in steps.iter().filter(|step| is_due(meta, step.at)) {
+        let before = last.get(&step.pid).map_or(0, |(steps, _)| *steps);
+        last.insert(step.pid, (before + 1, step));
     }
     let mut last: Vec<(u64, &GuardStep)> = last.into_values().collect();
     last.sort_by_key(|(_, step)| step.at);
@@ -322,14 +328,7 @@ fn guard_sentences(steps: &[GuardStep], meta: &Meta) -> Vec<String> {
             counted(steps - 1, "step")
         ),
     });
-    let still_off = (!off.is_empty()).then(|| {
-        let pids: Vec<String> = off.iter().take(MOST_LINES).map(u32::to_string).collect();
-        let more = if off.len() > pids.len() { ", ..." } else { "" };
-        let n = off.len() as u64;
-        let (noun, verb) = (plural(n, "process", "processes"), plural(n, "has", "have"));
-        format!("{noun} {}{more} no longer {verb} probes", pids.join(", "))
-    });
-    still_off.into_iter().chain(told).collect()
+    told.collect()
 }
 
 fn marked(out: &mut Writer<'_>, mark: &str, sentences: &[String]) -> io::Result<()> {

@@ -284,7 +284,7 @@ impl AddressSpace {
     /// Takes in all processes of a scope that run. A process whose parent was not known yet may come while the list is read: so
     /// it is read until there is nobody new.
     fn admit_those_that_run(&mut self, core: &mut Core) -> Result<()> {
-        let mut looked_at = HashSet::from([std::process::id()]);
+        let mut looked_at = core.tracer.own_processes().collect::<HashSet<_>>();
         loop {
             let mut pids = info::all_pids()?;
             pids.retain(|pid| looked_at.insert(*pid));

@@ -114,7 +114,7 @@ impl Source for AddressSpace {
         self.begin_rates(core, owner);
     }
 
-    fn passed_over(&mut self, owner: Owner) {
+    fn passed_over(&mut self, _core: &mut Core, owner: Owner) {
         self.accounts.remove(&owner);
         self.early.remove(&owner);
     }

@@ -9,7 +9,7 @@ use tracer_common::key::Owner;
 use super::account::Account;
 use super::space::{Kind, Origin, Piece, Residence, residence};
 use super::{AddressSpace, SpaceOrder};
-use crate::engine::{Core, Snapshot, monotonic_ns};
+use crate::engine::{Core, Snapshot};
 use crate::process::{ProcessError, pagemap};
 use crate::profile::{
     CutReason, Detail, Measure, Omitted, Region, Sample, Source, Subject, Values, difference,
@@ -171,7 +171,7 @@ impl AddressSpace {
         let mut parts = std::mem::take(&mut self.parts);
         let mut rows = self.rows(core, &mut parts);
         sort(&mut rows, self.options.order);
-        let now = monotonic_ns();
+        let now = core.clock.moment_ns();
         self.stacks.clear();
         for (rank, row) in rows.into_iter().enumerate() {
             let Some(subject) = out.subject(row.owner) else {

@@ -1,102 +1,78 @@
-//! What the probes of a scope cost, and carrying out what the guard decides.
+//! What probes cost the traced programs, and the steps that are taken to keep it low.
 
-use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tracer_common::key::Owner;
-use tracer_common::sampling;
 
 use super::Heap;
-use crate::bpf::{ProbeError, Tracer};
-use crate::engine::guard::{Action, Costs, Decision, Guard, Usage, Whom};
-use crate::engine::{Core, Member, place};
-use crate::process::{breakpoints, info, maps};
-use crate::profile::{self, GuardAction, GuardStep, Place};
+use super::scope::cpus;
+use crate::bpf::Tracer;
+use crate::engine::admission::{Action, Decision, Pricing};
+use crate::engine::{Core, place};
+use crate::process::info;
+use crate::profile::{self, GuardAction, GuardStep};
 use crate::words;
 
 /// What a hit of an empty program costs where it could not be measured; `docs/performance.md` has 450 ns.
 const ASSUMED_HIT: Duration = Duration::from_nanos(500);
+/// Over how long the price of a named process is taken: CPU time comes in ticks of 10 ms.
+const WINDOW: Duration = Duration::from_millis(500);
+/// Less CPU time than this says nothing about a share of it.
+const LEAST_CPU: Duration = Duration::from_millis(50);
 
-/// The budget of a scope's probes, and what was done to keep it.
-pub(super) struct Budget {
-    guard: Guard,
-    hit: Duration,
-    percent: Option<f64>,
-    /// CPUs of the machine.
+/// A program's hits and CPU time at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    at: Duration,
+    hits: u64,
+    cpu: Duration,
+}
+
+/// What was spent between two readings.
+#[derive(Clone, Copy, Debug)]
+struct Spent {
+    hits_per_second: f64,
+    /// CPUs that the program used, with its probes.
     cpus: f64,
-    /// When the guard removed the probes of a program that runs.
-    off: HashMap<Owner, Duration>,
+}
+
+impl Reading {
+    fn spent_since(&self, before: &Self) -> Option<Spent> {
+        let cpu = self.cpu.saturating_sub(before.cpu);
+        let seconds = self.at.saturating_sub(before.at).as_secs_f64();
+        (cpu >= LEAST_CPU && seconds > 0.0).then(|| Spent {
+            hits_per_second: self.hits.saturating_sub(before.hits) as f64 / seconds,
+            cpus: cpu.as_secs_f64() / seconds,
+        })
+    }
+}
+
+/// The prices of a trace's programs, and what was done to keep them low.
+pub(super) struct Cost {
+    hit: Duration,
+    pub pricing: Pricing,
     steps: Vec<GuardStep>,
-    programs: Programs,
-    /// The last step that was taken for each program.
-    precedents: HashMap<u32, usize>,
+    /// Most that the probes may cost a named process, in percent of its CPU time.
+    slowdown_percent: Option<f64>,
+    /// At the last report.
+    reported: HashMap<Owner, Reading>,
+    /// At the beginning of the window.
+    window: HashMap<Owner, Reading>,
 }
 
-/// Numbers of executables.
-#[derive(Default)]
-struct Programs {
-    numbers: HashMap<PathBuf, u32>,
-    paths: Vec<PathBuf>,
-}
-
-impl Programs {
-    /// The number of a process's executable, where that could be read.
-    fn number(&mut self, member: &Member) -> Option<u32> {
-        let path = member.exe.as_ref()?;
-        let next = self.paths.len() as u32;
-        let number = *self.numbers.entry(path.clone()).or_insert(next);
-        if number == next {
-            self.paths.push(path.clone());
-        }
-        Some(number)
-    }
-
-    /// The same, if it has one by now.
-    fn known(&self, member: &Member) -> Option<u32> {
-        self.numbers.get(member.exe.as_ref()?).copied()
-    }
-
-    /// The name of the file.
-    fn name(&self, number: u32) -> Option<String> {
-        let name = self.paths.get(number as usize)?.file_name()?;
-        Some(name.to_string_lossy().into_owned())
-    }
-}
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self::new(ASSUMED_HIT, None, 0)
-    }
-}
-
-impl Budget {
-    fn new(hit: Duration, percent: Option<f64>, base: u64) -> Self {
-        let cpus = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-        let costs = Costs::from_empty_hit(hit.as_nanos() as f64);
+impl Cost {
+    /// Prices by what a probe hit costs here, at a sampling interval that the user asked for.
+    pub fn new(hit: Option<Duration>, base: u64, slowdown_percent: Option<f64>) -> Self {
+        let hit = hit.unwrap_or(ASSUMED_HIT);
         Self {
-            guard: Guard::new(percent.map(|percent| percent / 100.0 * cpus), costs, base),
             hit,
-            percent,
-            cpus,
-            off: HashMap::new(),
+            pricing: Pricing::new(hit, base),
             steps: Vec::new(),
-            programs: Programs::default(),
-            precedents: HashMap::new(),
+            slowdown_percent,
+            reported: HashMap::new(),
+            window: HashMap::new(),
         }
-    }
-
-    /// A budget in percent of the machine's CPUs, with what a probe hit costs here.
-    pub fn calibrated(
-        tracer: &mut Tracer,
-        percent: Option<f64>,
-        base: u64,
-    ) -> Result<Self, ProbeError> {
-        Ok(Self::new(
-            tracer.time_of_a_hit()?.unwrap_or(ASSUMED_HIT),
-            percent,
-            base,
-        ))
     }
 
     /// What a hit of an empty program costs.
@@ -104,188 +80,140 @@ impl Budget {
         self.hit
     }
 
-    /// When a program's probes were removed, if they were.
-    pub fn probes_off(&self, owner: Owner) -> Option<Duration> {
-        self.off.get(&owner).copied()
-    }
-
     /// A program is over.
     pub fn forget(&mut self, owner: Owner) {
-        self.off.remove(&owner);
+        self.reported.remove(&owner);
+        self.window.remove(&owner);
     }
 
-    /// What a profile says of the cost.
-    pub fn report(&self, core: &Core) -> profile::Guard {
-        profile::Guard {
-            budget_percent: self.percent,
-            cost_percent: self.guard.cost(&usage(core)) / self.cpus * 100.0,
-            hits_per_second: self.guard.hits_per_second() as u64,
-            steps: self.steps.clone(),
-        }
-    }
-
-    /// The programs that a decision is about.
-    fn concerned(&self, core: &Core, whom: Whom) -> Vec<Owner> {
-        match whom {
-            Whom::Process { row, tgid } => core.members.owner_in(row, tgid).into_iter().collect(),
-            Whom::Program(program) => {
-                let is_meant = |member: &&Member| self.programs.known(member) == Some(program);
-                core.members
-                    .iter()
-                    .filter(is_meant)
-                    .map(|member| member.owner)
-                    .collect()
-            }
-        }
+    /// Part of a program's CPU time since the last report that went to its probes, in percent.
+    pub fn percent_since_report(&mut self, core: &Core, owner: Owner, row: u32) -> Option<f64> {
+        let now = reading(core, owner, row)?;
+        let before = self.reported.insert(owner, now)?;
+        let spent = now.spent_since(&before)?;
+        let cost = self
+            .pricing
+            .cost(spent.hits_per_second, core.tracer.step(row));
+        Some((cost / spent.cpus * 100.0).min(100.0))
     }
 }
 
-fn usage(core: &Core) -> Vec<Usage> {
-    let running: HashSet<u32> = core.members.rows().collect();
-    let rows = core.tracer.process_rows();
-    rows.map(|(row, process)| Usage {
-        row,
-        tgid: process.owner.tgid,
-        hits: process.hits,
-        step: process.step,
-        followed: process.active != 0,
-        alive: running.contains(&row),
+fn reading(core: &Core, owner: Owner, row: u32) -> Option<Reading> {
+    Some(Reading {
+        at: core.elapsed(),
+        hits: core.tracer.process(row)?.hits,
+        cpu: info::vitals(owner.tgid)?.cpu,
     })
-    .collect()
+}
+
+/// What a probe hit costs on this machine.
+pub(super) fn calibrated(tracer: &mut Tracer) -> Option<Duration> {
+    // A refusal shows again, with its reason, where the first probe is placed.
+    tracer.time_of_a_hit().ok().flatten()
 }
 
 impl Heap {
-    /// Looks at the hit counts, and does what the guard says.
-    pub(super) fn watch_cost(&mut self, core: &mut Core) {
-        for decision in self.budget.guard.tick(core.elapsed(), &usage(core)) {
-            self.carry_out(core, &decision);
-        }
-    }
-
-    fn carry_out(&mut self, core: &mut Core, decision: &Decision) {
-        let concerned = self.budget.concerned(core, decision.whom);
-        let before = concerned.iter().find_map(|owner| core.members.row(*owner));
-        let before = before.map_or(0, |row| core.tracer.step(row));
-        let done = concerned
-            .iter()
-            .filter(|owner| self.act(core, **owner, decision.action))
-            .count();
-        // Of a single process that has ended meanwhile there is nothing to report.
-        if done > 0 || matches!(decision.whom, Whom::Program(_)) {
-            self.note_step(core, decision, concerned.first().copied(), before);
-        }
-    }
-
-    /// Does to a process what was decided; whether it could be done.
-    fn act(&mut self, core: &mut Core, owner: Owner, action: Action) -> bool {
-        let Some(row) = core.members.row(owner) else {
-            return false;
-        };
-        match action {
-            Action::Sample(step) => {
-                core.tracer.set_step(row, step);
-                true
-            }
-            Action::Off => self.remove_probes(core, owner, row),
-        }
-    }
-
-    /// A process begins to be traced: what was decided for earlier ones of its program holds for it, if it is a new one.
-    pub(super) fn begin_guarding(&mut self, core: &mut Core, owner: Owner) {
-        let Some(member) = core.members.get(owner) else {
+    /// Looks at what the probes cost named processes, and samples more thinly where that is more than was allowed.
+    pub(super) fn keep_slowdown(&mut self, core: &mut Core) {
+        let Some(percent) = self.options.slowdown_percent else {
             return;
         };
-        let (row, is_new) = (member.row, member.started_in_trace);
-        let program = self.budget.programs.number(member);
-        let action = self
-            .budget
-            .guard
-            .begin(row, owner.tgid, program, core.elapsed());
-        let action = action.filter(|_| is_new);
-        // The row may have had another program, sampled in another way.
-        let step = core.tracer.step(row);
-        let action = action.or((step != 0).then_some(Action::Sample(0)));
-        let Some(action) = action else { return };
-        if self.act(core, owner, action)
-            && let Some(index) = program.and_then(|program| self.budget.precedents.get(&program))
-            && let Some(step) = self.budget.steps.get_mut(*index)
-            && action != Action::Sample(0)
-        {
-            step.later_processes += 1;
-        }
-    }
-
-    /// Removes the probes of a process: it costs nothing from then on, and its figures stop. Whether it has any left to stop.
-    fn remove_probes(&mut self, core: &mut Core, owner: Owner, row: u32) -> bool {
-        let pid = owner.tgid;
-        let Ok(mut maps) = maps::read(pid) else {
-            return false;
-        };
-        core.identities.translate(pid, &mut maps);
-        // Its calls are passed over first: what happens while the probes leave one by one is only partially observed.
-        core.tracer.set_active(row, false);
-        let removed = breakpoints::remove(pid, &self.prober.everywhere().sites(&maps));
-        if core.members.get(owner).is_some() {
-            self.budget.off.insert(owner, core.elapsed());
-        }
-        match removed {
-            Ok(_) => true,
-            // It has ended meanwhile, or it is let be: its calls are passed over, and go on paying for it.
-            Err(_) if maps::read(pid).is_err() => false,
-            Err(error) => {
-                core.notes.add(error.to_string());
-                false
+        let running: Vec<(Owner, u32)> = core
+            .members
+            .iter()
+            .filter(|member| member.state.is_alive() && !self.off.contains_key(&member.owner))
+            .map(|member| (member.owner, member.row))
+            .collect();
+        for (owner, row) in running {
+            let begun = self.cost.window.get(&owner).copied();
+            if begun.is_some_and(|begun| core.elapsed() < begun.at + WINDOW) {
+                continue;
+            }
+            let Some(now) = reading(core, owner, row) else {
+                continue;
+            };
+            self.cost.window.insert(owner, now);
+            if let Some(spent) = begun.and_then(|begun| now.spent_since(&begun)) {
+                self.judge(core, owner, row, &spent, percent);
             }
         }
     }
 
-    fn note_step(&mut self, core: &Core, decision: &Decision, owner: Option<Owner>, before: u32) {
-        let base = self.base_interval();
-        let interval = |step| Some(sampling::interval(base, step)).filter(|interval| *interval > 0);
-        let budget = &mut self.budget;
-        let member = owner.and_then(|owner| core.members.get(owner));
-        let program = match decision.whom {
-            Whom::Program(program) => Some(program),
-            Whom::Process { .. } => member.and_then(|member| budget.programs.known(member)),
+    fn judge(&mut self, core: &mut Core, owner: Owner, row: u32, spent: &Spent, percent: f64) {
+        let before = core.tracer.step(row);
+        let pricing = self.cost.pricing;
+        let cost = pricing.cost(spent.hits_per_second, before);
+        let allowed = percent / 100.0 * spent.cpus;
+        if cost <= allowed {
+            return;
+        }
+        let step = pricing.step_within(spent.hits_per_second, before + 1, allowed);
+        match step {
+            Some(step) => core.tracer.set_step(row, step),
+            None => self.remove_probes(core, owner.tgid),
+        }
+        // Its effect shows in a window of its own.
+        self.cost.window.remove(&owner);
+        let decision = Decision {
+            pid: owner.tgid,
+            action: step.map_or(Action::Leave, Action::Sample),
+            before,
+            hits_per_second: spent.hits_per_second,
+            cost,
+            total: cost,
         };
-        let (pid, command, place) = match (decision.whom, member) {
-            (Whom::Program(_), _) => (
-                None,
-                program.and_then(|program| budget.programs.name(program)),
-                Place::default(),
-            ),
-            (Whom::Process { tgid, .. }, Some(member)) => (
-                Some(tgid),
-                Some(member.command.clone()),
-                member.place.clone(),
-            ),
-            (Whom::Process { tgid, .. }, None) => (
-                Some(tgid),
-                info::read(tgid).ok().map(|info| info.comm),
-                place(tgid),
-            ),
+        self.note_step_of(core, &decision, Some(cost / spent.cpus * 100.0));
+    }
+
+    /// What a profile says of the cost of all probes.
+    pub(super) fn guard_report(&self) -> Option<profile::Guard> {
+        let scope = self.scope.as_ref();
+        let admission = scope.map(|scope| &scope.admission);
+        if admission.is_none() && self.cost.slowdown_percent.is_none() {
+            return None;
+        }
+        Some(profile::Guard {
+            budget_percent: scope.and_then(|scope| scope.budget_percent),
+            slowdown_percent: self.cost.slowdown_percent,
+            cost_percent: admission.map_or(0.0, |admission| admission.cost() / cpus() * 100.0),
+            hits_per_second: admission.map_or(0, |admission| admission.hits_per_second() as u64),
+            steps: self.cost.steps.clone(),
+        })
+    }
+
+    pub(super) fn note_step(&mut self, core: &Core, decision: &Decision) {
+        self.note_step_of(core, decision, None);
+    }
+
+    /// Keeps a step for the report, and says it.
+    fn note_step_of(&mut self, core: &Core, decision: &Decision, own_percent: Option<f64>) {
+        let pid = decision.pid;
+        let member = core.members.running(pid);
+        let interval = |step| {
+            let interval = self.cost.pricing.interval(step);
+            (interval > 0).then_some(interval)
         };
         let step = GuardStep {
             at: core.elapsed(),
             pid,
-            command: command.unwrap_or_else(|| "?".to_owned()),
-            place,
+            command: member.map_or_else(
+                || info::read(pid).map_or_else(|_| "?".to_owned(), |info| info.comm),
+                |member| member.command.clone(),
+            ),
+            place: member.map_or_else(|| place(pid), |member| member.place.clone()),
             action: match decision.action {
                 Action::Sample(step) => GuardAction::Sample {
-                    from: interval(before),
+                    from: interval(decision.before),
                     to: interval(step),
                 },
-                Action::Off => GuardAction::ProbesOff,
+                Action::Leave => GuardAction::ProbesOff,
             },
             hits_per_second: decision.hits_per_second as u64,
-            cost_percent: decision.cost / budget.cpus * 100.0,
-            total_percent: decision.total.max(decision.cost) / budget.cpus * 100.0,
-            later_processes: 0,
+            cost_percent: decision.cost / cpus() * 100.0,
+            total_percent: decision.total.max(decision.cost) / cpus() * 100.0,
+            own_percent,
         };
-        eprintln!("memlens: {}", words::guard::sentence(&step));
-        if let Some(program) = program {
-            budget.precedents.insert(program, budget.steps.len());
-        }
-        budget.steps.push(step);
+        core.log.say(|| words::guard::sentence(&step));
+        self.cost.steps.push(step);
     }
 }

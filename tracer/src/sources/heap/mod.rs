@@ -2,11 +2,13 @@
 
 mod cost;
 mod figures;
-mod files;
+mod forks;
 mod rows;
+mod scope;
+mod sight;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,13 +18,15 @@ use tracer_common::config::Admission;
 use tracer_common::key::{Owner, StackTotals};
 use tracer_common::limits;
 
-use self::cost::Budget;
+use self::cost::{Cost, calibrated};
 use self::figures::{Census, Figures, Filter, History, Totals};
+use self::forks::{Births, Fork};
+use self::scope::ScopeTrace;
 use crate::bpf::{LiveScan, Method, Settings};
-use crate::engine::attach::{Allocator, Prober};
-use crate::engine::{Core, Rates, Snapshot, Source, monotonic_ns};
+use crate::engine::attach::{Allocator, Prober, sightings};
+use crate::engine::{Core, Rates, Snapshot, Source};
 use crate::process::info;
-use crate::process::maps::Mapping;
+use crate::process::maps::{self, Mapping};
 use crate::profile::{LateFile, Measure, State, Subject, Values};
 use crate::words;
 
@@ -53,6 +57,14 @@ pub struct HeapOptions {
     pub max_live: u32,
     /// Most that the probes of a scope may cost, in percent of the machine's CPUs; `None` is no limit.
     pub cpu_budget_percent: Option<f64>,
+    /// Whether processes of a scope are probed that are younger than a second.
+    pub young: bool,
+    /// Most processes of a scope that are probed at the same time.
+    pub max_processes: usize,
+    /// Most that the probes may cost a named process, in percent of its CPU time; `None` is no limit.
+    pub slowdown_percent: Option<f64>,
+    /// Whether children of named processes are traced, too.
+    pub children: bool,
     /// A process without an allocator that can be traced is no failure: its heap is [`Heap::absent`].
     pub is_optional: bool,
 }
@@ -71,6 +83,10 @@ impl Default for HeapOptions {
             sample_bytes: None,
             max_live: limits::DEFAULT_MAX_LIVE,
             cpu_budget_percent: None,
+            young: false,
+            max_processes: 32,
+            slowdown_percent: None,
+            children: false,
             is_optional: false,
         }
     }
@@ -85,7 +101,16 @@ pub struct Heap {
     rates: HashMap<Owner, Rates>,
     /// Programs that are gone and whose blocks were removed from the live map.
     swept: usize,
-    budget: Budget,
+    cost: Cost,
+    /// Who is probed, where processes come by themselves.
+    scope: Option<ScopeTrace>,
+    /// Programs whose probes were removed and that still run: when.
+    off: HashMap<Owner, Duration>,
+    /// Those of them that gave way to processes that grow.
+    displaced: HashSet<Owner>,
+    /// Children whose copies of the memory are to be cleared.
+    forks: Vec<Fork>,
+    births: Births,
     late: Vec<LateFile>,
     absent: Option<String>,
     /// Whether a command's allocator was probed before its first instruction, and no other has come since.
@@ -101,7 +126,12 @@ impl Heap {
             figures: Figures::default(),
             rates: HashMap::new(),
             swept: 0,
-            budget: Budget::default(),
+            cost: Cost::new(None, 0, None),
+            scope: None,
+            off: HashMap::new(),
+            displaced: HashSet::new(),
+            forks: Vec::new(),
+            births: Births::default(),
             late: Vec::new(),
             absent: None,
             from_start: false,
@@ -169,9 +199,13 @@ fn values(totals: &Totals) -> Values {
 }
 
 impl Source for Heap {
-    /// No ring is to be emptied; the guard looks at the cost ten times a second.
+    /// No ring is to be emptied. Where processes come by themselves their hits are looked at so often, and a few of them get
+    /// their probes each time.
     fn period(&self) -> Duration {
-        Duration::from_millis(100)
+        match self.scope {
+            Some(_) => Duration::from_millis(20),
+            None => Duration::from_millis(50),
+        }
     }
 
     fn configure(&self, settings: &mut Settings, in_scope: bool) {
@@ -179,10 +213,19 @@ impl Source for Heap {
         settings.min_size = self.options.min_size;
         settings.max_size = self.options.max_size;
         settings.max_live = self.options.max_live;
+        settings.adaptive = true;
+        settings.may_sample = in_scope || self.options.slowdown_percent.is_some();
         if in_scope {
             settings.admit = Admission::Calls;
-            settings.adaptive = true;
+        } else if self.options.children {
+            settings.admit = Admission::Children;
         }
+    }
+
+    fn load(&mut self, core: &mut Core) -> Result<()> {
+        let (base, slowdown) = (self.base_interval(), self.options.slowdown_percent);
+        self.cost = Cost::new(calibrated(&mut core.tracer), base, slowdown);
+        Ok(())
     }
 
     fn attach(&mut self, core: &mut Core, pid: u32, files: Option<&[PathBuf]>) -> Result<()> {
@@ -198,17 +241,27 @@ impl Source for Heap {
     }
 
     fn attach_all(&mut self, core: &mut Core) -> Result<()> {
-        let base = self.base_interval();
-        self.budget = Budget::calibrated(&mut core.tracer, self.options.cpu_budget_percent, base)?;
-        self.probe_everything(core)
+        self.prober.check_object()?;
+        let areas = core.look_at_all_code();
+        if core.members.is_about_everything() {
+            self.prober.prepare(&sightings(&areas));
+        }
+        self.scope = Some(ScopeTrace::new(&self.options, self.cost.pricing));
+        Ok(())
+    }
+
+    fn begun(&mut self, core: &mut Core) -> Result<()> {
+        if core.members.come_by_themselves() {
+            self.begin_scope(core);
+        }
+        Ok(())
     }
 
     fn summary(&self, core: &Core) -> String {
         match core.members.scope() {
             Some(scope) => format!(
-                "{scope}: {} with allocators; a probe hit costs {} ns here",
-                words::units::counted(self.prober.everywhere().probed() as u64, "file"),
-                self.budget.hit().as_nanos()
+                "{scope}; a probe hit costs {} ns here",
+                self.cost.hit().as_nanos()
             ),
             None => self.prober.summary(core.members.iter()),
         }
@@ -220,7 +273,7 @@ impl Source for Heap {
 
     fn mapped(&mut self, core: &mut Core, mapped: &[(u32, Mapping)], since: Instant, all: bool) {
         if core.members.come_by_themselves() {
-            self.probe_new(core, mapped, since, all);
+            self.probe_mapped(core, mapped, since, all);
         }
     }
 
@@ -229,7 +282,11 @@ impl Source for Heap {
         if core.members.come_by_themselves() || core.members.running(pid).is_none() {
             return;
         }
-        match self.prober.attach_new(&mut core.tracer, pid) {
+        let placed = match maps::read(pid) {
+            Ok(maps) => self.prober.attach_new(&mut core.tracer, pid, &maps),
+            Err(error) => Err(error.into()),
+        };
+        match placed {
             Ok(placed) => {
                 self.from_start &= placed.files.is_empty();
                 for file in &placed.files {
@@ -250,23 +307,52 @@ impl Source for Heap {
     }
 
     fn joined(&mut self, core: &mut Core, owner: Owner, _is_new: bool) {
-        let at = core.elapsed();
-        self.rates.insert(owner, Rates::new(at));
+        self.begin_rates(core, owner);
+    }
+
+    fn passed_over(&mut self, core: &mut Core, owner: Owner) {
         if core.members.come_by_themselves() {
-            self.begin_guarding(core, owner);
+            self.leave_outsider(core, owner.tgid);
         }
+    }
+
+    fn loading(&mut self, core: &mut Core, pid: u32) {
+        if core.members.come_by_themselves() {
+            self.starts_program(core, pid);
+        }
+    }
+
+    fn born(&mut self, core: &mut Core, owner: Owner, parent: u32, at_ns: u64) {
+        self.probe_child(core, owner.tgid, parent, at_ns);
+    }
+
+    fn forked(&mut self, core: &mut Core, parent: Owner, child: u32) {
+        self.notice(child);
+        self.forks.push(Fork {
+            parent: parent.tgid,
+            child,
+            at: core.elapsed(),
+        });
     }
 
     fn left(&mut self, core: &mut Core, owner: Owner, row: Option<u32>) -> Option<Values> {
         self.rates.remove(&owner);
-        self.budget.forget(owner);
+        self.cost.forget(owner);
+        self.off.remove(&owner);
+        self.displaced.remove(&owner);
+        if row.is_some() {
+            self.forget_process(core, owner.tgid);
+        }
         let totals = self.totals_of(core, owner, row);
-        (row.is_some() || totals.alloc_count > 0).then(|| values(&totals))
+        (totals.alloc_count > 0).then(|| values(&totals))
     }
 
     fn tick(&mut self, core: &mut Core) {
+        self.clear_copies(core);
         if core.members.come_by_themselves() {
-            self.watch_cost(core);
+            self.run_scope(core);
+        } else {
+            self.keep_slowdown(core);
         }
     }
 
@@ -280,11 +366,13 @@ impl Source for Heap {
 
     /// Reads the counters and the live map.
     fn measure(&mut self, core: &mut Core) -> Result<()> {
+        self.conclude_trials(core);
+        self.check_probes(core);
         let filter = self.filter();
         let blocks = match self.options.combined {
             true => None,
             false => {
-                let mut census = Census::new(filter, monotonic_ns());
+                let mut census = Census::new(filter, core.clock.moment_ns());
                 LiveScan::new(&core.tracer).for_each(|key, block| census.add(key, block))?;
                 Some(census.finish())
             }
@@ -325,7 +413,10 @@ impl Source for Heap {
         }
         let (totals, growth) = self.figures.owners.get(&owner).copied().unwrap_or_default();
         // The image between fork and exec of a command, or a shell that execs at once, has nothing to report.
-        if subject.state == State::Replaced && totals.alloc_count == 0 {
+        // So has a process of a scope that has probes and does nothing.
+        let is_of_scope = core.members.come_by_themselves();
+        let has_none = totals.alloc_count == 0 && (is_of_scope || subject.state == State::Replaced);
+        if has_none || self.displaced.contains(&owner) {
             return false;
         }
         subject.totals.add(&values(&totals));
@@ -346,8 +437,19 @@ impl Source for Heap {
             .map_or(0, |member| core.tracer.step(member.row));
         let interval = tracer_common::sampling::interval(self.base_interval(), step);
         subject.sample_bytes = Some(interval).filter(|interval| *interval > 0);
-        subject.probes_off = self.budget.probes_off(owner);
+        let row = core
+            .members
+            .get(owner)
+            .filter(|member| member.state.is_alive())
+            .map(|member| member.row);
+        subject.probe_percent =
+            row.and_then(|row| self.cost.percent_since_report(core, owner, row));
+        subject.probes_off = self.off.get(&owner).copied();
         true
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.births.note().into_iter().collect()
     }
 
     fn ranked_by(&self) -> &'static [Measure] {

@@ -162,11 +162,13 @@ impl Heap {
             sampling: self.figures.sampling,
             from_start: self.from_start,
         });
+        sections.guard = self.guard_report();
         if core.members.come_by_themselves() {
+            let scope = self.scope.as_ref();
             sections.host_wide = Some(HostWide {
-                guard: Some(self.budget.report(core)),
+                admission: scope.map(|scope| scope.report(core.elapsed())),
                 late_files: self.late.clone(),
-                probed_files: self.prober.everywhere().probed(),
+                probed_files: self.prober.probed_files(),
                 ..HostWide::default()
             });
         }

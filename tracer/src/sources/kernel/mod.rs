@@ -18,7 +18,7 @@ use self::sums::Place;
 use super::heap::Order;
 use crate::bpf::{KernelMemory, KernelSettings};
 use crate::engine::console::{Log, Step};
-use crate::engine::{Flow, Live, Selection};
+use crate::engine::{Flow, Live, Selection, TraceClock};
 use crate::profile::Profile;
 use crate::symbolize::KernelSymbolizer;
 
@@ -76,7 +76,7 @@ pub struct KernelTrace {
     symbolizer: KernelSymbolizer,
     stacks: Stacks,
     caches: Caches,
-    started: Instant,
+    clock: TraceClock,
     reports: u64,
     previous: Option<Duration>,
     /// Bytes that each stack held at the last report.
@@ -120,7 +120,7 @@ impl KernelTrace {
             symbolizer: KernelSymbolizer::new(),
             stacks: Stacks::default(),
             caches,
-            started: Instant::now(),
+            clock: TraceClock::start(),
             reports: 0,
             previous: None,
             held_before: HashMap::new(),
@@ -128,8 +128,8 @@ impl KernelTrace {
         // The list of symbols is read before, so that reading it is not traced.
         trace.symbolizer.symbolize(&[0]);
         trace.caches.begin();
+        trace.clock = TraceClock::start();
         trace.memory.enable();
-        trace.started = Instant::now();
         eprintln!("memlens: tracing the kernel's memory; Ctrl-C ends");
         Ok(trace)
     }
@@ -166,7 +166,7 @@ impl Live for KernelTrace {
         if last {
             self.memory.disable();
         }
-        let elapsed = self.started.elapsed();
+        let elapsed = self.clock.take_moment();
         self.take_stacks(usize::MAX);
         let profile = self.write(elapsed, last)?;
         self.reports += 1;

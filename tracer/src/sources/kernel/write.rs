@@ -10,7 +10,7 @@ use tracer_common::kernel_memory::{Decoded, Kind, PAGE, What};
 use super::KernelTrace;
 use super::stacks::Stacks;
 use super::sums::{Place, Sums};
-use crate::engine::{Snapshot, meta, monotonic_ns};
+use crate::engine::{Snapshot, meta};
 use crate::profile::{
     Ages, Builder, CutReason, Detail, Filter, KernelObject, KernelSection, LossKey, Losses,
     Measure, Meta, Profile, Sample, Sampling, Source, State, Subject, Values,
@@ -57,7 +57,7 @@ type Seen = HashMap<u64, (String, u32)>;
 impl KernelTrace {
     /// The profile of this moment.
     pub(super) fn write(&mut self, elapsed: Duration, last: bool) -> Result<Profile> {
-        let now = monotonic_ns();
+        let now = self.clock.moment_ns();
         let sums = self.sums(now)?;
         let seen = self.memory.caches()?;
         let tally = self.tally(&sums, &seen);

@@ -145,7 +145,7 @@ fn set_rate(csv: &str) -> Option<f64> {
 /// What the guard did to a process, as the last report has it.
 pub fn steps(report: &str, pid: u32) -> Result<usize> {
     let report: Value = serde_json::from_str(report).context("the last report is no JSON")?;
-    let steps = report["host"]["guard"]["steps"]
+    let steps = report["sections"]["guard"]["steps"]
         .as_array()
         .context("the last report has no guard")?;
     Ok(steps.iter().filter(|step| step["pid"] == pid).count())
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn steps_of_one_process() {
-        let report = r#"{"host":{"guard":{"steps":[{"pid":7},{"pid":8},{"pid":7}]}}}"#;
+        let report = r#"{"sections":{"guard":{"steps":[{"pid":7},{"pid":8},{"pid":7}]}}}"#;
         assert_eq!(steps(report, 7).expect("a guard"), 2);
         assert!(steps("{}", 7).is_err());
     }

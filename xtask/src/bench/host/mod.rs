@@ -2,6 +2,7 @@
 
 pub mod crowd;
 mod load;
+pub mod scope;
 
 use std::{thread, time::Duration};
 

@@ -1,0 +1,227 @@
+//! What a scope costs those inside and outside of it, measured from outside.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::super::{
+    Outcome, Plan,
+    finding::{Finding, Target},
+    samples::Samples,
+    table::Table,
+    tracer::{Mode, Tracer},
+    victim::{Victim, compile, own_source},
+};
+use super::crowd::Crowd;
+
+/// Idle processes beside those that do something.
+const IDLE: usize = 500;
+/// Processes that make so many pairs a second each.
+const MODERATE: usize = 20;
+const PAIRS_PER_SECOND: u32 = 700;
+/// Processes that allocate all the time.
+const FURIOUS: usize = 3;
+/// The default of `--cpu-budget`.
+const BUDGET_PERCENT: f64 = 5.0;
+/// After this time the budget must hold.
+const SETTLE: Duration = Duration::from_secs(2);
+/// Longer than all phases.
+const LONG: u32 = 3600;
+/// How the line begins that says that each process has had its trial.
+const TRIED: &str = "memlens: every process of the scope was tried";
+
+/// A process that allocates all the time beside a trace of a user whose it is not.
+pub fn outside(plan: &Plan) -> Result<Outcome> {
+    let mut victim = Victim::pairs(LONG, 1)?;
+    let (mut without, mut beside) = (Samples::new(), Samples::new());
+    for _ in 0..plan.runs {
+        without.extend(victim.cpu_cost(plan.seconds)?);
+        let mode = Mode::default();
+        let tracer = Tracer::of(&plan.memlens, &["--user", "nobody"], mode)?;
+        beside.extend(victim.cpu_cost(plan.seconds)?);
+        tracer.end()?;
+    }
+    Ok(Outcome {
+        findings: vec![Finding::ratio(
+            "malloc+free outside of the scope of leaks --user / untraced",
+            format!("{:.1} / {:.1} ns", beside.min(), without.min()),
+            beside.min() / without.min(),
+            Target::AtMost(1.02),
+        )],
+        ..Outcome::default()
+    })
+}
+
+/// Many idle processes, some that do something, and a few that do nothing else: what the probes cost all of them together.
+pub fn budget(plan: &Plan) -> Result<Outcome> {
+    let _crowd = Crowd::start(IDLE, 0)?;
+    let moderate = Moderate::start()?;
+    let mut furious = (0..FURIOUS)
+        .map(|_| Victim::pairs(LONG, 1))
+        .collect::<Result<Vec<_>>>()?;
+    // Everybody is older than a second.
+    thread::sleep(SETTLE);
+    let (mut tried, mut cost, mut worst) = (Samples::new(), Samples::new(), Samples::new());
+    let mut started = Samples::new();
+    for _ in 0..plan.runs {
+        let before = Rates::over(plan.seconds, &moderate, &mut furious)?;
+        let mut tracer = Tracer::of(&plan.memlens, &["--all"], Mode::default())?;
+        started.extend([tracer.attached_in.as_secs_f64() * 1e3]);
+        let begun = Instant::now();
+        let trials = Rates::over(SETTLE.as_secs() as u32, &moderate, &mut furious)?;
+        tracer.wait_for(TRIED)?;
+        tried.extend([begun.elapsed().as_secs_f64() * 1e3]);
+        let after = Rates::over(plan.seconds, &moderate, &mut furious)?;
+        tracer.end()?;
+        cost.extend([after.cost_since(&before)]);
+        worst.extend([trials.slowest / before.pairs * FURIOUS as f64]);
+    }
+    let cpus = thread::available_parallelism().map_or(1, usize::from) as f64;
+    let percent = cost.median() / cpus * 100.0;
+    let mut table = Table::new(&[
+        "leaks --all, 500 idle, 20 moderate, 3 furious",
+        "best",
+        "median",
+        "worst",
+    ]);
+    let row = |name: &str, samples: &Samples, digits: usize| {
+        [
+            name.to_owned(),
+            format!("{:.*}", digits, samples.min()),
+            format!("{:.*}", digits, samples.median()),
+            format!("{:.*}", digits, samples.max()),
+        ]
+    };
+    table.row(row("start until it traces, ms", &started, 0));
+    table.row(row("from then until each process was tried, ms", &tried, 0));
+    table.row(row("cost of all probes, CPUs", &cost, 3));
+    table.row(row(
+        "slowest quarter of a second of a furious one / its mean",
+        &worst,
+        2,
+    ));
+    Ok(Outcome {
+        findings: vec![
+            Finding::figure(
+                "leaks --all, 500 idle, 20 moderate, 3 furious processes: start",
+                started.median(),
+                " ms",
+                Target::AtMost(1000.0),
+            ),
+            Finding::figure(
+                "the same: each process tried",
+                tried.median(),
+                " ms",
+                Target::AtMost(5000.0),
+            ),
+            Finding::ratio(
+                "the same: cost of all probes after 2 s, as lost throughput and CPU time / --cpu-budget",
+                format!("{percent:.1} % / {BUDGET_PERCENT} %"),
+                percent / BUDGET_PERCENT,
+                Target::AtMost(1.2),
+            ),
+            Finding::ratio(
+                "the same: slowest quarter of a second of a furious process / its mean",
+                format!("{:.2}", worst.min()),
+                worst.min(),
+                Target::AtLeast(0.6),
+            ),
+        ],
+        tables: vec![("A busy host", table)],
+        notes: Vec::new(),
+    })
+}
+
+/// What the programs do, by themselves or beside memlens.
+struct Rates {
+    /// Pairs a second of the furious ones together.
+    pairs: f64,
+    /// The slowest slot of any of them, in pairs a second.
+    slowest: f64,
+    /// CPUs that the moderate ones use together.
+    moderate: f64,
+}
+
+impl Rates {
+    fn over(seconds: u32, moderate: &Moderate, furious: &mut [Victim]) -> Result<Self> {
+        let (begun, before) = (Instant::now(), moderate.cpu_seconds()?);
+        let rates = thread::scope(|scope| {
+            let threads: Vec<_> = furious
+                .iter_mut()
+                .map(|victim| scope.spawn(move || victim.slots(seconds)))
+                .collect();
+            let joined = threads.into_iter().map(|thread| thread.join());
+            joined
+                .map(|slots| slots.map_err(|_| anyhow::anyhow!("a thread has failed"))?)
+                .collect::<Result<Vec<_>>>()
+        })?;
+        let spent = moderate.cpu_seconds()? - before;
+        let mut all = Self {
+            pairs: 0.0,
+            slowest: f64::INFINITY,
+            moderate: spent / begun.elapsed().as_secs_f64(),
+        };
+        for slots in rates {
+            let per_second = |pairs: u64| pairs as f64 * 4.0;
+            let sum: u64 = slots.iter().map(|slot| slot.pairs).sum();
+            all.pairs += sum as f64 / f64::from(seconds);
+            let least = slots.iter().map(|slot| per_second(slot.pairs));
+            all.slowest = least.fold(all.slowest, f64::min);
+        }
+        Ok(all)
+    }
+
+    /// CPUs that are lost: the furious ones have one CPU, and the others use more.
+    fn cost_since(&self, before: &Self) -> f64 {
+        (1.0 - self.pairs / before.pairs) + (self.moderate - before.moderate)
+    }
+}
+
+/// Processes that do something now and then; killed when dropped.
+struct Moderate(Vec<Child>);
+
+impl Moderate {
+    fn start() -> Result<Self> {
+        let program = compile("moderate", &own_source("moderate")?, &[])?;
+        let mut all = Self(Vec::new());
+        for _ in 0..MODERATE {
+            let child = Command::new(&program)
+                .arg(PAIRS_PER_SECOND.to_string())
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn()
+                .context("cannot start a moderate process")?;
+            all.0.push(child);
+        }
+        Ok(all)
+    }
+
+    /// Seconds of CPU time that they have used together, to the nanosecond (proc_pid_schedstat(5)).
+    fn cpu_seconds(&self) -> Result<f64> {
+        let mut sum = 0.0;
+        for child in &self.0 {
+            let path = format!("/proc/{}/schedstat", child.id());
+            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+            let first = text
+                .split_ascii_whitespace()
+                .next()
+                .context("an empty line")?;
+            sum += first.parse::<f64>().context("no number")? * 1e-9;
+        }
+        Ok(sum)
+    }
+}
+
+impl Drop for Moderate {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
