@@ -33,6 +33,10 @@ const METHOD: &str = "\
   from memlens's start to its line \"memlens: tracing\", detaching from SIGINT to memlens's exit, with the last report.
 * `host`: 480 processes on the C library's allocator and 20 that have preloaded a copy of jemalloc each, all of them asleep. memlens traces all of
   the machine with a report every five seconds. Its CPU time is that of thirty seconds after its first report, reports included.
+* `outside`: the program of `pair` as root, beside `leaks --user nobody` and without it, by CPU time.
+* `budget`: 500 idle processes, twenty that make 700 pairs a second each, three that do nothing else on one CPU, and `leaks --all` with its defaults.
+  The cost is what the three lose in pairs a second, as a part of their CPU, and what the twenty use more in CPU time, after two seconds of
+  tracing; memlens's own CPU time is in it. The slowest quarter of a second of any of the three is looked for during the first two seconds.
 * `loads`: redis-server under `redis-benchmark -t set` with 20 connections, and a Python loop that makes and frees one block of malloc's for each number.
   With memlens, its default budget and four seconds for the guard, and without, in turn; the best rate of each counts.
 * `report`: a program that leaks a hundred blocks from each of ten thousand stacks. The first report after that is left out, as it looks the symbols up. Memory is

@@ -35,7 +35,6 @@ pub const ATTACHING: &[&str] = &[
     "host::processes::exec_replaces",
     "host::processes::those_that_ran_before",
     "host::harmless::a_process_outside",
-    "host::harmless::probes_that_another",
     "host::scope::",
 ];
 /// The walk: bpf_loop, bpf_find_vma, return instances, the trampoline's page, signal frames.
@@ -75,12 +74,12 @@ pub const MORE: &[&str] = &[
 /// Tests among them whose victims wait a fixed time, which is too short there.
 const TOO_FAST: &[&str] = &["unwinding::cases::a_command_by_way_of_a_shell"];
 
-/// Commands that an old kernel cannot do, and whether memlens has more to say than one line.
-const REFUSED: &[(&str, bool)] = &[
-    ("leaks -p 1", false),
-    ("leaks -- true", false),
-    ("trace -p 1", false),
-    ("doctor", true),
+/// Commands that an old kernel cannot do, the exit code of their failure, and whether memlens has more to say than one line.
+const REFUSED: &[(&str, u8, bool)] = &[
+    ("leaks -p 1", 2, false),
+    ("leaks -- true", 125, false),
+    ("trace -p 1", 2, false),
+    ("doctor", 2, true),
 ];
 
 /// What each refusal must name: a missing feature and the kernel that has it all.
@@ -170,7 +169,7 @@ fn refusal_script(memlens: &Path) -> String {
     let memlens = quoted(&memlens.display().to_string());
     REFUSED
         .iter()
-        .map(|(words, _)| {
+        .map(|(words, ..)| {
             format!("echo '{RUNS}{words}'\n{memlens} {words} 2>&1\necho \"{CODE}$?\"\n")
         })
         .collect()
@@ -191,7 +190,7 @@ fn tests(lines: &[String]) -> Tally {
 /// One for each command that had to be refused.
 fn refusals(lines: &[String]) -> Tally {
     let mut tally = Tally::default();
-    for (words, many_lines) in REFUSED {
+    for (words, failure, many_lines) in REFUSED {
         let said: Vec<&str> = lines
             .iter()
             .map(String::as_str)
@@ -199,7 +198,7 @@ fn refusals(lines: &[String]) -> Tally {
             .skip(1)
             .take_while(|line| !line.starts_with(RUNS) && !line.starts_with(ENDED))
             .collect();
-        if is_refusal(&said, *many_lines) {
+        if is_refusal(&said, *failure, *many_lines) {
             tally.passed += 1;
         } else {
             tally.failed += 1;
@@ -208,12 +207,12 @@ fn refusals(lines: &[String]) -> Tally {
     tally
 }
 
-/// Whether memlens ended with code 2 and said what is missing and what is needed, in one line unless it may say more.
-fn is_refusal(said: &[&str], many_lines: bool) -> bool {
+/// Whether memlens ended with this code and said what is missing and what is needed, in one line unless it may say more.
+fn is_refusal(said: &[&str], failure: u8, many_lines: bool) -> bool {
     let Some((&code, text)) = said.split_last() else {
         return false;
     };
-    code == format!("{CODE}2")
+    code == format!("{CODE}{failure}")
         && (many_lines || text.len() == 1)
         && REFUSAL_WORDS
             .iter()
@@ -256,7 +255,10 @@ mod tests_of_suite {
         let all = |body: &str| -> Tally {
             let text: String = REFUSED
                 .iter()
-                .map(|(words, _)| format!("{RUNS}{words}\n{body}"))
+                .map(|(words, failure, _)| {
+                    let body = body.replace("code 2", &format!("code {failure}"));
+                    format!("{RUNS}{words}\n{body}")
+                })
                 .collect();
             Suite::Refusal.judge(&lines(&format!("{text}vm: ended 0\n")))
         };

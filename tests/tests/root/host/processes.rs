@@ -25,6 +25,7 @@ fn those_that_ran_before() -> Result<()> {
     }
     let memlens = everything(&[])?;
     for victim in &mut victims {
+        code::until_probed(victim.pid(), "")?;
         victim.run()?;
     }
     let report = memlens.stop()?;

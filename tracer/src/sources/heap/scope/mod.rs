@@ -17,8 +17,9 @@ use crate::profile::{self, LateFile, Refused};
 
 /// CPU time that a program may take for its start. Such times come in ticks of 10 ms.
 const STARTING: Duration = Duration::from_millis(30);
-/// Time spent on placing probes before the trace says that it has begun.
+/// Time spent on placing probes before the trace says that it has begun: of the whole host, and of a part that was named.
 const PLACING_AT_FIRST: Duration = Duration::from_millis(500);
+const PLACING_IN_A_PART: Duration = Duration::from_secs(10);
 /// Time spent on placing probes before hits are looked at again.
 const PLACING: Duration = Duration::from_millis(12);
 
@@ -122,11 +123,15 @@ impl Heap {
     /// Probes those who run, as many as can be in a short time: the rest get their probes while the trace runs.
     pub(super) fn begin_scope(&mut self, core: &mut Core) {
         let begun = Instant::now();
+        let most = match core.members.is_about_everything() {
+            true => PLACING_AT_FIRST,
+            false => PLACING_IN_A_PART,
+        };
         loop {
             self.run_scope(core);
             let now = core.elapsed();
             let has_next = self.in_scope(|scope| scope.admission.next(now).is_some());
-            if has_next != Some(true) || begun.elapsed() > PLACING_AT_FIRST {
+            if has_next != Some(true) || begun.elapsed() > most {
                 return;
             }
         }
