@@ -17,6 +17,7 @@ use super::snapshot::Snapshot;
 use super::unwinder::Unwinder;
 use super::watch::Watcher;
 use crate::bpf::{Events, LoadError, Tracer};
+use crate::process::ProcessError;
 use crate::process::identity::Identities;
 use crate::process::maps::{self, Mapping};
 use crate::profile::CutReason;
@@ -149,12 +150,9 @@ impl Core {
 
     /// Lets stacks be walked through what a process has mapped by now.
     pub fn publish(&mut self, pid: u32) {
-        let Ok(mut maps) = maps::read(pid) else {
+        let Ok(maps) = self.maps(pid) else {
             return;
         };
-        if self.members.come_by_themselves() {
-            self.translate(pid, &mut maps);
-        }
         if let Some(unwinder) = &mut self.unwinder {
             unwinder.publish_mapped(&mut self.tracer, pid, &maps);
         }
@@ -182,6 +180,18 @@ impl Core {
             .into_iter()
             .flatten()
             .for_each(|pid| self.publish(pid));
+    }
+
+    /// What a process has mapped; in a trace of a scope with the kernel's identities of the files.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn maps(&mut self, pid: u32) -> Result<Vec<Mapping>, ProcessError> {
+        let mut maps = maps::read(pid)?;
+        if self.members.come_by_themselves() {
+            self.translate(pid, &mut maps);
+        }
+        Ok(maps)
     }
 
     /// Gives mappings of a process the kernel's identities of their files, after a look at all code on the host where one is

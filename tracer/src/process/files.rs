@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -74,15 +74,15 @@ impl Deref for FileBytes {
     }
 }
 
+/// The link to the file behind a mapping of a process.
+pub fn link(pid: u32, range: &Range<u64>) -> PathBuf {
+    format!("/proc/{pid}/map_files/{:x}-{:x}", range.start, range.end).into()
+}
+
 /// Opens a mapped file of a process: through `map_files`, which reaches deleted and replaced files too, else by
 /// its path in the process's own mount namespace.
 pub fn open(pid: u32, mapped: &MappedFile) -> Result<OpenedFile, FileError> {
-    let by_range = format!(
-        "/proc/{pid}/map_files/{:x}-{:x}",
-        mapped.range.start, mapped.range.end
-    )
-    .into();
-    let first = match open_regular(by_range) {
+    let first = match open_regular(link(pid, &mapped.range)) {
         Ok(opened) => return Ok(opened),
         Err(error) => error,
     };

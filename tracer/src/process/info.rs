@@ -109,6 +109,15 @@ pub fn read(id: u32) -> Result<ProcessInfo, ProcessError> {
     })
 }
 
+/// Name of a process, at most 15 bytes; "?" if it has ended.
+pub fn name(pid: u32) -> String {
+    let text = std::fs::read(format!("/proc/{pid}/comm"));
+    text.map_or_else(
+        |_| "?".to_owned(),
+        |text| String::from_utf8_lossy(text.trim_ascii_end()).into_owned(),
+    )
+}
+
 /// Reads which program image runs under a PID now.
 pub fn image(pid: u32) -> Result<ImageId, ProcessError> {
     let stat = open(pid)?

@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::info::{self, ImageId, Machine, ProcessInfo, State};
-use super::translator;
 use super::{ProcessError, info::all_pids};
+use super::{maps, translator};
 
 /// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` less the final zero).
 const COMM_BYTES: usize = 15;
@@ -165,7 +165,7 @@ impl Resolution {
     fn add(&mut self, id: u32, info: Result<ProcessInfo, ProcessError>) {
         let translated = |pid| match self.force {
             true => None,
-            false => translator::of(pid),
+            false => translator::of(pid, &maps::read(pid).unwrap_or_default()),
         };
         match classify(info, std::process::id(), translated) {
             Err(reason) => self.refusals.push(Refusal { id, reason }),

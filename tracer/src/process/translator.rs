@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::maps::{self, Mapping, MappingName};
+use super::maps::{Mapping, MappingName};
 
 /// Machines of QEMU's user-space emulators, whose executables are `qemu-MACHINE` or `qemu-MACHINE-static`.
 const QEMU_MACHINES: [&str; 37] = [
@@ -72,15 +72,15 @@ const MAPPED: [(&str, &str); 7] = [
     ("libpin3", "Pin"),
 ];
 
-/// The tool that translates the code of the program that runs in a process; `None` where the processor runs it, or where the
-/// process has ended.
-pub fn of(pid: u32) -> Option<&'static str> {
+/// The tool that translates the code of the program that runs in a process with these mappings; `None` where the processor
+/// runs it, or where the process has ended.
+pub fn of(pid: u32, maps: &[Mapping]) -> Option<&'static str> {
     let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    by_executable(&exe).or_else(|| by_maps(&maps::read(pid).ok()?))
+    by_executable(&exe).or_else(|| by_maps(maps))
 }
 
 /// The same, by the executable alone.
-pub fn by_executable(exe: &Path) -> Option<&'static str> {
+fn by_executable(exe: &Path) -> Option<&'static str> {
     let name = exe.file_name()?.as_bytes();
     let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
     let name = std::str::from_utf8(name).ok()?;
@@ -96,7 +96,7 @@ pub fn by_executable(exe: &Path) -> Option<&'static str> {
 }
 
 /// The same, by what is mapped.
-pub fn by_maps(maps: &[Mapping]) -> Option<&'static str> {
+fn by_maps(maps: &[Mapping]) -> Option<&'static str> {
     let files = maps.iter().filter_map(|mapping| match &mapping.name {
         MappingName::File { path, .. } => path.file_name().and_then(OsStr::to_str),
         _ => None,
@@ -117,6 +117,7 @@ fn is_valgrind(exe: &Path, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::maps;
 
     #[test]
     fn executables_are_known() {
@@ -154,6 +155,7 @@ mod tests {
 
     #[test]
     fn an_ordinary_process_is_not_translated() {
-        assert_eq!(of(std::process::id()), None);
+        let own = maps::read(std::process::id()).expect("own mappings");
+        assert_eq!(of(std::process::id(), &own), None);
     }
 }

@@ -17,7 +17,6 @@ use tracer_common::key::Owner;
 use crate::bpf::{Events, Method, Settings};
 use crate::engine::attach::{Allocator, Prober};
 use crate::engine::{Core, Flow, Member, Snapshot, Source, monotonic_ns, readable};
-use crate::process::maps;
 use crate::profile::{Measure, Subject, wire};
 use crate::symbolize::Frame;
 use crate::words;
@@ -198,7 +197,7 @@ impl Source for Calls {
         if core.members.running(pid).is_none() {
             return;
         }
-        let placed = match maps::read(pid) {
+        let placed = match core.maps(pid) {
             Ok(maps) => self.prober.attach_new(&mut core.tracer, pid, &maps),
             Err(error) => Err(error.into()),
         };

@@ -56,8 +56,7 @@ impl Admission {
                 && !can_afford(process)
         });
         let (kept, probed) = (kept.count(), self.probed_count());
-        let has_room =
-            |process: &Process| process.need() > NOTHING || self.probed_count() + kept < self.most;
+        let has_room = |process: &Process| process.need() > NOTHING || probed + kept < self.most;
         let due = self.processes.iter().filter(|(pid, process)| {
             is_due(process) && can_afford(process) && has_room(process) && is_meant(**pid)
         });
@@ -84,11 +83,7 @@ impl Admission {
 
     /// How many have probes.
     pub(super) fn probed_count(&self) -> usize {
-        let probed = self
-            .processes
-            .values()
-            .filter(|process| process.is_probed());
-        probed.count()
+        self.probed_processes().count()
     }
 
     /// A probed process that is needed less than this: one that has done nothing for a while, or, in place of one that grows,

@@ -225,11 +225,6 @@ impl Admission {
         }
     }
 
-    /// What hits cost.
-    pub fn pricing(&self) -> Pricing {
-        self.pricing
-    }
-
     /// Takes in all processes of the scope that run at the elapsed time `now`. Those that were probed and have ended are
     /// returned.
     pub fn see(&mut self, now: Duration, sights: &[Sight]) -> Vec<u32> {
@@ -368,21 +363,20 @@ impl Admission {
 
     /// What the probes cost that are in place: making others cheaper does not undo what has been spent.
     fn present_cost(&self) -> f64 {
-        let probed = self
-            .processes
-            .values()
-            .filter(|process| process.is_probed());
-        probed
+        self.probed_processes()
             .map(|process| self.pricing.cost(process.mean, process.step))
             .sum()
     }
 
+    fn probed_processes(&self) -> impl Iterator<Item = &Process> {
+        self.processes
+            .values()
+            .filter(|process| process.is_probed())
+    }
+
     /// Probe hits per second now, over all processes.
     pub fn hits_per_second(&self) -> f64 {
-        let probed = self
-            .processes
-            .values()
-            .filter(|process| process.is_probed());
-        self.gone_hits + probed.map(|process| process.mean).sum::<f64>()
+        let present = self.probed_processes().map(|process| process.mean);
+        self.gone_hits + present.sum::<f64>()
     }
 }

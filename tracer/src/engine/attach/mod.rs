@@ -7,7 +7,7 @@ mod plans;
 mod probes;
 mod summary;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -106,7 +106,7 @@ pub struct Prober {
     /// What each file that was read holds.
     uses: HashMap<FileKey, Use>,
     /// Files with nothing for us, as the mappings of all processes tell them: they need not be opened again.
-    passed: std::collections::HashSet<FileId>,
+    passed: HashSet<FileId>,
     /// What is in place, by process.
     probed: HashMap<u32, Probed>,
     /// Whether stacks are kept, for which the loader is probed.
@@ -126,7 +126,7 @@ impl Prober {
             },
             object: allocator.object.clone(),
             uses: HashMap::new(),
-            passed: std::collections::HashSet::new(),
+            passed: HashSet::new(),
             probed: HashMap::new(),
             hooks_loader: !callers_of_frees,
             attached: Attached::default(),
@@ -377,16 +377,15 @@ impl Prober {
             Use::Nothing => self.passed.extend(id),
             Use::Allocator(file) => {
                 let probes = probes(&file);
-                if self.place_probes(tracer, pid, (key, id), &opened.path, &probes)? {
-                    let probed = self.probed.entry(pid).or_default();
-                    probed.remember_sites(key, &file.sites);
+                let sites = &file.sites;
+                if self.place_probes(tracer, pid, (key, id), &opened.path, &probes, sites)? {
                     file.was_placed.set(true);
                     placed.files.push(file);
                 }
             }
             // Without it stacks are still counted; only those of code at reused addresses get the older code's names.
             Use::Loader(probe) if self.hooks_loader => {
-                let _ = self.place_probes(tracer, pid, (key, id), &opened.path, &[probe]);
+                let _ = self.place_probes(tracer, pid, (key, id), &opened.path, &[probe], &[]);
             }
             Use::Loader(_) => {}
         }

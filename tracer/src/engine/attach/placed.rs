@@ -8,8 +8,9 @@ use nix::unistd::Pid;
 
 use super::{AttachError, FileKey, Prober, Site};
 use crate::bpf::{Probe, Tracer};
+use crate::process::files;
 use crate::process::info;
-use crate::process::maps::{self, FileId, Mapping};
+use crate::process::maps::{FileId, Mapping};
 
 /// The one-byte breakpoint instruction, `int3`, which a probe is in a process's memory.
 const BREAKPOINT: u8 = 0xcc;
@@ -54,21 +55,21 @@ pub struct Missing {
 }
 
 impl Probed {
-    pub(super) fn remember_sites(&mut self, key: FileKey, sites: &[Site]) {
-        if let Some(placement) = self.files.iter_mut().find(|file| file.key == key) {
-            placement.sites = sites.to_vec();
-        }
-    }
-
-    /// Notes where the instructions lie in these mappings.
-    fn locate(&mut self, maps: &[Mapping]) {
+    /// Notes where the instructions lie in these mappings, and which path leads to their files now.
+    fn locate(&mut self, pid: u32, maps: &[Mapping]) {
         self.addresses.clear();
         for mapping in maps.iter().filter(|mapping| mapping.execute) {
             let files = self
                 .files
-                .iter()
+                .iter_mut()
                 .filter(|file| file.id == Some(mapping.file));
-            for site in files.flat_map(|file| &file.sites) {
+            for site in files.flat_map(|file| {
+                // An `exec` maps it elsewhere, and a child has what its parent had.
+                if file.path.starts_with("/proc") {
+                    file.path = files::link(pid, &(mapping.start..mapping.end));
+                }
+                &file.sites
+            }) {
                 let address = site
                     .offset
                     .checked_sub(mapping.offset)
@@ -138,6 +139,7 @@ impl Prober {
         (key, id): (FileKey, Option<FileId>),
         path: &Path,
         probes: &[Probe],
+        sites: &[Site],
     ) -> Result<bool, AttachError> {
         let probed = self.probed.entry(pid).or_default();
         if let Some(known) = probed.files.iter_mut().find(|file| file.key == key) {
@@ -158,7 +160,7 @@ impl Prober {
             id,
             path: path.to_owned(),
             probes: probes.to_vec(),
-            sites: Vec::new(),
+            sites: sites.to_vec(),
         });
         Ok(true)
     }
@@ -204,7 +206,7 @@ impl Prober {
     /// Notes where the probes lie in a process with these mappings.
     pub(super) fn locate(&mut self, pid: u32, maps: &[Mapping]) {
         if let Some(probed) = self.probed.get_mut(&pid) {
-            probed.locate(maps);
+            probed.locate(pid, maps);
         }
     }
 
@@ -239,14 +241,19 @@ impl Prober {
     }
 
     /// Whether the probes of a process are still in its memory; `None` if they are, or if it has ended.
-    pub fn missing(&mut self, pid: u32) -> Option<Missing> {
+    /// `maps` reads its mappings, with the identities of files that the probes were placed by.
+    pub fn missing(
+        &mut self,
+        pid: u32,
+        maps: impl FnOnce() -> Option<Vec<Mapping>>,
+    ) -> Option<Missing> {
         let probed = self.probed.get_mut(&pid)?;
         let is_whole = |missing: &Missing| missing.gone == 0;
         if probed.read_back(pid).as_ref().is_some_and(is_whole) {
             return None;
         }
         // A library was unmapped, or the program replaced: what counts is what is mapped now.
-        probed.locate(&maps::read(pid).ok()?);
+        probed.locate(pid, &maps()?);
         let missing = probed.read_back(pid)?;
         (!is_whole(&missing)).then_some(missing)
     }
@@ -274,6 +281,7 @@ impl Prober {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::maps;
 
     fn key() -> FileKey {
         FileKey {
@@ -298,11 +306,11 @@ mod tests {
             id: Some(maps[0].file),
             path: PathBuf::new(),
             probes: Vec::new(),
-            sites: Vec::new(),
+            sites: sites
+                .map(|(offset, original)| Site { offset, original })
+                .to_vec(),
         });
-        let sites = sites.map(|(offset, original)| Site { offset, original });
-        probed.remember_sites(key(), &sites);
-        probed.locate(&maps);
+        probed.locate(1, &maps);
         let found: Vec<(u64, u8)> = probed
             .addresses
             .iter()

@@ -144,8 +144,7 @@ fn plan_all(seen: &[Sighting], options: &PlanOptions) -> Vec<Option<Planned>> {
 /// Opens a file through the first mapping that is still there.
 fn open(sighting: &Sighting) -> Option<Opened> {
     sighting.at.iter().find_map(|(pid, range)| {
-        let link = format!("/proc/{pid}/map_files/{:x}-{:x}", range.start, range.end);
-        let path = fs::read_link(link).ok()?;
+        let path = fs::read_link(files::link(*pid, range)).ok()?;
         let mapped = MappedFile {
             id: sighting.id,
             path: path.clone(),

@@ -162,7 +162,7 @@ impl Heap {
             cost,
             total: cost,
         };
-        self.note_step_of(core, &decision, Some(cost / spent.cpus * 100.0));
+        self.note_step(core, &decision, Some(cost / spent.cpus * 100.0));
     }
 
     /// What a profile says of the cost of all probes.
@@ -181,12 +181,8 @@ impl Heap {
         })
     }
 
-    pub(super) fn note_step(&mut self, core: &Core, decision: &Decision) {
-        self.note_step_of(core, decision, None);
-    }
-
-    /// Keeps a step for the report, and says it.
-    fn note_step_of(&mut self, core: &Core, decision: &Decision, own_percent: Option<f64>) {
+    /// Keeps a step for the report, and says it; `own_percent` of its CPU time was the reason where it is given.
+    pub(super) fn note_step(&mut self, core: &Core, decision: &Decision, own_percent: Option<f64>) {
         let pid = decision.pid;
         let member = core.members.running(pid);
         let interval = |step| {
@@ -196,10 +192,7 @@ impl Heap {
         let step = GuardStep {
             at: core.elapsed(),
             pid,
-            command: member.map_or_else(
-                || info::read(pid).map_or_else(|_| "?".to_owned(), |info| info.comm),
-                |member| member.command.clone(),
-            ),
+            command: member.map_or_else(|| info::name(pid), |member| member.command.clone()),
             place: member.map_or_else(|| place(pid), |member| member.place.clone()),
             action: match decision.action {
                 Action::Sample(step) => GuardAction::Sample {

@@ -26,7 +26,7 @@ use crate::bpf::{LiveScan, Method, Settings};
 use crate::engine::attach::{Allocator, Prober, sightings};
 use crate::engine::{Core, Rates, Snapshot, Source};
 use crate::process::info;
-use crate::process::maps::{self, Mapping};
+use crate::process::maps::Mapping;
 use crate::profile::{LateFile, Measure, State, Subject, Values};
 use crate::words;
 
@@ -282,7 +282,7 @@ impl Source for Heap {
         if core.members.come_by_themselves() || core.members.running(pid).is_none() {
             return;
         }
-        let placed = match maps::read(pid) {
+        let placed = match core.maps(pid) {
             Ok(maps) => self.prober.attach_new(&mut core.tracer, pid, &maps),
             Err(error) => Err(error.into()),
         };

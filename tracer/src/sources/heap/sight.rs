@@ -14,7 +14,7 @@ impl Heap {
         let mut pids: Vec<u32> = self.prober.probed().collect();
         pids.sort_unstable();
         for pid in pids {
-            let Some(missing) = self.prober.missing(pid) else {
+            let Some(missing) = self.prober.missing(pid, || core.maps(pid).ok()) else {
                 continue;
             };
             // One that is ending has nothing mapped any more.
@@ -24,7 +24,7 @@ impl Heap {
             *core.losses.entry(Loss::ProbesGone).or_default() += missing.gone as u64;
             let is_back = !missing.is_rewritten
                 && self.prober.place_again(&mut core.tracer, pid).is_ok()
-                && self.prober.missing(pid).is_none();
+                && self.prober.missing(pid, || core.maps(pid).ok()).is_none();
             if !is_back {
                 self.remove_probes(core, pid);
             }
@@ -36,7 +36,7 @@ impl Heap {
 }
 
 fn sentence(core: &Core, pid: u32, missing: &Missing, is_back: bool) -> String {
-    let name = info::read(pid).map_or_else(|_| "?".to_owned(), |info| info.comm);
+    let name = info::name(pid);
     let gone = missing.gone as u64;
     let what = format!(
         "{} of {} probes of process {pid} ({name}) {} gone from its memory at {}",

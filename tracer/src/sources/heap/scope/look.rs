@@ -1,9 +1,11 @@
 //! Which processes there are in a scope: all of them once in a while, those that are new as soon as the kernel tells.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{Heap, debugged_by, reason_against, translated_by};
 use crate::engine::Core;
+use crate::process::maps::{self, Mapping};
 use crate::process::{info, status, translator};
 
 /// How often all processes are looked at, and those that were started since.
@@ -23,6 +25,7 @@ impl Heap {
         scope.looked = Some(now);
         scope.looked_at_new = now;
         let Ok(pids) = info::all_pids() else { return };
+        let running: HashSet<u32> = pids.iter().copied().collect();
         let own: Vec<u32> = core.tracer.own_processes().collect();
         let mut sights = Vec::with_capacity(pids.len());
         for pid in pids.into_iter().filter(|pid| !own.contains(pid)) {
@@ -53,6 +56,7 @@ impl Heap {
         }
         let ended = scope.admission.see(now, &sights);
         let admission = &scope.admission;
+        scope.about.retain(|pid, _| running.contains(pid));
         scope.cpu.retain(|pid, _| admission.knows(*pid));
         scope.since.retain(|pid, _| admission.knows(*pid));
         scope.refused.retain(|pid, _| admission.knows(*pid));
@@ -114,7 +118,8 @@ impl Heap {
         scope.asked = now;
         let refused: Vec<u32> = scope.refused.keys().copied().collect();
         for pid in refused {
-            if reason_against(pid).is_none() {
+            let is_fine = |maps: Vec<Mapping>| reason_against(pid, &maps).is_none();
+            if maps::read(pid).is_ok_and(is_fine) {
                 self.reconsider(pid);
             }
         }
@@ -134,10 +139,8 @@ impl Heap {
         if !scope.about.contains_key(&pid) {
             scope.noticed.insert(pid);
         } else if self.prober.has_probes(pid) {
-            let tool = std::fs::read_link(format!("/proc/{pid}/exe"))
-                .ok()
-                .and_then(|exe| translator::by_executable(&exe));
-            if let Some(tool) = tool {
+            // Nothing else is mapped yet.
+            if let Some(tool) = translator::of(pid, &[]) {
                 self.refuse(core, pid, translated_by(tool));
             }
         } else {

@@ -11,7 +11,7 @@ use super::{Heap, HeapOptions};
 use crate::engine::admission::{Action, Admission, Decision, Next, Pricing, Sight, Usage};
 use crate::engine::{Core, Rates, place};
 use crate::process::info::{self, Machine};
-use crate::process::maps::{self, Mapping};
+use crate::process::maps::Mapping;
 use crate::process::{status, translator};
 use crate::profile::{self, LateFile, Refused};
 
@@ -179,7 +179,8 @@ impl Heap {
     /// Judges who is on trial now, as a report takes its time, and looks who is there, as it says that.
     pub(super) fn conclude_trials(&mut self, core: &mut Core) {
         let now = core.elapsed();
-        self.in_scope(|scope| scope.looked = None);
+        let Some(scope) = &mut self.scope else { return };
+        scope.looked = None;
         self.look_at_scope(core, now);
         let usage = usage(core);
         let decisions = self.in_scope(|scope| scope.admission.conclude(now, &usage));
@@ -190,15 +191,14 @@ impl Heap {
 
     /// Gives a process its probes, unless something speaks against it.
     fn admit(&mut self, core: &mut Core, Next { pid, in_place_of }: Next) {
-        if let Some(reason) = reason_against(pid) {
-            self.refuse(core, pid, reason);
-            return;
-        }
-        let Ok(mut maps) = maps::read(pid) else {
+        let Ok(maps) = core.maps(pid) else {
             self.in_scope(|scope| scope.admission.refuse(pid));
             return;
         };
-        core.translate(pid, &mut maps);
+        if let Some(reason) = reason_against(pid, &maps) {
+            self.refuse(core, pid, reason);
+            return;
+        }
         // What it did while it was not followed is not known: it begins anew.
         let member = core.members.running(pid).map(|member| member.owner);
         let was_off = member.filter(|owner| self.off.contains_key(owner));
@@ -284,9 +284,7 @@ impl Heap {
         let hits = row.and_then(|row| core.tracer.process(row));
         self.off.remove(&old);
         self.displaced.remove(&old);
-        let now = core.elapsed();
-        self.rates.insert(new, Rates::new(now));
-        core.members.set_first_seen(new, now);
+        self.begin_rates(core, new);
         if let Some(row) = row {
             core.tracer.set_active(row, true);
         }
@@ -296,10 +294,9 @@ impl Heap {
     /// A process is not probed, for this reason, which its row in the report has.
     fn refuse(&mut self, core: &mut Core, pid: u32, reason: String) {
         self.remove_probes(core, pid);
-        let command = info::read(pid).map_or_else(|_| "?".to_owned(), |info| info.comm);
         let refused = Refused {
             pid,
-            command,
+            command: info::name(pid),
             place: place(pid),
             reason,
         };
@@ -360,10 +357,9 @@ impl Heap {
             pids = self.prober.probed().collect();
         }
         for pid in pids {
-            let Ok(mut maps) = maps::read(pid) else {
+            let Ok(maps) = core.maps(pid) else {
                 continue;
             };
-            core.translate(pid, &mut maps);
             match self.prober.attach_new(&mut core.tracer, pid, &maps) {
                 Ok(placed) => {
                     for file in placed.files {
@@ -382,7 +378,7 @@ impl Heap {
         self.late.push(LateFile {
             at: core.elapsed().saturating_sub(missed),
             pid,
-            command: info::read(pid).map_or_else(|_| "?".to_owned(), |info| info.comm),
+            command: info::name(pid),
             place: place(pid),
             path,
             missed,
@@ -401,7 +397,7 @@ impl Heap {
             }
             Action::Leave => self.remove_probes(core, pid),
         }
-        self.note_step(core, decision);
+        self.note_step(core, decision, None);
     }
 
     /// Removes the probes of a process: it costs nothing from then on, and its figures stop.
@@ -422,11 +418,11 @@ impl Heap {
 }
 
 /// What speaks against probing a process, in words.
-fn reason_against(pid: u32) -> Option<String> {
+fn reason_against(pid: u32, maps: &[Mapping]) -> Option<String> {
     if let Some(tracer) = status::tracer(pid) {
         return Some(debugged_by(tracer));
     }
-    if let Some(tool) = translator::of(pid) {
+    if let Some(tool) = translator::of(pid, maps) {
         return Some(translated_by(tool));
     }
     if info::is_without_leader(pid) {
@@ -440,8 +436,7 @@ fn reason_against(pid: u32) -> Option<String> {
 }
 
 fn debugged_by(tracer: u32) -> String {
-    let name = info::read(tracer).map_or_else(|_| "a process".to_owned(), |info| info.comm);
-    format!("it is traced by {name} ({tracer})")
+    format!("it is traced by {} ({tracer})", info::name(tracer))
 }
 
 fn translated_by(tool: &str) -> String {
