@@ -1,6 +1,7 @@
 //! A running memlens: start it, wait until it traces, read its reports, end it.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -55,7 +56,7 @@ impl Memlens {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let of_command = command.get_args().any(|word| word == "--");
+        let of_command = traces_a_command(&command);
         let mut child = Owned::start(&mut command)?;
         let (Some(output), Some(errors)) =
             (child.handle().stdout.take(), child.handle().stderr.take())
@@ -273,14 +274,26 @@ impl Ended {
         Ok(())
     }
 
-    /// That memlens did not understand its arguments: exit code 2, nothing on standard output, and on standard error a
+    /// An exit code of memlens itself: 2, or one from 125 to 127 where a command was to be traced.
+    fn ended_as_a_failure(&self) -> Result<()> {
+        let codes = if self.of_command { 125..=127 } else { 2..=2 };
+        ensure!(
+            self.status.code().is_some_and(|code| codes.contains(&code)),
+            "{}, not an exit code of {codes:?}: {}",
+            self.status,
+            self.errors.join("\n")
+        );
+        Ok(())
+    }
+
+    /// That memlens did not understand its arguments: an exit code of a failure, nothing on standard output, and on standard error a
     /// message of several lines with these words.
     pub fn misused_with(&self, words: &[&str]) -> Result<()> {
         let text = self.errors.join("\n");
+        self.ended_as_a_failure()?;
         ensure!(
-            self.status.code() == Some(2) && self.output.is_empty(),
-            "{}, {:?}: {text}",
-            self.status,
+            self.output.is_empty(),
+            "a message about arguments came with {:?}: {text}",
             self.output
         );
         ensure!(
@@ -298,13 +311,7 @@ impl Ended {
 
     /// Like [`Ended::refused_with`], where there may be reports before the failure.
     pub fn failed_with(&self, words: &[&str]) -> Result<()> {
-        let codes = if self.of_command { 125..=127 } else { 2..=2 };
-        ensure!(
-            self.status.code().is_some_and(|code| codes.contains(&code)),
-            "{}, not an exit code of {codes:?}: {}",
-            self.status,
-            self.errors.join("\n")
-        );
+        self.ended_as_a_failure()?;
         let lines: Vec<_> = self
             .errors
             .iter()
@@ -325,6 +332,17 @@ impl Ended {
         }
         Ok(())
     }
+}
+
+/// Whether memlens is told to run a command: a `--` of its own, not one of a program that runs memlens.
+fn traces_a_command(command: &Command) -> bool {
+    let words: Vec<&OsStr> = std::iter::once(command.get_program())
+        .chain(command.get_args())
+        .collect();
+    words
+        .into_iter()
+        .skip_while(|word| Path::new(word).file_name() != Some(OsStr::new("memlens")))
+        .any(|word| word == "--")
 }
 
 impl Drop for Memlens {
