@@ -109,6 +109,9 @@ pub trait Source {
     /// The program that runs in a process is over; its figures are still to be had.
     fn closing(&mut self, _core: &mut Core, _owner: Owner) {}
 
+    /// A named process has ended.
+    fn exited(&mut self, _core: &mut Core, _pid: u32) {}
+
     /// A named process has replaced this program.
     fn replaced(&mut self, _core: &mut Core, _old: Owner) {}
 
@@ -259,6 +262,11 @@ impl<A: Source, B: Source> Source for (A, B) {
     fn closing(&mut self, core: &mut Core, owner: Owner) {
         self.0.closing(core, owner);
         self.1.closing(core, owner);
+    }
+
+    fn exited(&mut self, core: &mut Core, pid: u32) {
+        self.0.exited(core, pid);
+        self.1.exited(core, pid);
     }
 
     fn replaced(&mut self, core: &mut Core, old: Owner) {

@@ -22,3 +22,55 @@ pub fn stacks(report: &Value) -> Option<u64> {
                 .sum::<u64>(),
     )
 }
+
+/// Where the first heap sample comes whose stack has this function, from 0, its subject, and its live bytes.
+pub fn heap_in_function(report: &Value, function: &str) -> Option<(usize, usize, u64)> {
+    let list = |key: &str| report[key].as_array();
+    let column = list("measures")?
+        .iter()
+        .position(|measure| measure["key"] == "heap.live_bytes")?;
+    let is_meant = |frame: &Value| {
+        let frame = frame
+            .as_u64()
+            .map(|index| &report["frames"][index as usize]);
+        frame.is_some_and(|frame| frame["symbol"] == function)
+    };
+    let has_function = |stack: &Value| {
+        let stack = stack
+            .as_u64()
+            .map(|index| &report["stacks"][index as usize]);
+        let frames = stack.and_then(|stack| stack["frames"].as_array());
+        frames.is_some_and(|frames| frames.iter().any(is_meant))
+    };
+    let heap = list("samples")?
+        .iter()
+        .filter(|sample| sample["source"] == "heap");
+    let (rank, sample) = heap
+        .enumerate()
+        .find(|(_, sample)| has_function(&sample["stack"]))?;
+    let subject = sample["subject"].as_u64()? as usize;
+    Some((rank, subject, sample["values"][column].as_u64()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_function_among_the_samples_of_the_heap() {
+        let report = json!({
+            "measures": [{"key": "vm.mapped_bytes"}, {"key": "heap.live_bytes"}],
+            "frames": [{"symbol": "malloc"}, {"symbol": "leak"}, {"symbol": null}],
+            "stacks": [{"frames": [0, 2]}, {"frames": [0, 1]}],
+            "samples": [
+                {"source": "address_space", "subject": 0, "stack": 1, "values": [1, null]},
+                {"source": "heap", "subject": 0, "stack": null, "values": [null, 9]},
+                {"source": "heap", "subject": 2, "stack": 0, "values": [null, 8]},
+                {"source": "heap", "subject": 1, "stack": 1, "values": [null, 7]},
+            ],
+        });
+        assert_eq!(heap_in_function(&report, "leak"), Some((2, 1, 7)));
+        assert_eq!(heap_in_function(&report, "main"), None);
+    }
+}

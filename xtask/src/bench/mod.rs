@@ -130,6 +130,11 @@ const BENCHES: &[Bench] = &[
         run: host::scope::budget,
     },
     Bench {
+        name: "leak",
+        about: "a leak of 1 MiB a minute in one process of a busy host",
+        run: host::scope::leak,
+    },
+    Bench {
         name: "loads",
         about: "redis-server and python at full speed on a traced host against untraced",
         run: host::loads,

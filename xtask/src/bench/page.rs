@@ -37,6 +37,8 @@ const METHOD: &str = "\
 * `budget`: 500 idle processes, twenty that make 700 pairs a second each, three that do nothing else on one CPU, and `leaks --all` with its defaults.
   The cost is what the three lose in pairs a second, as a part of their CPU, and what the twenty use more in CPU time, after two seconds of
   tracing; memlens's own CPU time is in it. The slowest quarter of a second of any of the three is looked for during the first two seconds.
+* `leak`: the same host, where one of the twenty also loses 175 bytes a hundred times a second, for thirty seconds. What is reported is held against what it
+  has lost since memlens first saw it; a tenth of a second's worth of difference, and two printed standard errors, are allowed.
 * `loads`: redis-server under `redis-benchmark -t set` with 20 connections, and a Python loop that makes and frees one block of malloc's for each number.
   With memlens, its default budget and four seconds for the guard, and without, in turn; the best rate of each counts.
 * `report`: a program that leaks a hundred blocks from each of ten thousand stacks. The first report after that is left out, as it looks the symbols up. Memory is

@@ -18,6 +18,8 @@ const BREAKPOINT: u8 = 0xcc;
 /// What is in place in one process.
 #[derive(Debug, Default)]
 pub(super) struct Probed {
+    /// When the process was started, in clock ticks since boot: another one may come to have its PID.
+    start_time: Option<u64>,
     files: Vec<Placement>,
     /// Addresses of the probed instructions, as far as they are mapped.
     addresses: Vec<Address>,
@@ -55,6 +57,19 @@ pub struct Missing {
 }
 
 impl Probed {
+    /// Nothing yet, in this process.
+    fn new(pid: u32) -> Self {
+        Self {
+            start_time: info::vitals(pid).map(|vitals| vitals.start_time),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the process is the one that has the probes.
+    fn is_of(&self, pid: u32) -> bool {
+        info::vitals(pid).is_some_and(|vitals| Some(vitals.start_time) == self.start_time)
+    }
+
     /// Notes where the instructions lie in these mappings, and which path leads to their files now.
     fn locate(&mut self, pid: u32, maps: &[Mapping]) {
         self.addresses.clear();
@@ -141,7 +156,7 @@ impl Prober {
         probes: &[Probe],
         sites: &[Site],
     ) -> Result<bool, AttachError> {
-        let probed = self.probed.entry(pid).or_default();
+        let probed = self.probed.entry(pid).or_insert_with(|| Probed::new(pid));
         if let Some(known) = probed.files.iter_mut().find(|file| file.key == key) {
             known.id = known.id.or(id);
             return Ok(false);
@@ -178,7 +193,7 @@ impl Prober {
         let Some(probed) = self.probed.get(&parent) else {
             return Ok(());
         };
-        let mut copy = Probed::default();
+        let mut copy = Probed::new(child);
         let mut outcome = Ok(());
         let (links, ebpf) = tracer.links();
         for file in &probed.files {
@@ -255,7 +270,7 @@ impl Prober {
         // A library was unmapped, or the program replaced: what counts is what is mapped now.
         probed.locate(pid, &maps()?);
         let missing = probed.read_back(pid)?;
-        (!is_whole(&missing)).then_some(missing)
+        (!is_whole(&missing) && probed.is_of(pid)).then_some(missing)
     }
 
     /// Places the probes of a process again, in the files that it has them in.

@@ -158,6 +158,7 @@ impl<S: Source> Trace<S> {
                 .say(|| format!("process {pid} ({}) has exited", member.command));
         }
         self.close(pid, State::Exited)?;
+        self.source.exited(&mut self.core, pid);
         self.core.release_tables(pid);
         if let Some(command) = self.command.as_mut().filter(|command| command.pid == pid) {
             self.command_exit = command.wait().ok().map(CommandExit::from);

@@ -335,6 +335,10 @@ impl Source for Heap {
         });
     }
 
+    fn exited(&mut self, core: &mut Core, pid: u32) {
+        self.prober.leave(&mut core.tracer, pid);
+    }
+
     fn left(&mut self, core: &mut Core, owner: Owner, row: Option<u32>) -> Option<Values> {
         self.rates.remove(&owner);
         self.cost.forget(owner);

@@ -8,10 +8,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use super::super::{
     Outcome, Plan,
     finding::{Finding, Target},
+    json,
     samples::Samples,
     table::Table,
     tracer::{Mode, Tracer},
@@ -24,6 +26,10 @@ const IDLE: usize = 500;
 /// Processes that make so many pairs a second each.
 const MODERATE: usize = 20;
 const PAIRS_PER_SECOND: u32 = 700;
+/// They come in so many lots (`moderate.c`).
+const LOTS_PER_SECOND: u32 = 100;
+/// How long the search for a leak lasts.
+const LEAKS_FOR: Duration = Duration::from_secs(30);
 /// Processes that allocate all the time.
 const FURIOUS: usize = 3;
 /// The default of `--cpu-budget`.
@@ -59,13 +65,11 @@ pub fn outside(plan: &Plan) -> Result<Outcome> {
 
 /// Many idle processes, some that do something, and a few that do nothing else: what the probes cost all of them together.
 pub fn budget(plan: &Plan) -> Result<Outcome> {
-    let _crowd = Crowd::start(IDLE, 0)?;
-    let moderate = Moderate::start()?;
-    let mut furious = (0..FURIOUS)
-        .map(|_| Victim::pairs(LONG, 1))
-        .collect::<Result<Vec<_>>>()?;
-    // Everybody is older than a second.
-    thread::sleep(SETTLE);
+    let Busy {
+        _idle,
+        moderate,
+        mut furious,
+    } = Busy::start(0)?;
     let (mut tried, mut cost, mut worst) = (Samples::new(), Samples::new(), Samples::new());
     let mut started = Samples::new();
     for _ in 0..plan.runs {
@@ -137,6 +141,80 @@ pub fn budget(plan: &Plan) -> Result<Outcome> {
     })
 }
 
+/// A leak in one process of a busy host: whether it is found, and how many bytes are reported of those that it has lost since
+/// it is traced.
+pub fn leak(plan: &Plan) -> Result<Outcome> {
+    const LOST: u32 = 175;
+    let lost_per_second = f64::from(LOST * LOTS_PER_SECOND);
+    let busy = Busy::start(LOST)?;
+    let pid = busy.moderate.leaking();
+    let mode = Mode {
+        flags: &["--json", "--top", "100000"],
+        ..Mode::default()
+    };
+    let tracer = Tracer::of(&plan.memlens, &["--all"], mode)?;
+    thread::sleep(LEAKS_FOR);
+    let report: Value = serde_json::from_str(&tracer.end()?.last_line)?;
+    let found = json::heap_in_function(&report, "leak");
+    let found = found.filter(|(_, subject, _)| report["subjects"][*subject]["pid"] == pid);
+    let (measured, is_right) = match found {
+        Some((rank, subject, bytes)) => {
+            let subject = &report["subjects"][subject];
+            let ms = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+            let traced = (ms(&report["meta"]["elapsed_ms"]) - ms(&subject["first_seen_ms"])) / 1e3;
+            let lost = traced * lost_per_second;
+            let error = ms(&report["sections"]["heap"]["sampling"]["standard_error_bytes"]);
+            let error = match subject["sample_bytes"].is_null() {
+                true => 0.0,
+                false => error,
+            };
+            let text = format!(
+                "place {}: {bytes} B of {lost:.0} B in {traced:.1} s, printed error {error:.0} B",
+                rank + 1
+            );
+            // The blocks of a tenth of a second: times are in milliseconds, and a process is first seen before it is probed.
+            let off = (bytes as f64 - lost).abs();
+            (text, off <= 2.0 * error + lost_per_second * 0.1)
+        }
+        None => ("not found".to_owned(), false),
+    };
+    Ok(Outcome {
+        findings: vec![Finding::fact(
+            &format!(
+                "leaks --all on that host, {} s: a leak of 1 MiB a minute in one of the moderate processes",
+                LEAKS_FOR.as_secs()
+            ),
+            measured,
+            "found, within its printed error",
+            is_right,
+        )],
+        ..Outcome::default()
+    })
+}
+
+/// A busy host.
+struct Busy {
+    _idle: Crowd,
+    moderate: Moderate,
+    furious: Vec<Victim>,
+}
+
+impl Busy {
+    /// One of the moderate processes loses a block of so many bytes a hundred times a second; none does where it is 0.
+    fn start(lost: u32) -> Result<Self> {
+        let busy = Self {
+            _idle: Crowd::start(IDLE, 0)?,
+            moderate: Moderate::start(lost)?,
+            furious: (0..FURIOUS)
+                .map(|_| Victim::pairs(LONG, 1))
+                .collect::<Result<_>>()?,
+        };
+        // Everybody is older than a second.
+        thread::sleep(SETTLE);
+        Ok(busy)
+    }
+}
+
 /// What the programs do, by themselves or beside memlens.
 struct Rates {
     /// Pairs a second of the furious ones together.
@@ -186,12 +264,13 @@ impl Rates {
 struct Moderate(Vec<Child>);
 
 impl Moderate {
-    fn start() -> Result<Self> {
+    fn start(lost: u32) -> Result<Self> {
         let program = compile("moderate", &own_source("moderate")?, &[])?;
         let mut all = Self(Vec::new());
-        for _ in 0..MODERATE {
+        for number in 1..=MODERATE {
+            let lost = if number == MODERATE { lost } else { 0 };
             let child = Command::new(&program)
-                .arg(PAIRS_PER_SECOND.to_string())
+                .args([PAIRS_PER_SECOND, lost].map(|number| number.to_string()))
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .spawn()
@@ -199,6 +278,11 @@ impl Moderate {
             all.0.push(child);
         }
         Ok(all)
+    }
+
+    /// PID of the one that loses blocks.
+    fn leaking(&self) -> u32 {
+        self.0.last().map_or(0, Child::id)
     }
 
     /// Seconds of CPU time that they have used together, to the nanosecond (proc_pid_schedstat(5)).
