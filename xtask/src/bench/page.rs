@@ -35,8 +35,9 @@ const METHOD: &str = "\
   the machine with a report every five seconds. Its CPU time is that of thirty seconds after its first report, reports included.
 * `outside`: the program of `pair` as root, beside `leaks --user nobody` and without it, by CPU time.
 * `budget`: 500 idle processes, twenty that make 700 pairs a second each, three that do nothing else on one CPU, and `leaks --all` with its defaults.
-  The cost is what the three lose in pairs a second, as a part of their CPU, and what the twenty use more in CPU time, after two seconds of
-  tracing; memlens's own CPU time is in it. The slowest quarter of a second of any of the three is looked for during the first two seconds.
+  A fourth on that CPU is left out of the scope: what else slows the machine slows it as well. The cost is what the three lose in pairs a second against it, as a part of their
+  CPU, and what the twenty use more in CPU time, after two seconds of tracing. The slowest quarter of a second of any of the three is looked for
+  during the first two seconds.
 * `leak`: the same host, where one of the twenty also loses 175 bytes a hundred times a second, for thirty seconds. What is reported is held against what it
   has lost since memlens first saw it; a tenth of a second's worth of difference, and two printed standard errors, are allowed.
 * `loads`: redis-server under `redis-benchmark -t set` with 20 connections, and a Python loop that makes and frees one block of malloc's for each number.

@@ -43,7 +43,12 @@ pub struct Victim {
 impl Victim {
     /// The program that counts pairs of malloc and free, on as many CPUs as threads: the first that this process may use.
     pub fn pairs(seconds: u32, threads: usize) -> Result<Self> {
-        let program = compile("pair", &own_source("pair")?, &["-pthread"])?;
+        Self::named_pairs("pair", seconds, threads)
+    }
+
+    /// The same, under this name.
+    pub fn named_pairs(name: &str, seconds: u32, threads: usize) -> Result<Self> {
+        let program = compile(name, &own_source("pair")?, &["-pthread"])?;
         let args = [seconds.to_string(), threads.to_string(), SLOTS.to_string()];
         let _pinned = Pinned::to_first(threads)?;
         Self::start(&program, &args)

@@ -12,12 +12,15 @@ const AT_RISK: f64 = 1.0;
 const HARMLESS: f64 = 0.02;
 /// Part of the budget that is there for trials, however much the others cost.
 const FOR_TRIALS: f64 = 0.1;
+/// Trials may be paid for so much later: those that there are at the start are not to wait for each other.
+const CREDIT: Duration = Duration::from_secs(10);
 /// A probed process that does not grow may have to give its probes up for one that does after this time.
 const TURN: Duration = Duration::from_secs(10);
 /// A probed process without hits for this time may have to give its probes up for another one.
 const IDLE: Duration = Duration::from_secs(5);
-/// The need of a process that neither grows nor uses CPU time.
-const NOTHING: (i64, u8) = (0, 0);
+/// Part of the budget up to which processes get probes that neither grow nor use CPU time: each makes the hits of all
+/// others dearer.
+const FOR_IDLE: f64 = 0.5;
 
 impl Admission {
     /// Whether this process is to be probed now, and in whose place.
@@ -37,7 +40,7 @@ impl Admission {
         };
         let risk: f64 = on_trial().map(Process::risk).sum();
         let nobody = on_trial().next().is_none();
-        let is_paid = self.paid_until <= now;
+        let is_paid = self.paid_until <= now + CREDIT;
         let can_afford = |process: &Process| {
             let own = process.risk();
             self.budget.is_none()
@@ -52,21 +55,21 @@ impl Admission {
         let kept = self.processes.values().filter(|process| {
             process.stage == Stage::Waiting
                 && is_due(process)
-                && process.need() > NOTHING
+                && !process.is_idle()
                 && !can_afford(process)
         });
         let (kept, probed) = (kept.count(), self.probed_count());
-        let has_room = |process: &Process| process.need() > NOTHING || probed + kept < self.most;
+        let fits_idle = self.fits_idle();
+        let has_room =
+            |process: &Process| !process.is_idle() || (fits_idle && probed + kept < self.most);
         let due = self.processes.iter().filter(|(pid, process)| {
             is_due(process) && can_afford(process) && has_room(process) && is_meant(**pid)
         });
-        // Those that were left before come last, then what grows, what does something, and what is large.
+        // What grows comes first; then those that have not been left before, what does something, and what is large.
         let need = |process: &Process| {
-            (
-                process.stage == Stage::Waiting,
-                process.need(),
-                process.resident,
-            )
+            let (growth, works) = process.need();
+            let is_new = process.stage == Stage::Waiting;
+            (growth, is_new, works, process.resident)
         };
         let neediest = due
             .max_by(|(a_pid, a), (b_pid, b)| need(a).cmp(&need(b)).then_with(|| b_pid.cmp(a_pid)));
@@ -78,6 +81,27 @@ impl Admission {
         Some(Next {
             pid: *pid,
             in_place_of,
+        })
+    }
+
+    /// Whether one more process that does nothing can be afforded: what it adds to the hits of the others.
+    fn fits_idle(&self) -> bool {
+        let hits = self.probed_processes().map(|process| process.mean).sum();
+        self.budget.is_none_or(|budget| {
+            self.present_cost() + self.pricing.added(hits) <= budget * FOR_IDLE
+        })
+    }
+
+    /// Whether nobody waits for a trial, or is on one, but for the young and those for whom there is no room.
+    pub fn are_all_tried(&self, now: Duration) -> bool {
+        let has_room = self.probed_count() < self.most;
+        let fits_idle = self.fits_idle();
+        !self.processes.values().any(|process| match process.stage {
+            Stage::Waiting => {
+                has_room && process.grown_up <= now && (fits_idle || !process.is_idle())
+            }
+            Stage::Trial { .. } => true,
+            _ => false,
         })
     }
 

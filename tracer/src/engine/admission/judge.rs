@@ -18,6 +18,8 @@ const CALM: Duration = Duration::from_secs(30);
 const DENSER_UP_TO: f64 = 0.7;
 /// Part of the whole cost that a process must have for its sampling to be worth a step.
 const WORTH_A_STEP: f64 = 0.05;
+/// Part of the budget up to which every block of a process is followed that grows.
+const FOR_GROWTH: f64 = 0.1;
 /// The longest time after which a process that was left is tried again.
 const LAST_RETRY: Duration = Duration::from_secs(320);
 /// Part of the budget that a process may cost in any case.
@@ -34,7 +36,7 @@ impl Admission {
         let mut decisions = self.judge_trials(now, budget);
         decisions.extend(self.alarms(now, budget));
         if decisions.is_empty() {
-            decisions.extend(self.steady(now, budget));
+            decisions = self.steady(now, budget);
         }
         decisions
     }
@@ -68,12 +70,13 @@ impl Admission {
         }
     }
 
-    /// What the probes of all but one process cost, in CPUs.
+    /// What the probes of all but one process cost, in CPUs; where that one grows, of those that grow as well, as the others
+    /// can be given up for it.
     fn others(&self, pid: u32) -> f64 {
-        let others = self
-            .processes
-            .iter()
-            .filter(|(other, process)| **other != pid && process.is_probed());
+        let grows = self.processes.get(&pid).is_some_and(Process::grows);
+        let others = self.processes.iter().filter(|(other, process)| {
+            **other != pid && process.is_probed() && (!grows || process.grows())
+        });
         others
             .map(|(_, process)| self.pricing.cost(process.mean, process.step))
             .sum()
@@ -139,24 +142,47 @@ impl Admission {
 
     /// Brings the averaged cost into the budget, the dearest process first; or, after a calm while, makes a sample denser
     /// again.
-    fn steady(&mut self, now: Duration, budget: f64) -> Option<Decision> {
+    fn steady(&mut self, now: Duration, budget: f64) -> Vec<Decision> {
         let total = self.present_cost();
         if total > budget / 2.0 {
             self.busy_at = now;
         }
         if now < self.last_decision + SETTLE {
-            return None;
+            return Vec::new();
+        }
+        if let Some(decision) = self.promote(now, budget) {
+            return vec![decision];
         }
         if total > budget {
-            return self.thinner(now, total, budget);
+            let idle = self.give_up_idle(now);
+            return match idle.is_empty() {
+                true => self.thinner(now, total, budget).into_iter().collect(),
+                false => idle,
+            };
         }
         if now > self.busy_at + CALM && now > self.last_decision + CALM {
-            return self.denser(now, total, budget);
+            return self.denser(now, total, budget).into_iter().collect();
         }
-        None
+        Vec::new()
     }
 
-    /// Samples where that saves something, the dearest first; removes probes only where all that can be sampled is.
+    /// Processes that do nothing give their probes up: each makes the hits of all others dearer.
+    fn give_up_idle(&mut self, now: Duration) -> Vec<Decision> {
+        let is_idle = |process: &Process| process.stage == Stage::Traced && process.is_idle();
+        let idle = self.processes.iter();
+        let idle = idle.filter_map(|(pid, process)| is_idle(process).then_some(*pid));
+        let mut pids: Vec<u32> = idle.collect();
+        pids.sort_unstable();
+        pids.into_iter()
+            .map(|pid| Decision {
+                action: Action::Wait,
+                ..self.decision(now, pid)
+            })
+            .collect()
+    }
+
+    /// Samples where that saves something, the dearest first; removes probes only where all that can be sampled is. Of what
+    /// grows, and does not cost much, every block is followed until nothing else is left.
     fn thinner(&mut self, now: Duration, total: f64, budget: f64) -> Option<Decision> {
         let pricing = self.pricing;
         let cost = |process: &Process| pricing.cost(process.mean, process.step);
@@ -166,18 +192,41 @@ impl Admission {
             .filter(|(_, process)| process.stage == Stage::Traced)
             .map(|(pid, process)| (*pid, *process))
             .collect();
-        dearest.sort_by(|(_, a), (_, b)| cost(b).total_cmp(&cost(a)));
+        dearest.sort_by(|(_, a), (_, b)| {
+            let growth = a.grows().cmp(&b.grows());
+            growth.then(cost(b).total_cmp(&cost(a)))
+        });
+        let is_kept = |process: &Process| process.grows() && cost(process) <= budget * FOR_GROWTH;
         let saves = |process: &Process| {
             cost(process) > total * WORTH_A_STEP
                 && pricing.cost(process.mean, LAST_STEP) < cost(process) * 0.9
         };
-        if let Some((pid, process)) = dearest.iter().find(|(_, process)| saves(process)) {
-            let most = budget * FILL - (total - cost(process));
-            let step = pricing.step_within(process.mean, process.step + 1, most);
-            return Some(self.decide(now, *pid, Some(step.unwrap_or(LAST_STEP))));
-        }
-        let (pid, _) = dearest.first()?;
-        Some(self.decide(now, *pid, None))
+        let mut sampled = dearest.iter().filter(|(_, process)| saves(process));
+        let last = dearest.first()?;
+        let next = sampled.find(|(_, process)| !is_kept(process));
+        let next = next.or_else(|| sampled.next().filter(|_| last.1.grows()));
+        let Some((pid, process)) = next else {
+            return Some(self.decide(now, last.0, None));
+        };
+        let most = budget * FILL - (total - cost(process));
+        let step = pricing.step_within(process.mean, process.step + 1, most);
+        Some(self.decide(now, *pid, Some(step.unwrap_or(LAST_STEP))))
+    }
+
+    /// Follows every block of a process that has begun to grow, where that costs little; others then give up theirs.
+    fn promote(&mut self, now: Duration, budget: f64) -> Option<Decision> {
+        let affordable = |pid: u32, process: &Process| {
+            let cost = self.pricing.cost(process.mean, 0);
+            cost <= budget * FOR_GROWTH && cost + self.others(pid) <= budget * FILL
+        };
+        let sampled = self.processes.iter().filter(|(_, process)| {
+            process.stage == Stage::Traced && process.step > 0 && process.grows()
+        });
+        let chosen = sampled
+            .filter(|(pid, process)| affordable(**pid, process))
+            .max_by_key(|(pid, process)| (process.need(), **pid));
+        let pid = *chosen?.0;
+        Some(self.decide(now, pid, Some(0)))
     }
 
     fn denser(&mut self, now: Duration, total: f64, budget: f64) -> Option<Decision> {
@@ -187,47 +236,68 @@ impl Admission {
             .processes
             .iter()
             .filter(|(_, process)| process.stage == Stage::Traced && process.step > 0);
-        let (pid, process) = sampled.min_by(|(_, a), (_, b)| cost(a).total_cmp(&cost(b)))?;
+        let (pid, process) = sampled.min_by(|(_, a), (_, b)| {
+            let growth = b.grows().cmp(&a.grows());
+            growth.then(cost(a).total_cmp(&cost(b)))
+        })?;
         let (pid, step) = (*pid, process.step - 1);
         let fits =
             total - cost(process) + pricing.cost(process.mean, step) <= budget * DENSER_UP_TO;
         fits.then(|| self.decide(now, pid, Some(step)))
     }
 
-    /// Decides on a sampling step, or on leaving where there is none.
-    fn decide(&mut self, now: Duration, pid: u32, step: Option<u32>) -> Decision {
-        let total = self.cost();
-        let process = self.processes.get(&pid).copied();
-        let (rate, before) = process.map_or((0.0, 0), |process| {
+    /// A decision about a process, with its figures.
+    fn decision(&mut self, now: Duration, pid: u32) -> Decision {
+        self.last_decision = now;
+        let process = self.processes.get(&pid);
+        let (hits_per_second, before) = process.map_or((0.0, 0), |process| {
             (process.now.max(process.mean), process.step)
         });
-        let decision = Decision {
+        Decision {
             pid,
-            action: step.map_or(Action::Leave, Action::Sample),
+            action: Action::Leave,
             before,
-            hits_per_second: rate,
-            cost: self.pricing.cost(rate, before),
-            total,
+            hits_per_second,
+            cost: self.pricing.cost(hits_per_second, before),
+            total: self.cost(),
+        }
+    }
+
+    /// Decides on a sampling step, or on leaving where there is none.
+    fn decide(&mut self, now: Duration, pid: u32, step: Option<u32>) -> Decision {
+        let decision = self.decision(now, pid);
+        let Some(process) = self.processes.get_mut(&pid) else {
+            return decision;
         };
-        if let (None, Some(process)) = (step, process) {
-            self.take_off(&process);
+        process.alarms = 0;
+        let Some(step) = step else {
+            self.leave(now, pid);
+            return decision;
+        };
+        process.step = step;
+        Decision {
+            action: Action::Sample(step),
+            ..decision
         }
-        if let Some(process) = self.processes.get_mut(&pid) {
-            process.alarms = 0;
-            match step {
-                Some(step) => process.step = step,
-                None => {
-                    process.stage = Stage::Left {
-                        retry: now + process.retry_after,
-                    };
-                    process.retry_after = (process.retry_after * 2).min(LAST_RETRY);
-                    process.cpu_then = process.cpu;
-                    process.now = 0.0;
-                    process.mean = 0.0;
-                }
-            }
-        }
-        self.last_decision = now;
-        decision
+    }
+
+    /// A process loses its probes, which cost too much.
+    fn leave(&mut self, now: Duration, pid: u32) {
+        let Some(process) = self.processes.get(&pid).copied() else {
+            return;
+        };
+        self.take_off(&process);
+        let left = Process {
+            stage: Stage::Left {
+                retry: now + process.retry_after,
+            },
+            retry_after: (process.retry_after * 2).min(LAST_RETRY),
+            cpu_then: process.cpu,
+            grew_then: process.grows(),
+            now: 0.0,
+            mean: 0.0,
+            ..process
+        };
+        self.processes.insert(pid, left);
     }
 }

@@ -72,8 +72,10 @@ pub struct Next {
 pub enum Action {
     /// Sample at this step from now on; 0 is what the user asked for.
     Sample(u32),
-    /// Remove its probes.
+    /// Remove its probes: they cost too much.
     Leave,
+    /// Remove its probes until there is room again: it does nothing, and makes the hits of the others dearer.
+    Wait,
 }
 
 /// A decision.
@@ -141,6 +143,8 @@ struct Process {
     /// Time from its last leaving to the next trial, and the CPUs that it used then.
     retry_after: Duration,
     cpu_then: f64,
+    /// Whether it grew then, or has been tried since for that reason.
+    grew_then: bool,
 }
 
 impl Process {
@@ -161,6 +165,7 @@ impl Process {
             alarms: 0,
             retry_after: FIRST_RETRY,
             cpu_then: 0.0,
+            grew_then: false,
         }
     }
 
@@ -172,8 +177,30 @@ impl Process {
         (grown.max(0), u8::from(self.cpu > 0.0005))
     }
 
+    /// Whether it neither grows nor uses CPU time.
+    fn is_idle(&self) -> bool {
+        self.need() == (0, 0)
+    }
+
+    /// Whether it has grown lately by more than noise.
+    fn grows(&self) -> bool {
+        self.need().0 > 0
+    }
+
     fn is_probed(&self) -> bool {
         matches!(self.stage, Stage::Trial { .. } | Stage::Traced)
+    }
+
+    /// One that was left is tried soon if it has become quiet, or has begun to grow.
+    fn hasten_retry(&mut self, now: Duration) {
+        let is_quiet = self.cpu < self.cpu_then * QUIET;
+        let begins_to_grow = self.grows() && !self.grew_then;
+        if let Stage::Left { retry } = &mut self.stage
+            && (is_quiet || begins_to_grow)
+        {
+            *retry = (*retry).min(now + QUIET_RETRY);
+            self.grew_then |= begins_to_grow;
+        }
     }
 
     /// What its probes can cost at worst while nothing is known of its calls, in CPUs.
@@ -244,11 +271,7 @@ impl Admission {
             process.resident = sight.resident;
             // CPU time comes in ticks.
             process.cpu += (sight.cpu - process.cpu) * 0.3;
-            if let Stage::Left { retry } = &mut process.stage
-                && process.cpu < process.cpu_then * QUIET
-            {
-                *retry = (*retry).min(now + QUIET_RETRY);
-            }
+            process.hasten_retry(now);
             seen.insert(sight.pid, process);
         }
         for (pid, process) in std::mem::replace(&mut self.processes, seen) {
@@ -326,16 +349,6 @@ impl Admission {
     /// Whether the process is one of the scope that was seen.
     pub fn knows(&self, pid: u32) -> bool {
         self.processes.contains_key(&pid)
-    }
-
-    /// Whether nobody waits for a trial, or is on one, but for the young and those for whom there is no room.
-    pub fn are_all_tried(&self, now: Duration) -> bool {
-        let has_room = self.probed_count() < self.most;
-        !self.processes.values().any(|process| match process.stage {
-            Stage::Waiting => has_room && process.grown_up <= now,
-            Stage::Trial { .. } => true,
-            _ => false,
-        })
     }
 
     /// How many are in which stage, at the elapsed time `now`.

@@ -58,7 +58,12 @@ impl Pricing {
             _ => 1.0 - (-TYPICAL_BLOCK / interval as f64).exp(),
         };
         let own = self.passed + (self.followed - self.passed) * followed;
-        hits_per_second * (own + self.passed * BESIDE * self.others as f64)
+        hits_per_second * own + self.added(hits_per_second) * self.others as f64
+    }
+
+    /// What one more probed process adds to so many hits per second of the others, in CPUs.
+    pub fn added(&self, hits_per_second: f64) -> f64 {
+        hits_per_second * self.passed * BESIDE
     }
 
     /// The densest sample from this step on that costs no more than `most`, in CPUs; `None` if none is thin enough.

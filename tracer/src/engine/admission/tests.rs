@@ -116,6 +116,10 @@ impl Machine {
                 match decision.action {
                     Action::Sample(step) => program.step = step,
                     Action::Leave => program.probed = false,
+                    Action::Wait => {
+                        program.probed = false;
+                        self.admission.displace(decision.pid);
+                    }
                 }
             }
             self.log.extend(decisions);
@@ -189,6 +193,51 @@ fn a_crowd_is_admitted_within_the_budget() {
         let most = 1.0 / pricing().cost(1.0, 0);
         assert!(program.hits < most * 0.1, "{} hits", program.hits);
     }
+}
+
+/// Where one of two processes must be sampled, it is the one that does not grow.
+#[test]
+fn what_grows_is_sampled_last() {
+    let mut machine = Machine::of_rates(Some(0.1), &[1_000.0, 1_000.0]);
+    machine.run(Duration::from_secs(2));
+    machine.program(1).resident += 10 << 20;
+    machine.run(Duration::from_secs(1));
+    for pid in [1, 2] {
+        machine.program(pid).wanted = 36_000.0;
+    }
+    machine.run(Duration::from_secs(4));
+    let steps = [1, 2].map(|pid| machine.program(pid).step);
+    assert!(
+        steps[0] == 0 && steps[1] > 0,
+        "{steps:?}: {:?}",
+        machine.log
+    );
+}
+
+/// One among many that are sampled, as all together cost too much, is followed in full once it grows.
+#[test]
+fn a_sampled_process_that_grows_is_followed_in_full() {
+    let mut machine = Machine::of_rates(Some(0.1), &[3_000.0; 16]);
+    machine.run(Duration::from_secs(5));
+    let sampled = |machine: &Machine| {
+        let mut probed = machine.programs.iter().filter(|program| program.probed);
+        probed
+            .find(|program| program.step > 0)
+            .map(|program| program.pid)
+    };
+    let pid = sampled(&machine).expect("a sampled process");
+    for _ in 0..20 {
+        machine.program(pid).resident += 1 << 20;
+        machine.run(Duration::from_secs(1));
+    }
+    let program = *machine.program(pid);
+    assert!(
+        program.probed && program.step == 0,
+        "{program:?}: {:?}",
+        machine.log
+    );
+    let cost = machine.recent_cost(200);
+    assert!(cost <= 0.11, "{cost}");
 }
 
 /// What grows and what is large comes first.

@@ -199,7 +199,7 @@ impl Heap {
                     from: interval(decision.before),
                     to: interval(step),
                 },
-                Action::Leave => GuardAction::ProbesOff,
+                Action::Leave | Action::Wait => GuardAction::ProbesOff,
             },
             hits_per_second: decision.hits_per_second as u64,
             cost_percent: decision.cost / cpus() * 100.0,

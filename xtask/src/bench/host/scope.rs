@@ -32,6 +32,9 @@ const LOTS_PER_SECOND: u32 = 100;
 const LEAKS_FOR: Duration = Duration::from_secs(30);
 /// Processes that allocate all the time.
 const FURIOUS: usize = 3;
+/// One more like these that is left out of the scope: what else happens on the machine slows it as much.
+const CONTROL: &str = "control";
+const SCOPE: [&str; 3] = ["--all", "--exclude", CONTROL];
 /// The default of `--cpu-budget`.
 const BUDGET_PERCENT: f64 = 5.0;
 /// After this time the budget must hold.
@@ -65,25 +68,24 @@ pub fn outside(plan: &Plan) -> Result<Outcome> {
 
 /// Many idle processes, some that do something, and a few that do nothing else: what the probes cost all of them together.
 pub fn budget(plan: &Plan) -> Result<Outcome> {
-    let Busy {
-        _idle,
-        moderate,
-        mut furious,
-    } = Busy::start(0)?;
+    let mut busy = Busy::start(0)?;
     let (mut tried, mut cost, mut worst) = (Samples::new(), Samples::new(), Samples::new());
-    let mut started = Samples::new();
+    let (mut started, mut own_cost) = (Samples::new(), Samples::new());
     for _ in 0..plan.runs {
-        let before = Rates::over(plan.seconds, &moderate, &mut furious)?;
-        let mut tracer = Tracer::of(&plan.memlens, &["--all"], Mode::default())?;
+        let before = busy.rates(plan.seconds)?;
+        let mut tracer = Tracer::of(&plan.memlens, &SCOPE, Mode::default())?;
         started.extend([tracer.attached_in.as_secs_f64() * 1e3]);
         let begun = Instant::now();
-        let trials = Rates::over(SETTLE.as_secs() as u32, &moderate, &mut furious)?;
+        let trials = busy.rates(SETTLE.as_secs() as u32)?;
         tracer.wait_for(TRIED)?;
         tried.extend([begun.elapsed().as_secs_f64() * 1e3]);
-        let after = Rates::over(plan.seconds, &moderate, &mut furious)?;
+        let (begun, own) = (Instant::now(), tracer.cpu_seconds()?);
+        let after = busy.rates(plan.seconds)?;
+        let own = (tracer.cpu_seconds()? - own) / begun.elapsed().as_secs_f64();
         tracer.end()?;
         cost.extend([after.cost_since(&before)]);
-        worst.extend([trials.slowest / before.pairs * FURIOUS as f64]);
+        own_cost.extend([own]);
+        worst.extend([trials.slowest_since(&before)]);
     }
     let cpus = thread::available_parallelism().map_or(1, usize::from) as f64;
     let percent = cost.median() / cpus * 100.0;
@@ -104,8 +106,9 @@ pub fn budget(plan: &Plan) -> Result<Outcome> {
     table.row(row("start until it traces, ms", &started, 0));
     table.row(row("from then until each process was tried, ms", &tried, 0));
     table.row(row("cost of all probes, CPUs", &cost, 3));
+    table.row(row("memlens itself, CPUs", &own_cost, 3));
     table.row(row(
-        "slowest quarter of a second of a furious one / its mean",
+        "slowest quarter of a second of a furious one / its mean, against the control",
         &worst,
         2,
     ));
@@ -130,7 +133,7 @@ pub fn budget(plan: &Plan) -> Result<Outcome> {
                 Target::AtMost(1.2),
             ),
             Finding::ratio(
-                "the same: slowest quarter of a second of a furious process / its mean",
+                "the same: slowest quarter of a second of a furious process / its mean, against the control",
                 format!("{:.2}", worst.min()),
                 worst.min(),
                 Target::AtLeast(0.6),
@@ -152,7 +155,7 @@ pub fn leak(plan: &Plan) -> Result<Outcome> {
         flags: &["--json", "--top", "100000"],
         ..Mode::default()
     };
-    let tracer = Tracer::of(&plan.memlens, &["--all"], mode)?;
+    let tracer = Tracer::of(&plan.memlens, &SCOPE, mode)?;
     thread::sleep(LEAKS_FOR);
     let report: Value = serde_json::from_str(&tracer.end()?.last_line)?;
     let found = json::heap_in_function(&report, "leak");
@@ -197,6 +200,7 @@ struct Busy {
     _idle: Crowd,
     moderate: Moderate,
     furious: Vec<Victim>,
+    control: Victim,
 }
 
 impl Busy {
@@ -208,6 +212,7 @@ impl Busy {
             furious: (0..FURIOUS)
                 .map(|_| Victim::pairs(LONG, 1))
                 .collect::<Result<_>>()?,
+            control: Victim::named_pairs(CONTROL, LONG, 1)?,
         };
         // Everybody is older than a second.
         thread::sleep(SETTLE);
@@ -215,48 +220,77 @@ impl Busy {
     }
 }
 
+impl Busy {
+    /// What all do for so many seconds.
+    fn rates(&mut self, seconds: u32) -> Result<Rates> {
+        let (begun, before) = (Instant::now(), self.moderate.cpu_seconds()?);
+        let pairs = thread::scope(|scope| {
+            let victims = self.furious.iter_mut().chain([&mut self.control]);
+            let threads: Vec<_> = victims
+                .map(|victim| scope.spawn(move || Pairs::of(victim, seconds)))
+                .collect();
+            let joined = threads.into_iter().map(|thread| thread.join());
+            joined
+                .map(|pairs| pairs.map_err(|_| anyhow::anyhow!("a thread has failed"))?)
+                .collect::<Result<Vec<_>>>()
+        })?;
+        let spent = self.moderate.cpu_seconds()? - before;
+        let (control, furious) = pairs.split_last().context("no control")?;
+        Ok(Rates {
+            furious: furious.to_vec(),
+            control: *control,
+            moderate: spent / begun.elapsed().as_secs_f64(),
+        })
+    }
+}
+
+/// Pairs a second of one process.
+#[derive(Clone, Copy)]
+struct Pairs {
+    mean: f64,
+    /// In its slowest slot.
+    least: f64,
+}
+
+impl Pairs {
+    fn of(victim: &mut Victim, seconds: u32) -> Result<Self> {
+        let slots = victim.slots(seconds)?;
+        let sum: u64 = slots.iter().map(|slot| slot.pairs).sum();
+        let least = slots.iter().map(|slot| slot.pairs).min();
+        Ok(Self {
+            mean: sum as f64 / f64::from(seconds),
+            least: least.context("no slot")? as f64 * 4.0,
+        })
+    }
+}
+
 /// What the programs do, by themselves or beside memlens.
 struct Rates {
-    /// Pairs a second of the furious ones together.
-    pairs: f64,
-    /// The slowest slot of any of them, in pairs a second.
-    slowest: f64,
+    furious: Vec<Pairs>,
+    control: Pairs,
     /// CPUs that the moderate ones use together.
     moderate: f64,
 }
 
 impl Rates {
-    fn over(seconds: u32, moderate: &Moderate, furious: &mut [Victim]) -> Result<Self> {
-        let (begun, before) = (Instant::now(), moderate.cpu_seconds()?);
-        let rates = thread::scope(|scope| {
-            let threads: Vec<_> = furious
-                .iter_mut()
-                .map(|victim| scope.spawn(move || victim.slots(seconds)))
-                .collect();
-            let joined = threads.into_iter().map(|thread| thread.join());
-            joined
-                .map(|slots| slots.map_err(|_| anyhow::anyhow!("a thread has failed"))?)
-                .collect::<Result<Vec<_>>>()
-        })?;
-        let spent = moderate.cpu_seconds()? - before;
-        let mut all = Self {
-            pairs: 0.0,
-            slowest: f64::INFINITY,
-            moderate: spent / begun.elapsed().as_secs_f64(),
-        };
-        for slots in rates {
-            let per_second = |pairs: u64| pairs as f64 * 4.0;
-            let sum: u64 = slots.iter().map(|slot| slot.pairs).sum();
-            all.pairs += sum as f64 / f64::from(seconds);
-            let least = slots.iter().map(|slot| per_second(slot.pairs));
-            all.slowest = least.fold(all.slowest, f64::min);
-        }
-        Ok(all)
+    /// How fast the furious ones are, each as a part of the control's speed.
+    fn relative(&self) -> f64 {
+        let sum: f64 = self.furious.iter().map(|pairs| pairs.mean).sum();
+        sum / self.furious.len() as f64 / self.control.mean
     }
 
-    /// CPUs that are lost: the furious ones have one CPU, and the others use more.
+    /// CPUs that are lost: the furious ones have their parts of one CPU, and the others use more.
     fn cost_since(&self, before: &Self) -> f64 {
-        (1.0 - self.pairs / before.pairs) + (self.moderate - before.moderate)
+        let furious = self.furious.len() as f64;
+        let lost = 1.0 - self.relative() / before.relative();
+        lost * furious / (furious + 1.0) + (self.moderate - before.moderate)
+    }
+
+    /// The slowest slot of any furious one, as a part of its mean before, against that of the control.
+    fn slowest_since(&self, before: &Self) -> f64 {
+        let pairs = self.furious.iter().zip(&before.furious);
+        let least = pairs.map(|(now, before)| now.least / before.mean);
+        least.fold(f64::INFINITY, f64::min) / (self.control.least / before.control.mean)
     }
 }
 

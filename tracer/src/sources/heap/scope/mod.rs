@@ -396,6 +396,8 @@ impl Heap {
                 }
             }
             Action::Leave => self.remove_probes(core, pid),
+            // What does nothing loses nothing.
+            Action::Wait => return self.displace(core, pid),
         }
         self.note_step(core, decision, None);
     }
