@@ -44,7 +44,7 @@ pub struct Subject {
     /// Whether it started during the trace.
     #[serde(default)]
     pub started_in_trace: bool,
-    /// Mean bytes between two samples of its heap, now; null where every block is followed.
+    /// Mean bytes between two samples of its heap, at its thinnest so far; null where every block was followed.
     #[serde(default)]
     pub sample_bytes: Option<u64>,
     /// Elapsed time of the trace when its probes were removed: its figures stop there.

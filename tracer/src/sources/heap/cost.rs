@@ -181,6 +181,20 @@ impl Heap {
         })
     }
 
+    /// The thinnest sample that the figures of a program are drawn from: one that is followed in full by now still holds
+    /// estimates of what came before.
+    pub(super) fn coarsest_interval(&self, core: &Core, owner: Owner) -> Option<u64> {
+        let member = core.members.get(owner)?;
+        let now = self.cost.pricing.interval(core.tracer.step(member.row));
+        let steps = self.cost.steps.iter();
+        let own = steps.filter(|step| step.pid == owner.tgid && step.at >= member.first_seen);
+        let before = own.filter_map(|step| match step.action {
+            GuardAction::Sample { from, to } => from.max(to),
+            GuardAction::ProbesOff => None,
+        });
+        before.chain((now > 0).then_some(now)).max()
+    }
+
     /// Keeps a step for the report, and says it; `own_percent` of its CPU time was the reason where it is given.
     pub(super) fn note_step(&mut self, core: &Core, decision: &Decision, own_percent: Option<f64>) {
         let pid = decision.pid;

@@ -435,12 +435,7 @@ impl Source for Heap {
                 .totals
                 .set_some(Measure::HeapAllocsPerS, rates.per_second());
         }
-        let step = core
-            .members
-            .get(owner)
-            .map_or(0, |member| core.tracer.step(member.row));
-        let interval = tracer_common::sampling::interval(self.base_interval(), step);
-        subject.sample_bytes = Some(interval).filter(|interval| *interval > 0);
+        subject.sample_bytes = self.coarsest_interval(core, owner);
         let row = core
             .members
             .get(owner)

@@ -131,20 +131,17 @@ impl Heap {
             let sums = figures.rows.iter().filter_map(|row| row.sums.as_ref());
             sums.filter(|sums| sums.variance > 0.0)
         };
-        let steps = core
+        let least = core
             .members
             .iter()
-            .map(|member| core.tracer.step(member.row));
-        let least = steps.filter(|step| *step > 0).min();
+            .filter_map(|member| self.coarsest_interval(core, member.owner))
+            .min();
         if least.is_none() && sampled().next().is_none() {
             return None;
         }
         let variance: f64 = sampled().map(|sums| sums.variance).sum();
         Some(Sampling {
-            interval_bytes: tracer_common::sampling::interval(
-                self.base_interval(),
-                least.unwrap_or(1),
-            ),
+            interval_bytes: least.unwrap_or_else(|| self.cost.pricing.interval(1)),
             live_samples: sampled().map(|sums| sums.samples).sum(),
             standard_error_bytes: variance.sqrt().round() as u64,
         })

@@ -166,10 +166,12 @@ pub fn leak(plan: &Plan) -> Result<Outcome> {
             let ms = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
             let traced = (ms(&report["meta"]["elapsed_ms"]) - ms(&subject["first_seen_ms"])) / 1e3;
             let lost = traced * lost_per_second;
-            let error = ms(&report["sections"]["heap"]["sampling"]["standard_error_bytes"]);
-            let error = match subject["sample_bytes"].is_null() {
-                true => 0.0,
-                false => error,
+            let sampling = &report["sections"]["heap"]["sampling"];
+            let error = match subject["sample_bytes"].as_f64() {
+                None => 0.0,
+                // What an empty sample bounds, at 95 %.
+                Some(interval) if sampling["live_samples"] == 0 => 1.5 * interval,
+                Some(_) => ms(&sampling["standard_error_bytes"]),
             };
             let text = format!(
                 "place {}: {bytes} B of {lost:.0} B in {traced:.1} s, printed error {error:.0} B",
