@@ -127,8 +127,9 @@ fn check(report: &str, mode: Mode) -> Result<()> {
         .map(|(minor, major)| minor + major)
         .context("no count of the kernel")?;
     let dropped = report["losses"]["faults_dropped"].as_f64().unwrap_or(0.0);
+    // The two are read one after the other, while faults go on.
     ensure!(
-        (told - counted).abs() <= 5.0 * error + 0.02 * counted + dropped,
+        (told - counted).abs() <= 5.0 * error + 0.05 * counted + dropped,
         "{told} +- {error} page faults in the report, {counted} were counted"
     );
     Ok(())
@@ -147,7 +148,7 @@ mod tests {
             )
         };
         assert!(check(&report(10_400), FAULTS).is_ok());
-        assert!(check(&report(9_000), FAULTS).is_err());
+        assert!(check(&report(8_900), FAULTS).is_err());
         assert!(check(&report(10_000), WITHOUT).is_err());
         assert!(check(r#"{"sections":{}}"#, WITHOUT).is_ok());
         assert!(check(r#"{"sections":{}}"#, FAULTS).is_err());

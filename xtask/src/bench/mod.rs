@@ -22,7 +22,7 @@ mod victim;
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::test;
 use finding::Finding;
@@ -190,16 +190,26 @@ pub fn run(args: &Args) -> Result<()> {
         calls: args.calls,
         memleak: args.memleak.clone(),
     };
-    let mut outcome = Outcome::default();
+    let (mut outcome, mut failed) = (Outcome::default(), Vec::new());
     for bench in benches {
         eprintln!("xtask: {}: {}", bench.name, bench.about);
-        outcome.add((bench.run)(&plan).with_context(|| format!("benchmark {}", bench.name))?);
+        // What the others found is worth its minutes.
+        match (bench.run)(&plan) {
+            Ok(found) => outcome.add(found),
+            Err(error) => {
+                eprintln!("xtask: {}: {error:#}", bench.name);
+                let note = format!("`{}` was not measured: {error:#}.", bench.name);
+                outcome.notes.push(note);
+                failed.push(bench.name);
+            }
+        }
     }
     let text = page::text(&machine::describe()?, &plan, &outcome);
     print!("{text}");
     if let Some(path) = &args.write {
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
+    ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
     Ok(())
 }
 
