@@ -227,7 +227,7 @@ fn dropped_faults_are_counted() -> Result<()> {
 /// Reports in the middle of a storm end in time, and the program is as fast afterwards as before.
 #[test]
 fn nothing_is_left_behind() -> Result<()> {
-    let mut victim = Victim::start(Program::new("fault_storm").command(&["200"])?)?;
+    let mut victim = Victim::start(Program::new("fault_storm").command(&["2000"])?)?;
     let pid = victim.pid().to_string();
     let words = ["vm", "0.1", "--json", "--faults", "-p", pid.as_str()];
     need::root()?;

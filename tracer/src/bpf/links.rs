@@ -111,6 +111,7 @@ impl Links {
         Ok(attached)
     }
 
+    /// Places all of them or none.
     fn place(
         &self,
         ebpf: &mut Ebpf,
@@ -118,12 +119,30 @@ impl Links {
         path: &Path,
         probes: &[Probe],
     ) -> Result<(Attached, Vec<(ProbeProgram, Hold)>), ProbeError> {
+        let mut held = Vec::new();
+        match self.place_each(ebpf, pid, path, probes, &mut held) {
+            Ok(attached) => Ok((attached, held)),
+            Err(error) => {
+                // Those of releases go last, as they have come first: what was seen to be allocated must be seen to be released.
+                while held.pop().is_some() {}
+                Err(error)
+            }
+        }
+    }
+
+    fn place_each(
+        &self,
+        ebpf: &mut Ebpf,
+        pid: u32,
+        path: &Path,
+        probes: &[Probe],
+        held: &mut Vec<(ProbeProgram, Hold)>,
+    ) -> Result<Attached, ProbeError> {
         let probes = match self.method {
             Method::UprobeSession => sessions(probes),
             _ => probes.to_vec(),
         };
         let mut attached = Attached::default();
-        let mut held = Vec::new();
         for program in programs_for(self.method) {
             let places: Vec<Probe> = probes
                 .iter()
@@ -160,7 +179,7 @@ impl Links {
             attached.probes += places.len();
         }
         attached.links = held.len();
-        Ok((attached, held))
+        Ok(attached)
     }
 
     fn attach_multi(

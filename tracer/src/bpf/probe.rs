@@ -33,12 +33,12 @@ pub enum ProbeProgram {
     AllocReturn,
     /// `ret` instructions of functions that may throw.
     AllocRet,
+    /// Entries of functions that replace a block, and so release one.
+    ReallocEnter,
     /// Entries and returns of functions that return a new block, as one.
     AllocSession,
     /// Entries of functions that return a new block.
     AllocEnter,
-    /// Entries of functions that replace a block.
-    ReallocEnter,
     /// The dynamic loader's hook for debuggers.
     LibraryChange,
     /// An empty program at an entry, for benchmarks.
@@ -53,9 +53,9 @@ impl ProbeProgram {
         Self::FreeEnter,
         Self::AllocReturn,
         Self::AllocRet,
+        Self::ReallocEnter,
         Self::AllocSession,
         Self::AllocEnter,
-        Self::ReallocEnter,
         Self::LibraryChange,
         Self::FloorEnter,
         Self::FloorReturn,
