@@ -160,7 +160,14 @@ impl Report {
     /// The subject of a process: that of its present program, or of its last one.
     pub fn process(&self, pid: u32) -> Result<&Subject> {
         let subject = self.profile.process(pid);
-        subject.with_context(|| format!("no row for PID {pid}"))
+        subject.with_context(|| {
+            let rows = self.subjects.iter();
+            let rows: Vec<_> = rows.map(|row| (row.pid, &row.command)).collect();
+            format!(
+                "no row for PID {pid}, only {rows:?}; {:?}",
+                self.sections.host_wide
+            )
+        })
     }
 
     /// Whether a process has a row.
