@@ -19,7 +19,7 @@ use nix::{
 use crate::run;
 
 /// Slots of a second.
-const SLOTS: u32 = 4;
+pub const SLOTS: u32 = 4;
 
 /// What one thread paid in one slot, a quarter of a second.
 #[derive(Debug, Clone, Copy, PartialEq)]

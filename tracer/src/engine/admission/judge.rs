@@ -201,12 +201,14 @@ impl Admission {
             cost(process) > total * WORTH_A_STEP
                 && pricing.cost(process.mean, LAST_STEP) < cost(process) * 0.9
         };
-        let mut sampled = dearest.iter().filter(|(_, process)| saves(process));
-        let last = dearest.first()?;
-        let next = sampled.find(|(_, process)| !is_kept(process));
-        let next = next.or_else(|| sampled.next().filter(|_| last.1.grows()));
-        let Some((pid, process)) = next else {
-            return Some(self.decide(now, last.0, None));
+        let first = dearest.first()?;
+        // The order begins with what does not grow: if the first grows, all do.
+        let all_grow = first.1.grows();
+        let sampled = dearest
+            .iter()
+            .find(|(_, process)| saves(process) && (all_grow || !is_kept(process)));
+        let Some((pid, process)) = sampled else {
+            return Some(self.decide(now, first.0, None));
         };
         let most = budget * FILL - (total - cost(process));
         let step = pricing.step_within(process.mean, process.step + 1, most);

@@ -9,8 +9,8 @@ const TYPICAL_BLOCK: f64 = 128.0;
 /// The thinnest sample: one block in a mebibyte costs as little as none at all.
 pub const LAST_STEP: u32 = 5;
 
-/// What another probed process adds to each hit, as a part of an empty one: measured, 45 of 960 ns in a loop, and 80 to 100 in
-/// programs that wake up a hundred times a second.
+/// What another probed process adds to each hit, as a part of an empty one: measured, 45 of 960 ns in a loop, and 80 in
+/// programs that wake up a hundred times a second; with some reserve, as a busy host exceeded its budget without.
 const BESIDE: f64 = 0.1;
 
 /// What a probe hit costs the traced program.

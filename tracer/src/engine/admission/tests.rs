@@ -240,6 +240,25 @@ fn a_sampled_process_that_grows_is_followed_in_full() {
     assert!(cost <= 0.11, "{cost}");
 }
 
+/// Where all grow and together cost too much, they are sampled; none loses its probes.
+#[test]
+fn where_all_grow_they_are_sampled() {
+    let mut machine = Machine::of_rates(Some(0.1), &[2_000.0; 12]);
+    machine.run(Duration::from_secs(4));
+    for program in &mut machine.programs {
+        program.resident += 10 << 20;
+        program.wanted = 3_600.0;
+    }
+    machine.run(Duration::from_secs(5));
+    let programs = &machine.programs;
+    assert!(
+        programs.iter().all(|program| program.probed),
+        "{:?}",
+        machine.log
+    );
+    assert!(programs.iter().any(|program| program.step > 0));
+}
+
 /// What grows and what is large comes first.
 #[test]
 fn the_neediest_come_first() {

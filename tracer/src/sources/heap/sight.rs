@@ -17,10 +17,6 @@ impl Heap {
             let Some(missing) = self.prober.missing(pid, || core.maps(pid).ok()) else {
                 continue;
             };
-            // One that is ending has nothing mapped any more.
-            if missing.of == 0 || info::vitals(pid).is_none() {
-                continue;
-            }
             *core.losses.entry(Loss::ProbesGone).or_default() += missing.gone as u64;
             let is_back = !missing.is_rewritten
                 && self.prober.place_again(&mut core.tracer, pid).is_ok()

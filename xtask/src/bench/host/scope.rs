@@ -17,7 +17,7 @@ use super::super::{
     samples::Samples,
     table::Table,
     tracer::{Mode, Tracer},
-    victim::{Victim, compile, own_source},
+    victim::{SLOTS, Victim, compile, own_source},
 };
 use super::crowd::Crowd;
 
@@ -220,9 +220,7 @@ impl Busy {
         thread::sleep(SETTLE);
         Ok(busy)
     }
-}
 
-impl Busy {
     /// What all do for so many seconds.
     fn rates(&mut self, seconds: u32) -> Result<Rates> {
         let (begun, before) = (Instant::now(), self.moderate.cpu_seconds()?);
@@ -261,7 +259,7 @@ impl Pairs {
         let least = slots.iter().map(|slot| slot.pairs).min();
         Ok(Self {
             mean: sum as f64 / f64::from(seconds),
-            least: least.context("no slot")? as f64 * 4.0,
+            least: least.context("no slot")? as f64 * f64::from(SLOTS),
         })
     }
 }
