@@ -24,6 +24,20 @@ pub fn explain_with<S: AsRef<OsStr>>(pid: u32, more: &[S]) -> Result<Report> {
     explained(&ended)
 }
 
+/// Explains a process that goes on with its work. Its memory changes between our reading and the kernel's, so of ten
+/// readings one must agree.
+pub fn explain_at_work(pid: u32) -> Result<Report> {
+    let mut reading = 1;
+    loop {
+        let explained = explain(pid)?;
+        match explained.check_ledger(pid) {
+            Ok(()) => return Ok(explained),
+            Err(error) if reading == 10 => return Err(error.context("none of ten readings agrees")),
+            Err(_) => reading += 1,
+        }
+    }
+}
+
 /// What a run that ended well has printed, which is one line.
 pub fn explained(ended: &Ended) -> Result<Report> {
     ended.succeeded()?;

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use busy::Busy;
 use memlens::profile::FindingKind;
 use memlens_tests::child::{Owned, until_unchanged};
-use memlens_tests::ledger::{explain, explain_with, signed};
+use memlens_tests::ledger::{explain, explain_at_work, explain_with, signed};
 use memlens_tests::{Report, Victim, foreign, load, need};
 
 /// A program that says a word when it is ready, and again after each line that it reads.
@@ -302,8 +302,7 @@ fn nginx() -> Result<()> {
 fn postgres() -> Result<()> {
     need::root()?;
     let mut postgres = Busy::postgres()?;
-    let explained = explain(postgres.pid())?;
-    explained.check_ledger(postgres.pid())?;
+    let explained = explain_at_work(postgres.pid())?;
     ensure!(
         explained.ledger("shared", "virtual_bytes") > 16 << 20,
         "no shared memory"
