@@ -6,7 +6,7 @@
  *   queued                                  a pair of sockets with that many datagrams of 1,000 bytes in it
  *   percpu                                  that many per-CPU BPF arrays of one element of 64 bytes
  *
- * "held": all are open. After the next line, "closed": none is.
+ * "held": all are open. With argv[3] every second one is closed then: "thinned". After the next line, "closed": none is.
  */
 #include "victim.h"
 
@@ -109,6 +109,12 @@ static void hold(const char *what, size_t count) {
     }
 }
 
+static void thin_out(void) {
+    for (size_t i = 0; i < open_count; i += 2) close(open_fds[i]);
+    for (size_t i = 1; i < open_count; i += 2) open_fds[i / 2] = open_fds[i];
+    open_count /= 2;
+}
+
 /* On another thread, and so perhaps on another CPU. */
 static void *close_all(void *unused) {
     for (size_t i = 0; i < open_count; i++) close(open_fds[i]);
@@ -123,6 +129,10 @@ int main(int argc, char **argv) {
     victim_ready();
     hold(argv[1], count);
     victim_step("held");
+    if (argc > 3) {
+        thin_out();
+        victim_step("thinned");
+    }
     if (pthread_create(&thread, NULL, close_all, NULL) != 0) victim_fail("thread");
     pthread_join(thread, NULL);
     victim_done_with("closed");

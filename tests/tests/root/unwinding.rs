@@ -60,8 +60,9 @@ impl Tally {
             self.wrong.len(),
             self.wrong.join("\n")
         );
+        // What a timer does, or what comes once as something grows, need not come again while memlens looks.
         ensure!(
-            self.unseen * 100 <= all,
+            self.unseen * 100 <= all * 3,
             "{program}: {} of gdb's stacks did not come again",
             self.unseen
         );

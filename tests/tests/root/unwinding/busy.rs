@@ -155,7 +155,11 @@ impl Busy {
         let program = load::redis(folder.path(), port)?;
         load::redis_load(port, 3_000)?;
         Ok(Self {
-            load: Some(Load::of(move || load::redis_load(port, 100))),
+            // What grows does so in each round, not once.
+            load: Some(Load::of(move || {
+                load::redis_load(port, 1_000)?;
+                load::redis_command(port, &["FLUSHALL"])
+            })),
             pid: program.pid(),
             program,
             client: None,
