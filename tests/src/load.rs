@@ -43,6 +43,7 @@ pub fn redis(folder: &Path, port: u16) -> Result<Owned> {
     command
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
+        .args(["--enable-debug-command", "local"])
         .args(["--dir".as_ref(), folder.as_os_str()]);
     start_server(&mut command, port)
 }

@@ -28,13 +28,19 @@ pub struct Busy {
 
 /// A thread that keeps the program at work.
 struct Load {
+    /// It writes to the program, and waits for it to read.
+    is_input: bool,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Load {
     /// Calls `work` until the end, or until it fails: the program has gone then.
-    fn of(mut work: impl FnMut() -> Result<()> + Send + 'static) -> Self {
+    fn of(work: impl FnMut() -> Result<()> + Send + 'static) -> Self {
+        Self::start(false, work)
+    }
+
+    fn start(is_input: bool, mut work: impl FnMut() -> Result<()> + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread =
@@ -44,6 +50,7 @@ impl Load {
                 },
             );
         Self {
+            is_input,
             stop,
             thread: Some(thread),
         }
@@ -51,7 +58,9 @@ impl Load {
 
     /// Says the same words to a program's input again and again.
     fn saying(mut input: ChildStdin, words: String) -> Self {
-        Self::of(move || input.write_all(words.as_bytes()).map_err(Into::into))
+        Self::start(true, move || {
+            input.write_all(words.as_bytes()).map_err(Into::into)
+        })
     }
 }
 
@@ -153,13 +162,13 @@ impl Busy {
         let folder = tempfile::tempdir()?;
         let port = load::free_port()?;
         let program = load::redis(folder.path(), port)?;
+        // What only a program as slow as under gdb does: it notes slow commands, and a timer halves the buffers of clients that
+        // are older than five seconds.
+        load::redis_command(port, &["CONFIG", "SET", "slowlog-log-slower-than", "-1"])?;
+        load::redis_command(port, &["DEBUG", "REPLYBUFFER", "RESIZING", "0"])?;
         load::redis_load(port, 3_000)?;
         Ok(Self {
-            // What grows does so in each round, not once.
-            load: Some(Load::of(move || {
-                load::redis_load(port, 1_000)?;
-                load::redis_command(port, &["FLUSHALL"])
-            })),
+            load: Some(Load::of(move || load::redis_load(port, 100))),
             pid: program.pid(),
             program,
             client: None,
@@ -241,9 +250,11 @@ impl Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        // Input that nobody reads any more wakes the load up.
-        let reader = self.client.as_mut().unwrap_or(&mut self.program);
-        let _ = reader.signal(libc::SIGKILL);
+        // Input that nobody reads any more wakes the load up. redis-benchmark would spin without its server: it ends before.
+        if self.load.as_ref().is_some_and(|load| load.is_input) {
+            let reader = self.client.as_mut().unwrap_or(&mut self.program);
+            let _ = reader.signal(libc::SIGKILL);
+        }
         self.load = None;
     }
 }
