@@ -53,6 +53,8 @@ pub(super) struct Cost {
     hit: Duration,
     pub pricing: Pricing,
     steps: Vec<GuardStep>,
+    /// The thinnest sample that a step has begun or ended, of programs that were sampled.
+    coarsest: HashMap<Owner, u64>,
     /// Most that the probes may cost a named process, in percent of its CPU time.
     slowdown_percent: Option<f64>,
     /// At the last report.
@@ -69,6 +71,7 @@ impl Cost {
             hit,
             pricing: Pricing::new(hit, base),
             steps: Vec::new(),
+            coarsest: HashMap::new(),
             slowdown_percent,
             reported: HashMap::new(),
             window: HashMap::new(),
@@ -84,6 +87,7 @@ impl Cost {
     pub fn forget(&mut self, owner: Owner) {
         self.reported.remove(&owner);
         self.window.remove(&owner);
+        self.coarsest.remove(&owner);
     }
 
     /// Part of a program's CPU time since the last report that went to its probes, in percent.
@@ -186,13 +190,8 @@ impl Heap {
     pub(super) fn coarsest_interval(&self, core: &Core, owner: Owner) -> Option<u64> {
         let member = core.members.get(owner)?;
         let now = self.cost.pricing.interval(core.tracer.step(member.row));
-        let steps = self.cost.steps.iter();
-        let own = steps.filter(|step| step.pid == owner.tgid && step.at >= member.first_seen);
-        let before = own.filter_map(|step| match step.action {
-            GuardAction::Sample { from, to } => from.max(to),
-            GuardAction::ProbesOff => None,
-        });
-        before.chain((now > 0).then_some(now)).max()
+        let before = self.cost.coarsest.get(&owner).copied();
+        before.max((now > 0).then_some(now))
     }
 
     /// Keeps a step for the report, and says it; `own_percent` of its CPU time was the reason where it is given.
@@ -220,6 +219,12 @@ impl Heap {
             total_percent: decision.total.max(decision.cost) / cpus() * 100.0,
             own_percent,
         };
+        if let (GuardAction::Sample { from, to }, Some(member)) = (&step.action, member)
+            && let Some(interval) = from.max(to)
+        {
+            let coarsest = self.cost.coarsest.entry(member.owner).or_default();
+            *coarsest = (*coarsest).max(*interval);
+        }
         core.log.say(|| words::guard::sentence(&step));
         self.cost.steps.push(step);
     }
