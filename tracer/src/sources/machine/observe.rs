@@ -274,5 +274,4 @@ fn seconds(seconds: f64) -> Duration {
 }
 
 #[cfg(test)]
-#[path = "observe_tests.rs"]
 mod tests;
