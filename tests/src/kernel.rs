@@ -39,16 +39,22 @@ impl Report {
         through.map(held).sum()
     }
 
-    /// Names of what stacks through a function hold, and how many of each.
+    /// Names of what stacks through a function hold, and how many of each, without what the slab allocator took for
+    /// itself on the way: it keeps that when the objects are released.
     pub fn of_kernel_function(&self, function: &str) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
         let rows = self.kernel();
-        for row in rows.iter().filter(|row| goes_through(row, function)) {
+        let through = rows.iter().filter(|row| goes_through(row, function));
+        for row in through.filter(|row| !goes_through(row, SLAB_ALLOCATOR_GROWS)) {
             *counts.entry(what_is(row).to_owned()).or_default() += held(row).blocks;
         }
         counts
     }
 }
+
+/// Functions in which the slab allocator takes pages, and descriptions of the objects on them (mm/slub.c, 5.15 to 6.18).
+const SLAB_ALLOCATOR_GROWS: &str =
+    "___slab_alloc|new_slab|allocate_slab|alloc_slab_obj_exts|memcg_alloc_page_obj_cgroups";
 
 /// What a row holds of the kernel's memory.
 pub fn held(row: &Row<'_>) -> Live {

@@ -92,9 +92,7 @@ fn sizes_are_those_of_the_kernels_list() -> Result<()> {
 fn releases_without_a_tracepoint_are_seen_or_told() -> Result<()> {
     let items = |report: &Report| -> u64 {
         let held = report.of_kernel_function("do_epoll_ctl|ep_insert");
-        // The pages under them stay with the slab allocator.
-        let objects = held.iter().filter(|(what, _)| !what.starts_with("pages"));
-        objects.map(|(_, count)| *count).max().unwrap_or(0)
+        held.into_values().max().unwrap_or(0)
     };
     let held = held_until_released(&[], "epoll_items", "2000", |report| {
         items(report) <= 20 || report.check_says(&["kfree_rcu"]).is_ok()

@@ -41,7 +41,9 @@ pub struct AddressSpace {
 
 impl AddressSpace {
     /// An address space whose maps were read once its calls were already being watched. Calls that are told later but
-    /// were made before the read do no harm: whatever they say of a page holds, or is superseded by a call that is told as well.
+    /// were made before the read do no harm: whatever they say of a page holds, or is superseded by a call that is told as
+    /// well. The exception is a page that moved before the read: whether it allowed access or was of a System V segment is
+    /// not known, and the next comparison with the maps repairs what follows from that.
     pub fn from_maps(maps: &[Mapping], start_brk: Option<u64>, time_ns: u64) -> Self {
         let mut space = Self::default();
         let mappings = maps.iter().filter(|mapping| is_of_the_process(mapping));
