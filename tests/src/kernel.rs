@@ -45,16 +45,20 @@ impl Report {
         let mut counts = BTreeMap::new();
         let rows = self.kernel();
         let through = rows.iter().filter(|row| goes_through(row, function));
-        for row in through.filter(|row| !goes_through(row, SLAB_ALLOCATOR_GROWS)) {
+        for row in through.filter(|row| !is_the_slab_allocators(row)) {
             *counts.entry(what_is(row).to_owned()).or_default() += held(row).blocks;
         }
         counts
     }
 }
 
-/// Functions in which the slab allocator takes pages, and descriptions of the objects on them (mm/slub.c, 5.15 to 6.18).
-const SLAB_ALLOCATOR_GROWS: &str =
-    "___slab_alloc|new_slab|allocate_slab|alloc_slab_obj_exts|memcg_alloc_page_obj_cgroups";
+/// Functions in which the slab allocator takes a description of the objects on its pages: until 6.9, and since.
+const DESCRIPTIONS_OF_SLABS: &str = "memcg_alloc_slab_cgroups|alloc_slab_obj_exts";
+
+/// Pages under other memory, as the report itself says, and descriptions of what is on them.
+fn is_the_slab_allocators(row: &Row<'_>) -> bool {
+    row.sample.is_backing() || goes_through(row, DESCRIPTIONS_OF_SLABS)
+}
 
 /// What a row holds of the kernel's memory.
 pub fn held(row: &Row<'_>) -> Live {
