@@ -3,6 +3,7 @@
  *   release COUNT   the same block is handed out COUNT times, and taken back in between by a function that is not known:
  *                   100 bytes in one block are live, and COUNT - 1 releases were not seen
  *   refuse COUNT    COUNT blocks of 100 bytes, of which a realloc of the first is refused after another thread has made one more
+ *   far COUNT       COUNT blocks of 100 bytes at addresses of which user space has the first one alone
  *   hidden COUNT    COUNT blocks of posix_memalign whose results cannot be read
  */
 #include <pthread.h>
@@ -15,6 +16,7 @@ void *odd_realloc(void *, size_t);
 int odd_posix_memalign(void **, size_t, size_t);
 void odd_release(void *);
 extern atomic_int odd_refusing, odd_may_return;
+extern int odd_far;
 
 OPAQUE static void *make(void) { return victim_check(odd_malloc(opaque(100)), "odd_malloc"); }
 
@@ -40,6 +42,9 @@ int main(int argc, char **argv) {
     if (strcmp(how, "release") == 0) {
         for (size_t i = 1; i < count; i++) odd_release(make());
         make();
+    } else if (strcmp(how, "far") == 0) {
+        odd_far = 1;
+        for (size_t i = 0; i < count; i++) make();
     } else if (strcmp(how, "hidden") == 0) {
         for (size_t i = 0; i < count; i++) hide();
     } else {

@@ -2,6 +2,7 @@
  *
  *   odd_release        takes a block back, which the next odd_malloc hands out again; memlens does not know its name
  *   odd_realloc        lets another thread allocate (odd_refusing, odd_may_return), and then refuses
+ *   odd_malloc         with odd_far, hands out addresses that are not mapped
  *   odd_posix_memalign succeeds, and makes the page with its result unreadable
  */
 #include <stdatomic.h>
@@ -11,13 +12,19 @@
 #define BLOCK 4096
 
 atomic_int odd_refusing, odd_may_return;
+int odd_far;
 
+static size_t places;
 static char *next;
 static void *released;
+
+/* A place that user space has, and then others that it does not have. */
+OPAQUE static void *odd_place(size_t number) { return sink((void *)(((uintptr_t)number << 47) + BLOCK)); }
 
 OPAQUE void *odd_malloc(size_t size) {
     void *block = released;
     if (size > BLOCK) return NULL;
+    if (odd_far) return odd_place(places++);
     if (block != NULL) {
         released = NULL;
         return sink(block);

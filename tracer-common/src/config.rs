@@ -15,6 +15,8 @@ pub struct Config {
     pub min_size: u64,
     /// Larger requests are not tracked.
     pub max_size: u64,
+    /// Length of the kernel's tick, in nanoseconds.
+    pub tick_ns: u64,
     /// Frames kept of one stack.
     pub stack_depth: u32,
     /// 1: send every event (`memlens trace`) instead of keeping accounts.
@@ -44,8 +46,8 @@ pub enum Admission {
     Named = 0,
     /// Each that has probes, from its first traced call on.
     Calls = 1,
-    /// Each, from its first traced call on; the children of traced processes from their birth on, since they have a copy of
-    /// an address space that is known.
+    /// Each, from its first traced call on; the children of traced processes from their birth on, since they have a
+    /// copy of an address space that is known.
     Births = 2,
     /// The children of traced processes, from their birth on, and the programs that they start.
     Children = 3,
@@ -94,6 +96,6 @@ pub struct Process {
     pub hits: u64,
 }
 
-const _: () = assert!(size_of::<Config>() == 152);
+const _: () = assert!(size_of::<Config>() == 160);
 const _: () = assert!(size_of::<State>() == 48);
 const _: () = assert!(size_of::<Process>() == 56);

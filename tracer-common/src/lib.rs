@@ -1,7 +1,9 @@
 //! What the two sides of memlens share: the records that cross the kernel boundary, and the logic
 //! that runs in the kernel but is tested on the host.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, fuzzing)), no_std)]
 
+pub mod bits;
+pub mod cache;
 pub mod call;
 pub mod config;
 pub mod counter;
@@ -11,7 +13,9 @@ pub mod faults;
 pub mod kernel_memory;
 pub mod key;
 pub mod limits;
+pub mod live;
 pub mod loss;
+pub mod memo;
 pub mod offsets;
 pub mod pairing;
 #[cfg(feature = "user")]

@@ -12,10 +12,14 @@ counters! {
         LiveMapFullBlocks("live_map_full_blocks", affects_totals = true),
         /// Bytes of those blocks.
         LiveMapFullBytes("live_map_full_bytes", affects_totals = true),
-        /// Blocks not tracked because the kernel had no memory for a map element.
-        NoMemoryBlocks("no_memory_blocks", affects_totals = true),
+        /// Blocks not tracked because the live map was full and had not been made larger yet.
+        LiveMapLateBlocks("live_map_late_blocks", affects_totals = true),
         /// Bytes of those blocks.
-        NoMemoryBytes("no_memory_bytes", affects_totals = true),
+        LiveMapLateBytes("live_map_late_bytes", affects_totals = true),
+        /// Blocks not tracked because their address or size is beyond 2^47.
+        FarBlocks("far_blocks", affects_totals = true),
+        /// Bytes of those blocks.
+        FarBytes("far_bytes", affects_totals = true),
         /// Allocations counted on their process only, because the stack table was full.
         StackTableFull("stack_table_full", affects_totals = false),
         /// Calls whose return was never seen: the thread left by `longjmp`, an exception or its end.
@@ -42,7 +46,8 @@ counters! {
         SpaceRingFull("space_ring_full", affects_totals = false),
         /// Page faults of the sample dropped because the ring buffer was full.
         FaultsDropped("faults_dropped", affects_totals = false),
-        /// Probes that were found to be gone from a process's memory, although nobody had removed them. Counted by user space.
+        /// Probes that were found to be gone from a process's memory, although nobody had removed them. Counted by user
+        /// space.
         ProbesGone("probes_gone", affects_totals = true),
         /// Diagnostic messages dropped because their ring buffer was full.
         DiagnosticsDropped("diagnostics_dropped", affects_totals = false),

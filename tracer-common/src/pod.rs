@@ -4,7 +4,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::config::{Config, Process, State};
 use crate::kernel_memory::{KernelConfig, KernelGuard, KernelRow, KernelState};
-use crate::key::{AllocKey, LiveBlock, StackKey, StackTotals};
+use crate::key::{StackKey, StackTotals};
+use crate::live::Directory;
 use crate::stack::StackMeta;
 use crate::unwind::{FileKey, FileTable, Mapping};
 
@@ -21,15 +22,14 @@ macro_rules! pods {
 }
 
 pods!(
-    AllocKey,
     Config,
+    Directory,
     FileKey,
     FileTable,
     KernelConfig,
     KernelGuard,
     KernelRow,
     KernelState,
-    LiveBlock,
     Mapping,
     Process,
     StackKey,

@@ -4,7 +4,7 @@ use core::ptr::read_volatile;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::pt_regs;
-use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_func_ip, bpf_ktime_get_ns};
+use aya_ebpf::helpers::generated::{bpf_get_attach_cookie, bpf_get_func_ip};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use tracer_common::call::{Arg, Call, Cookie};
 use tracer_common::config::Process;
@@ -15,6 +15,7 @@ use tracer_common::pairing::{Nesting, Pending, nesting};
 use tracer_common::stack::Registers;
 
 use crate::account;
+use crate::clock;
 use crate::config::config;
 use crate::diagnose::{lost, say};
 use crate::emit;
@@ -192,8 +193,8 @@ pub fn enter(ctx: &ProbeContext) -> bool {
 /// Whether the program runs at the instruction that is probed, not at a return: a session's program runs at both.
 #[inline(always)]
 pub fn is_entry(ctx: &ProbeContext) -> bool {
-    // SAFETY: the context that the kernel gave. At an entry the helper tells the instruction pointer, at a return what that
-    // was at the entry (kernel/trace/bpf_trace.c, bpf_uprobe_multi_entry_ip).
+    // SAFETY: the context that the kernel gave. At an entry the helper tells the instruction pointer, at a return what
+    // that was at the entry (kernel/trace/bpf_trace.c, bpf_uprobe_multi_entry_ip).
     unsafe { bpf_get_func_ip(ctx.as_ptr()) == (*ctx.regs).rip }
 }
 
@@ -221,10 +222,7 @@ pub fn enter_realloc(ctx: &ProbeContext) {
         if old_addr == 0 || config!(trace) != 0 {
             return;
         }
-        if let Some(old) = account::take(&AllocKey {
-            addr: old_addr,
-            owner: (*process).owner,
-        }) {
+        if let Some(old) = account::take(old_addr, (*process).owner.image) {
             pending.old = old;
             pending.flags |= Pending::HAS_OLD;
         }
@@ -345,13 +343,11 @@ fn leave(thread: *mut Thread, ending: &Ending) {
             (*thread).slot.wrapping_sub(1),
         )
     };
-    // SAFETY: a helper without arguments.
-    let time_ns = unsafe { bpf_ktime_get_ns() };
     account::insert(
         &AllocKey { addr, owner },
         &LiveBlock {
             size,
-            time_ns,
+            time_ns: clock::tick_ns(),
             stack: row,
             function: LiveBlock::function_and_step(function, pending.step()),
         },

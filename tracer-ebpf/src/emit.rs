@@ -8,7 +8,7 @@ use tracer_common::limits;
 use tracer_common::loss::Loss;
 
 use crate::diagnose::lost;
-use crate::maps::{CALLS, LIFECYCLE, SPACE};
+use crate::maps::{CALLS, LIFECYCLE, LIVE_PRESSURE, SPACE};
 
 /// One record of an address space in so many looks how much waits: a prime, so that steps of the clock do not matter.
 const LOOK_EVERY: u64 = 61;
@@ -25,6 +25,15 @@ fn wake_if_filled<R>(ring: &'static R, ring_bytes: u32) -> u64 {
     } else {
         BPF_RB_NO_WAKEUP
     })
+}
+
+/// Wakes the thread that makes the table of live blocks larger.
+#[inline(always)]
+pub fn pressure() {
+    if let Some(mut entry) = LIVE_PRESSURE.reserve(0) {
+        entry.write(0);
+        entry.submit(u64::from(BPF_RB_FORCE_WAKEUP));
+    }
 }
 
 /// Sends one call to `memlens trace`.

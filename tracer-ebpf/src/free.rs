@@ -2,7 +2,6 @@
 
 use aya_ebpf::programs::ProbeContext;
 use tracer_common::diagnostic::DiagnosticKind;
-use tracer_common::key::AllocKey;
 use tracer_common::loss::Loss;
 use tracer_common::pairing::{Nesting, nesting};
 
@@ -41,10 +40,7 @@ pub fn enter(ctx: &ProbeContext) {
             emit::call(cookie.function, addr, 0, 0, caller);
             return;
         }
-        match account::take(&AllocKey {
-            addr,
-            owner: (*process).owner,
-        }) {
+        match account::take(addr, (*process).owner.image) {
             Some(block) => account::count_free(&block),
             None => loss::count(Loss::UnknownFrees),
         }

@@ -1,12 +1,13 @@
 //! Entry points of the programs of `memlens kernel`: an object of its own, with tables of its own.
 //!
-//! Each tracepoint that interrupts may come upon has two programs. The kernel does not run a program that an interrupt finds
-//! running on the same CPU; the second one, which runs after the first, then does the first one's work (`guard`).
+//! Each tracepoint that interrupts may come upon has two programs. The kernel does not run a program that an interrupt
+//! finds running on the same CPU; the second one, which runs after the first, then does the first one's work (`guard`).
 #![no_std]
 #![no_main]
 #![allow(internal_features, reason = "BPF atomics exist as an intrinsic only")]
 #![feature(core_intrinsics)]
 
+mod clock;
 mod config;
 mod kernel_memory;
 mod live;
@@ -88,8 +89,8 @@ fn cache_free_bulk(ctx: FEntryContext) -> i32 {
     0
 }
 
-/// An object or a block of pages is to be released as soon as nobody can be using it (`kfree_rcu`). It counts as released from here
-/// on: when that happens there is no tracepoint.
+/// An object or a block of pages is to be released as soon as nobody can be using it (`kfree_rcu`). It counts as
+/// released from here on: when that happens there is no tracepoint.
 #[fentry(function = "kvfree_call_rcu")]
 fn free_later(ctx: FEntryContext) -> i32 {
     bulk::free_later(ctx.arg(1));

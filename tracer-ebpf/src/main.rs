@@ -6,6 +6,8 @@
 
 mod account;
 mod alloc;
+mod cache;
+mod clock;
 mod config;
 mod diagnose;
 mod emit;
@@ -15,6 +17,7 @@ mod kernel_stack;
 mod live;
 mod loss;
 mod maps;
+mod memo;
 mod memory;
 mod process;
 mod process_table;
@@ -46,8 +49,8 @@ fn alloc_enter(ctx: ProbeContext) -> u32 {
     0
 }
 
-/// A function that returns a new block was entered, or has returned; 1 at the entry if the return need not be seen. Without
-/// aya's attribute, which would return 0 whatever is returned here.
+/// A function that returns a new block was entered, or has returned; 1 at the entry if the return need not be seen.
+/// Without aya's attribute, which would return 0 whatever is returned here.
 #[unsafe(link_section = "uprobe")]
 #[unsafe(no_mangle)]
 extern "C" fn alloc_session(ctx: *mut c_void) -> u32 {

@@ -3,17 +3,20 @@
 
 use aya_ebpf::btf_maps::{Array, HashMap, PerCpuArray, ProgramArray, Queue, RingBuf};
 use aya_ebpf::macros::btf_map;
+use tracer_common::cache::CacheEntry;
 use tracer_common::config::{Process, State};
 use tracer_common::diagnostic::Diagnostic;
 use tracer_common::event::{CallEvent, LifecycleEvent};
-use tracer_common::key::{AllocKey, LiveBlock, StackKey, StackTotals};
+use tracer_common::key::{StackKey, StackTotals};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
+use tracer_common::memo::Memo;
 use tracer_common::rows;
 use tracer_common::space::SpaceEvent;
 use tracer_common::stack::StackMeta;
-use tracer_common::unwind::{CacheEntry, FileKey, FileTable, Mapping};
+use tracer_common::unwind::{FileKey, FileTable, Mapping};
 
+use crate::live::{Directories, Segments};
 use crate::records::Thread;
 use crate::task_storage::TaskStorage;
 
@@ -22,17 +25,28 @@ const NO_PREALLOC: usize = 1;
 /// `BPF_F_MMAPABLE`: user space reads the array without a system call.
 const MMAPABLE: usize = 1 << 10;
 
-/// Live blocks. Key: address and owner. Written at an allocation's return, removed at the free (or at the entry of
-/// a `realloc`), both by the programs; user space reads it in batches for ages, and removes what a
-/// process left behind. Full: the block is not tracked, and counted with its bytes. Size: `--max-live`, elements
-/// allocated as blocks live.
+/// Live blocks (`tracer_common::live`), in the segments of two generations. The outer map is written by user space,
+/// which makes segments as blocks live and removes those of a generation that has been emptied. Slots are written at an
+/// allocation's return and freed at the release (or at the entry of a `realloc`), both by the programs; user space
+/// reads them through the mapping, frees what a process left behind, and moves blocks to another generation. Full: the
+/// block is not tracked, and counted with its bytes. Size: 2 MiB for each segment, 64 KiB for the outer map;
+/// `--max-live` is the bound.
 #[btf_map]
-pub static LIVE: HashMap<AllocKey, LiveBlock, { limits::DEFAULT_MAX_LIVE as usize }, NO_PREALLOC> =
-    HashMap::new();
+pub static LIVE: Segments = Segments::new();
 
-/// Traced processes: thread-group id to row in [`PROCESSES`]. Written by user space, and by the programs where processes
-/// are admitted; removed by the exit program. Processes that run in another's memory have its row. Full: the process is
-/// refused, or its calls are counted as not followed. Size: twice `MAX_PROCESSES`.
+/// Sizes of the generations of [`LIVE`], one element. Written by user space, which is told through it that there is
+/// little room.
+#[btf_map]
+pub static LIVE_DIRECTORY: Directories = Directories::new();
+
+/// Wakes the thread of user space that makes [`LIVE`] larger. Written when the programs find little room; full: it is
+/// awake.
+#[btf_map]
+pub static LIVE_PRESSURE: RingBuf<u64, 4096> = RingBuf::new();
+
+/// Traced processes: thread-group id to row in [`PROCESSES`]. Written by user space, and by the programs where
+/// processes are admitted; removed by the exit program. Processes that run in another's memory have its row. Full: the
+/// process is refused, or its calls are counted as not followed. Size: twice `MAX_PROCESSES`.
 #[btf_map]
 pub static PROCESS_SLOTS: HashMap<u32, u32, { 2 * limits::MAX_PROCESSES as usize }> =
     HashMap::new();
@@ -42,8 +56,9 @@ pub static PROCESS_SLOTS: HashMap<u32, u32, { 2 * limits::MAX_PROCESSES as usize
 #[btf_map]
 pub static PROCESSES: Array<Process, { limits::MAX_PROCESSES as usize }, MMAPABLE> = Array::new();
 
-/// Rows of [`PROCESSES`] that have been used and are free again; those above `State::next_process` are free, too. Put in
-/// by user space when it releases a process, taken out by both sides. Size: `MAX_PROCESSES`, so that it is never full.
+/// Rows of [`PROCESSES`] that have been used and are free again; those above `State::next_process` are free, too. Put
+/// in by user space when it releases a process, taken out by both sides. Size: `MAX_PROCESSES`, so that it is never
+/// full.
 #[btf_map]
 pub static FREE_PROCESSES: Queue<u32, { limits::MAX_PROCESSES as usize }> = Queue::new();
 
@@ -54,18 +69,18 @@ pub static FREE_PROCESSES: Queue<u32, { limits::MAX_PROCESSES as usize }> = Queu
 pub static STACK_ROWS: HashMap<StackKey, u32, { rows::STACKS as usize }, NO_PREALLOC> =
     HashMap::new();
 
-/// Rows for stacks that are free, in one ring for each class (see `tracer_common::rows`). Written by user space, read by
-/// the programs. Empty: a row of the next larger class is taken, in the end the process's own row, which is counted.
+/// Rows for stacks that are free, in one ring for each class (see `tracer_common::rows`). Written by user space, read
+/// by the programs. Empty: a row of the next larger class is taken, in the end the process's own row, which is counted.
 #[btf_map]
 pub static FREE_ROWS: Array<u64, { rows::STACKS as usize }, MMAPABLE> = Array::new();
 
-/// Totals of each row. Added to by the programs, read by user space, and cleared by it when it releases the row. Size: as
-/// many as there are rows.
+/// Totals of each row. Added to by the programs, read by user space, and cleared by it when it releases the row. Size:
+/// as many as there are rows.
 #[btf_map]
 pub static TOTALS: Array<StackTotals, { rows::ROWS as usize }, MMAPABLE> = Array::new();
 
-/// What is known of each row's stack besides its frames. Written once by the programs, read by user space, and cleared by
-/// it when it releases the row. Size: as many as there are rows.
+/// What is known of each row's stack besides its frames. Written once by the programs, read by user space, and cleared
+/// by it when it releases the row. Size: as many as there are rows.
 #[btf_map]
 pub static STACKS: Array<StackMeta, { rows::ROWS as usize }, MMAPABLE> = Array::new();
 
@@ -90,7 +105,8 @@ pub static UNWIND_BUCKETS: Array<u64, { limits::DEFAULT_UNWIND_BUCKETS as usize 
     Array::new();
 
 /// Files to their tables, for mappings that are newer than what user space has published. Written by user space when a
-/// table is stored, removed before its room is used again. Full: stacks through such mappings are cut until they are published. Size: `MAX_FILES`.
+/// table is stored, removed before its room is used again. Full: stacks through such mappings are cut until they are
+/// published. Size: `MAX_FILES`.
 #[btf_map]
 pub static FILES: HashMap<FileKey, FileTable, { limits::MAX_FILES as usize }> = HashMap::new();
 
@@ -98,6 +114,17 @@ pub static FILES: HashMap<FileKey, FileTable, { limits::MAX_FILES as usize }> = 
 /// are replaced. Size: `RULE_CACHE_BITS`.
 #[btf_map]
 pub static RULE_CACHE: Array<CacheEntry, { 1 << limits::RULE_CACHE_BITS }> = Array::new();
+
+/// Rows of stacks that were found in [`STACK_ROWS`] before; an entry that stays when user space removes its row is of a
+/// process or code that is over, whose number does not come again. Written, read and full as [`RULE_CACHE`]. Size:
+/// `ROW_CACHE_BITS`.
+#[btf_map]
+pub static ROW_CACHE: Array<CacheEntry, { 1 << limits::ROW_CACHE_BITS }> = Array::new();
+
+/// Stack walks done before. Written and read by the programs on all CPUs without locks (see `Memo`), never removed:
+/// what a walk went by is part of what it is known by. Full: entries are replaced. Size: `MEMO_BITS`.
+#[btf_map]
+pub static MEMOS: Array<Memo, { 1 << limits::MEMO_BITS }> = Array::new();
 
 /// Switch and counters of the trace, one element. `enabled` is written by user space, the counters by the programs.
 #[btf_map]
@@ -116,8 +143,8 @@ pub static THREADS: TaskStorage<Thread> = TaskStorage::new();
 #[btf_map]
 pub static CALLS: RingBuf<CallEvent, { limits::TRACE_RING_BYTES as usize }> = RingBuf::new();
 
-/// Changes of address spaces and, where they are followed, page faults (`SpaceRecord`), for `memlens vm`. Full: the event is
-/// dropped, and counted; user space then repairs its account from the maps.
+/// Changes of address spaces and, where they are followed, page faults (`SpaceRecord`), for `memlens vm`. Full: the
+/// event is dropped, and counted; user space then repairs its account from the maps.
 #[btf_map]
 pub static SPACE: RingBuf<SpaceEvent, { limits::SPACE_RING_BYTES as usize }> = RingBuf::new();
 
@@ -133,7 +160,7 @@ pub static LIFECYCLE: RingBuf<LifecycleEvent, { limits::LIFECYCLE_RING_BYTES as 
 pub static DIAGNOSTICS: RingBuf<Diagnostic, { limits::DIAGNOSTICS_RING_BYTES as usize }> =
     RingBuf::new();
 
-/// The program for the returns of a session: one program would be too large for both. Written by user space when it loads
-/// the programs.
+/// The program for the returns of a session: one program would be too large for both. Written by user space when it
+/// loads the programs.
 #[btf_map]
 pub static SESSION_RETURN: ProgramArray<1> = ProgramArray::new();

@@ -46,6 +46,18 @@ pub unsafe fn replace_if(place: *mut u32, expected: u32, new: u32) -> bool {
     unsafe { core::intrinsics::atomic_cxchg::<u32, { SeqCst }, { SeqCst }>(place, expected, new).1 }
 }
 
+/// Replaces a word if it is still the expected one; whether it was.
+///
+/// # Safety
+///
+/// As for [`atomic_add`].
+#[inline(always)]
+pub unsafe fn replace_word_if(place: *mut u64, expected: u64, new: u64) -> bool {
+    use core::intrinsics::AtomicOrdering::SeqCst;
+    // SAFETY: as the caller promises.
+    unsafe { core::intrinsics::atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(place, expected, new).1 }
+}
+
 /// Reads a word of the traced thread's memory.
 #[inline(always)]
 pub fn read_user(addr: u64) -> Option<u64> {

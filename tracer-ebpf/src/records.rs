@@ -1,5 +1,6 @@
 //! What the programs keep for themselves: the state of a thread, with the scratch area of its stack walk.
 
+use tracer_common::memo::Reads;
 use tracer_common::pairing::Pending;
 use tracer_common::stack::Registers;
 use tracer_common::unwind::{Position, Range};
@@ -74,6 +75,12 @@ pub struct Walk {
     pub generation: u32,
     /// 1: the innermost frame stands on an instruction; 0: behind a call.
     pub on_instruction: u32,
+    /// How many words of the window have been read so far.
+    pub read_count: u32,
+    /// How often the window was filled; more than once, or words beside it, and the walk is not remembered.
+    pub fills: u32,
+    /// The words that have been read, as far as there is room.
+    pub reads: Reads,
     /// The frames, innermost first.
     pub addresses: [u64; 128],
     /// A part of the stack.

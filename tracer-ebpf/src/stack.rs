@@ -5,11 +5,13 @@ use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
+use tracer_common::cache::CacheKey;
 use tracer_common::config::Process;
 use tracer_common::diagnostic::DiagnosticKind;
 use tracer_common::key::{Owner, StackKey};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
+use tracer_common::memo::Start;
 use tracer_common::rows;
 use tracer_common::stack::{
     End, Memory, Registers, StackMeta, hash_end, hash_frame, step_by_frame_pointer,
@@ -17,17 +19,23 @@ use tracer_common::stack::{
 
 use tracer_common::unwind::{Position, Rule, Tables, step_plain, step_rare};
 
+use crate::cache::cached;
 use crate::config::config;
 use crate::diagnose::{lost, say};
-use crate::maps::{FRAMES, FREE_ROWS, STACK_ROWS, STACKS, STATE};
+use crate::maps::{FRAMES, FREE_ROWS, ROW_CACHE, STACK_ROWS, STACKS, STATE};
+use crate::memo;
 use crate::memory::{read_user, replace_if};
 use crate::records::{WINDOW, Walk};
 use crate::trampoline::{replaced_return, trampoline};
 use crate::unwind::KernelTables;
 
-/// A window ends where its page ends. The next page of a stack may never have been touched (the kernel leaves a random gap between
-/// the arguments and what main() stands on, `arch_align_stack`), and a read that faults costs more than all the rest of the walk.
+/// A window ends where its page ends. The next page of a stack may never have been touched (the kernel leaves a random
+/// gap between the arguments and what main() stands on, `arch_align_stack`), and a read that faults costs more than all
+/// the rest of the walk.
 const PAGE: u64 = 4096;
+
+/// Fills of a walk that is not remembered.
+const UNREMEMBERED: u32 = 2;
 
 /// The traced thread's stack, through the window.
 struct StackWindow(*mut Walk);
@@ -39,15 +47,15 @@ impl Memory for StackWindow {
         // SAFETY: the walk is part of the thread's state, which was checked for null; the index is masked.
         unsafe {
             let offset = addr.wrapping_sub((*walk).window_base);
+            let mut at = 1;
             if offset < (*walk).window_len && offset & 7 == 0 {
-                // Volatile, or the compiler drops the mask that the verifier wants to see.
-                let offset = read_volatile(&raw const offset);
-                return Some((*walk).window[(offset >> 3) as usize & (WINDOW - 1)]);
-            }
-            if fill_window(walk, addr) == 0 {
+                at = (offset >> 3) as usize;
+            } else if fill_window(walk, addr) == 0 {
                 return None;
             }
-            Some((*walk).window[1])
+            // Volatile, or the compiler drops the mask that the verifier wants to see.
+            let at = read_volatile(&raw const at) & (WINDOW - 1);
+            Some(note_read(walk, at))
         }
     }
 }
@@ -61,6 +69,23 @@ impl Memory for SingleWords {
         let walk = self.0;
         // SAFETY: as in `StackWindow`.
         unsafe { (read_word(walk, addr) != 0).then(|| (*walk).word) }
+    }
+}
+
+/// The word at a place of the window, which the walk has read.
+///
+/// # Safety
+///
+/// `walk` must be the scratch area of the current thread, and the place one in the window.
+#[inline(always)]
+unsafe fn note_read(walk: *mut Walk, at: usize) -> u64 {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let word = (*walk).window[at];
+        let count = (*walk).read_count;
+        (*walk).reads.note(count, at as u8, word);
+        (*walk).read_count = count + 1;
+        word
     }
 }
 
@@ -84,7 +109,7 @@ extern "C" fn read_word(walk: *mut Walk, addr: u64) -> u64 {
 /// Called by the walk only, and checked by the verifier apart from it.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn fill_window(walk: *mut Walk, addr: u64) -> u64 {
+pub extern "C" fn fill_window(walk: *mut Walk, addr: u64) -> u64 {
     if walk.is_null() {
         return 0;
     }
@@ -104,10 +129,12 @@ extern "C" fn fill_window(walk: *mut Walk, addr: u64) -> u64 {
         {
             (*walk).window_base = base;
             (*walk).window_len = len & !7;
+            (*walk).fills += 1;
             return 1;
         }
         // What the window held may be overwritten.
         (*walk).window_len = 0;
+        (*walk).fills += UNREMEMBERED;
         let Some(word) = read_user(addr) else {
             return 0;
         };
@@ -133,6 +160,8 @@ unsafe extern "C" fn walk_frame(_turn: u32, context: *mut LoopContext) -> i64 {
             return 1;
         }
         if registers.ip == (*walk).trampoline {
+            // What that is is not read from the stack.
+            (*walk).fills += UNREMEMBERED;
             registers.ip = replaced_return(registers.ip, registers.sp);
             if registers.ip == 0 {
                 (*walk).end = End::ReturnProbe as u32;
@@ -173,7 +202,8 @@ unsafe extern "C" fn walk_frame(_turn: u32, context: *mut LoopContext) -> i64 {
     }
 }
 
-/// The step over a frame whose rule is not plain; 1 if the walk ends there. Checked by the verifier apart from the rest.
+/// The step over a frame whose rule is not plain; 1 if the walk ends there. Checked by the verifier apart from the
+/// rest.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn walk_rare_frame(walk: *mut Walk, rule: u32) -> u64 {
@@ -253,7 +283,7 @@ pub unsafe fn capture_from(
 ) -> u32 {
     let mut context = LoopContext { walk };
     // SAFETY: as the caller promises; the callback and its context live as long as the call.
-    let (owner, key) = unsafe {
+    unsafe {
         (*walk).registers = innermost.registers;
         (*walk).position = if innermost.on_instruction == 0 {
             Position::CALL
@@ -261,40 +291,65 @@ pub unsafe fn capture_from(
             Position::INSTRUCTION
         };
         (*walk).on_instruction = innermost.on_instruction;
-        // In this order: user space writes them the other way round, so that no rule of old mappings is remembered as one
-        // of new ones.
+        // In this order: user space writes them the other way round, so that no rule of old mappings is remembered as
+        // one of new ones.
         (*walk).generation = read_volatile(&raw const (*process).generation);
         (*walk).mappings = read_volatile(&raw const (*process).mappings);
         (*walk).trampoline = trampoline(process);
         (*walk).hash = 0;
         (*walk).window_len = 0;
         (*walk).frames = 0;
+        (*walk).read_count = 0;
+        (*walk).fills = 0;
         (*walk).end = End::TooDeep as u32;
+        let owner = (*process).owner;
+        let start = Start {
+            registers: innermost.registers,
+            whose: Start::whose(owner.tgid, read_volatile(&raw const (*process).code)),
+            generation: (*walk).generation as u64,
+        };
+        if innermost.on_instruction == 0
+            && let Some(row) = memo::recall(walk, &start)
+        {
+            return row;
+        }
         bpf_loop(
             limits::MAX_DEPTH + 1,
             walk_frame as *mut c_void,
             (&raw mut context).cast(),
             0,
         );
-        let owner = (*process).owner;
         let key = StackKey {
             hash: hash_end((*walk).hash, End::from_raw((*walk).end)),
             tgid: owner.tgid,
-            code: (*process).code,
+            code: read_volatile(&raw const (*process).code),
         };
-        (owner, key)
+        let row = row_of(walk, &key, owner);
+        if row == rows::NO_ROW {
+            lost(Loss::StackTableFull);
+            return slot; // the process's own row
+        }
+        if innermost.on_instruction == 0 && start.whose == Start::whose(key.tgid, key.code) {
+            memo::remember(walk, &start, row);
+        }
+        row
+    }
+}
+
+/// The row of the stack that was walked, a new one if need be; `NO_ROW` if the tables are full.
+#[inline(always)]
+fn row_of(walk: *mut Walk, key: &StackKey, owner: Owner) -> u32 {
+    let cache_key = CacheKey::of_stack(key);
+    let Some(entry) = ROW_CACHE.get_ptr_mut(cache_key.index(limits::ROW_CACHE_BITS)) else {
+        return rows::NO_ROW;
     };
     // SAFETY: a copy of a u32; what is removed is of programs that are over.
-    if let Some(row) = unsafe { STACK_ROWS.get(key).copied() } {
-        return row;
-    }
-    match store(walk, key.hash, key.code, owner.tgid, owner.image) {
-        rows::NO_ROW => {
-            lost(Loss::StackTableFull);
-            slot // the process's own row
-        }
-        row => row,
-    }
+    let find = || match unsafe { STACK_ROWS.get(key).copied() } {
+        Some(row) => row,
+        None => store(walk, key.hash, key.code, owner.tgid, owner.image),
+    };
+    // SAFETY: a map element that was checked for null.
+    unsafe { cached(entry, cache_key, find, |row| row != rows::NO_ROW) }
 }
 
 /// A row that is being looked for.
@@ -342,8 +397,8 @@ unsafe extern "C" fn take_row(_turn: u32, search: *mut Search) -> i64 {
     1
 }
 
-/// Gives a new stack a row and writes its frames; `NO_ROW` if the tables are full. Checked by the verifier apart from the
-/// walk.
+/// Gives a new stack a row and writes its frames; `NO_ROW` if the tables are full. Checked by the verifier apart from
+/// the walk.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn store(walk: *mut Walk, hash: u64, code: u32, tgid: u32, image: u32) -> u32 {

@@ -1,16 +1,17 @@
 //! The unwind tables in their maps, with the rules found before in front of them.
 
 use core::ffi::c_void;
-use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::helpers::generated::bpf_loop;
 
+use tracer_common::cache::CacheKey;
 use tracer_common::limits::RULE_CACHE_BITS;
 use tracer_common::unwind::{
-    Bisection, CacheEntry, CacheKey, FileKey, MAPPING_STEPS, Mapping, ROW_STEPS, Range, Rule,
-    Source, Tables, find_mapping, row_address, rule_in,
+    Bisection, FileKey, Kind, MAPPING_STEPS, Mapping, ROW_STEPS, Range, Rule, Source, Tables,
+    find_mapping, row_address, rule_in,
 };
 
+use crate::cache::cached;
 use crate::maps::{FILES, MAPPINGS, RULE_CACHE, UNWIND_BUCKETS, UNWIND_ROWS};
 use crate::vma;
 
@@ -79,31 +80,15 @@ unsafe extern "C" fn narrow_rows(_turn: u32, search: *mut Bisection) -> i64 {
 impl Tables for KernelTables {
     #[inline(always)]
     fn rule(&mut self, lookup_address: u64) -> Rule {
-        let key = CacheKey::new(lookup_address, self.generation);
+        let key = CacheKey::of_address(lookup_address, self.generation);
         let Some(entry) = RULE_CACHE.get_ptr_mut(key.index(RULE_CACHE_BITS)) else {
             return Rule::NO_TABLE;
         };
-        // SAFETY: a map element that was checked for null; its halves are read and written one by one, as other CPUs
-        // write them, too.
-        unsafe {
-            let known = CacheEntry {
-                key: read_volatile(&raw const (*entry).key),
-                value: read_volatile(&raw const (*entry).value),
-            };
-            if let Some(rule) = known.rule(key) {
-                return rule;
-            }
-            let rule = Rule(search_rule(
-                lookup_address,
-                self.mappings.first,
-                self.mappings.count,
-            ));
-            if let Some(found) = CacheEntry::new(key, rule) {
-                write_volatile(&raw mut (*entry).key, found.key);
-                write_volatile(&raw mut (*entry).value, found.value);
-            }
-            rule
-        }
+        let search = || search_rule(lookup_address, self.mappings.first, self.mappings.count);
+        // A mapping that is not known yet is looked for again next time.
+        let is_lasting = |rule| Rule(rule).kind_number() != Kind::NoMapping as u32;
+        // SAFETY: a map element that was checked for null.
+        Rule(unsafe { cached(entry, key, search, is_lasting) })
     }
 }
 

@@ -1,12 +1,14 @@
-//! Processes of a scope: the kernel side admits those that have probes at their first call, and their rows are used again.
+//! Processes of a scope: the kernel side admits those that have probes at their first call, and their rows are used
+//! again.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use memlens::attach::symbols::ObjectSymbols;
-use memlens::bpf::{Events, LiveScan, Method, Probe, Settings, Tracer};
+use memlens::bpf::{Events, Method, Probe, Settings, Tracer};
 use memlens::engine::attach::{Allocator, Prober, probes};
 use memlens_tests::{Live, Program, Victim, code, need};
 use tracer_common::config::Admission;
@@ -135,7 +137,9 @@ impl Trace {
     /// Forgets a process that has ended, with all that it left.
     fn release(&mut self, owner: Owner, row: u32) -> Result<()> {
         self.tracer.new_stacks();
-        LiveScan::new(&self.tracer).remove_owned_by(|other| other == owner)?;
+        self.tracer
+            .live()
+            .remove_images(&HashSet::from([owner.image]))?;
         let stacks = self.tracer.stack_rows_of(|other| other == owner);
         self.tracer.release_stack_rows(&stacks)?;
         Ok(self.tracer.release_process(row)?)
@@ -166,14 +170,14 @@ fn a_process_comes_and_goes() -> Result<()> {
         trace.release(owner, row)?;
         assert_eq!(trace.tracer.stack_rows().count(), 0);
         let mut left = 0;
-        LiveScan::new(&trace.tracer).for_each(|_, _| left += 1)?;
+        trace.tracer.live().for_each(|_, _, _| left += 1)?;
         assert_eq!(left, 0);
     }
     Ok(())
 }
 
-/// A child of fork has its parent's breakpoints, but no probes: its calls are not counted, user space is told of it, and the kernel
-/// clears its memory when it is asked to.
+/// A child of fork has its parent's breakpoints, but no probes: its calls are not counted, user space is told of it,
+/// and the kernel clears its memory when it is asked to.
 #[test]
 fn a_forked_child_has_no_probes() -> Result<()> {
     let mut trace = Trace::start()?;
@@ -202,8 +206,8 @@ fn a_forked_child_has_no_probes() -> Result<()> {
     Ok(())
 }
 
-/// A child of vfork runs in its parent's memory until it calls exec: it has no row of its own, and its calls are not seen. Here it
-/// releases one block of 700 bytes, and its parent the other.
+/// A child of vfork runs in its parent's memory until it calls exec: it has no row of its own, and its calls are not
+/// seen. Here it releases one block of 700 bytes, and its parent the other.
 #[test]
 fn a_vforked_child_is_a_guest() -> Result<()> {
     let mut trace = Trace::start()?;
@@ -305,7 +309,7 @@ fn steps_change_while_blocks_come_and_go() -> Result<()> {
     trace.tracer.new_stacks();
     let mut by_row = std::collections::BTreeMap::<u32, (u64, u64)>::new();
     let mut sampled = 0;
-    LiveScan::new(&trace.tracer).for_each(|_, block| {
+    trace.tracer.live().for_each(|_, _, block| {
         let (bytes, count) = block.weight(0);
         let sums = by_row.entry(block.stack).or_default();
         *sums = (sums.0 + bytes, sums.1 + count);
@@ -323,7 +327,8 @@ fn steps_change_while_blocks_come_and_go() -> Result<()> {
         by_row.is_empty(),
         "blocks on rows that are not known: {by_row:?}"
     );
-    // 6.4 MB in blocks of 64 bytes; were all sampled at the coarsest interval, 64 KiB, the standard error would be 0.65 MB.
+    // 6.4 MB in blocks of 64 bytes; were all sampled at the coarsest interval, 64 KiB, the standard error would be 0.65
+    // MB.
     ensure!(
         (3_000_000..12_000_000).contains(&allocated),
         "{allocated} bytes allocated"
@@ -331,7 +336,8 @@ fn steps_change_while_blocks_come_and_go() -> Result<()> {
     Ok(())
 }
 
-/// Where the kernel has sessions, a call that is not sampled is one hit and its release another; else its return is a third.
+/// Where the kernel has sessions, a call that is not sampled is one hit and its release another; else its return is a
+/// third.
 #[test]
 fn a_session_spares_the_returns() -> Result<()> {
     let hits_by = |method: Method| -> Result<u64> {

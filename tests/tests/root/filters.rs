@@ -1,11 +1,12 @@
 //! What of the live memory is shown: top, sort, ages, sizes, blocks, samples.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use memlens::profile::Measure;
 use memlens_tests::report::Report;
 use memlens_tests::{HeapFigures, Live, Memlens, Program, Victim, trace};
+use nix::time::{ClockId, clock_getres};
 
 /// Traces the three sizes: 8000 bytes in 1000 blocks, 50000 in 100, 200000 in 2.
 fn sizes(more: &[&str]) -> Result<Report> {
@@ -100,11 +101,12 @@ fn ages_are_right() -> Result<()> {
         (1_000..before_old.elapsed().as_millis()).contains(&old),
         "the old block is {old} ms old"
     );
-    let least = (before_young - after_old).as_millis();
-    let most = (after_young - before_old).as_millis() + 1;
+    // Both ages are told to the tick, and cut to whole milliseconds.
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map(Duration::from)?;
+    let least = (before_young - after_old).saturating_sub(tick).as_millis();
+    let most = (after_young - before_old + tick).as_millis() + 1;
     ensure!(
         !report.stacks_with("leak_young").is_empty()
-            // Both ages are cut to whole milliseconds.
             && (least.saturating_sub(1)..=most).contains(&(old - young)),
         "{old} ms and {young} ms, not {least} to {most} ms apart"
     );

@@ -22,8 +22,9 @@ fn a_full_live_map() -> Result<()> {
         report.losses.of(Loss::LiveMapFullBytes),
         report.losses.of(Loss::LiveMapFullBlocks),
     );
+    // There is a quarter more room, so that every block of 5,000 finds a slot.
     ensure!(
-        (4_500..=5_500).contains(&live.blocks),
+        (5_000..=6_256).contains(&live.blocks),
         "{live:?} tracked of 5000"
     );
     assert_eq!(live.blocks + lost.blocks, 20_000, "{live:?}, {lost:?}");
@@ -44,7 +45,10 @@ fn a_full_live_map_does_not_drift() -> Result<()> {
     assert_eq!(report.totals().live(), Live::default());
     report.check_balance()?;
     let lost = report.losses.of(Loss::LiveMapFullBlocks);
-    ensure!(lost >= 14_500, "{lost} lost of 20000, 5000 tracked");
+    ensure!(
+        (13_744..=15_000).contains(&lost),
+        "{lost} lost of 20000, room for 5000"
+    );
     assert_eq!(report.losses.of(Loss::UnknownFrees), lost);
     assert_eq!(report.totals().allocated().blocks + lost, 20_000);
     Ok(())

@@ -9,8 +9,6 @@ counters! {
         LiveFullBlocks("live_map_full_blocks", affects_totals = true),
         /// Bytes of those blocks.
         LiveFullBytes("live_map_full_bytes", affects_totals = true),
-        /// Blocks not tracked because an interrupt hit while the table was in use.
-        BusyBlocks("live_map_busy_blocks", affects_totals = true),
         /// Blocks counted without their stack because the table of stacks was full.
         StackTableFull("stack_table_full", affects_totals = false),
         /// Blocks whose stack the kernel could not walk.

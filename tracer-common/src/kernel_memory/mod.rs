@@ -6,6 +6,7 @@ pub use loss::KernelLoss;
 
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::live::Payload;
 use crate::sampling::{self, COUNT_ONE};
 
 /// Where memory of the kernel comes from.
@@ -33,10 +34,11 @@ impl Kind {
         }
     }
 
-    /// Key of a live block. The upper seven bits of all kernel addresses are the same, so blocks of two kinds never meet.
+    /// Key of a live block, of bits 2 to 62. The upper seven bits of all kernel addresses are the same, so blocks of
+    /// two kinds never meet.
     #[inline(always)]
     pub const fn key(self, address: u64) -> u64 {
-        address ^ ((self as u64 + 1) << 57)
+        (address ^ ((self as u64 + 1) << 57)) << 3 >> 1
     }
 }
 
@@ -151,6 +153,8 @@ pub struct KernelConfig {
     pub sample_bytes: u64,
     /// Smaller blocks are not tracked.
     pub min_size: u64,
+    /// Length of the kernel's tick, in nanoseconds.
+    pub tick_ns: u64,
     /// The only cache to track, by the beginning of its name; zero for all.
     pub cache_name: [u64; NAME_WORDS],
     /// The only `kmalloc` class to track, as [`What`]; 0 for all, [`NO_KMALLOC`] for none.
@@ -197,8 +201,7 @@ pub struct KernelState {
 }
 
 /// A live block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
-#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct KernelBlock {
     /// `CLOCK_MONOTONIC` at the allocation, in nanoseconds.
     pub time_ns: u64,
@@ -206,15 +209,36 @@ pub struct KernelBlock {
     pub row: u32,
     /// Bytes.
     pub size: u32,
-    /// Bytes of the block that it was allocated in: more than `size` where others of its pages were released by themselves.
+    /// Bytes of the block that it was allocated in: more than `size` where others of its pages were released by
+    /// themselves.
     pub whole: u32,
-    /// Keeps the record free of implicit padding.
-    pub reserved: u32,
 }
 
 impl KernelBlock {
-    /// What it stands for, in bytes and in blocks of 1/[`COUNT_ONE`]: its share of what the whole block stands for, so that the
-    /// parts of a block that is released bit by bit take off what it has added. Sizes of parts are powers of two, as the whole is.
+    /// As it is kept in the table of live blocks, with a mark of 0.
+    #[inline(always)]
+    pub const fn payload(&self) -> Payload {
+        [
+            self.size as u64,
+            self.time_ns,
+            self.row as u64 | (self.whole as u64) << 32,
+        ]
+    }
+
+    /// The block in a slot of that table.
+    #[inline(always)]
+    pub const fn from_payload(payload: &Payload) -> Self {
+        Self {
+            time_ns: payload[1],
+            row: payload[2] as u32,
+            size: payload[0] as u32,
+            whole: (payload[2] >> 32) as u32,
+        }
+    }
+
+    /// What it stands for, in bytes and in blocks of 1/[`COUNT_ONE`]: its share of what the whole block stands for, so
+    /// that the parts of a block that is released bit by bit take off what it has added. Sizes of parts are powers of
+    /// two, as the whole is.
     #[inline(always)]
     pub fn weight(&self, interval: u64) -> (u64, u64) {
         let (bytes, count) = if interval == 0 {
@@ -280,8 +304,8 @@ pub struct Cache {
 
 /// Rows without a stack, one for each [`Kind`]: for what found no row of its own.
 pub const SPARE_ROWS: u32 = 3;
-/// Rows for stacks. The paths of a kernel under mixed load are some thousands; interrupts make more, since each lies upon what it
-/// has interrupted.
+/// Rows for stacks. The paths of a kernel under mixed load are some thousands; interrupts make more, since each lies
+/// upon what it has interrupted.
 pub const ROWS: u32 = 1 << 16;
 /// Frames of all stacks: 32 for each row on average, 16 MiB.
 pub const FRAMES: u32 = 1 << 21;
@@ -289,12 +313,13 @@ pub const FRAMES: u32 = 1 << 21;
 pub const DEPTH: u32 = 127;
 /// Caches known: hosts have two hundred, more where file systems make their own.
 pub const CACHES: u32 = 4096;
-/// Live blocks tracked by default: 80 MiB, and 16 MiB for the buckets of the table.
+/// Live blocks that there is room for by default: 40 MiB.
 pub const DEFAULT_MAX_LIVE: u32 = 1 << 20;
 /// Most objects that are taken out of one release in bulk; the kernel's own batches have some five hundred at most.
 pub const MAX_BULK: u32 = 4096;
 
-/// The programs that can be interrupted by themselves: each has its counters, and those that allocate their room for a stack.
+/// The programs that can be interrupted by themselves: each has its counters, and those that allocate their room for a
+/// stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Program {
@@ -329,7 +354,7 @@ pub struct KernelGuard {
     pub taken_over: u64,
 }
 
-const _: () = assert!(size_of::<KernelConfig>() == 96);
+const _: () = assert!(size_of::<KernelConfig>() == 104);
 const _: () = assert!(size_of::<KernelState>() == 112);
 const _: () = assert!(size_of::<KernelBlock>() == 24);
 const _: () = assert!(size_of::<KernelStackKey>() == 16);
@@ -370,7 +395,8 @@ mod tests {
     }
 
     proptest! {
-        /// Blocks of two kinds have two keys, whatever their addresses: of the direct map, of `struct page`, of per-CPU memory.
+        /// Blocks of two kinds have two keys, whatever their addresses: of the direct map, of `struct page`, of per-CPU
+        /// memory.
         #[test]
         fn kinds_have_keys_of_their_own(one in 0u64..1 << 56, other in 0u64..1 << 56, negative: bool) {
             let canonical = |address: u64| address | 0xff00 << 48;
@@ -381,7 +407,8 @@ mod tests {
             prop_assert_eq!(Kind::Slab.key(canonical(one)) == Kind::Slab.key(canonical(other)), one == other);
         }
 
-        /// However a block of pages is released in parts, these take off what the block has added, to less than a byte each.
+        /// However a block of pages is released in parts, these take off what the block has added, to less than a byte
+        /// each.
         #[test]
         fn parts_weigh_what_the_whole_does(order in 0u32..=MAX_ORDER, interval in 0u64..1 << 30, choice: u64) {
             let whole = (PAGE << order) as u32;

@@ -12,8 +12,8 @@ mod table;
 pub use rule::{Kind, MAX_CFA_OFFSET, Rule};
 pub use step::{Position, Tables, step, step_plain, step_rare, unwind};
 pub use table::{
-    BUCKET_BYTES, BUCKET_SHIFT, Bisection, CacheEntry, CacheKey, FileKey, FileTable, MAPPING_STEPS,
-    MAX_MAPPINGS, Mapping, NO_ROW, ROW_STEPS, Range, Source, bucket, bucket_first, bucket_rebased,
+    BUCKET_BYTES, BUCKET_SHIFT, Bisection, FileKey, FileTable, MAPPING_STEPS, MAX_MAPPINGS,
+    Mapping, NO_ROW, ROW_STEPS, Range, Source, bucket, bucket_first, bucket_rebased,
     bucket_row_end, find_mapping, find_rule, row, row_address, row_rule, rule_in,
 };
 

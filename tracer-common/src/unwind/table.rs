@@ -7,7 +7,7 @@
 
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::rule::{Kind, Rule};
+use super::rule::Rule;
 
 /// An executable mapping of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes)]
@@ -233,8 +233,8 @@ pub struct Bisection {
 }
 
 impl Bisection {
-    /// Halves what is left; `false` if there was nothing. `key_of` tells an element's key; where there is none the search
-    /// ends at index 0, before which there is nothing.
+    /// Halves what is left; `false` if there was nothing. `key_of` tells an element's key; where there is none the
+    /// search ends at index 0, before which there is nothing.
     #[inline(always)]
     pub fn step(&mut self, key_of: impl FnOnce(u32) -> Option<u64>) -> bool {
         if self.count == 0 {
@@ -293,71 +293,5 @@ fn find_row(source: &mut impl Source, bucket: u32, relative: u32) -> Rule {
     match source.row(search.low.wrapping_sub(1)) {
         Some(row) if row_address(row) <= relative => row_rule(row),
         _ => Rule::NO_TABLE,
-    }
-}
-
-/// Where the rule of an address is remembered, and how it is known again.
-///
-/// All CPUs share the entries and write them without locks, in two halves. The second half repeats
-/// bits of the key's hash, so that halves of different writers do not pass for one entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CacheKey {
-    key: u64,
-    hash: u64,
-}
-
-impl CacheKey {
-    /// Key of an address in a process; `generation` changes with the process's mappings. Its low 16 bits are part of the
-    /// key, the others of the hash: on a busy host 65,536 changes take minutes, and entries may stay for longer.
-    #[inline(always)]
-    pub const fn new(address: u64, generation: u32) -> Self {
-        let key = (address & ((1 << 48) - 1)) | (generation as u64) << 48;
-        // Finalizer of SplitMix64 (Steele, Lea, Flood, 2014), without its first shift.
-        let mut hash = (key ^ (generation as u64 >> 16) << 20).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        hash = (hash ^ hash >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        Self {
-            key,
-            hash: hash ^ hash >> 32,
-        }
-    }
-
-    /// Index of the entry in a cache of `1 << bits` entries.
-    #[inline(always)]
-    pub const fn index(self, bits: u32) -> u32 {
-        self.hash as u32 & ((1 << bits) - 1)
-    }
-}
-
-/// An entry of the cache; all zero is empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct CacheEntry {
-    /// Address and generation.
-    pub key: u64,
-    /// Low half the rule, high half a check on the key.
-    pub value: u64,
-}
-
-impl CacheEntry {
-    /// The entry for a rule; `None` for one that must be looked up again next time.
-    #[inline(always)]
-    pub const fn new(key: CacheKey, rule: Rule) -> Option<Self> {
-        if rule.kind_number() == Kind::NoMapping as u32 {
-            return None;
-        }
-        Some(Self {
-            key: key.key,
-            value: (key.hash >> 32) << 32 | rule.0 as u64,
-        })
-    }
-
-    /// The rule, if the entry is for this key.
-    #[inline(always)]
-    pub const fn rule(self, key: CacheKey) -> Option<Rule> {
-        if self.key == key.key && self.value >> 32 == key.hash >> 32 {
-            Some(Rule(self.value as u32))
-        } else {
-            None
-        }
     }
 }

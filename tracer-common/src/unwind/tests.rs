@@ -111,7 +111,8 @@ fn frame_pointer_rule_and_missing_information() {
     assert_eq!(stepped(at(3, 1), rule, &words), Err(End::BadStackPointer));
 }
 
-/// Without a table a zero in rbp, or behind what rbp points to, ends the stack only where frame pointers have led there.
+/// Without a table a zero in rbp, or behind what rbp points to, ends the stack only where frame pointers have led
+/// there.
 #[test]
 fn zeros_end_a_stack_only_where_frame_pointers_are_kept() {
     let end = |registers: Registers, position: Position| {
@@ -332,27 +333,6 @@ fn a_bucket_with_a_row_for_every_byte_is_searched_to_its_ends() {
 #[test]
 fn moved_buckets_find_moved_rows() {
     assert_eq!(bucket_rebased(bucket(1, 5), 1000), bucket(1001, 1005));
-}
-
-#[test]
-fn the_cache_forgets_what_may_change_and_halves_of_two_entries() {
-    let (a, b) = (CacheKey::new(CODE, 1), CacheKey::new(CODE + 8, 1));
-    let entry = CacheEntry::new(a, Rule::STOP).expect("cached");
-    assert_eq!(entry.rule(a), Some(Rule::STOP));
-    assert_eq!(entry.rule(b), None);
-    assert_eq!(entry.rule(CacheKey::new(CODE, 2)), None);
-    // All 32 bits of the generation count.
-    assert_eq!(entry.rule(CacheKey::new(CODE, 1 + (1 << 16))), None);
-    assert_eq!(entry.rule(CacheKey::new(CODE, 1 + (1 << 31))), None);
-    let other = CacheEntry::new(b, Rule::SIGNAL).expect("cached");
-    let torn = CacheEntry {
-        key: entry.key,
-        value: other.value,
-    };
-    assert_eq!((torn.rule(a), torn.rule(b)), (None, None));
-    assert_eq!(CacheEntry::new(a, Rule::NO_MAPPING), None);
-    assert_eq!(CacheEntry::default().rule(a), None);
-    assert!(a.index(16) < 1 << 16);
 }
 
 prop_compose! {

@@ -1,21 +1,23 @@
 //! Live blocks and totals: what was really inserted or removed, and nothing else.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use tracer_common::bits::count as ones;
 use tracer_common::kernel_memory::{KernelBlock, KernelLoss, Kind, MAX_ORDER, PAGE, What};
 
-use super::maps::{KERNEL_LIVE, KERNEL_ROWS, KERNEL_STATE, KERNEL_TOTALS, SCRATCH};
+use super::maps::{KERNEL_ROWS, KERNEL_STATE, KERNEL_TOTALS, SCRATCH};
 use super::stack;
+use crate::clock;
 use crate::config::config;
-use crate::live::{self, Refused};
+use crate::live::{self, Inserted, add};
 use crate::loss;
 use crate::memory::fetch_add;
 use crate::sampler;
 
 /// Larger blocks of `kmalloc` are pages.
 const LARGEST_OBJECT: u32 = 8192;
-/// So close to one another they are one, if an address and a size are the same.
+/// So close to one another they are one, if an address and a size are the same. The times of large blocks are exact for
+/// it.
 const TWICE_WITHIN_NS: u64 = 20_000;
 
 /// A block was allocated: it is tracked if it passes the filters and the sample.
@@ -34,12 +36,14 @@ pub fn allocated(
     let row = stack::row(ctx, room, what);
     let size = size as u32;
     let block = KernelBlock {
-        // SAFETY: a helper without arguments.
-        time_ns: unsafe { bpf_ktime_get_ns() },
+        time_ns: match size > LARGEST_OBJECT {
+            // SAFETY: a helper without arguments.
+            true => unsafe { bpf_ktime_get_ns() },
+            false => clock::tick_ns(),
+        },
         row,
         size,
         whole: size,
-        reserved: 0,
     };
     insert(kind.key(address), &block);
     if let Kind::Pages = kind {
@@ -59,7 +63,7 @@ pub fn released(kind: Kind, address: u64) {
 /// Takes a block out of the live table.
 #[inline(always)]
 pub fn take(key: u64) -> Option<KernelBlock> {
-    live::take(&KERNEL_LIVE, &key)
+    Some(KernelBlock::from_payload(&live::take(key, 0)?))
 }
 
 /// Adds a block to the live table and to its row.
@@ -68,40 +72,44 @@ fn insert(key: u64, block: &KernelBlock) {
     if is_told_twice(key, block) {
         return;
     }
-    let missed = |old: &KernelBlock| {
-        count_released(old);
-        note_missed(old.row);
-    };
-    match live::insert(&KERNEL_LIVE, &key, block, missed) {
-        Ok(()) => drop(count(block.row, block.size, block.whole, 0)),
-        Err(Refused::Full) => {
-            loss::count(KernelLoss::LiveFullBlocks);
-            loss::add(KernelLoss::LiveFullBytes, block.size as u64);
-        }
-        Err(Refused::Failed) => loss::count(KernelLoss::BusyBlocks),
+    if put(key, block) {
+        count(block.row, block.size, block.whole, 0);
+    } else {
+        loss::count(KernelLoss::LiveFullBlocks);
+        loss::add(KernelLoss::LiveFullBytes, block.size as u64);
     }
 }
 
-/// Whether a block is the one that is in the table already: from 6.10 on the kernel tells of large blocks of `kmalloc` twice, once
-/// where it takes the pages and once in the caller (`__do_kmalloc_node`, mm/slub.c).
+/// Puts a block into the live table; `false` if there is no room. One that is there already has been released without
+/// our seeing it.
+#[inline(always)]
+fn put(key: u64, block: &KernelBlock) -> bool {
+    let Inserted {
+        placed, previous, ..
+    } = live::insert(key, &block.payload());
+    if let Some(old) = previous {
+        let old = KernelBlock::from_payload(&old);
+        count_released(&old);
+        note_missed(old.row);
+    }
+    placed
+}
+
+/// Whether a block is the one that is in the table already: from 6.10 on the kernel tells of large blocks of `kmalloc`
+/// twice, once where it takes the pages and once in the caller (`__do_kmalloc_node`, mm/slub.c).
 #[inline(always)]
 fn is_told_twice(key: u64, block: &KernelBlock) -> bool {
     if block.size <= LARGEST_OBJECT {
         return false;
     }
-    // SAFETY: read at once; another block's entry may take its place meanwhile, which changes nothing here.
-    let known = unsafe {
-        KERNEL_LIVE
-            .get(key)
-            .map(|known| (known.size, known.time_ns))
-    };
-    let Some((size, time_ns)) = known else {
-        return false;
-    };
-    size == block.size && block.time_ns.wrapping_sub(time_ns) < TWICE_WITHIN_NS
+    live::look_up(key).is_some_and(|known| {
+        let known = KernelBlock::from_payload(&known);
+        known.size == block.size && block.time_ns.wrapping_sub(known.time_ns) < TWICE_WITHIN_NS
+    })
 }
 
-/// Counts a release that was not seen, on its row too: some caches are released from without a word, and the report names them.
+/// Counts a release that was not seen, on its row too: some caches are released from without a word, and the report
+/// names them.
 #[inline(always)]
 fn note_missed(row: u32) {
     loss::count(KernelLoss::MissedFrees);
@@ -114,13 +122,13 @@ fn note_missed(row: u32) {
 /// Puts a part of a block of pages back, whose other part was released; it stays counted.
 #[inline(always)]
 pub fn put_back(key: u64, part: &KernelBlock) {
-    match KERNEL_LIVE.insert(key, part, BPF_NOEXIST as u64) {
-        Ok(()) => note_order(part.size),
-        Err(_) => {
-            count_released(part);
-            loss::count(KernelLoss::BusyBlocks);
-        }
+    if put(key, part) {
+        note_order(part.size);
+        return;
     }
+    count_released(part);
+    loss::count(KernelLoss::LiveFullBlocks);
+    loss::add(KernelLoss::LiveFullBytes, part.size as u64);
 }
 
 /// Adds a released block to its row.
@@ -141,13 +149,13 @@ extern "C" fn count(row: u32, size: u32, whole: u32, released: u32) -> u64 {
     let weight = block.weight(config!(sample_bytes));
     if let Some(totals) = KERNEL_TOTALS.get_ptr_mut(row) {
         // SAFETY: checked for null.
-        unsafe { live::add(totals, released, weight) };
+        unsafe { add(totals, released, weight) };
     }
     0
 }
 
-/// Notes that there are blocks of pages of this size, so that they are looked for when a part is released. Only raised: taking
-/// it back would cost more than a search does.
+/// Notes that there are blocks of pages of this size, so that they are looked for when a part is released. Only raised:
+/// taking it back would cost more than a search does.
 #[inline(always)]
 fn note_order(size: u32) {
     let order = order_of(size);
@@ -165,11 +173,8 @@ fn note_order(size: u32) {
 /// The order of a block of pages, by its bytes: a power of two.
 #[inline(always)]
 pub fn order_of(size: u32) -> u32 {
-    let mut order = 0;
-    while order < MAX_ORDER && (PAGE as u32) << order < size {
-        order += 1;
-    }
-    order
+    // Without a loop, each turn of which the kernel's verifier would follow to the end.
+    ones((size / PAGE as u32).wrapping_sub(1) & 0xffff)
 }
 
 /// Whether a sample point falls into a block of this size.

@@ -15,6 +15,13 @@ use super::maps::{KERNEL_FRAMES, KERNEL_ROWS, KERNEL_STACKS, KERNEL_STATE, SCRAT
 use crate::loss;
 use crate::memory::fetch_add;
 
+/// Frames that are hashed at a time.
+pub const CHUNK: usize = 8;
+
+/// What a number of frames has no bits beyond.
+const DEPTH_MASK: u32 = DEPTH;
+const _: () = assert!((DEPTH + 1).is_power_of_two());
+
 /// Innermost frames that are left out: the program itself and the function that runs it.
 const SKIP: u64 = 2;
 
@@ -56,26 +63,53 @@ pub fn row(ctx: &impl EbpfContext, room: u32, what: What) -> u32 {
     }
 }
 
-/// The hash over the frames. Checked by the verifier apart from its callers.
+/// The hash over the frames, and zeros up to whole chunks. Checked by the verifier apart from its callers.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn hash(scratch: *const Scratch, frames: u32) -> u64 {
-    if scratch.is_null() {
+extern "C" fn hash(scratch: *mut Scratch, frames: u32) -> u64 {
+    if scratch.is_null() || frames > DEPTH {
         return 0;
     }
-    let mut hash = 0;
+    let mut hashing = Hashing { scratch, hash: 0 };
     let mut index = 0;
-    while index < DEPTH {
-        if index >= frames {
-            break;
+    // SAFETY: the room of the running program, which has a chunk more than there are frames; the callback and its
+    // context live as long as the call.
+    unsafe {
+        while index < CHUNK {
+            (*scratch).addresses[(frames & DEPTH_MASK) as usize + index] = 0;
+            index += 1;
         }
-        // SAFETY: the room of the running program; the index is below its length.
-        hash = hash_frame(hash, unsafe {
-            (*scratch).addresses[(index & 127) as usize]
-        });
-        index += 1;
+        bpf_loop(
+            frames.div_ceil(CHUNK as u32),
+            hash_chunk as *mut c_void,
+            (&raw mut hashing).cast(),
+            0,
+        );
     }
-    hash
+    hashing.hash
+}
+
+/// A hash over frames, chunk by chunk.
+#[repr(C)]
+struct Hashing {
+    scratch: *const Scratch,
+    hash: u64,
+}
+
+/// Adds a chunk to the hash.
+unsafe extern "C" fn hash_chunk(turn: u32, hashing: *mut Hashing) -> i64 {
+    // SAFETY: the context given to bpf_loop above, with the room of the running program; the index is masked.
+    unsafe {
+        let Hashing { scratch, mut hash } = *hashing;
+        let first = (turn as usize * CHUNK) & DEPTH_MASK as usize;
+        let mut index = 0;
+        while index < CHUNK {
+            hash = hash_frame(hash, (*scratch).addresses[first + index]);
+            index += 1;
+        }
+        (*hashing).hash = hash;
+    }
+    0
 }
 
 /// Frames on their way into the store.
@@ -103,7 +137,8 @@ unsafe extern "C" fn copy_frame(turn: u32, copying: *mut Copying) -> i64 {
     0
 }
 
-/// Gives a new stack a row and writes its frames; 0 if the tables are full. Checked by the verifier apart from its callers.
+/// Gives a new stack a row and writes its frames; 0 if the tables are full. Checked by the verifier apart from its
+/// callers.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn store(scratch: *const Scratch, frames: u32, hash: u64, what: u64) -> u32 {

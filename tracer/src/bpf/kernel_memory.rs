@@ -1,4 +1,5 @@
-//! The programs of `memlens kernel`: an object of its own, so that a trace of processes carries none of its tables, nor this one theirs.
+//! The programs of `memlens kernel`: an object of its own, so that a trace of processes carries none of its tables, nor
+//! this one theirs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
@@ -17,6 +18,7 @@ use super::error::LoadError;
 use super::kernel_offsets::{self, Layout};
 use super::kernel_programs::{self, DOUBLED, FIRST_RELEASE, NUMBERS, SINGLE};
 use super::kernel_settings::{KernelSettings, config, name_of};
+use super::live::{LiveTable, Sizes};
 use super::object::{self, map_fd, view};
 use super::sys;
 use super::view::ArrayView;
@@ -27,6 +29,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("kernel.bpf.o");
 /// A loaded trace of the kernel's memory.
 pub struct KernelMemory {
     ebpf: Ebpf,
+    live: LiveTable,
     state: ArrayView<KernelState>,
     rows: ArrayView<KernelRow>,
     frames: ArrayView<u64>,
@@ -45,8 +48,10 @@ impl KernelMemory {
     pub fn load(settings: &KernelSettings) -> Result<Self, LoadError> {
         let layout = kernel_offsets::layout()?;
         let mut ebpf = open(settings, &layout)?;
+        let live = live_table(&ebpf, settings)?;
         let gaps = kernel_programs::place_all(&mut ebpf, settings, &layout)?;
         let loaded = Self {
+            live,
             state: view(&ebpf, "KERNEL_STATE", 1)?,
             rows: view(&ebpf, "KERNEL_ROWS", ROWS as usize)?,
             frames: view(&ebpf, "KERNEL_FRAMES", FRAMES as usize)?,
@@ -133,7 +138,13 @@ impl KernelMemory {
     /// # Errors
     /// [`LoadError::Map`] if the table cannot be read.
     pub fn for_each_live(&self, mut visit: impl FnMut(&KernelBlock)) -> Result<(), LoadError> {
-        self.for_each("KERNEL_LIVE", |_: &u64, block: &KernelBlock| visit(block))
+        let all = self
+            .live
+            .for_each(|_, payload| visit(&KernelBlock::from_payload(payload)));
+        all.map_err(|source| LoadError::Map {
+            map: "KERNEL_LIVE",
+            source,
+        })
     }
 
     /// Reads a hash table from `u64`.
@@ -193,7 +204,8 @@ impl KernelMemory {
         Ok((allocs, frees))
     }
 
-    /// What each program was passed over in, less what the second one has done in its place; then the programs that stand alone.
+    /// What each program was passed over in, less what the second one has done in its place; then the programs that
+    /// stand alone.
     fn lost(&self) -> Result<Vec<u64>, LoadError> {
         let mut all = Vec::new();
         for (index, (name, _, _)) in DOUBLED.iter().enumerate() {
@@ -214,8 +226,8 @@ impl KernelMemory {
             .unwrap_or(0)
     }
 
-    /// Loads the programs and places none; instructions that the verifier has walked through for each, by its name. Programs that
-    /// this kernel does not allow at functions are left out.
+    /// Loads the programs and places none; instructions that the verifier has walked through for each, by its name.
+    /// Programs that this kernel does not allow at functions are left out.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -234,6 +246,18 @@ impl KernelMemory {
 fn open(settings: &KernelSettings, layout: &Layout) -> Result<Ebpf, LoadError> {
     Ok(EbpfLoader::new()
         .override_global("CONFIG", &config(settings, layout), true)
-        .map_max_entries("KERNEL_LIVE", settings.max_live)
         .load(OBJECT)?)
+}
+
+/// The table of live blocks, at once as large as it may become: memory that is asked for during the trace would be a
+/// part of what the trace finds.
+fn live_table(ebpf: &Ebpf, settings: &KernelSettings) -> Result<LiveTable, LoadError> {
+    let sizes = Sizes::up_to(settings.max_live);
+    let directory = view(ebpf, "KERNEL_LIVE_DIRECTORY", 1)?;
+    LiveTable::new(map_fd(ebpf, "KERNEL_LIVE")?, directory, sizes, sizes.most()).map_err(|cause| {
+        LoadError::Create {
+            map: "KERNEL_LIVE".into(),
+            cause,
+        }
+    })
 }

@@ -3,6 +3,7 @@
 use tracer_common::kernel_memory::{ANY, KernelConfig, NAME_WORDS, NO_KMALLOC, What};
 
 use super::kernel_offsets::Layout;
+use super::sys;
 
 /// The only slab cache to follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub(super) fn config(settings: &KernelSettings, layout: &Layout) -> KernelConfig
     let mut config = KernelConfig {
         sample_bytes: settings.sample_bytes.unwrap_or(0),
         min_size: settings.min_size,
+        tick_ns: sys::tick_ns(),
         order: settings.order.unwrap_or(ANY),
         movable: u32::from(settings.movable),
         ..layout.config

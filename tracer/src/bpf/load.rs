@@ -18,10 +18,12 @@ use super::error::LoadError;
 use super::events::Events;
 use super::keeper::Keeper;
 use super::links::Links;
-use super::object::{self, map_fd, view};
+use super::live::{LiveBlocks, LiveTable, Sizes};
+use super::object::{self, map_fd, view, view_in_parts};
 use super::offsets::kernel_offsets;
 use super::probe::Method;
 use super::rows::StackRows;
+use super::sys;
 use super::tables::{TableSize, UnwindTables};
 use super::view::ArrayView;
 
@@ -86,6 +88,7 @@ pub struct Tracer {
     links: Links,
     /// Closes the links if memlens is killed.
     keeper: Option<Keeper>,
+    live: LiveBlocks,
     pub(super) rows: StackRows,
     pub(super) processes: ArrayView<Process>,
     pub(super) state: ArrayView<State>,
@@ -101,6 +104,7 @@ impl Tracer {
             sample_bytes: settings.sample_bytes.unwrap_or(0),
             min_size: settings.min_size,
             max_size: settings.max_size,
+            tick_ns: sys::tick_ns(),
             stack_depth: settings.stack_depth.clamp(1, limits::MAX_DEPTH),
             trace: u32::from(settings.trace_calls),
             unwind: u32::from(settings.unwind.is_some()),
@@ -130,12 +134,8 @@ impl Tracer {
         if settings.diagnostics == 0 {
             loader.map_max_entries("DIAGNOSTICS", 4096);
         }
-        if settings.trace_calls {
-            loader.map_max_entries("LIVE", 1);
-        } else {
-            loader
-                .map_max_entries("LIVE", settings.max_live)
-                .map_max_entries("CALLS", 4096);
+        if !settings.trace_calls {
+            loader.map_max_entries("CALLS", 4096);
         }
         let mut ebpf = loader.load(OBJECT)?;
         // A session saves the returns of calls that are not sampled; where all are recorded there is none to save.
@@ -144,18 +144,23 @@ impl Tracer {
         let stack_rows = StackRows::new(
             view(&ebpf, "STATE", 1)?,
             view(&ebpf, "FREE_ROWS", rows::STACKS as usize)?,
-            view(&ebpf, "TOTALS", rows::ROWS as usize)?,
-            view(&ebpf, "STACKS", rows::ROWS as usize)?,
-            view(&ebpf, "FRAMES", rows::FRAMES as usize)?,
+            view_in_parts(&ebpf, "TOTALS", rows::ROWS as usize)?,
+            view_in_parts(&ebpf, "STACKS", rows::ROWS as usize)?,
+            view_in_parts(&ebpf, "FRAMES", rows::FRAMES as usize)?,
         );
+        let live = live_table(&ebpf, settings)?;
+        let pressure = Events::take_from(&mut ebpf, "LIVE_PRESSURE")?;
+        // Before there is another thread.
+        let keeper = Keeper::start().ok();
         let mut tracer = Self {
+            live: LiveBlocks::new(live, pressure).map_err(live_failed)?,
             rows: stack_rows,
             processes: view(&ebpf, "PROCESSES", limits::MAX_PROCESSES as usize)?,
             state: view(&ebpf, "STATE", 1)?,
             tables: UnwindTables::new(&ebpf, tables)?,
             ebpf,
             links,
-            keeper: Keeper::start().ok(),
+            keeper,
             leaving: Vec::new(),
         };
         for name in ["process_exec", "process_exit", "process_fork"] {
@@ -172,6 +177,11 @@ impl Tracer {
         object::verified_instructions(&self.ebpf)
             .chain(self.links.verified_instructions())
             .collect()
+    }
+
+    /// The live blocks.
+    pub fn live(&self) -> &LiveBlocks {
+        &self.live
     }
 
     /// The unwind tables.
@@ -242,7 +252,8 @@ impl Tracer {
         self.rows.rows_of(is_over)
     }
 
-    /// What is known of the stack in a row; `None` while the row is being written, if it is free, and for a process's own row.
+    /// What is known of the stack in a row; `None` while the row is being written, if it is free, and for a process's
+    /// own row.
     pub fn stack_meta(&self, row: u32) -> Option<StackMeta> {
         self.rows.meta(row)
     }
@@ -294,4 +305,22 @@ impl Tracer {
     pub fn take_diagnostics(&mut self) -> Result<Events<Diagnostic>, LoadError> {
         Events::take_from(&mut self.ebpf, "DIAGNOSTICS")
     }
+}
+
+fn live_failed(cause: std::io::Error) -> LoadError {
+    LoadError::Create {
+        map: "LIVE".into(),
+        cause,
+    }
+}
+
+/// The table of live blocks, as large as a trace begins with; it stays empty where calls are traced.
+fn live_table(ebpf: &Ebpf, settings: &Settings) -> Result<LiveTable, LoadError> {
+    let sizes = Sizes::up_to(if settings.trace_calls {
+        1
+    } else {
+        settings.max_live
+    });
+    let directory = view(ebpf, "LIVE_DIRECTORY", 1)?;
+    LiveTable::new(map_fd(ebpf, "LIVE")?, directory, sizes, sizes.first()).map_err(live_failed)
 }

@@ -34,7 +34,7 @@ pub use events::Events;
 pub use kernel_memory::KernelMemory;
 pub use kernel_settings::{CacheFilter, KernelSettings};
 pub use links::{Attached, ProbeError};
-pub use live::LiveScan;
+pub use live::LiveBlocks;
 pub use load::{Settings, Tracer};
 pub use mappings::{Mapped, MappedCode, MappingEvent, MappingEvents};
 pub use probe::{Method, Probe, ProbeProgram};

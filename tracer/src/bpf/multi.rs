@@ -78,7 +78,7 @@ pub(super) fn load_multi(
     if method == Method::UprobeSession {
         // A program runs on in one of its own kind only.
         let at_return = load(ProbeProgram::AllocReturn, LinkKind::Session)?;
-        sys::put_first(map_fd(ebpf, "SESSION_RETURN")?, at_return.as_fd())
+        sys::put(map_fd(ebpf, "SESSION_RETURN")?, 0, at_return.as_fd())
             .map_err(|error| LoadError::Refused(format!("SESSION_RETURN: {error}")))?;
     }
     programs_for(method)

@@ -28,6 +28,7 @@ pub(super) fn map_fd<'a>(ebpf: &'a Ebpf, name: &str) -> Result<BorrowedFd<'a>, L
     match ebpf.map(name) {
         Some(
             Map::Array(data)
+            | Map::ArrayOfMaps(data)
             | Map::HashMap(data)
             | Map::PerCpuArray(data)
             | Map::Queue(data)
@@ -46,6 +47,16 @@ pub(super) fn view<T: aya::Pod>(
     len: usize,
 ) -> Result<ArrayView<T>, LoadError> {
     ArrayView::new(map_fd(ebpf, name)?, len).map_err(|source| LoadError::Map { map: name, source })
+}
+
+/// The same, each part of which is mapped when it is used.
+pub(super) fn view_in_parts<T: aya::Pod>(
+    ebpf: &Ebpf,
+    name: &'static str,
+    len: usize,
+) -> Result<ArrayView<T>, LoadError> {
+    ArrayView::in_parts(map_fd(ebpf, name)?, len)
+        .map_err(|source| LoadError::Map { map: name, source })
 }
 
 /// An array with an element for each CPU.

@@ -20,7 +20,7 @@ pub(super) struct StackRows {
     pub(super) frames: ArrayView<u64>,
     /// Rows that the programs have taken out of each ring and that were looked at.
     seen: [u32; CLASSES as usize],
-    /// Rows that were still being written when they were looked at.
+    /// Rows that were still being written when they were looked at, or for which there was no memory.
     unfinished: Vec<u32>,
     /// Rows with a stack, each told of once, by the program that has it.
     used: BTreeMap<Owner, Vec<u32>>,
@@ -97,7 +97,7 @@ impl StackRows {
         let mut ready = Vec::new();
         for row in taken {
             match self.stacks.read(row as usize) {
-                Some(meta) if meta.state == StackMeta::READY => {
+                Some(meta) if meta.state == StackMeta::READY && self.can_be_read(row, &meta) => {
                     self.used.entry(meta.owner).or_default().push(row);
                     ready.push(row);
                 }
@@ -107,6 +107,13 @@ impl StackRows {
             }
         }
         ready
+    }
+
+    /// Whether what belongs to a row is mapped, from now on.
+    fn can_be_read(&self, row: u32, meta: &StackMeta) -> bool {
+        // A row's frames lie in one part.
+        self.totals.pointer(row as usize).is_some()
+            && self.frames.pointer(meta.first_frame as usize).is_some()
     }
 
     /// Whether the programs have less than a quarter of some class of rows left.

@@ -3,11 +3,13 @@
 use std::ffi::{CStr, c_char};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use aya_obj::generated::{
     bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_map_info, bpf_map_type, bpf_prog_info,
     bpf_prog_type,
 };
+use nix::time::{ClockId, clock_getres};
 
 /// Attributes of which nothing is set.
 fn attributes() -> bpf_attr {
@@ -30,6 +32,13 @@ unsafe fn bpf(command: bpf_cmd, attr: &mut bpf_attr) -> io::Result<i64> {
     } else {
         Ok(result)
     }
+}
+
+/// Length of the kernel's tick in nanoseconds: the resolution of its coarse clocks (kernel/time/posix-timers.c,
+/// posix_get_coarse_res).
+pub fn tick_ns() -> u64 {
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map(Duration::from);
+    tick.map_or(0, |tick| tick.as_nanos() as u64)
 }
 
 /// Takes the file descriptor that a command returned.
@@ -197,10 +206,14 @@ pub fn link_uprobe_multi(
     Ok(owned(fd))
 }
 
+/// `BPF_F_MMAPABLE`: the array can be mapped.
+pub const MMAPABLE: u32 = 1 << 10;
+
 /// Makes an array of one element; `inner` is what a map of maps is to hold.
 pub fn create_array(
     kind: bpf_map_type,
     value_size: u32,
+    flags: u32,
     inner: Option<BorrowedFd<'_>>,
 ) -> io::Result<OwnedFd> {
     let mut attr = attributes();
@@ -210,20 +223,41 @@ pub fn create_array(
     create.key_size = 4;
     create.value_size = value_size;
     create.max_entries = 1;
+    create.map_flags = flags;
     create.inner_map_fd = inner.map_or(0, |map| map.as_raw_fd() as u32);
     // SAFETY: they hold no pointers.
     Ok(owned(unsafe { bpf(bpf_cmd::BPF_MAP_CREATE, &mut attr) }?))
 }
 
-/// Puts a map or a program into the first place of an array of such.
-pub fn put_first(array: BorrowedFd<'_>, held: BorrowedFd<'_>) -> io::Result<()> {
-    let (key, value) = (0u32, held.as_raw_fd());
+/// Puts a map or a program into a place of an array of such. For a map of maps it waits until no program can use what
+/// was there.
+pub fn put(array: BorrowedFd<'_>, index: u32, held: BorrowedFd<'_>) -> io::Result<()> {
+    let value = held.as_raw_fd();
     let mut attr = attributes();
     attr.__bindgen_anon_2.map_fd = array.as_raw_fd() as u32;
-    attr.__bindgen_anon_2.key = &raw const key as u64;
+    attr.__bindgen_anon_2.key = &raw const index as u64;
     attr.__bindgen_anon_2.__bindgen_anon_1.value = &raw const value as u64;
     // SAFETY: key and value have the 4 bytes of such an array, and outlive the call.
     unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+}
+
+/// Puts maps into an array of maps, from one place on; waits once, where the kernel can do so (since 5.19).
+pub fn put_all(array: BorrowedFd<'_>, first: u32, held: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let keys: Vec<u32> = (first..).take(held.len()).collect();
+    let values: Vec<i32> = held.iter().map(AsRawFd::as_raw_fd).collect();
+    let mut attr = attributes();
+    attr.batch.keys = keys.as_ptr() as u64;
+    attr.batch.values = values.as_ptr() as u64;
+    attr.batch.count = keys.len() as u32;
+    attr.batch.map_fd = array.as_raw_fd() as u32;
+    // SAFETY: both have `count` elements of the 4 bytes of such an array.
+    match unsafe { bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut attr) } {
+        Ok(_) => Ok(()),
+        // Older kernels know no batches for such arrays, and say so in different ways.
+        Err(_) => (first..)
+            .zip(held)
+            .try_for_each(|(index, held)| put(array, index, *held)),
+    }
 }
 
 /// Where a batched walk through a hash map stands.

@@ -84,9 +84,9 @@ pub struct KernelConfig {
     #[arg(long, value_name = "BYTES", value_parser = parse_sample_bytes, help_heading = "Cost")]
     #[arg(allow_hyphen_values = true)]
     pub sample_bytes: Option<NonZeroU64>,
-    /// Live blocks followed at most; the report states how many did not fit.
+    /// Room for so many live blocks; the report states how many did not fit.
     ///
-    /// Each takes 96 bytes of kernel memory from the start.
+    /// Each takes 40 bytes of kernel memory from the start.
     #[arg(long, value_name = "N", value_parser = whole_number(1..=MAX_MAX_LIVE), default_value_t = DEFAULT_MAX_LIVE)]
     #[arg(help_heading = "Cost", allow_negative_numbers = true)]
     pub max_live: u32,

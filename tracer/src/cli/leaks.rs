@@ -141,7 +141,7 @@ pub struct LeaksConfig {
     /// How stacks are walked.
     #[command(flatten)]
     pub walk: Walk,
-    /// Live blocks followed at most; the report states how many did not fit.
+    /// Room for so many live blocks; the report states how many did not fit.
     #[arg(long, value_name = "N", value_parser = whole_number(1..=MAX_MAX_LIVE), default_value_t = DEFAULT_MAX_LIVE)]
     #[arg(help_heading = "Cost", allow_negative_numbers = true)]
     pub max_live: u32,

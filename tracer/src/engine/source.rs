@@ -115,7 +115,8 @@ pub trait Source {
     /// A named process has replaced this program.
     fn replaced(&mut self, _core: &mut Core, _old: Owner) {}
 
-    /// A program of a scope is over, and its process too if its `row` is given: what it held, where that is worth a word.
+    /// A program of a scope is over, and its process too if its `row` is given: what it held, where that is worth a
+    /// word.
     fn left(&mut self, _core: &mut Core, _owner: Owner, _row: Option<u32>) -> Option<Values> {
         None
     }
@@ -127,7 +128,7 @@ pub trait Source {
     ///
     /// # Errors
     /// Why their rows cannot be given back.
-    fn sweep(&mut self, _core: &mut Core, _is_over: &dyn Fn(Owner) -> bool) -> Result<()> {
+    fn sweep(&mut self, _core: &mut Core, _over: &HashSet<Owner>) -> Result<()> {
         Ok(())
     }
 
@@ -157,7 +158,8 @@ pub trait Source {
     /// What kept the figures from being read.
     fn write(&mut self, core: &mut Core, out: &mut Snapshot) -> Result<()>;
 
-    /// Sentences about what the figures do not cover, as of now; those that stay as they are belong to the trace's notes.
+    /// Sentences about what the figures do not cover, as of now; those that stay as they are belong to the trace's
+    /// notes.
     fn notes(&self) -> Vec<String> {
         Vec::new()
     }
@@ -289,9 +291,9 @@ impl<A: Source, B: Source> Source for (A, B) {
         self.1.tick(core);
     }
 
-    fn sweep(&mut self, core: &mut Core, is_over: &dyn Fn(Owner) -> bool) -> Result<()> {
-        self.0.sweep(core, is_over)?;
-        self.1.sweep(core, is_over)
+    fn sweep(&mut self, core: &mut Core, over: &HashSet<Owner>) -> Result<()> {
+        self.0.sweep(core, over)?;
+        self.1.sweep(core, over)
     }
 
     fn referred_rows(&self) -> HashSet<u32> {

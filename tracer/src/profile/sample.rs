@@ -58,10 +58,20 @@ impl Sample {
 pub struct Ages(Vec<u64>);
 
 impl Ages {
-    /// Adds an amount of this age.
-    pub fn add(&mut self, age: Duration, amount: u64) {
-        let milliseconds = wire::milliseconds(age);
-        let bucket = (u64::BITS - milliseconds.leading_zeros()) as usize;
+    /// Number of the amount of an age in nanoseconds.
+    pub const fn bucket(age_ns: u64) -> usize {
+        (u64::BITS - (age_ns / 1_000_000).leading_zeros()) as usize
+    }
+
+    /// Ages with these amounts, youngest first.
+    pub fn from_buckets(amounts: &[u64]) -> Self {
+        let end = amounts.iter().rposition(|amount| *amount != 0);
+        Self(amounts[..end.map_or(0, |last| last + 1)].to_vec())
+    }
+
+    /// Adds an amount of an age in nanoseconds.
+    pub fn add(&mut self, age_ns: u64, amount: u64) {
+        let bucket = Self::bucket(age_ns);
         if self.0.len() <= bucket {
             self.0.resize(bucket + 1, 0);
         }

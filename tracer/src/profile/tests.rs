@@ -70,7 +70,7 @@ fn what_is_written_is_read_back() {
         size: 3,
         age: Duration::from_millis(9),
     }]);
-    profile.samples[0].ages.add(Duration::from_millis(9), 100);
+    profile.samples[0].ages.add(9_000_000, 100);
     profile.sections.guard = Some(Guard {
         steps: vec![GuardStep {
             at: Duration::from_secs(1),
@@ -237,7 +237,7 @@ proptest! {
     #[test]
     fn ages_fall_into_the_bucket_below_their_power_of_two(milliseconds in 0_u64..1 << 40) {
         let mut ages = Ages::default();
-        ages.add(Duration::from_millis(milliseconds), 1);
+        ages.add(milliseconds * 1_000_000, 1);
         let bucket = ages.buckets().len() - 1;
         prop_assert!(milliseconds < 1 << bucket);
         prop_assert!(bucket == 0 || milliseconds >= 1 << (bucket - 1));

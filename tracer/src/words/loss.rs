@@ -51,7 +51,9 @@ fn untracked(blocks: u64, size: u64, why: &str) -> String {
 }
 
 const FULL: &str = "the live block table was full (raise --max-live)";
-const NO_MEMORY: &str = "the kernel had no memory for a table entry";
+const LATE: &str =
+    "the live block table was full before it was made larger (memory, or time to do so, was short)";
+const FAR: &str = "of an address or a size beyond 128 TiB";
 const STACKS_FULL: &str = "because the stack table was full";
 const RING_FULL: &str = "dropped, because the ring buffer was full";
 
@@ -63,9 +65,13 @@ fn of_trace(loss: Loss, n: u64, losses: &Losses) -> Option<String> {
     Some(match loss {
         Loss::LiveMapFullBlocks => untracked(n, losses.of(Loss::LiveMapFullBytes), FULL),
         Loss::LiveMapFullBytes if is_alone(Loss::LiveMapFullBlocks) => untracked(0, n, FULL),
-        Loss::NoMemoryBlocks => untracked(n, losses.of(Loss::NoMemoryBytes), NO_MEMORY),
-        Loss::NoMemoryBytes if is_alone(Loss::NoMemoryBlocks) => untracked(0, n, NO_MEMORY),
-        Loss::LiveMapFullBytes | Loss::NoMemoryBytes | Loss::UnknownFrees => return None,
+        Loss::LiveMapLateBlocks => untracked(n, losses.of(Loss::LiveMapLateBytes), LATE),
+        Loss::LiveMapLateBytes if is_alone(Loss::LiveMapLateBlocks) => untracked(0, n, LATE),
+        Loss::FarBlocks => untracked(n, losses.of(Loss::FarBytes), FAR),
+        Loss::FarBytes if is_alone(Loss::FarBlocks) => untracked(0, n, FAR),
+        Loss::LiveMapFullBytes | Loss::LiveMapLateBytes | Loss::FarBytes | Loss::UnknownFrees => {
+            return None;
+        }
         Loss::StackTableFull => became(
             "allocation",
             &format!(
@@ -179,11 +185,6 @@ fn of_kernel(loss: KernelLoss, n: u64, losses: &Losses) -> Option<String> {
             untracked(n, size, FULL)
         }
         KernelLoss::LiveFullBytes => return None,
-        KernelLoss::BusyBlocks => became(
-            "block",
-            "not tracked, because an interrupt hit while the live block table was in use: the live totals are too low by \
-             at most that many blocks",
-        ),
         KernelLoss::StackTableFull => became(
             "block",
             &format!("counted without a stack, {STACKS_FULL}: the totals are exact"),
@@ -279,9 +280,9 @@ mod tests {
             ]
         );
         assert_eq!(
-            texts(&[(Loss::NoMemoryBlocks, 1), (Loss::NoMemoryBytes, 64)]),
+            texts(&[(Loss::FarBlocks, 1), (Loss::FarBytes, 64)]),
             [
-                "1 block (64 B in total) was not tracked, because the kernel had no memory for a table entry: the live totals \
+                "1 block (64 B in total) was not tracked, because of an address or a size beyond 128 TiB: the live totals \
                  are too low by at most that much"
             ]
         );

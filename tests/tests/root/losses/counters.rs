@@ -18,8 +18,16 @@ use Proof::{Reason, Test};
 const PROOFS: &[(&str, Proof)] = &[
     ("live_map_full_blocks", Test("losses::a_full_live_map")),
     ("live_map_full_bytes", Test("losses::a_full_live_map")),
-    ("no_memory_blocks", Test("losses::memory::for_blocks")),
-    ("no_memory_bytes", Test("losses::memory::for_blocks")),
+    ("live_map_late_blocks", Test("losses::memory::for_blocks")),
+    ("live_map_late_bytes", Test("losses::memory::for_blocks")),
+    (
+        "far_blocks",
+        Test("losses::odd_allocator::addresses_that_user_space_does_not_have"),
+    ),
+    (
+        "far_bytes",
+        Test("losses::odd_allocator::addresses_that_user_space_does_not_have"),
+    ),
     ("stack_table_full", Test("losses::a_full_table_of_stacks")),
     (
         "missed_returns",
@@ -75,13 +83,6 @@ const PROOFS: &[(&str, Proof)] = &[
     (
         "kernel.live_map_full_bytes",
         Test("kernel::a_full_table_is_told"),
-    ),
-    (
-        "kernel.live_map_busy_blocks",
-        Reason(
-            "an interrupt must allocate or release at the moment at which a program on the same CPU holds the lock of \
-             the very bucket of the table",
-        ),
     ),
     (
         "kernel.stack_table_full",

@@ -38,16 +38,28 @@ fn results_that_cannot_be_read() -> Result<()> {
     Ok(())
 }
 
-/// While realloc has a block, another thread takes its place in the full table; then realloc fails. Tables of so few
-/// entries are full to the entry, on any number of CPUs.
+/// Addresses that no process has by default: each block is counted as not tracked, with its bytes.
+#[test]
+fn addresses_that_user_space_does_not_have() -> Result<()> {
+    let report = odd("far", "9", &[])?.report;
+    assert_eq!(report.totals().allocated(), Live::new(100, 1));
+    assert_eq!(report.losses.of(Loss::FarBlocks), 8);
+    assert_eq!(report.losses.of(Loss::FarBytes), 800);
+    report.check_says(&["8 blocks (800 B in total)", "beyond 128 TiB"])?;
+    assert!(!report.complete, "complete, with blocks not tracked");
+    report.check_balance()
+}
+
+/// While realloc has a block, another thread takes its place in the full table; then realloc fails. The smallest table
+/// has sixteen slots, one bucket.
 #[test]
 fn a_place_that_is_taken_during_realloc() -> Result<()> {
-    let report = odd("refuse", "60", &["--max-live", "60"])?.report;
+    let report = odd("refuse", "16", &["--max-live", "1"])?.report;
     assert_eq!(report.losses.of(Loss::LostInRealloc), 1);
     assert_eq!(report.losses.of(Loss::LiveMapFullBlocks), 0);
-    // The first of sixty is lost, and the other thread's is there.
-    assert_eq!(report.totals().live(), Live::new(6_000, 60));
-    assert_eq!(report.totals().allocated(), Live::new(6_100, 61));
+    // The first of sixteen is lost, and the other thread's is there.
+    assert_eq!(report.totals().live(), Live::new(1_600, 16));
+    assert_eq!(report.totals().allocated(), Live::new(1_700, 17));
     assert!(!report.complete, "complete, with a lost block");
     report.check_balance()
 }

@@ -9,8 +9,8 @@ use crate::cli::parsers::parse_prefix;
 use crate::cli::values::parse_size;
 use crate::engine::attach;
 
-/// Most blocks that can be followed: the kernel rounds a map up to a power of two that must fit 32 bits.
-pub const MAX_MAX_LIVE: u32 = 1 << 30;
+/// Most blocks that there can be room for: 5 GiB, in four fifths of the segments that a table can have.
+pub const MAX_MAX_LIVE: u32 = 1 << 27;
 
 /// Sizes of the blocks that count, in bytes, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]

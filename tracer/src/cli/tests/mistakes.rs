@@ -156,7 +156,7 @@ fn mistakes_say_what_is_wrong() {
             invalid(
                 "4294967295",
                 "--max-live <N>",
-                "expected a whole number from 1 to 1073741824",
+                "expected a whole number from 1 to 134217728",
             ),
         ),
         ("kernel --order 11", invalid("11", "--order <N>", "expected a whole number from 0 to 10")),

@@ -285,8 +285,7 @@ impl<S: Source> Trace<S> {
         let over = std::mem::take(&mut self.core.over);
         let mut owners: HashSet<Owner> = std::mem::take(&mut self.core.referred);
         owners.extend(over.iter().map(|over| over.owner));
-        let is_over = |owner: Owner| owners.contains(&owner);
-        if let Err(error) = self.source.sweep(&mut self.core, &is_over) {
+        if let Err(error) = self.source.sweep(&mut self.core, &owners) {
             self.core.notes.add(format!(
                 "figures of processes that ended are still counted: {error}"
             ));
@@ -296,7 +295,11 @@ impl<S: Source> Trace<S> {
             return;
         }
         let referred = self.source.referred_rows();
-        let rows = self.core.tracer.stack_rows_of(is_over).into_iter();
+        let rows = self
+            .core
+            .tracer
+            .stack_rows_of(|owner| owners.contains(&owner))
+            .into_iter();
         let (kept, free): (Vec<u32>, Vec<u32>) = rows.partition(|row| referred.contains(row));
         if let Err(error) = self.core.tracer.release_stack_rows(&free) {
             // The rows are lost for this trace: a table that fills is counted by itself.

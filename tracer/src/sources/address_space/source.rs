@@ -146,7 +146,7 @@ impl Source for AddressSpace {
         row.map(|_| account.as_ref().map(held).unwrap_or_default())
     }
 
-    fn sweep(&mut self, core: &mut Core, _is_over: &dyn Fn(Owner) -> bool) -> Result<()> {
+    fn sweep(&mut self, core: &mut Core, _over: &HashSet<Owner>) -> Result<()> {
         if core.members.come_by_themselves() {
             self.forget_the_unknown(core);
         }

@@ -1,12 +1,15 @@
-//! From counters and live blocks to the figures of each stack and program: arithmetic only, no clock but the caller's.
+//! From counters and sums of live blocks to the figures of each stack and program: arithmetic only, no clock but the
+//! caller's.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tracer_common::key::{AllocKey, LiveBlock, Owner, StackTotals};
+use rustc_hash::FxHashMap;
+use tracer_common::key::{Owner, StackTotals};
 use tracer_common::sampling::COUNT_ONE;
 
-use crate::profile::{Ages, Block, Sampling};
+use super::census::{BlockSums, Filter};
+use crate::profile::Sampling;
 
 /// One stack's numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,113 +52,6 @@ impl Row {
             }
             (sums, other) => sums.or(other),
         };
-    }
-}
-
-/// Which live blocks a report counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Filter {
-    /// Only blocks that are at least this old.
-    pub older: Duration,
-    /// Mean bytes between two samples; `None` in an exact trace.
-    pub sample_bytes: Option<u64>,
-    /// List the blocks themselves.
-    pub keep_blocks: bool,
-}
-
-/// The live blocks of one stack row, summed.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct BlockSums {
-    /// Bytes, or their estimate in a sampled trace.
-    pub bytes: u64,
-    /// Blocks, in 1/[`COUNT_ONE`].
-    pub count: u64,
-    /// Blocks seen.
-    pub samples: u64,
-    /// Age of the oldest.
-    pub oldest: Duration,
-    /// Variance of `bytes` in a sampled trace, in bytes squared.
-    pub variance: f64,
-    /// Bytes by age.
-    pub ages: Ages,
-    /// The blocks, where they are listed.
-    pub blocks: Vec<Block>,
-}
-
-impl BlockSums {
-    /// Adds a block that is `age` old.
-    fn add(&mut self, addr: u64, block: &LiveBlock, age: Duration, filter: &Filter) {
-        let (bytes, count) = block.weight(filter.sample_bytes.unwrap_or(0));
-        self.bytes += bytes;
-        self.count += count;
-        self.samples += 1;
-        self.oldest = self.oldest.max(age);
-        self.ages.add(age, bytes);
-        if count > COUNT_ONE {
-            // Horvitz-Thompson: a block sampled with probability p adds (size / p)^2 (1 - p).
-            let p = COUNT_ONE as f64 / count.max(1) as f64;
-            self.variance += (bytes as f64).powi(2) * (1.0 - p);
-        }
-        if filter.keep_blocks {
-            self.blocks.push(Block {
-                address: addr,
-                size: block.size,
-                age,
-            });
-        }
-    }
-
-    /// Adds the sums of other blocks of the same stack.
-    pub(super) fn merge(&mut self, other: Self) {
-        self.bytes += other.bytes;
-        self.count += other.count;
-        self.samples += other.samples;
-        self.oldest = self.oldest.max(other.oldest);
-        self.variance += other.variance;
-        self.ages.merge(&other.ages);
-        self.blocks.extend(other.blocks);
-        self.sort();
-    }
-
-    /// Puts the oldest block first.
-    fn sort(&mut self) {
-        self.blocks
-            .sort_by_key(|block| (std::cmp::Reverse(block.age), block.address));
-    }
-}
-
-/// Sums the live map by stack row. Feed it every block, then take the sums.
-pub struct Census {
-    filter: Filter,
-    now_ns: u64,
-    rows: HashMap<u32, BlockSums>,
-}
-
-impl Census {
-    /// A census at the time `now_ns` (`CLOCK_MONOTONIC`).
-    pub fn new(filter: Filter, now_ns: u64) -> Self {
-        Self {
-            filter,
-            now_ns,
-            rows: HashMap::new(),
-        }
-    }
-
-    /// Counts a block, if it is old enough.
-    pub fn add(&mut self, key: &AllocKey, block: &LiveBlock) {
-        let age = Duration::from_nanos(self.now_ns.saturating_sub(block.time_ns));
-        if age >= self.filter.older {
-            self.rows
-                .entry(block.stack)
-                .or_default()
-                .add(key.addr, block, age, &self.filter);
-        }
-    }
-
-    /// The sums, by stack row.
-    pub fn finish(mut self) -> HashMap<u32, BlockSums> {
-        self.rows.values_mut().for_each(BlockSums::sort);
-        self.rows
     }
 }
 
@@ -239,11 +135,11 @@ impl History {
     pub fn report(
         &mut self,
         totals: &[(u32, Owner, StackTotals)],
-        blocks: Option<HashMap<u32, BlockSums>>,
+        blocks: Option<FxHashMap<u32, BlockSums>>,
         filter: &Filter,
         is_gone: impl Fn(Owner) -> bool,
     ) -> Figures {
-        let blocks = blocks.map(|blocks| self.with_gone(blocks, totals, is_gone));
+        let mut blocks = blocks.map(|blocks| self.with_gone(blocks, totals, is_gone));
         let mut figures = Figures::default();
         let mut live_by_row = HashMap::new();
         for (row, owner, totals) in totals {
@@ -253,8 +149,8 @@ impl History {
             }
             figures.owners.entry(*owner).or_default().0.add(&totals);
             let sums = blocks
-                .as_ref()
-                .map(|blocks| blocks.get(row).cloned().unwrap_or_default());
+                .as_mut()
+                .map(|blocks| blocks.remove(row).unwrap_or_default());
             let row = self.row(*row, *owner, totals, sums, filter);
             live_by_row.insert((row.row, row.owner), row.live_bytes);
             figures.rows.push(row);
@@ -279,10 +175,10 @@ impl History {
     /// Adds what is remembered of programs that are gone, and remembers those that have gone now.
     fn with_gone(
         &mut self,
-        mut blocks: HashMap<u32, BlockSums>,
+        mut blocks: FxHashMap<u32, BlockSums>,
         totals: &[(u32, Owner, StackTotals)],
         is_gone: impl Fn(Owner) -> bool,
-    ) -> HashMap<u32, BlockSums> {
+    ) -> FxHashMap<u32, BlockSums> {
         for (row, owner, _) in totals {
             if !is_gone(*owner) {
                 continue;

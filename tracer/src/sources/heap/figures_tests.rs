@@ -2,6 +2,8 @@
 
 use super::super::rows::{Order, Which, merge, select};
 use super::*;
+use crate::sources::heap::census::Census;
+use tracer_common::key::LiveBlock;
 
 const OWNER: Owner = Owner { tgid: 7, image: 1 };
 const SECOND: u64 = 1_000_000_000;
@@ -23,15 +25,11 @@ fn counted(alloc: (u64, u64), free: (u64, u64)) -> StackTotals {
     }
 }
 
-fn census(filter: Filter, now: u64, blocks: &[(u64, u64, u64, u32)]) -> HashMap<u32, BlockSums> {
+fn census(filter: Filter, now: u64, blocks: &[(u64, u64, u64, u32)]) -> FxHashMap<u32, BlockSums> {
     let mut census = Census::new(filter, now * SECOND);
     for (addr, size, time, stack) in blocks {
-        let key = AllocKey {
-            addr: *addr,
-            owner: OWNER,
-        };
         census.add(
-            &key,
+            *addr,
             &LiveBlock {
                 size: *size,
                 time_ns: time * SECOND,
@@ -98,7 +96,7 @@ fn gone_programs_keep_their_ages() {
     let totals = [(3, OWNER, counted((30, 1), (0, 0)))];
     let sums = census(filter(0), 10, &[(0x10, 30, 4, 3)]);
     heap.report(&totals, Some(sums), &filter(0), |owner| owner == OWNER);
-    let after = heap.report(&totals, Some(HashMap::new()), &filter(0), |owner| {
+    let after = heap.report(&totals, Some(FxHashMap::default()), &filter(0), |owner| {
         owner == OWNER
     });
     assert_eq!(after.rows[0].oldest(), Some(Duration::from_secs(6)));

@@ -1,5 +1,6 @@
 //! The heap: calls of the allocator's functions, the blocks that are live, and the stacks that allocated them.
 
+mod census;
 mod cost;
 mod figures;
 mod forks;
@@ -18,11 +19,12 @@ use tracer_common::config::Admission;
 use tracer_common::key::{Owner, StackTotals};
 use tracer_common::limits;
 
+use self::census::{Census, Filter};
 use self::cost::{Cost, calibrated};
-use self::figures::{Census, Figures, Filter, History, Totals};
+use self::figures::{Figures, History, Totals};
 use self::forks::{Births, Fork};
 use self::scope::ScopeTrace;
-use crate::bpf::{LiveScan, Method, Settings};
+use crate::bpf::{Method, Settings};
 use crate::engine::attach::{Allocator, Prober, sightings};
 use crate::engine::{Core, Rates, Snapshot, Source};
 use crate::process::info;
@@ -199,8 +201,8 @@ fn values(totals: &Totals) -> Values {
 }
 
 impl Source for Heap {
-    /// No ring is to be emptied. Where processes come by themselves their hits are looked at so often, and a few of them get
-    /// their probes each time.
+    /// No ring is to be emptied. Where processes come by themselves their hits are looked at so often, and a few of
+    /// them get their probes each time.
     fn period(&self) -> Duration {
         match self.scope {
             Some(_) => Duration::from_millis(20),
@@ -360,10 +362,11 @@ impl Source for Heap {
         }
     }
 
-    fn sweep(&mut self, core: &mut Core, is_over: &dyn Fn(Owner) -> bool) -> Result<()> {
+    fn sweep(&mut self, core: &mut Core, over: &HashSet<Owner>) -> Result<()> {
         // A named program's blocks stay until its figures were read; of a scope nobody asks for them any more.
         if core.members.come_by_themselves() {
-            LiveScan::new(&core.tracer).remove_owned_by(is_over)?;
+            let images = over.iter().map(|owner| owner.image).collect();
+            core.tracer.live().remove_images(&images)?;
         }
         Ok(())
     }
@@ -376,9 +379,14 @@ impl Source for Heap {
         let blocks = match self.options.combined {
             true => None,
             false => {
+                let since = Instant::now();
                 let mut census = Census::new(filter, core.clock.moment_ns());
-                LiveScan::new(&core.tracer).for_each(|key, block| census.add(key, block))?;
-                Some(census.finish())
+                core.tracer
+                    .live()
+                    .for_each(|addr, _, block| census.add(addr, block))?;
+                let sums = census.finish();
+                core.log.timing("reading the live blocks", since);
+                Some(sums)
             }
         };
         let totals = self.all_totals(core);
@@ -392,20 +400,15 @@ impl Source for Heap {
         if figures.sampling.is_none() {
             figures.sampling = self.guard_sampling(core, &figures);
         }
-        // The sums of programs that are gone are remembered; the map has room for others.
-        let is_gone = |owner: Owner| {
-            core.members
-                .get(owner)
-                .is_some_and(|member| !member.state.is_alive())
-        };
-        let gone = core
-            .members
-            .iter()
+        // The sums of programs that are gone are remembered; the table has room for others.
+        let all = core.members.iter();
+        let gone: HashSet<u32> = all
             .filter(|member| !member.state.is_alive())
-            .count();
-        if !self.options.combined && !self.options.show_blocks && gone > self.swept {
-            LiveScan::new(&core.tracer).remove_owned_by(is_gone)?;
-            self.swept = gone;
+            .map(|member| member.owner.image)
+            .collect();
+        if !self.options.combined && !self.options.show_blocks && gone.len() > self.swept {
+            core.tracer.live().remove_images(&gone)?;
+            self.swept = gone.len();
         }
         self.figures = figures;
         Ok(())

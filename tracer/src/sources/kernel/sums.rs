@@ -1,7 +1,5 @@
 //! What each stack holds, added up from the programs' rows and the live blocks.
 
-use std::time::Duration;
-
 use tracer_common::kernel_memory::{KernelBlock, Kind};
 use tracer_common::key::StackTotals;
 use tracer_common::sampling::COUNT_ONE;
@@ -45,7 +43,7 @@ impl Sums {
     pub fn add_block(&mut self, block: &KernelBlock, interval: u64, age: u64, older: u64) {
         let (bytes, count) = block.weight(interval);
         self.samples += 1;
-        self.ages.add(Duration::from_nanos(age), bytes);
+        self.ages.add(age, bytes);
         if interval > 0 && count > COUNT_ONE {
             // Horvitz-Thompson: a block that is sampled with probability p adds (size / p)^2 (1 - p).
             let p = COUNT_ONE as f64 / count as f64;
