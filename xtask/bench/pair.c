@@ -1,14 +1,17 @@
-// Allocates and frees in a loop from the bottom of a call chain of ten frames; compiled with -DPAIR_MMAP, -DPAIR_MMAP_TOUCHED or
-// -DPAIR_GETPPID, makes those system calls in place of malloc and free.
+// Allocates and frees in a loop from the bottom of a call chain of ten frames; compiled with -DPAIR_MMAP,
+// -DPAIR_MMAP_TOUCHED or -DPAIR_GETPPID, makes those system calls in place of malloc and free. Compiled with
+// -DPAIR_SHIFTED, each pair has a chain of its own, which begins elsewhere on the stack than the 4,092 before it.
 //
 // pair SECONDS THREADS [SLOTS [DEPTH]]
 //
-// With DEPTH the stack at the calls has exactly that many frames, from the function that calls malloc to the thread's first one, both included.
-// The C library's share of them is counted at the start, as it differs between libraries; a line `frames N` says how many there are in all.
+// With DEPTH the stack at the calls has exactly that many frames, from the function that calls malloc to the thread's
+// first one, both included. The C library's share of them is counted at the start, as it differs between libraries; a
+// line `frames N` says how many there are in all.
 //
-// Prints SLOTS lines a second (1 unless given), `slot N PAIRS NS CPU_NS`: pairs of malloc(64) and free in that time over all
-// threads, and nanoseconds of one thread for one pair, by the clock and of CPU time. An outer program sees the cost before, during and after an attach in the slots.
-// At the end, for each thread, `thread N PAIRS NS`. With several threads each stays on a CPU of its own.
+// Prints SLOTS lines a second (1 unless given), `slot N PAIRS NS CPU_NS`: pairs of malloc(64) and free in that time
+// over all threads, and nanoseconds of one thread for one pair, by the clock and of CPU time. An outer program sees the
+// cost before, during and after an attach in the slots. At the end, for each thread, `thread N PAIRS NS`. With several
+// threads each stays on a CPU of its own.
 #define _GNU_SOURCE
 #include <execinfo.h>
 #include <pthread.h>
@@ -24,7 +27,13 @@
 // Levels between the thread's function and the one that allocates: at most, and without DEPTH.
 #define MAX_LEVELS 40
 #define LEVELS 7
+#ifdef PAIR_SHIFTED
+#define PAIRS_PER_CALL 1
+#else
 #define PAIRS_PER_CALL 64
+#endif
+// A prime, so that neighbors in time are none on the stack.
+#define SHIFTS 4093
 
 // A cache line each, so that threads do not slow each other by counting.
 struct counter {
@@ -37,8 +46,8 @@ static int threads;
 
 #define NOINLINE __attribute__((noinline, noclone))
 
-// What would make a tail call of it, and lose the frame, is forbidden by the empty asm after each call.
-// Each is a function of its own, as in a program of many layers: a recursion would unwind one return address again and again.
+// What would make a tail call of it, and lose the frame, is forbidden by the empty asm after each call. Each is a
+// function of its own, as in a program of many layers: a recursion would unwind one return address again and again.
 #define LEVEL(n, next)                                  \
     NOINLINE static void level##n(int count, int left) { \
         if (left == 1)                                  \
@@ -117,12 +126,25 @@ static void stay_on_cpu(int number) {
     }
 }
 
+#ifdef PAIR_SHIFTED
+NOINLINE static void begin(int count) {
+    static unsigned turn;
+    turn = (turn + 7) % SHIFTS;
+    volatile char shift[turn * 16 + 16];
+    shift[0] = 1;
+    level10(count, levels);
+    __asm__ volatile("" ::: "memory");
+}
+#else
+static inline void begin(int count) { level10(count, levels); }
+#endif
+
 // Frames of malloc's callers without DEPTH: pairs, seven levels, worker and the thread's start make ten.
 static void *worker(void *arg) {
     struct counter *own = arg;
     if (threads > 1) stay_on_cpu((int)(own - counters));
     while (atomic_load_explicit(&running, memory_order_relaxed)) {
-        level10(PAIRS_PER_CALL, levels);
+        begin(PAIRS_PER_CALL);
         atomic_fetch_add_explicit(&own->pairs, PAIRS_PER_CALL, memory_order_relaxed);
     }
     return NULL;
@@ -130,7 +152,7 @@ static void *worker(void *arg) {
 
 // Counts the frames of a worker that calls neither malloc nor free.
 static void *count_frames(void *unused) {
-    level10(0, levels);
+    begin(0);
     return unused;
 }
 

@@ -1,5 +1,6 @@
 //! Millions of mixed calls on eight threads: the report must be exact to the byte and block.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -14,35 +15,55 @@ use super::{
 };
 use crate::run;
 
-/// Threads of the victim.
-const THREADS: u64 = 8;
 /// What a run may take beyond the calls.
 const SPARE: Duration = Duration::from_secs(30);
 /// Most that a call may take: a run that is slower is broken, not slow.
 const LIMIT_PER_CALL: Duration = Duration::from_micros(40);
 
-/// Runs the calls once under tracing and compares.
+/// How the calls are shared out: processes, and threads of each.
+const SHARES: [(u32, u32); 3] = [(1, 8), (1, 8), (4, 2)];
+
+/// Runs the calls under tracing, twice in one process and once in four, and compares.
 pub fn exactness(plan: &Plan) -> Result<Outcome> {
     let source = run::workspace_root()?.join("tests/victims/mixed_exact.c");
     let program = compile("mixed_exact", &source, &["-pthread"])?;
-    let args = [plan.calls.to_string(), THREADS.to_string()];
-    let mut victim = Victim::speaking(&program, &args)?;
+    let mut outcome = Outcome::default();
+    for share in SHARES {
+        outcome.findings.push(one(plan, &program, share)?);
+    }
+    Ok(outcome)
+}
+
+fn one(plan: &Plan, program: &Path, (processes, threads): (u32, u32)) -> Result<Finding> {
+    let args = [(plan.calls / processes).to_string(), threads.to_string()];
+    let mut victims = (0..processes)
+        .map(|_| Victim::speaking(program, &args))
+        .collect::<Result<Vec<_>>>()?;
+    let pids: Vec<String> = victims
+        .iter()
+        .map(|victim| victim.pid().to_string())
+        .collect();
     let mode = Mode {
         flags: &["--json"],
         ..Mode::default()
     };
-    let tracer = Tracer::leaks(&plan.memlens, victim.pid(), mode)?;
+    let tracer = Tracer::of(&plan.memlens, &["-p", &pids.join(",")], mode)?;
     let began = Instant::now();
-    victim.go()?;
-    let said = victim.expect("done", SPARE + LIMIT_PER_CALL * plan.calls)?;
+    victims.iter_mut().try_for_each(Victim::go)?;
+    let mut kept = (0, 0);
+    for victim in &mut victims {
+        let said = victim.expect("done", SPARE + LIMIT_PER_CALL * plan.calls)?;
+        let (bytes, blocks) = numbers(&said).context("the victim did not say what it keeps")?;
+        kept = (kept.0 + bytes, kept.1 + blocks);
+    }
     let took = began.elapsed();
     let report = tracer.end()?.last_line;
     let report: Value = serde_json::from_str(&report).context("the last report is no JSON")?;
-    let kept = numbers(&said).context("the victim did not say what it keeps")?;
-    Ok(Outcome {
-        findings: vec![finding(plan.calls, kept, &report, took)],
-        ..Outcome::default()
-    })
+    let what = match processes {
+        1 => format!("{} mixed calls on {threads} threads", plan.calls),
+        _ => format!("the same in {processes} processes of {threads} threads"),
+    };
+    Ok(finding(&what, kept, &report, took))
 }
 
 /// Bytes and blocks.
@@ -51,7 +72,7 @@ fn numbers(said: &str) -> Option<(u64, u64)> {
     Some((bytes.parse().ok()?, blocks.parse().ok()?))
 }
 
-fn finding(calls: u32, kept: (u64, u64), report: &Value, took: Duration) -> Finding {
+fn finding(what: &str, kept: (u64, u64), report: &Value, took: Duration) -> Finding {
     let total = |key: &str| json::total(report, key);
     let seen = (total("heap.live_bytes"), total("heap.live_blocks"));
     let lost: Option<u64> = report["losses"]
@@ -68,12 +89,7 @@ fn finding(calls: u32, kept: (u64, u64), report: &Value, took: Duration) -> Find
         took.as_secs_f64()
     );
     let met = seen == (Some(kept.0), Some(kept.1)) && lost == Some(0) && report["complete"] == true;
-    Finding::fact(
-        &format!("{calls} mixed calls on {THREADS} threads"),
-        measured,
-        "exact, loss 0",
-        met,
-    )
+    Finding::fact(what, measured, "exact, loss 0", met)
 }
 
 #[cfg(test)]
@@ -89,7 +105,7 @@ mod tests {
                 "complete": complete,
             })
         };
-        let row = |report: &Value| finding(10, (99, 3), report, Duration::from_secs(1));
+        let row = |report: &Value| finding("calls", (99, 3), report, Duration::from_secs(1));
         let exact = row(&report(99, 0, true));
         for other in [
             report(98, 0, true),

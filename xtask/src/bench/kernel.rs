@@ -4,7 +4,9 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::{
-    Outcome, Plan, json,
+    Outcome, Plan,
+    finding::{Finding, Target},
+    json,
     pair::SPARE_SECONDS,
     samples::Samples,
     table::{Table, ns, ratio},
@@ -31,6 +33,9 @@ struct Costs {
     allocations: Samples,
 }
 
+/// Allocations of a loop from which on their cost is told from that of the rest of the machine.
+const MANY: f64 = 1.5;
+
 /// Nanoseconds of a loop without a trace, with one and with a sampled one.
 pub fn cost(plan: &Plan) -> Result<Outcome> {
     let mut table = Table::new(&[
@@ -43,6 +48,7 @@ pub fn cost(plan: &Plan) -> Result<Outcome> {
         "allocations of a loop",
         "cost of each with its release",
     ]);
+    let mut findings = Vec::new();
     for (what, about) in LOOPS {
         let mut costs = Costs::default();
         for _ in 0..plan.runs {
@@ -51,6 +57,15 @@ pub fn cost(plan: &Plan) -> Result<Outcome> {
         let (untraced, full) = (costs.untraced.min(), costs.full.min());
         let sampled = costs.sampled.min();
         let allocations = costs.allocations.median();
+        let each = (full - untraced) / allocations;
+        if allocations >= MANY {
+            findings.push(Finding::figure(
+                &format!("memlens kernel: an allocation with its release, {about}"),
+                each,
+                " ns",
+                Target::AtMost(2000.0),
+            ));
+        }
         table.row([
             about.to_owned(),
             ns(untraced),
@@ -62,11 +77,12 @@ pub fn cost(plan: &Plan) -> Result<Outcome> {
             if allocations < 0.5 {
                 "-".to_owned()
             } else {
-                ns((full - untraced) / allocations)
+                ns(each)
             },
         ]);
     }
     Ok(Outcome {
+        findings,
         tables: vec![("The kernel's own memory", table)],
         ..Outcome::default()
     })

@@ -145,6 +145,11 @@ const BENCHES: &[Bench] = &[
         run: report::speed,
     },
     Bench {
+        name: "ages",
+        about: "reading all of 1,000,000 and of 10,000,000 live blocks; kernel memory of their table",
+        run: report::ages,
+    },
+    Bench {
         name: "kernel",
         about: "loops that make the kernel allocate: untraced, under memlens kernel, sampled",
         run: kernel::cost,

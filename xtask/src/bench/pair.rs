@@ -1,4 +1,5 @@
-//! What one malloc and free costs from ten frames: untraced, with empty programs, traced, sampled, under bcc memleak, and on two CPUs.
+//! What one malloc and free costs from ten frames: untraced, with empty programs, traced, sampled, under bcc memleak,
+//! and on two CPUs.
 
 use std::path::Path;
 
@@ -124,17 +125,17 @@ fn findings(costs: &Costs, memleak: &Result<std::path::PathBuf, String>) -> Vec<
             "one malloc(64) and free from 10 frames, full tracing / floor",
             &costs.full,
             &costs.floor,
-            Target::AtMost(1.8),
+            Target::AtMost(1.35),
         ),
         against(
             "the same with --sample-bytes 524288 / floor",
             &costs.sampled,
             &costs.floor,
-            Target::AtMost(1.2),
+            Target::AtMost(0.87),
         ),
     ];
     let beside = "bcc memleak / memlens, full tracing";
-    let target = Target::AtLeast(5.0);
+    let target = Target::AtLeast(5.5);
     found.push(match memleak {
         Ok(_) => against(beside, &costs.memleak, &costs.full, target),
         Err(why) => Finding::unavailable(beside, why, "x", target),
@@ -254,7 +255,7 @@ pub fn scaling(plan: &Plan) -> Result<Outcome> {
                 "pairs a second under full tracing, 2 threads on 2 CPUs / 1 thread",
                 format!("{two:.0} / {one:.0}"),
                 two / one,
-                Target::AtLeast(1.8),
+                Target::AtLeast(1.9),
             ));
         }
     }

@@ -20,6 +20,8 @@ const STACKS: u64 = 10_000;
 const BLOCKS_PER_STACK: u64 = 100;
 /// Seconds between two reports.
 const INTERVAL: &str = "2";
+/// The step of a report that reads the live blocks.
+const READING: &str = "reading the live blocks";
 /// How long the victim may take to allocate its blocks under tracing.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -64,31 +66,90 @@ pub fn speed(plan: &Plan) -> Result<Outcome> {
             &format!("report with 1,000,000 live blocks on 10,000 stacks, {name}"),
             samples.min(),
             " ms",
-            Target::AtMost(1000.0),
+            Target::AtMost(150.0),
         ));
         outcome.findings.push(Finding::figure(
             "memlens's resident memory then (peak)",
             megabytes,
             " MB",
-            Target::AtMost(150.0),
+            Target::AtMost(60.0),
         ));
     }
     outcome.tables.push(("Reports", table));
     Ok(outcome)
 }
 
+/// Time to read the ages of all blocks of a large table, and the kernel's memory for a smaller one.
+pub fn ages(plan: &Plan) -> Result<Outcome> {
+    let program = compile("stacks", &own_source("stacks")?, &[])?;
+    let mut table = Table::new(&[
+        "reading all live blocks",
+        "best",
+        "median",
+        "worst",
+        "kernel memory",
+    ]);
+    let mut outcome = Outcome::default();
+    for millions in [1, 10] {
+        let rounds = millions * 1_000_000 / STACKS;
+        let mut victim = Victim::speaking(&program, &[rounds.to_string()])?;
+        let room = (2 * millions * 1_000_000).to_string();
+        let mode = Mode {
+            flags: &["--json", "--max-live", &room],
+            interval: Some(INTERVAL),
+            ..Mode::default()
+        };
+        let mut tracer = Tracer::leaks(&plan.memlens, victim.pid(), mode)?;
+        victim.go()?;
+        victim.expect("done", LIMIT)?;
+        // The table is as large as it will be once a report has been made since.
+        tracer.report_times(1)?;
+        let times = tracer.times(READING, plan.runs)?;
+        let mib = tracer.live_table_mib()?;
+        check_blocks(&tracer.end()?.last_line, millions * 1_000_000)?;
+        table.row([
+            format!("{millions},000,000"),
+            ms(times.min()),
+            ms(times.median()),
+            ms(times.max()),
+            format!("{mib:.0} MiB"),
+        ]);
+        outcome.findings.push(match millions {
+            1 => Finding::figure(
+                "kernel memory of the table with 1,000,000 live blocks",
+                mib,
+                " MiB",
+                Target::AtMost(48.0),
+            ),
+            _ => Finding::figure(
+                "all ages of 10,000,000 live blocks read",
+                times.min(),
+                " ms",
+                Target::AtMost(300.0),
+            ),
+        });
+    }
+    outcome.tables.push(("Live blocks", table));
+    Ok(outcome)
+}
+
 /// The report must be of all the blocks, or its time is worth nothing.
 fn check(report: &str) -> Result<()> {
-    let report: Value = serde_json::from_str(report).context("the last report is no JSON")?;
-    let blocks = json::total(&report, "heap.live_blocks");
-    ensure!(
-        blocks == Some(STACKS * BLOCKS_PER_STACK),
-        "{blocks:?} live blocks instead of {}",
-        STACKS * BLOCKS_PER_STACK
-    );
+    let report = check_blocks(report, STACKS * BLOCKS_PER_STACK)?;
     let stacks = json::stacks(&report).unwrap_or(0);
     ensure!(stacks == STACKS, "{stacks} stacks instead of {STACKS}");
     Ok(())
+}
+
+/// As far as the number of blocks goes.
+fn check_blocks(report: &str, wanted: u64) -> Result<Value> {
+    let report: Value = serde_json::from_str(report).context("the last report is no JSON")?;
+    let blocks = json::total(&report, "heap.live_blocks");
+    ensure!(
+        blocks == Some(wanted),
+        "{blocks:?} live blocks instead of {wanted}"
+    );
+    Ok(report)
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ const TRACING: &str = "memlens: tracing";
 pub const REPORT: &str = "memlens: report took";
 /// Seconds between reports: longer than any measurement.
 pub const NO_REPORT: &str = "3600";
+/// Bytes of a segment of the table of live blocks.
+const SEGMENT_BYTES: u64 = 2 << 20;
 /// Unit of the times in /proc/PID/stat (USER_HZ, the same on every x86-64 kernel).
 const TICKS_PER_SECOND: f64 = 100.0;
 /// How long memlens may take for what a benchmark waits for.
@@ -164,12 +166,27 @@ impl Tracer {
         // One report has looked every stack up and one more is on its way.
         self.skip_lines();
         self.wait_for(REPORT)?;
+        self.times("report", reports)
+    }
+
+    /// How many milliseconds a step of each of so many reports takes from now on.
+    pub fn times(&mut self, step: &str, reports: u32) -> Result<Samples> {
+        let beginning = format!("memlens: {step} took");
         let mut samples = Samples::new();
         for _ in 0..reports {
-            let line = self.wait_for(REPORT)?;
-            samples.extend(took(&line, "report"));
+            let line = self.wait_for(&beginning)?;
+            samples.extend(took(&line, step));
         }
         Ok(samples)
+    }
+
+    /// Kernel memory of the table of live blocks, in MiB: of memlens's BPF maps, those that are segments of it.
+    pub fn live_table_mib(&self) -> Result<f64> {
+        let dir = format!("/proc/{}/fdinfo", self.child.id());
+        let list = fs::read_dir(&dir).with_context(|| format!("cannot read {dir}"))?;
+        let texts = list.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+        let bytes: u64 = texts.filter_map(|text| segment_bytes(&text)).sum();
+        Ok(bytes as f64 / f64::from(1 << 20))
     }
 
     /// Forgets what memlens has written so far.
@@ -240,6 +257,17 @@ fn peak_megabytes(status: &str) -> Option<f64> {
         .find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: f64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024.0 / 1e6)
+}
+
+/// Memory of a BPF map that is a segment of the table of live blocks; `None` for any other descriptor.
+fn segment_bytes(fdinfo: &str) -> Option<u64> {
+    let field = |name: &str| -> Option<u64> {
+        let line = fdinfo.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().parse().ok()
+    };
+    (field("value_size:")? == SEGMENT_BYTES)
+        .then(|| field("memlock:"))
+        .flatten()
 }
 
 /// Reads to the end and returns the last line.

@@ -1,4 +1,5 @@
-//! What unwinding costs an event, at 10, 20 and 40 frames without frame pointers, and how long the tables take.
+//! What unwinding costs an event, at 10, 20 and 40 frames without frame pointers, what it costs to know a stack again,
+//! and how long the tables take.
 
 use std::path::{Path, PathBuf};
 
@@ -60,26 +61,45 @@ pub fn cost(plan: &Plan) -> Result<Outcome> {
     for (depth, limit) in DEPTHS {
         let mut costs = Costs::default();
         for _ in 0..plan.runs {
-            let program = memleak.as_deref().ok().filter(|_| depth == BESIDE_MEMLEAK);
-            if let Err(why) = round(plan, depth, &mut costs, program) {
+            round(plan, depth, true, &mut costs)?;
+        }
+        let what = format!("unwinding {depth} frames, an event");
+        outcome.findings.extend(unwinding(&what, limit, &costs));
+        details(&mut table, &format!("{depth} frames"), &costs);
+    }
+    let mut costs = Costs::default();
+    for _ in 0..plan.runs {
+        let mut victim = round(plan, BESIDE_MEMLEAK, false, &mut costs)?;
+        if let Ok(program) = &memleak {
+            let untraced = costs.untraced.min();
+            match memleak::cost(program, &mut victim, untraced, plan.seconds) {
+                Ok(measured) => costs.memleak.extend(measured),
                 // memlens must work; what it is compared with may not.
-                memleak = Err(why.downcast::<memleak::Failed>()?.0);
+                Err(why) => memleak = Err(why.0),
             }
         }
-        outcome.findings.extend(unwinding(depth, limit, &costs));
-        if depth == BESIDE_MEMLEAK {
-            outcome.findings.push(beside_memleak(&costs, &memleak));
-        }
-        details(&mut table, depth, &costs);
     }
+    outcome.findings.push(Finding::figure(
+        &format!("knowing {BESIDE_MEMLEAK} frames again, an event: whole stacks - no step at all"),
+        costs.beyond_none.median(),
+        " ns",
+        Target::None,
+    ));
+    outcome.findings.push(beside_memleak(&costs, &memleak));
+    details(
+        &mut table,
+        &format!("{BESIDE_MEMLEAK} frames, the same stack each time"),
+        &costs,
+    );
     outcome.tables.push(("Unwinding", table));
     outcome.findings.push(tables(plan)?);
     Ok(outcome)
 }
 
 /// One process, traced in every way in turn, so that all ways meet the same noise.
-fn round(plan: &Plan, depth: usize, costs: &mut Costs, memleak: Option<&Path>) -> Result<()> {
-    let mut victim = Victim::deep_pairs(plan.seconds * PHASES + SPARE_SECONDS, depth)?;
+fn round(plan: &Plan, depth: usize, shifted: bool, costs: &mut Costs) -> Result<Victim> {
+    let seconds = plan.seconds * PHASES + SPARE_SECONDS;
+    let mut victim = Victim::deep_pairs(seconds, depth, shifted)?;
     costs.untraced.extend(victim.cost(plan.seconds)?);
     let mut best = [f64::NAN; 3];
     for ((mode, samples), best) in [
@@ -102,13 +122,7 @@ fn round(plan: &Plan, depth: usize, costs: &mut Costs, memleak: Option<&Path>) -
     let [no_step, one_frame, whole] = best;
     costs.beyond_none.extend([whole - no_step]);
     costs.beyond_one.extend([whole - one_frame]);
-    if let Some(program) = memleak {
-        let untraced = costs.untraced.min();
-        costs
-            .memleak
-            .extend(memleak::cost(program, &mut victim, untraced, plan.seconds)?);
-    }
-    Ok(())
+    Ok(victim)
 }
 
 /// A stack that ended early would be a cheap one: the report must have as many frames as the program.
@@ -139,10 +153,10 @@ fn deepest(report: &Value) -> Option<usize> {
         .max()
 }
 
-fn unwinding(depth: usize, limit: f64, costs: &Costs) -> [Finding; 2] {
-    let beyond = |what: &str, samples: &Samples| {
+fn unwinding(what: &str, limit: f64, costs: &Costs) -> [Finding; 2] {
+    let beyond = |compared: &str, samples: &Samples| {
         Finding::figure(
-            &format!("unwinding {depth} frames, an event: {what}"),
+            &format!("{what}: {compared}"),
             samples.median(),
             " ns",
             Target::AtMost(limit),
@@ -169,7 +183,7 @@ fn beside_memleak(costs: &Costs, memleak: &Result<PathBuf, String>) -> Finding {
     }
 }
 
-fn details(table: &mut Table, depth: usize, costs: &Costs) {
+fn details(table: &mut Table, what: &str, costs: &Costs) {
     for (name, samples) in [
         ("untraced", &costs.untraced),
         (
@@ -184,7 +198,7 @@ fn details(table: &mut Table, depth: usize, costs: &Costs) {
             continue;
         }
         table.row([
-            format!("{depth} frames, {name}"),
+            format!("{what}: {name}"),
             ns(samples.min()),
             ns(samples.median()),
             ns(samples.max()),

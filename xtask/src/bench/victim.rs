@@ -72,10 +72,15 @@ impl Victim {
         Self::start(&program, &args)
     }
 
-    /// The same on one thread, below exactly so many frames, none of which keeps a frame pointer.
-    pub fn deep_pairs(seconds: u32, depth: usize) -> Result<Self> {
-        let flags = ["-pthread", "-fomit-frame-pointer"];
-        let program = compile("deep", &own_source("pair")?, &flags)?;
+    /// The same on one thread, below exactly so many frames, none of which keeps a frame pointer. `shifted`: each pair
+    /// begins elsewhere on the stack, so that no walk is like one before it.
+    pub fn deep_pairs(seconds: u32, depth: usize, shifted: bool) -> Result<Self> {
+        let flags = ["-pthread", "-fomit-frame-pointer", "-DPAIR_SHIFTED"];
+        let (name, flags) = match shifted {
+            true => ("shifted", &flags[..]),
+            false => ("deep", &flags[..2]),
+        };
+        let program = compile(name, &own_source("pair")?, flags)?;
         let args = [
             seconds.to_string(),
             "1".to_owned(),
