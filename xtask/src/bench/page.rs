@@ -27,11 +27,12 @@ const METHOD: &str = "\
 * `unwind`: the same program without frame pointers, below exactly 10, 20 and 40 frames: from the function that calls
   malloc to the thread's first one (clone3), each a function of its own. The program counts them with backtrace(), and
   memlens's report must have as many. Each pair's frames begin elsewhere on the stack than those of the 4,092 pairs
-  before, so that memlens knows none of them again and walks; then the same with one stack all the time. One process is traced with whole stacks, with `--stack-depth 1` and with
-  `--unwind fp --stack-depth 1`, which takes no step at all, as the frame pointer register holds no address there; the
-  accounting is the same in all. With `--stack-depth 1` memlens reads the stack once and takes the first step, so the
-  difference to it is the cost of all steps but that one. A cost is the median of the differences, one for each
-  process, of the best values. For node memlens itself tells how long it built tables.
+  before, so that memlens knows none of them again and walks; then the same with one stack all the time. One process
+  is traced with whole stacks, with `--stack-depth 1` and with `--unwind fp --stack-depth 1`, which takes no step at
+  all, as the frame pointer register holds no address there; the accounting is the same in all. With `--stack-depth 1`
+  memlens reads the stack once and takes the first step, so the difference to it is the cost of all steps but that
+  one. A cost is the median of the differences, one for each process, of the best values. For node memlens itself
+  tells how long it built tables.
 * `threads`: the program of `pair` with two threads, each on a CPU of its own, against one thread. By CPU time, what
   other programs take of the CPUs is left out: where the two ratios differ, the machine was not quiet.
 * `attach`: a program that has loaded twenty libraries of a thousand functions each and allocates ten thousand times a
@@ -81,7 +82,7 @@ single benchmark: `cargo xtask bench pair`.
 /// The whole page.
 pub fn text(machine: &str, plan: &Plan, outcome: &Outcome) -> String {
     let mut text = format!(
-        "# Performance\n\nMachine: {machine}. Each measurement {} times, {} s each, interleaved; the best counts.\n",
+        "# Performance\n\nMachine: {machine}.\nEach measurement {} times, {} s each, interleaved; the best counts.\n",
         plan.runs, plan.seconds
     );
     text.push_str("\n## How to read this page\n\n");
