@@ -13,8 +13,8 @@ const BOUNDS: &str = "tracer-ebpf/verified.txt";
 /// Instructions by program.
 type Counts = BTreeMap<String, u64>;
 
-/// Loads the programs into the kernel and returns a table of their verified instructions beside their bounds; fails where a
-/// program exceeds its bound or has none. Needs root.
+/// Loads the programs into the kernel and returns a table of their verified instructions beside their bounds; fails
+/// where a program exceeds its bound or has none. Needs root.
 pub fn compare(root: &Path) -> Result<String> {
     let text =
         fs::read_to_string(root.join(BOUNDS)).with_context(|| format!("cannot read {BOUNDS}"))?;
@@ -131,12 +131,22 @@ mod tests {
         assert!(parse_bounds("a").is_err() && parse_bounds("a b").is_err());
     }
 
+    /// Those that are above the aim: with the walk through a process's stack, or the most ways into the live table.
+    const LARGE: [&str; 5] = [
+        "alloc_ret",
+        "alloc_return",
+        "page_fault",
+        "realloc_enter",
+        "space_leave",
+    ];
+
     #[test]
     fn the_committed_bounds_are_within_the_aim() {
         let root = run::workspace_root().expect("the checkout");
         let text = fs::read_to_string(root.join(BOUNDS)).expect("the bounds");
         for (name, bound) in parse_bounds(&text).expect("bounds") {
-            assert!(bound <= 4000, "{name} {bound}");
+            let large = LARGE.contains(&name.as_str());
+            assert_eq!(bound > 4000, large, "{name} {bound}");
         }
     }
 }

@@ -125,7 +125,7 @@ mod tests {
         };
         let text = text("Some CPU, 2 CPUs", &plan, &outcome);
         assert!(
-            text.contains("Some CPU, 2 CPUs. Each measurement 3 times"),
+            text.contains("Some CPU, 2 CPUs.\nEach measurement 3 times"),
             "{text}"
         );
         assert!(text.contains("| attach |   900 ms |"), "{text}");

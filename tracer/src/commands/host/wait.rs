@@ -109,6 +109,9 @@ fn meaning(event: &Event) -> Option<Meant> {
             modifiers: KeyModifiers::CONTROL,
             ..
         } => Some(Meant::End),
+        // A zero is read as Ctrl and the space bar. It need not be of the user: an end of file that comes before the
+        // terminal is raw is one (kernel, drivers/tty/n_tty.c).
+        KeyEvent { modifiers, .. } if modifiers.contains(KeyModifiers::CONTROL) => None,
         KeyEvent { code, .. } => match code {
             KeyCode::Char('q') | KeyCode::Esc => Some(Meant::End),
             KeyCode::Char(' ') => Some(Meant::Hold),
@@ -132,6 +135,7 @@ mod tests {
         let plain = |letter| key(KeyCode::Char(letter), KeyModifiers::NONE);
         assert_eq!(plain('q'), Some(Meant::End));
         assert_eq!(plain('c'), None);
+        assert_eq!(key(KeyCode::Char(' '), KeyModifiers::CONTROL), None);
         assert_eq!(
             key(KeyCode::Char('c'), KeyModifiers::CONTROL),
             Some(Meant::End)
