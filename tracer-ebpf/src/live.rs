@@ -15,7 +15,7 @@ use crate::maps::{LIVE, LIVE_DIRECTORY};
 use crate::memory::{atomic_add, replace_word_if};
 
 /// `BPF_F_MMAPABLE`: user space reads and writes the array without a system call.
-const MMAPABLE: usize = 1 << 10;
+pub const MMAPABLE: usize = 1 << 10;
 
 /// The segments of both generations, those of one after those of the other. Plain words to the kernel: until 6.1 it
 /// takes a map without type information, as user space makes them, for the same as one whose values are no structure

@@ -16,15 +16,12 @@ use tracer_common::space::SpaceEvent;
 use tracer_common::stack::StackMeta;
 use tracer_common::unwind::{FileKey, FileTable, Mapping};
 
-use crate::live::{Directories, Segments};
+use crate::live::{Directories, MMAPABLE, Segments};
 use crate::records::Thread;
 use crate::task_storage::TaskStorage;
 
 /// `BPF_F_NO_PREALLOC`: elements are allocated when they are inserted.
 const NO_PREALLOC: usize = 1;
-/// `BPF_F_MMAPABLE`: user space reads the array without a system call.
-const MMAPABLE: usize = 1 << 10;
-
 /// Live blocks (`tracer_common::live`), in the segments of two generations. The outer map is written by user space,
 /// which makes segments as blocks live and removes those of a generation that has been emptied. Slots are written at an
 /// allocation's return and freed at the release (or at the entry of a `realloc`), both by the programs; user space

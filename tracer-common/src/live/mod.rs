@@ -21,7 +21,7 @@
 //!    the word says `LIVE` or `COPY`.
 //! 2. Whoever changes a word from `LIVE` to anything else has the block; nobody else gets it.
 //! 3. A word that has been used is never zero again, and a slot is used only when all before it in its bucket have
-//!    been. So the first zero ends a search of a bucket.
+//!    been.
 //! 4. A key goes beyond the first [`OVERFLOW_AT`] slots of its first bucket, or into its second one, only if these were
 //!    all in use. So if the last of them has never been used, the key is not in the second bucket.
 //! 5. A generation that is being emptied gets no new blocks. Each of its words that is `LIVE` is a live block unless

@@ -105,7 +105,7 @@ pub const fn block(payload: &Payload) -> LiveBlock {
 pub const fn block_in(word: u64, payload: &Payload) -> (u64, u32, LiveBlock) {
     let key = key(word);
     let low = (key >> STATE_BITS) as u32 & ((1 << IMAGE_BITS) - 1);
-    let high = (payload[0] >> SIZE_BITS) as u32;
+    let high = mark(payload);
     (
         key >> (STATE_BITS + IMAGE_BITS),
         high << IMAGE_BITS | low,

@@ -10,10 +10,7 @@ use tracer_common::kernel_memory::{
 use tracer_common::key::StackTotals;
 
 use super::stack::CHUNK;
-use crate::live::{Directories, Segments};
-
-/// `BPF_F_MMAPABLE`: user space reads the array without a system call.
-const MMAPABLE: usize = 1 << 10;
+use crate::live::{Directories, MMAPABLE, Segments};
 
 /// Room for one stack, and the sampling budget of its program on this CPU.
 #[repr(C)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tracer_common::sampling::COUNT_ONE;
 
 use super::ledger::{Ledger, LedgerChange, RssGrowth};
 use super::machine::MachineSection;
@@ -89,6 +90,19 @@ pub struct Sampling {
     pub live_samples: u64,
     /// Standard error of the live bytes.
     pub standard_error_bytes: u64,
+}
+
+impl Sampling {
+    /// What a block that stands for so many bytes, and so many blocks in 1/[`COUNT_ONE`], adds to the variance of the
+    /// bytes: (size / p)^2 (1 - p), where it was sampled with probability p (Horvitz-Thompson); nothing where it was
+    /// certain.
+    pub fn variance(bytes: u64, count: u64) -> f64 {
+        if count <= COUNT_ONE {
+            return 0.0;
+        }
+        let p = COUNT_ONE as f64 / count as f64;
+        (bytes as f64).powi(2) * (1.0 - p)
+    }
 }
 
 /// What only a trace of page faults has.

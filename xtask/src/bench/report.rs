@@ -33,7 +33,6 @@ const KINDS: [(&str, &[&str]); 2] = [
 
 /// Time of a report, and memory.
 pub fn speed(plan: &Plan) -> Result<Outcome> {
-    let program = compile("stacks", &own_source("stacks")?, &[])?;
     let mut table = Table::new(&[
         "a report of 1,000,000 live blocks",
         "best",
@@ -43,15 +42,7 @@ pub fn speed(plan: &Plan) -> Result<Outcome> {
     ]);
     let mut outcome = Outcome::default();
     for (name, flags) in KINDS {
-        let mut victim = Victim::speaking(&program, &[BLOCKS_PER_STACK.to_string()])?;
-        let mode = Mode {
-            flags,
-            interval: Some(INTERVAL),
-            ..Mode::default()
-        };
-        let mut tracer = Tracer::leaks(&plan.memlens, victim.pid(), mode)?;
-        victim.go()?;
-        victim.expect("done", LIMIT)?;
+        let (_victim, mut tracer) = filled(plan, BLOCKS_PER_STACK, flags)?;
         let samples = tracer.report_times(plan.runs)?;
         let megabytes = tracer.peak_megabytes()?;
         check(&tracer.end()?.last_line).with_context(|| format!("the report of {name}"))?;
@@ -79,9 +70,23 @@ pub fn speed(plan: &Plan) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// A victim that has leaked so many blocks from each of its stacks since it was traced, and its tracer.
+fn filled(plan: &Plan, blocks_per_stack: u64, flags: &[&str]) -> Result<(Victim, Tracer)> {
+    let program = compile("stacks", &own_source("stacks")?, &[])?;
+    let mut victim = Victim::speaking(&program, &[blocks_per_stack.to_string()])?;
+    let mode = Mode {
+        flags,
+        interval: Some(INTERVAL),
+        ..Mode::default()
+    };
+    let tracer = Tracer::leaks(&plan.memlens, victim.pid(), mode)?;
+    victim.go()?;
+    victim.expect("done", LIMIT)?;
+    Ok((victim, tracer))
+}
+
 /// Time to read the ages of all blocks of a large table, and the kernel's memory for a smaller one.
 pub fn ages(plan: &Plan) -> Result<Outcome> {
-    let program = compile("stacks", &own_source("stacks")?, &[])?;
     let mut table = Table::new(&[
         "reading all live blocks",
         "best",
@@ -91,17 +96,9 @@ pub fn ages(plan: &Plan) -> Result<Outcome> {
     ]);
     let mut outcome = Outcome::default();
     for millions in [1, 10] {
-        let rounds = millions * 1_000_000 / STACKS;
-        let mut victim = Victim::speaking(&program, &[rounds.to_string()])?;
         let room = (2 * millions * 1_000_000).to_string();
-        let mode = Mode {
-            flags: &["--json", "--max-live", &room],
-            interval: Some(INTERVAL),
-            ..Mode::default()
-        };
-        let mut tracer = Tracer::leaks(&plan.memlens, victim.pid(), mode)?;
-        victim.go()?;
-        victim.expect("done", LIMIT)?;
+        let flags = ["--json", "--max-live", &room];
+        let (_victim, mut tracer) = filled(plan, millions * 1_000_000 / STACKS, &flags)?;
         // The table is as large as it will be once a report has been made since.
         tracer.report_times(1)?;
         let times = tracer.times(READING, plan.runs)?;

@@ -5,9 +5,8 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tracer_common::key::LiveBlock;
 use tracer_common::rows::ROWS;
-use tracer_common::sampling::COUNT_ONE;
 
-use crate::profile::{Ages, Block};
+use crate::profile::{Ages, Block, Sampling};
 
 /// Which live blocks a report counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +24,7 @@ pub struct Filter {
 pub struct BlockSums {
     /// Bytes, or their estimate in a sampled trace.
     pub bytes: u64,
-    /// Blocks, in 1/[`COUNT_ONE`].
+    /// Blocks, in 1/[`COUNT_ONE`](tracer_common::sampling::COUNT_ONE).
     pub count: u64,
     /// Blocks seen.
     pub samples: u64,
@@ -115,11 +114,7 @@ impl Census {
         sums.count += count;
         sums.samples += 1;
         sums.oldest_ns = sums.oldest_ns.max(age_ns);
-        if count > COUNT_ONE {
-            // Horvitz-Thompson: a block sampled with probability p adds (size / p)^2 (1 - p).
-            let p = COUNT_ONE as f64 / count as f64;
-            sums.variance += (bytes as f64).powi(2) * (1.0 - p);
-        }
+        sums.variance += Sampling::variance(bytes, count);
         if self.filter.keep_blocks {
             self.blocks.entry(block.stack).or_default().push(Block {
                 address: addr,

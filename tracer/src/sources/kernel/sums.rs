@@ -4,7 +4,7 @@ use tracer_common::kernel_memory::{KernelBlock, Kind};
 use tracer_common::key::StackTotals;
 use tracer_common::sampling::COUNT_ONE;
 
-use crate::profile::{Ages, Measure, Values};
+use crate::profile::{Ages, Measure, Sampling, Values};
 
 /// What a stack holds: one of the stacks that are known, or a kind's rest without a stack.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,11 +44,7 @@ impl Sums {
         let (bytes, count) = block.weight(interval);
         self.samples += 1;
         self.ages.add(age, bytes);
-        if interval > 0 && count > COUNT_ONE {
-            // Horvitz-Thompson: a block that is sampled with probability p adds (size / p)^2 (1 - p).
-            let p = COUNT_ONE as f64 / count as f64;
-            self.variance += (bytes as f64).powi(2) * (1.0 - p);
-        }
+        self.variance += Sampling::variance(bytes, count);
         if age >= older {
             self.aged = (self.aged.0 + bytes, self.aged.1 + count);
             let oldest = self.oldest_ns.unwrap_or(u64::MAX);
