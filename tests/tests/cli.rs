@@ -12,7 +12,7 @@ fn help_names_every_command() -> Result<()> {
     ensure!(ended.status.code() == Some(0), "{}", ended.status);
     let text = ended.output.join("\n");
     for command in [
-        "leaks", "vm", "kernel", "trace", "host", "explain", "doctor", "demo",
+        "hunt", "leaks", "vm", "kernel", "trace", "host", "explain", "doctor", "demo",
     ] {
         ensure!(text.contains(command), "no {command} in:\n{text}");
     }
@@ -40,6 +40,8 @@ fn help_of_leaks_names_every_flag() -> Result<()> {
         "--stack-depth",
         "--max-live",
         "--fail-over",
+        "--fail-on",
+        "--group-frames",
         "--no-source",
         "--addresses",
         "--symbols-prefix",
@@ -80,12 +82,14 @@ fn exit_codes() -> Result<()> {
         &["host", "200ms", "1"],
         &["explain", &own],
     ];
-    let failed: [&[&str]; 6] = [
+    let failed: [&[&str]; 8] = [
         &[],
         &["nothing"],
         &["leaks"],
         &["leaks", "--no-such-option"],
         &["explain", "4999999"],
+        &["hunt", "4999999"],
+        &["hunt", "no-such-process-name"],
         &["host", "--csv", "/no/such/folder/a.csv"],
     ];
     let done = done.map(|args| (args, 0));
@@ -193,7 +197,7 @@ fn mistakes_say_what_is_wrong() -> Result<()> {
         (&["leaks", "-p", "1", "--top", "-1"], "-1"),
         (
             &["leaks", "-p", "1", "--sort", "color"],
-            "[possible values: bytes,",
+            "[possible values: verdict, bytes,",
         ),
         (
             &["leaks", "-p", "1", "--older", "5parsecs"],

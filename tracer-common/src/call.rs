@@ -150,7 +150,7 @@ pub enum Place {
 /// A probe's cookie: the function's number in the user side's table, its convention and the place.
 ///
 /// Layout, from bit 0: place 2, class 2, size 3, count 3, old 3, out 3, frees_on_failure 1, ret_sites 1,
-/// leaf 1; function from bit 32.
+/// leaf 1, has_headers 1; function from bit 32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cookie {
     /// Index of the function in the user side's table of attached functions.
@@ -164,6 +164,8 @@ pub struct Cookie {
     pub ret_sites: bool,
     /// The function never calls another one that is probed, so a call that is not to be recorded needs no attention.
     pub leaf: bool,
+    /// The blocks are glibc's, with their size in the word before them.
+    pub has_headers: bool,
 }
 
 impl Cookie {
@@ -179,6 +181,7 @@ impl Cookie {
             | (call.frees_on_failure as u64) << 16
             | (self.ret_sites as u64) << 17
             | (self.leaf as u64) << 18
+            | (self.has_headers as u64) << 19
             | (self.function as u64) << 32
     }
 
@@ -209,6 +212,7 @@ impl Cookie {
             place,
             ret_sites: (bits >> 17) & 1 == 1,
             leaf: (bits >> 18) & 1 == 1,
+            has_headers: (bits >> 19) & 1 == 1,
         }
     }
 }
@@ -236,10 +240,10 @@ mod tests {
             place in prop_oneof![Just(Place::Entry), Just(Place::Return), Just(Place::Ret)],
             class in prop_oneof![Just(Class::Alloc), Just(Class::Realloc), Just(Class::Free)],
             size in args(), count in args(), old in args(), out in args(),
-            frees_on_failure: bool, ret_sites: bool, leaf: bool,
+            frees_on_failure: bool, ret_sites: bool, leaf: bool, has_headers: bool,
         ) {
             let call = Call { class, size, count, old, out, frees_on_failure };
-            let cookie = Cookie { function, call, place, ret_sites, leaf };
+            let cookie = Cookie { function, call, place, ret_sites, leaf, has_headers };
             prop_assert_eq!(Cookie::unpack(cookie.pack()), cookie);
         }
     }

@@ -12,6 +12,7 @@ pub mod event;
 pub mod faults;
 pub mod kernel_memory;
 pub mod key;
+pub mod lifetime;
 pub mod limits;
 pub mod live;
 pub mod loss;
@@ -21,6 +22,7 @@ pub mod pairing;
 #[cfg(feature = "user")]
 mod pod;
 pub mod record;
+pub mod registers;
 pub mod rows;
 pub mod sampling;
 pub mod space;

@@ -6,8 +6,8 @@ pub const MAX_PROCESSES: u32 = 1 << 13;
 
 /// Rows for stacks of up to 16 frames; there are half as many for 32, a quarter for 64 and an eighth for 128: 122,880
 /// in all. Node under load shows some 10,000 distinct stacks, a request server a few thousand, the processes of a host
-/// some hundred each. The frames take 8 MiB for each class, 32 MiB in all; a row besides takes 72 bytes, 8 MiB in all,
-/// and 80 more where a stack is in it.
+/// some hundred each. The frames take 8 MiB for each class, 32 MiB in all; a row besides takes 136 bytes, 17 MiB in
+/// all, and 80 more where a stack is in it.
 pub const SHORT_STACKS: u32 = 1 << 16;
 
 /// Most frames of one stack, the kernel's own limit too (`PERF_MAX_STACK_DEPTH`).

@@ -21,7 +21,8 @@ pub struct Pending {
     pub out: u64,
     /// Address of the block that is replaced (`realloc`); 0: none.
     pub old_addr: u64,
-    /// That block, taken out of the live map for as long as the call is open.
+    /// That block, taken out of the live map for as long as the call is open. Of one that was not there only the size
+    /// is told, by its header; 0 where that does not tell.
     pub old: LiveBlock,
     /// Number of the function.
     pub function: u32,

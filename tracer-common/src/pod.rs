@@ -5,7 +5,9 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::config::{Config, Process, State};
 use crate::kernel_memory::{KernelConfig, KernelGuard, KernelRow, KernelState};
 use crate::key::{StackKey, StackTotals};
+use crate::lifetime::{Lifetimes, OldFrees};
 use crate::live::Directory;
+use crate::registers::RegisterConfig;
 use crate::stack::StackMeta;
 use crate::unwind::{FileKey, FileTable, Mapping};
 
@@ -30,8 +32,11 @@ pods!(
     KernelGuard,
     KernelRow,
     KernelState,
+    Lifetimes,
     Mapping,
+    OldFrees,
     Process,
+    RegisterConfig,
     StackKey,
     StackMeta,
     StackTotals,

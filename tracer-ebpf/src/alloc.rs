@@ -19,7 +19,6 @@ use crate::clock;
 use crate::config::config;
 use crate::diagnose::{lost, say};
 use crate::emit;
-use crate::loss;
 use crate::memory::read_user;
 use crate::records::Thread;
 use crate::sample;
@@ -222,9 +221,12 @@ pub fn enter_realloc(ctx: &ProbeContext) {
         if old_addr == 0 || config!(trace) != 0 {
             return;
         }
-        if let Some(old) = account::take(old_addr, (*process).owner.image) {
-            pending.old = old;
-            pending.flags |= Pending::HAS_OLD;
+        match account::take(old_addr, (*process).owner.image) {
+            Some(old) => {
+                pending.old = old;
+                pending.flags |= Pending::HAS_OLD;
+            }
+            None => pending.old.size = account::room_of_unknown(old_addr, cookie.has_headers),
         }
     }
 }
@@ -321,12 +323,15 @@ fn leave(thread: *mut Thread, ending: &Ending) {
         return;
     }
     if pending.old_addr != 0 {
+        // SAFETY: as above.
+        let slot = unsafe { (*thread).slot.wrapping_sub(1) };
         release_old(
             pending,
             &AllocKey {
                 addr: pending.old_addr,
                 owner,
             },
+            slot,
             addr == 0,
         );
     }
@@ -377,11 +382,11 @@ fn result(pending: &Pending, rax: u64) -> u64 {
 /// A failed call with size 0 has released it: glibc, jemalloc with `zero_realloc:free` and tcmalloc return NULL then,
 /// and the others return a block.
 #[inline(always)]
-fn release_old(pending: &Pending, key: &AllocKey, failed: bool) {
+fn release_old(pending: &Pending, key: &AllocKey, slot: u32, failed: bool) {
     let kept = failed && pending.size != 0 && !pending.has(Pending::FREES_ON_FAILURE);
     if !pending.has(Pending::HAS_OLD) {
         if !kept {
-            loss::count(Loss::UnknownFrees);
+            account::count_unknown_free(slot, pending.old.size);
         }
     } else if kept {
         account::put_back(key, &pending.old);

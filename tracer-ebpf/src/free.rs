@@ -2,7 +2,6 @@
 
 use aya_ebpf::programs::ProbeContext;
 use tracer_common::diagnostic::DiagnosticKind;
-use tracer_common::loss::Loss;
 use tracer_common::pairing::{Nesting, nesting};
 
 use crate::account;
@@ -10,7 +9,6 @@ use crate::alloc::{argument, cookie, say_untraced};
 use crate::config::config;
 use crate::diagnose::say;
 use crate::emit;
-use crate::loss;
 use crate::memory::read_user;
 use crate::thread;
 use crate::trampoline::trampoline;
@@ -42,7 +40,10 @@ pub fn enter(ctx: &ProbeContext) {
         }
         match account::take(addr, (*process).owner.image) {
             Some(block) => account::count_free(&block),
-            None => loss::count(Loss::UnknownFrees),
+            None => {
+                let room = account::room_of_unknown(addr, cookie.has_headers);
+                account::count_unknown_free((*thread).slot.wrapping_sub(1), room);
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use tracer_common::config::{Process, State};
 use tracer_common::diagnostic::Diagnostic;
 use tracer_common::event::{CallEvent, LifecycleEvent};
 use tracer_common::key::{StackKey, StackTotals};
+use tracer_common::lifetime::{Lifetimes, OldFrees};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::memo::Memo;
@@ -75,6 +76,17 @@ pub static FREE_ROWS: Array<u64, { rows::STACKS as usize }, MMAPABLE> = Array::n
 /// as many as there are rows.
 #[btf_map]
 pub static TOTALS: Array<StackTotals, { rows::ROWS as usize }, MMAPABLE> = Array::new();
+
+/// Ages at which the blocks of each row were released. Added to by the programs, read by user space, and cleared by it
+/// when it releases the row. Full: a counter begins anew, which user space makes up for. Size: as many as there are
+/// rows, a cache line each: 8 MiB.
+#[btf_map]
+pub static LIFETIMES: Array<Lifetimes, { rows::ROWS as usize }, MMAPABLE> = Array::new();
+
+/// Released blocks of each process that the trace does not know. Added to by the programs, which clear it at an `exec`;
+/// read by user space, and cleared by it when it releases the process. Size: a row for each of [`PROCESSES`], 256 KiB.
+#[btf_map]
+pub static OLD_FREES: Array<OldFrees, { limits::MAX_PROCESSES as usize }, MMAPABLE> = Array::new();
 
 /// What is known of each row's stack besides its frames. Written once by the programs, read by user space, and cleared
 /// by it when it releases the row. Size: as many as there are rows.

@@ -19,6 +19,21 @@ pub unsafe fn atomic_add(counter: *mut u64, amount: u64) {
     }
 }
 
+/// As [`atomic_add`], to a 32-bit counter.
+///
+/// # Safety
+///
+/// As for [`atomic_add`].
+#[inline(always)]
+pub unsafe fn atomic_add_u32(counter: *mut u32, amount: u32) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        core::intrinsics::atomic_xadd::<u32, u32, { core::intrinsics::AtomicOrdering::Relaxed }>(
+            counter, amount,
+        );
+    }
+}
+
 /// Adds to a 32-bit counter and returns its value before.
 ///
 /// # Safety

@@ -15,6 +15,7 @@ use tracer_common::loss::Loss;
 use tracer_common::space::SpaceEvent;
 use tracer_common::unwind::Range;
 
+use crate::account;
 use crate::config::config;
 use crate::diagnose::say;
 use crate::emit;
@@ -55,6 +56,7 @@ pub fn exec() {
         }
         (*process).owner
     };
+    account::forget_old(slot);
     if let Some(thread) = thread::existing() {
         // SAFETY: only this thread writes its state.
         unsafe { (*thread).pending.sp = 0 };
@@ -134,10 +136,10 @@ pub fn exit() {
 
 /// A traced process has started another one.
 ///
-/// Where children are traced, it is admitted at once. Otherwise user space is told of it, since its copy of the memory has
-/// the parent's breakpoints in it; a trace of named processes counts it. One that runs in the memory of its parent
-/// (`vfork`) allocates and releases there, so where processes come by themselves it is a guest in its parent's row until it
-/// calls `exec`.
+/// Where children are traced, it is admitted at once. Otherwise user space is told of it, since its copy of the memory
+/// has the parent's breakpoints in it; a trace of named processes counts it. One that runs in the memory of its parent
+/// (`vfork`) allocates and releases there, so where processes come by themselves it is a guest in its parent's row
+/// until it calls `exec`.
 #[inline(always)]
 pub fn fork(ctx: &RawTracePointContext) {
     if config!(offsets.task_tgid) == 0 {

@@ -1,7 +1,7 @@
 //! memlens: a system-wide memory allocation tracer for Linux, on eBPF.
 //!
-//! A trace is one or more [`sources`] that the [`engine`] drives. What it knows at one moment is a [`profile`]: one value,
-//! which [`render`] writes in one format or another. [`commands`] put these together. Only [`bpf`] uses aya.
+//! A trace is one or more [`sources`] that the [`engine`] drives. What it knows at one moment is a [`profile`]: one
+//! value, which [`render`] writes in one format or another. [`commands`] put these together. Only [`bpf`] uses aya.
 
 pub mod analysis;
 pub mod attach;
@@ -13,6 +13,7 @@ pub mod engine;
 pub mod preflight;
 pub mod process;
 pub mod profile;
+pub mod reach;
 pub mod render;
 pub mod schema;
 pub mod sources;

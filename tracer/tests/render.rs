@@ -47,6 +47,13 @@ fn with_all_frames() -> Options {
     }
 }
 
+fn with_every_stack() -> Options {
+    Options {
+        every_stack: true,
+        ..options()
+    }
+}
+
 /// Options for a reader who has seen the notes of this sample.
 fn without_notes(sample: &Sample) -> Options {
     Options {
@@ -135,6 +142,7 @@ fn leaks_are_as_blessed() {
         "losses",
         "host",
         "no_process",
+        "verdict_leak",
     ];
     files.extend(named.map(|name| markdown(&sample(name))));
     for (name, widths) in [
@@ -145,12 +153,17 @@ fn leaks_are_as_blessed() {
         ("host", &[60, 80, 120]),
         ("host_containers", &[80]),
         ("host_last", &[80]),
+        ("verdict_leak", &[60, 80]),
+        ("verdict_collection", &[80]),
     ] {
         files.extend(texts(&sample(name), widths));
     }
     for (file, name, options) in [
         ("addresses", "inlined_frames", with_addresses()),
         ("all_frames", "plumbing", with_all_frames()),
+        ("every_stack", "verdict_leak", with_every_stack()),
+        ("whole_build_ids", "unknown_frames", with_all_frames()),
+        ("common_frames_all", "common_frames", with_all_frames()),
         ("known_notes", "losses", without_notes(&sample("losses"))),
         ("colors", "several_processes", colored()),
     ] {

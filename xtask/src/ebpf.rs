@@ -12,9 +12,10 @@ use anyhow::{Context as _, Result, bail};
 use crate::{bpf_object, run, rust_src, rustc_wrapper, tools, verified};
 
 /// The committed objects, as seen from the checkout, by the program of tracer-ebpf that each is built from.
-const OBJECTS: [(&str, &str); 2] = [
+const OBJECTS: [(&str, &str); 3] = [
     ("memlens", "tracer/src/bpf/memlens.bpf.o"),
     ("kernel", "tracer/src/bpf/kernel.bpf.o"),
+    ("registers", "tracer/src/bpf/registers.bpf.o"),
 ];
 const TARGET: &str = "bpfel-unknown-none";
 

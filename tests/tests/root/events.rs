@@ -155,7 +155,7 @@ fn doctor_sees_the_machine() -> Result<()> {
     Ok(())
 }
 
-/// Ten seconds of a built-in leaky program, and a flame graph.
+/// Ten seconds of a built-in leaky program, with the verdicts on its stacks, and a flame graph.
 #[test]
 fn demo_finds_its_own_leaks() -> Result<()> {
     need::root()?;
@@ -164,7 +164,14 @@ fn demo_finds_its_own_leaks() -> Result<()> {
     command.arg("demo").current_dir(folder.path());
     let ended = Memlens::start_command(command)?.wait()?;
     ensure!(ended.status.success(), "{}", ended.status);
-    ensure!(!ended.output.is_empty(), "no report");
+    for words in [["leak:", "forget_a_buffer"], ["collection", "SESSIONS"]] {
+        let says = |line: &String| words.iter().all(|word| line.contains(word));
+        ensure!(
+            ended.output.iter().any(says),
+            "{words:?}: {:?}",
+            ended.output
+        );
+    }
     let svg = std::fs::read_dir(folder.path())?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| path.extension().is_some_and(|extension| extension == "svg"))

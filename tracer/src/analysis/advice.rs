@@ -1,5 +1,5 @@
-//! Whether the machine's memory is shrinking and where to, and what to look at next. Each sentence rests on figures of the
-//! profile. Pure.
+//! Whether the machine's memory is shrinking and where to, and what to look at next. Each sentence rests on figures of
+//! the profile. Pure.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const WORTH_NAMING: f64 = 0.05;
 const NEARLY_FULL: f64 = 0.9;
 const SOON: Duration = Duration::from_secs(86_400);
 /// A process younger than this may still be filling its caches.
-const YOUNG: Duration = Duration::from_secs(120);
+pub(super) const YOUNG: Duration = Duration::from_secs(120);
 /// Bytes a minute from which growth of address space, or of kernel memory, is worth a hint.
 const WORTH_A_HINT: f64 = 1_048_576.0;
 
@@ -46,7 +46,7 @@ pub fn add(profile: &mut Profile, has_command: HasCommand<'_>) {
 }
 
 /// Whether the machine's memory is shrinking, and where to.
-fn outlook(profile: &Profile, machine: &MachineSection) -> String {
+pub(super) fn outlook(profile: &Profile, machine: &MachineSection) -> String {
     let available = machine.figure(Figure::Available);
     let Some(growth) = available.growth else {
         return "no trend yet: one pass so far".into();
@@ -96,6 +96,12 @@ fn takers(machine: &MachineSection) -> String {
 
 /// A process that grows.
 fn grower(profile: &Profile, row: &Subject, has_command: HasCommand<'_>) -> Finding {
+    let text = grows(row);
+    about(profile, row, text, &["explain", "leaks"], has_command)
+}
+
+/// How a process grows, in a sentence.
+pub(super) fn grows(row: &Subject) -> String {
     let per_min = per_min(row, Measure::ProcessTotalBytes);
     let mut text = format!("{} grows {}", name(row), rate(per_min));
     if let Some(kind) = kind(row, per_min) {
@@ -116,7 +122,7 @@ fn grower(profile: &Profile, row: &Subject, has_command: HasCommand<'_>) -> Find
             duration(age)
         );
     }
-    about(profile, row, text, &["explain", "leaks"], has_command)
+    text
 }
 
 /// A process that reserves address space and does not touch it, among the rows.
@@ -219,7 +225,7 @@ fn name(row: &Subject) -> String {
     }
 }
 
-fn is_young(row: &Subject) -> bool {
+pub(super) fn is_young(row: &Subject) -> bool {
     row.age.is_some_and(|age| age < YOUNG)
 }
 

@@ -3,4 +3,7 @@
 pub mod advice;
 pub mod change;
 pub mod growth;
+pub mod holders;
+pub mod hunt;
 pub mod ledger;
+pub mod verdict;

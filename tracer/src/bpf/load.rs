@@ -8,6 +8,7 @@ use tracer_common::config::{Admission, Config, Process, State};
 use tracer_common::diagnostic::Diagnostic;
 use tracer_common::event::{CallEvent, CodeArea, LifecycleEvent};
 use tracer_common::key::{Owner, StackTotals};
+use tracer_common::lifetime::{Lifetimes, OldFrees};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::rows;
@@ -91,6 +92,7 @@ pub struct Tracer {
     live: LiveBlocks,
     pub(super) rows: StackRows,
     pub(super) processes: ArrayView<Process>,
+    pub(super) old_frees: ArrayView<OldFrees>,
     pub(super) state: ArrayView<State>,
     pub(super) tables: UnwindTables,
     /// Rows of processes to release as soon as nobody runs in their memory.
@@ -145,6 +147,7 @@ impl Tracer {
             view(&ebpf, "STATE", 1)?,
             view(&ebpf, "FREE_ROWS", rows::STACKS as usize)?,
             view_in_parts(&ebpf, "TOTALS", rows::ROWS as usize)?,
+            view_in_parts(&ebpf, "LIFETIMES", rows::ROWS as usize)?,
             view_in_parts(&ebpf, "STACKS", rows::ROWS as usize)?,
             view_in_parts(&ebpf, "FRAMES", rows::FRAMES as usize)?,
         );
@@ -156,6 +159,7 @@ impl Tracer {
             live: LiveBlocks::new(live, pressure).map_err(live_failed)?,
             rows: stack_rows,
             processes: view(&ebpf, "PROCESSES", limits::MAX_PROCESSES as usize)?,
+            old_frees: view_in_parts(&ebpf, "OLD_FREES", limits::MAX_PROCESSES as usize)?,
             state: view(&ebpf, "STATE", 1)?,
             tables: UnwindTables::new(&ebpf, tables)?,
             ebpf,
@@ -266,6 +270,16 @@ impl Tracer {
     /// A row's totals.
     pub fn totals(&self, row: u32) -> StackTotals {
         self.rows.totals.totals(row)
+    }
+
+    /// Ages at which a row's blocks were released, so far; each count wraps around.
+    pub fn lifetimes(&self, row: u32) -> Lifetimes {
+        self.rows.lifetimes.read(row as usize).unwrap_or_default()
+    }
+
+    /// Released blocks that the trace does not know, of the process in a row of the process table.
+    pub fn old_frees(&self, row: u32) -> OldFrees {
+        self.old_frees.read(row as usize).unwrap_or_default()
     }
 
     /// Loss counters that are not zero, summed over the CPUs.

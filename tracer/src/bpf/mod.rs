@@ -23,6 +23,7 @@ mod offsets;
 mod probe;
 mod processes;
 mod publish;
+mod registers;
 mod rows;
 mod space;
 mod sys;
@@ -34,10 +35,11 @@ pub use events::Events;
 pub use kernel_memory::KernelMemory;
 pub use kernel_settings::{CacheFilter, KernelSettings};
 pub use links::{Attached, ProbeError};
-pub use live::LiveBlocks;
+pub use live::{LiveBlocks, LiveReader};
 pub use load::{Settings, Tracer};
 pub use mappings::{Mapped, MappedCode, MappingEvent, MappingEvents};
 pub use probe::{Method, Probe, ProbeProgram};
+pub use registers::RegisterReader;
 pub use tables::{MappingsFull, TableFull, TablePlace, TableRoom, TableSize, UnwindTables};
 
 /// The BPF object for traces of processes, built and committed by `cargo xtask ebpf`.

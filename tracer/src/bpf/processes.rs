@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 use aya::maps::{HashMap, MapData, MapError, Queue};
 use tracer_common::config::Process;
 use tracer_common::key::{Owner, StackKey, StackTotals};
+use tracer_common::lifetime::{Lifetimes, OldFrees};
 use tracer_common::limits;
 use tracer_common::sampling;
 
@@ -122,8 +123,8 @@ impl Tracer {
         process.is_some_and(|process| process.owner == owner)
     }
 
-    /// Rows of the process table in use, with what they hold now. A row whose process has ended stays until it is released;
-    /// its `active` is 0.
+    /// Rows of the process table in use, with what they hold now. A row whose process has ended stays until it is
+    /// released; its `active` is 0.
     ///
     /// A row that no event has told of may be one that is being given back this moment: it counts only if
     /// [`Self::row_of`] leads to it.
@@ -134,8 +135,8 @@ impl Tracer {
             .filter(|(_, process)| process.owner.tgid != 0)
     }
 
-    /// Releases the row of a process that has ended, and its part of the mappings. Its figures must have been read and its
-    /// blocks removed from the live map; the rows of its stacks are released by [`Self::release_stack_rows`].
+    /// Releases the row of a process that has ended, and its part of the mappings. Its figures must have been read and
+    /// its blocks removed from the live map; the rows of its stacks are released by [`Self::release_stack_rows`].
     ///
     /// # Errors
     /// [`LoadError::Refused`] if the kernel's table cannot be written.
@@ -156,13 +157,17 @@ impl Tracer {
             }
             self.tables.release(row);
             self.rows.totals.write(row as usize, StackTotals::default());
+            self.rows
+                .lifetimes
+                .write(row as usize, Lifetimes::default());
+            self.old_frees.write(row as usize, OldFrees::default());
             self.give_back(row)?;
         }
         Ok(())
     }
 
-    /// Releases rows of stacks of programs that are over and whose blocks were removed from the live map. Rows without a
-    /// stack are passed over.
+    /// Releases rows of stacks of programs that are over and whose blocks were removed from the live map. Rows without
+    /// a stack are passed over.
     ///
     /// # Errors
     /// [`LoadError::Map`] if the kernel's table of stacks cannot be written.
@@ -189,13 +194,14 @@ impl Tracer {
         }
     }
 
-    /// Gives the program in a row that is not traced at the moment a new owner id, as which it can begin anew; and the denser
-    /// sample that was asked for.
+    /// Gives the program in a row that is not traced at the moment a new owner id, as which it can begin anew; and the
+    /// denser sample that was asked for.
     pub fn renew(&mut self, row: u32) -> Option<Owner> {
         let image = self.draw_image();
+        self.old_frees.write(row as usize, OldFrees::default());
         let process = self.processes.pointer(row as usize)?;
-        // SAFETY: a mapped, aligned record; the programs write these fields in an `exec` of the process only, and read them
-        // while it is traced.
+        // SAFETY: a mapped, aligned record; the programs write these fields in an `exec` of the process only, and read
+        // them while it is traced.
         unsafe {
             (&raw mut (*process).owner.image).write_volatile(image);
             (&raw mut (*process).code).write_volatile(image);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tracer_common::config::State;
 use tracer_common::key::{Owner, StackKey, StackTotals};
+use tracer_common::lifetime::Lifetimes;
 use tracer_common::limits;
 use tracer_common::rows::{self, CLASSES, Ring};
 use tracer_common::stack::{StackMeta, hash_stack};
@@ -16,6 +17,7 @@ pub(super) struct StackRows {
     pub(super) state: ArrayView<State>,
     pub(super) free: ArrayView<u64>,
     pub(super) totals: ArrayView<StackTotals>,
+    pub(super) lifetimes: ArrayView<Lifetimes>,
     pub(super) stacks: ArrayView<StackMeta>,
     pub(super) frames: ArrayView<u64>,
     /// Rows that the programs have taken out of each ring and that were looked at.
@@ -32,6 +34,7 @@ impl StackRows {
         state: ArrayView<State>,
         free: ArrayView<u64>,
         totals: ArrayView<StackTotals>,
+        lifetimes: ArrayView<Lifetimes>,
         stacks: ArrayView<StackMeta>,
         frames: ArrayView<u64>,
     ) -> Self {
@@ -39,6 +42,7 @@ impl StackRows {
             state,
             free,
             totals,
+            lifetimes,
             stacks,
             frames,
             seen: [0; CLASSES as usize],
@@ -113,6 +117,7 @@ impl StackRows {
     fn can_be_read(&self, row: u32, meta: &StackMeta) -> bool {
         // A row's frames lie in one part.
         self.totals.pointer(row as usize).is_some()
+            && self.lifetimes.pointer(row as usize).is_some()
             && self.frames.pointer(meta.first_frame as usize).is_some()
     }
 
@@ -194,6 +199,7 @@ impl StackRows {
             return;
         };
         self.totals.write(row as usize, StackTotals::default());
+        self.lifetimes.write(row as usize, Lifetimes::default());
         self.stacks.write(row as usize, StackMeta::default());
         self.put(class, row);
     }
@@ -220,6 +226,7 @@ mod tests {
         StackRows::new(
             memory(1),
             memory(rows::STACKS as usize),
+            memory(rows::ROWS as usize),
             memory(rows::ROWS as usize),
             memory(rows::ROWS as usize),
             memory(rows::FRAMES as usize),

@@ -206,6 +206,32 @@ pub fn link_uprobe_multi(
     Ok(owned(fd))
 }
 
+/// Attaches an iterator over tasks to all threads of one process (`bpf_iter_link_info.task`, Linux 6.1).
+pub fn link_iterator(program: BorrowedFd<'_>, pid: u32) -> io::Result<OwnedFd> {
+    // `tid`, `pid`, `pid_fd` of `union bpf_iter_link_info` (include/uapi/linux/bpf.h).
+    let which = [0, pid, 0, 0];
+    let mut attr = attributes();
+    attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+    attr.link_create.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+    attr.link_create.__bindgen_anon_3.__bindgen_anon_1.iter_info = which.as_ptr() as u64;
+    attr.link_create
+        .__bindgen_anon_3
+        .__bindgen_anon_1
+        .iter_info_len = size_of_val(&which) as u32;
+    // SAFETY: `which` has `iter_info_len` bytes and outlives the call.
+    let fd = unsafe { bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr) }?;
+    Ok(owned(fd))
+}
+
+/// A file that runs an iterator once when it is read.
+pub fn iterator(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attr = attributes();
+    attr.iter_create.link_fd = link.as_raw_fd() as u32;
+    // SAFETY: it holds no pointers.
+    let fd = unsafe { bpf(bpf_cmd::BPF_ITER_CREATE, &mut attr) }?;
+    Ok(owned(fd))
+}
+
 /// `BPF_F_MMAPABLE`: the array can be mapped.
 pub const MMAPABLE: u32 = 1 << 10;
 

@@ -8,6 +8,7 @@ use super::doctor::{DoctorArgs, DoctorConfig};
 use super::error::ConfigError;
 use super::explain::{ExplainArgs, ExplainConfig};
 use super::host::{HostArgs, HostConfig};
+use super::hunt::{HuntArgs, HuntConfig};
 use super::kernel::KernelConfig;
 use super::leaks::{LeaksArgs, LeaksConfig};
 use super::trace::{TraceArgs, TraceConfig};
@@ -22,6 +23,7 @@ Examples:
                                      start a command, trace it from its first instruction
   memlens leaks -p 4242 -o 1m --fail-over 10MiB 5m 1
                                      exit 1 if, after five minutes, over 10 MiB are older than one
+  memlens hunt                       what takes memory: the machine, the process, the stack, in a minute
   memlens host                       is memory shrinking, who grows, what to run next
   memlens vm -p 4242                 who has mapped address space, and what of it is in memory
   memlens kernel                     which kernel stacks hold the kernel's own memory
@@ -30,8 +32,8 @@ Examples:
   memlens doctor                     what works on this machine, and how to fix the rest
   memlens demo                       a built-in leaky program, traced for ten seconds
 
-Exit codes: 0 done, 1 leaks found where --fail-over asked for it, 2 failed; where a command is traced
-its own (128 + N if signal N ended it), 124 leaks found, 125 failed, 126 cannot be run, 127 not found.
+Exit codes: 0 done, 1 leaks found where --fail-over or --fail-on asked for it, 2 failed; where a command
+is traced its own (128 + N if signal N ended it), 124 leaks found, 125 failed, 126 cannot be run, 127 not found.
 Sizes take B, K, M, G or KiB, MiB, GiB (1024) and KB, MB, GB (1000); times take us, ms, s, m, h, d.";
 
 /// Trace memory allocations of running processes, without restarting them.
@@ -64,6 +66,7 @@ pub struct Cli {
 /// A command as typed. Its help is that of its arguments.
 #[derive(Debug, Subcommand)]
 enum Typed {
+    Hunt(HuntArgs),
     Leaks(Box<LeaksArgs>),
     Vm(Box<VmArgs>),
     Kernel(Box<KernelConfig>),
@@ -104,6 +107,8 @@ pub enum Command {
     Demo(DemoConfig),
     /// Watch the machine and who grows on it.
     Host(HostConfig),
+    /// Find out what takes memory, in four steps.
+    Hunt(HuntConfig),
 }
 
 impl TryFrom<Cli> for Invocation {
@@ -119,6 +124,7 @@ impl TryFrom<Cli> for Invocation {
             }
             Typed::Trace(args) => Command::Trace(args.try_into()?),
             Typed::Host(args) => Command::Host(args.try_into()?),
+            Typed::Hunt(args) => Command::Hunt(args.into()),
             Typed::Explain(args) => Command::Explain(args.into()),
             Typed::Doctor(args) => Command::Doctor(args.into()),
             Typed::Demo(config) => Command::Demo(config),

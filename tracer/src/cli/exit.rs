@@ -7,7 +7,7 @@ use crate::profile::CommandExit;
 pub enum Outcome {
     /// It did what it was asked to; how the traced command ended, if there was one and it has.
     Done(Option<CommandExit>),
-    /// The last report has more live bytes than `--fail-over` allows.
+    /// The last report has what `--fail-over` or `--fail-on` does not allow.
     Leaks,
     /// memlens itself failed, usage errors included.
     Failed,

@@ -17,6 +17,7 @@ Examples:
   memlens explain --json 4242 > before.json   the same as JSON, to compare with later
   memlens explain --diff before.json 4242     and what has changed since
   memlens explain --trace 30 4242             what grows in 30 seconds, and the stacks of each part
+  memlens explain --reach 4242                which blocks nothing points to, and what holds the others
 Exit codes: 0 explained, 2 failed.";
 
 /// Explain where the memory of one process is: kernel, allocator, runtime.
@@ -72,6 +73,14 @@ pub struct ExplainConfig {
     #[arg(long, value_name = "SECONDS", value_parser = parse_interval, conflicts_with = "diff")]
     #[arg(allow_hyphen_values = true)]
     pub trace: Option<Duration>,
+    /// Judge all blocks of a glibc heap by what points to them: what is lost already, and what holds the rest.
+    ///
+    /// The memory of the process is read from outside while it goes on; it is never stopped. No trace is needed, so
+    /// there are no stacks, but sizes, C++ types and holders.
+    ///
+    /// Example: memlens explain --reach 4242
+    #[arg(long, conflicts_with_all = ["diff", "trace"])]
+    pub reach: bool,
     /// Print one JSON object.
     #[arg(long, help_heading = "Output")]
     pub json: bool,

@@ -10,7 +10,7 @@ use tracer_common::kernel_memory::{DEFAULT_MAX_LIVE, MAX_ORDER};
 use super::parsers::{parse_age, parse_sample_bytes, whole_number};
 use super::shared::{MAX_MAX_LIVE, Output, Schedule};
 use super::values::parse_size;
-use crate::sources::heap::Order;
+use crate::sources::kernel::KernelOrder;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,7 +75,7 @@ pub struct KernelConfig {
     /// Order of the stacks.
     #[arg(long, value_enum, value_name = "KEY", default_value_t)]
     #[arg(help_heading = "Output")]
-    pub sort: Order,
+    pub sort: KernelOrder,
     /// Sample: follow about one allocation in every BYTES allocated, and scale up.
     ///
     /// Cheaper, and unbiased: the report states the standard error.

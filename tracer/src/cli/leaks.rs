@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::error::ConfigError;
 use super::parsers::{parse_age, parse_sample_bytes, parse_slowdown, whole_number};
@@ -14,6 +14,7 @@ use super::shared::{
 use super::values::parse_size;
 use crate::engine::target::Target;
 use crate::sources::heap::Order;
+use crate::sources::heap::reach::When;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,8 +29,20 @@ Examples:
                                                one service, with the top stacks of each process
 INTERVAL and COUNT come before \"--\": memlens leaks 10 3 -- ./prog";
 
+/// Most frames that stacks can be asked to agree in: more than any has, inlined functions included.
+const MAX_FRAMES: u32 = 4_096;
+
 /// Live blocks followed unless another limit is given.
 const DEFAULT_MAX_LIVE: u32 = 1 << 21;
+
+/// What a last report must not find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// Memory that nothing points to, whether it grows or not
+    Lost,
+    /// Memory that grows and that nothing points to
+    Leak,
+}
 
 /// Show the call stacks that hold the most heap memory.
 ///
@@ -105,6 +118,27 @@ pub struct LeaksConfig {
     /// Example: memlens leaks -p 4242 --older 1m --fail-over 10MiB 5m 1
     #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Output", allow_hyphen_values = true)]
     pub fail_over: Option<u64>,
+    /// Exit with code 1 (124 where a command is traced) if the last report finds a leak, or memory that is lost.
+    ///
+    /// Prints which on standard error. Both need --reach: where no block was judged, memlens fails.
+    ///
+    /// Example: memlens leaks -p 4242 --reach --fail-on lost 1m 5
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = "Output")]
+    pub fail_on: Option<FailOn>,
+    /// Show stacks whose innermost N frames agree as one.
+    ///
+    /// A just-in-time compiler makes several stacks of one place in the program. N counts frames as -v shows them:
+    /// those of allocators, and inlined functions, too. The stack that is shown is the one with most live bytes.
+    ///
+    /// Example: --group-frames 5
+    #[arg(
+        long,
+        value_name = "N",
+        help_heading = "Output",
+        allow_negative_numbers = true
+    )]
+    #[arg(value_parser = whole_number(1..=MAX_FRAMES))]
+    pub group_frames: Option<u32>,
     /// Also trace the children of the processes or the command, from their birth on, and the programs that they start.
     ///
     /// A child gets its probes within a few milliseconds of its birth; the report says how many. Without this, children
@@ -138,6 +172,16 @@ pub struct LeaksConfig {
     #[arg(long, value_name = "BYTES", value_parser = parse_sample_bytes, help_heading = "Cost")]
     #[arg(allow_hyphen_values = true)]
     pub sample_bytes: Option<NonZeroU64>,
+    /// When to look for what holds the blocks: for the last report, for every one, or never.
+    ///
+    /// Blocks that nothing points to are lost: a leak for certain. The memory of the process is read from outside while
+    /// it goes on; it is never stopped. Without this option it is done for the last report, where processes are named;
+    /// of a whole host, a cgroup or a user it cannot be done.
+    ///
+    /// Example: memlens leaks -p 4242 --reach every
+    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, default_missing_value = "last")]
+    #[arg(help_heading = "Reachability", conflicts_with = "scope")]
+    pub reach: Option<When>,
     /// How stacks are walked.
     #[command(flatten)]
     pub walk: Walk,
@@ -162,11 +206,14 @@ impl LeaksConfig {
             show_allocs: false,
             all_stacks: false,
             fail_over: None,
+            fail_on: None,
+            group_frames: None,
             children: false,
             force: false,
             slowdown: None,
             combined: false,
             sample_bytes: None,
+            reach: None,
             walk: Walk::default(),
             max_live: DEFAULT_MAX_LIVE,
         }

@@ -7,6 +7,8 @@ use crate::profile::Grouping;
 use crate::profile::machine::{By, Of, Order as RowOrder};
 use crate::sources::address_space::SpaceOrder;
 use crate::sources::heap::Order;
+use crate::sources::heap::reach::When;
+use crate::sources::kernel::KernelOrder;
 
 /// Gives each variant its word and its help.
 macro_rules! words {
@@ -33,10 +35,24 @@ words!(Grouping {
 });
 
 words!(Order {
+    Verdict "verdict" "Leaks first, then what grows fastest, what is lost, and what holds most"
     Bytes "bytes" "Most live bytes first"
     Count "count" "Most live blocks first"
     Growth "growth" "Most bytes gained since the last report first"
     Age "age" "Oldest live block first"
+});
+
+words!(KernelOrder {
+    Bytes "bytes" "Most live bytes first"
+    Count "count" "Most live blocks first"
+    Growth "growth" "Most bytes gained since the last report first"
+    Age "age" "Oldest live block first"
+});
+
+words!(When {
+    Last "last" "For the last report"
+    Every "every" "For every report"
+    Off "off" "Never"
 });
 
 words!(SpaceOrder {

@@ -1,12 +1,13 @@
 //! `memlens demo`: traces a built-in victim that leaks in several known ways.
 
 use std::hint::black_box;
+use std::num::NonZeroU64;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::output::Printer;
+use super::output::{Heaps, Printer};
 use super::{follow, log, refuse_if_unable};
 use crate::cli::{DemoConfig, Invocation, Outcome, Output};
 use crate::engine::target::{self, Target};
@@ -14,7 +15,8 @@ use crate::engine::{Schedule, Trace, Walk};
 use crate::preflight;
 use crate::profile::Grouping;
 use crate::render::Format;
-use crate::sources::heap::{Heap, HeapOptions};
+use crate::sources::heap::reach::When;
+use crate::sources::heap::{Heap, HeapOptions, Order};
 
 /// Stacks that the report shows.
 const TOP: usize = 8;
@@ -23,7 +25,7 @@ const MAX_LIVE: u32 = 1 << 16;
 /// Most bytes for unwind tables: those of memlens itself and of the C library need less.
 const TABLE_BYTES: u64 = 64 << 20;
 
-/// The word that makes a memlens the victim; how many milliseconds it is to run follows.
+/// The word that makes a memlens the victim.
 const VICTIM: &str = "demo-victim";
 
 /// Plays the victim, if this process was started as one.
@@ -32,11 +34,7 @@ pub fn play_victim() -> bool {
     if words.next().as_deref() != Some(VICTIM) {
         return false;
     }
-    let milliseconds = words
-        .next()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1000);
-    victim::run(Duration::from_millis(milliseconds));
+    victim::run();
     true
 }
 
@@ -46,8 +44,7 @@ pub fn run(invocation: &Invocation, config: &DemoConfig) -> Result<Outcome> {
         eprintln!("memlens: {mounted}");
     }
     let own = std::env::current_exe().context("cannot find the path of memlens itself")?;
-    let milliseconds = config.duration.as_millis().to_string();
-    let command = [own.into_os_string(), VICTIM.into(), milliseconds.into()];
+    let command = [own.into_os_string(), VICTIM.into()];
     let output = Output {
         top: Some(TOP),
         ..Output::to_file(Format::Svg, &config.svg, config.json)
@@ -57,30 +54,34 @@ pub fn run(invocation: &Invocation, config: &DemoConfig) -> Result<Outcome> {
         "memlens: the demo traces a small program that leaks, for {:.0?}",
         config.duration
     );
+    // The victim runs until memlens has ended: what holds its blocks can be told only while it lives.
     let only_at_the_end = Schedule {
-        interval: None,
-        count: None,
+        interval: Some(config.duration),
+        count: NonZeroU64::new(1),
     };
-    follow(
-        &mut Printer::new(&output, invocation),
-        &only_at_the_end,
-        || {
-            let about = target::resolve(
-                &Target::Command(command.to_vec()),
-                Grouping::default(),
-                false,
-            )?;
-            let heap = Heap::new(HeapOptions {
-                max_live: MAX_LIVE,
-                ..HeapOptions::default()
-            });
-            let walk = Walk {
-                table_bytes: Some(TABLE_BYTES),
-                ..Walk::default()
-            };
-            Trace::start(about, heap, walk, &facts, log(invocation))
-        },
-    )?;
+    let mut printer = Printer::new(&output, invocation);
+    printer.judge(Heaps {
+        order: Order::Verdict,
+        group_frames: None,
+        must_know_all: true,
+    });
+    follow(&mut printer, &only_at_the_end, || {
+        let about = target::resolve(
+            &Target::Command(command.to_vec()),
+            Grouping::default(),
+            false,
+        )?;
+        let heap = Heap::new(HeapOptions {
+            max_live: MAX_LIVE,
+            reach: When::Last,
+            ..HeapOptions::default()
+        });
+        let walk = Walk {
+            table_bytes: Some(TABLE_BYTES),
+            ..Walk::default()
+        };
+        Trace::start(about, heap, walk, &facts, log(invocation))
+    })?;
     eprintln!(
         "memlens: flame graph in {}; open it in a browser",
         config.svg.display()
@@ -92,31 +93,38 @@ pub fn run(invocation: &Invocation, config: &DemoConfig) -> Result<Outcome> {
 mod victim {
     use super::*;
     use std::collections::HashMap;
+    use std::os::unix::process::parent_id;
+    use std::sync::Mutex;
 
     /// Rounds per second.
     const RATE: u64 = 100;
+    /// It never runs longer, whatever becomes of memlens.
+    const LONGEST: u64 = 3600 * RATE;
 
-    /// Leaks for a while. Each round forgets 1 KiB, keeps a session of 256 bytes for ever, grows a log and releases a
-    /// scratch buffer, which shows in the totals only.
+    /// The sessions, as a server has them: in a global.
+    static SESSIONS: Mutex<Option<HashMap<u64, Vec<u8>>>> = Mutex::new(None);
+
+    /// Leaks until memlens has ended. Each round forgets 1 KiB, keeps a session of 256 bytes for ever, grows a log and
+    /// releases a scratch buffer, which shows in the totals only.
     #[inline(never)]
-    pub fn run(duration: Duration) {
-        let end = Instant::now() + duration;
-        let mut sessions = HashMap::new();
+    pub fn run() {
+        let memlens = parent_id();
         let mut log = Vec::new();
-        let mut round = 0u64;
-        while Instant::now() < end {
-            serve_request(round, &mut sessions, &mut log);
-            round += 1;
+        for round in 0..LONGEST {
+            if parent_id() != memlens {
+                break;
+            }
+            serve_request(round, &mut log);
             thread::sleep(Duration::from_millis(1000 / RATE));
         }
         // It ends as servers do: without giving anything back.
-        std::mem::forget((sessions, log));
+        std::mem::forget(log);
     }
 
     #[inline(never)]
-    fn serve_request(round: u64, sessions: &mut HashMap<u64, Vec<u8>>, log: &mut Vec<u64>) {
+    fn serve_request(round: u64, log: &mut Vec<u64>) {
         forget_a_buffer();
-        never_evict_a_session(round, sessions);
+        never_evict_a_session(round);
         grow_a_log(round, log);
         use_a_scratch_buffer();
     }
@@ -129,8 +137,11 @@ mod victim {
 
     /// A reachable orphan: a cache that only grows.
     #[inline(never)]
-    fn never_evict_a_session(round: u64, sessions: &mut HashMap<u64, Vec<u8>>) {
-        sessions.insert(round, black_box(vec![0u8; 256]));
+    fn never_evict_a_session(round: u64) {
+        if let Ok(mut sessions) = SESSIONS.lock() {
+            let sessions = sessions.get_or_insert_default();
+            sessions.insert(round, black_box(vec![0u8; 256]));
+        }
     }
 
     /// Growth by realloc: one block that doubles.

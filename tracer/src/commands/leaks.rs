@@ -1,15 +1,17 @@
 //! `memlens leaks`: outstanding heap memory by stack.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use super::output::Printer;
+use super::output::{Heaps, Printer};
 use super::{follow, log, refuse_if_unable};
-use crate::cli::{Invocation, LeaksConfig, Outcome};
+use crate::analysis::verdict;
+use crate::cli::{FailOn, Invocation, LeaksConfig, Outcome};
 use crate::engine::{Trace, target};
-use crate::profile::{Measure, Source};
-use crate::sources::heap::{Heap, HeapOptions, Which};
+use crate::profile::{FindingKind, Measure, Profile, Sample, Source};
+use crate::sources::heap::reach::When;
+use crate::sources::heap::{Heap, HeapOptions, Order, Which};
 use crate::words::filter;
-use crate::words::units::{bytes, duration};
+use crate::words::units::{bytes, counted, duration};
 
 /// Runs `memlens leaks`.
 pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<Outcome> {
@@ -18,6 +20,12 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<Outcome> {
     let mut printer = Printer::new(&config.output, invocation);
     printer.options.show_blocks = config.show_allocs;
     printer.options.per_process = host.per_process;
+    printer.options.every_stack = config.all_stacks || config.sort != Order::Verdict;
+    printer.judge(Heaps {
+        order: config.sort,
+        group_frames: config.group_frames.map(|frames| frames as usize),
+        must_know_all: config.fail_on.is_some(),
+    });
     if config.host.is_some() {
         printer.group_by(host.by, Measure::HeapLiveBytes);
     }
@@ -29,7 +37,7 @@ pub fn run(invocation: &Invocation, config: &LeaksConfig) -> Result<Outcome> {
         trace.selection = selection;
         Ok(trace)
     })?;
-    Ok(outcome(config, &printer))
+    outcome(config, &printer)
 }
 
 /// What the settings ask of the heap.
@@ -60,15 +68,39 @@ pub fn options(config: &LeaksConfig) -> HeapOptions {
         slowdown_percent: config.slowdown,
         children: config.children,
         is_optional: false,
+        reach: config.reach.unwrap_or(match &config.host {
+            Some(_) => When::Off,
+            None => When::Last,
+        }),
     }
 }
 
-/// How it went: whether the last report holds more than `--fail-over` allows, which is then said.
-fn outcome(config: &LeaksConfig, printer: &Printer<'_>) -> Outcome {
-    let done = Outcome::Done(printer.command_exit());
-    let (Some(limit), Some(last)) = (config.fail_over, &printer.last) else {
-        return done;
+/// How it went: whether the last report has what `--fail-over` or `--fail-on` does not allow, which is then said.
+fn outcome(config: &LeaksConfig, printer: &Printer<'_>) -> Result<Outcome> {
+    let Some(last) = &printer.last else {
+        return Ok(Outcome::Done(printer.command_exit()));
     };
+    let over = config
+        .fail_over
+        .and_then(|limit| exceeds(config, last, limit));
+    let on = config.fail_on.map(|what| {
+        check_judged(last)?;
+        anyhow::Ok(match what {
+            FailOn::Lost => lost(last),
+            FailOn::Leak => leaks(last),
+        })
+    });
+    let on = on.transpose()?.flatten();
+    let mut told = over.into_iter().chain(on).peekable();
+    if told.peek().is_none() {
+        return Ok(Outcome::Done(printer.command_exit()));
+    }
+    told.for_each(|why| eprintln!("memlens: {why}"));
+    Ok(Outcome::Leaks)
+}
+
+/// What is live beyond the limit of `--fail-over`.
+fn exceeds(config: &LeaksConfig, last: &Profile, limit: u64) -> Option<String> {
     if last.meta.elapsed <= config.older {
         eprintln!(
             "memlens: --fail-over had nothing to count: no block is older than {}, since the trace took only {}; trace for longer, \
@@ -78,19 +110,111 @@ fn outcome(config: &LeaksConfig, printer: &Printer<'_>) -> Outcome {
         );
     }
     let (_, live) = last.stacks_total(Source::Heap, Measure::HeapLiveBytes);
-    if live <= limit {
-        return done;
+    let heap = last.sections.heap.as_ref();
+    let which = heap.and_then(|heap| filter::words(&heap.filter));
+    (live > limit).then(|| {
+        format!(
+            "{} live{} exceeds --fail-over {}",
+            bytes(live),
+            which.map_or_else(String::new, |words| format!(" ({words})")),
+            bytes(limit)
+        )
+    })
+}
+
+/// Refuses to pass where no block was judged: that is not the same as none that is lost.
+fn check_judged(last: &Profile) -> Result<()> {
+    if last.sections.reachability.is_empty() {
+        bail!(
+            "--fail-on had nothing to judge: the last report does not know what points to the blocks; leave out \
+             --reach off, and end the trace while the process runs"
+        );
     }
-    let which = last
-        .sections
-        .heap
-        .as_ref()
-        .and_then(|heap| filter::words(&heap.filter));
-    eprintln!(
-        "memlens: {} live{} exceeds --fail-over {}",
-        bytes(live),
-        which.map_or_else(String::new, |words| format!(" ({words})")),
-        bytes(limit)
-    );
-    Outcome::Leaks
+    Ok(())
+}
+
+/// What is lost, for `--fail-on lost`.
+fn lost(last: &Profile) -> Option<String> {
+    let (mut size, mut blocks) = (0_u64, 0_u64);
+    let is_certain = |sample: &&Sample| !verdict::is_taken_back(last, sample);
+    for sample in last.samples_of(Source::Heap).filter(is_certain) {
+        let amount = |measure| last.amount(sample, measure);
+        size += amount(Measure::HeapLostBytes) + amount(Measure::HeapLostWithBytes);
+        blocks += amount(Measure::HeapLostBlocks) + amount(Measure::HeapLostWithBlocks);
+    }
+    let blocks = counted(blocks, "block");
+    (size > 0).then(|| {
+        format!(
+            "{} lost in {blocks}, which --fail-on lost does not allow",
+            bytes(size)
+        )
+    })
+}
+
+/// What leaks, for `--fail-on leak`.
+fn leaks(last: &Profile) -> Option<String> {
+    let found = last.findings.iter();
+    let leaks = found.filter(|finding| finding.kind == FindingKind::Leak);
+    let stacks = leaks.count() as u64;
+    (stacks > 0).then(|| {
+        format!(
+            "{} found, which --fail-on leak does not allow",
+            counted(stacks, "leak")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::{Builder, Finding, Meta, Reachability, Subject, Values};
+
+    fn profile(lost: u64, is_judged: bool) -> Profile {
+        let mut build = Builder::new(Meta::default());
+        build.measures(Measure::of(Source::Heap));
+        let subject = build.subject(Subject::process(7, "app"));
+        let stack = build.stack(Vec::new(), None);
+        let values = Values::default()
+            .with(Measure::HeapLiveBytes, 4_096_u64)
+            .with(Measure::HeapLostBytes, lost)
+            .with(Measure::HeapLostBlocks, lost / 16);
+        let sample = build.sample(Source::Heap, subject, Some(stack), &values);
+        build.add(sample);
+        if is_judged {
+            build.profile.sections.reachability = vec![Reachability::default()];
+        }
+        build.finish()
+    }
+
+    #[test]
+    fn what_is_lost_is_not_allowed() {
+        let said = |lost: u64| super::lost(&profile(lost, true));
+        assert_eq!(said(0), None);
+        assert_eq!(
+            said(160).as_deref(),
+            Some("160 B lost in 10 blocks, which --fail-on lost does not allow")
+        );
+        let mut taken_back = profile(160, true);
+        taken_back.sections.reachability[0].freed_after_lost = 1;
+        assert_eq!(super::lost(&taken_back), None);
+        assert!(check_judged(&profile(0, true)).is_ok());
+        let error = check_judged(&profile(0, false)).expect_err("no block was judged");
+        assert!(error.to_string().contains("--reach off"), "{error}");
+    }
+
+    #[test]
+    fn leaks_are_not_allowed() {
+        let mut profile = profile(160, true);
+        profile
+            .findings
+            .push(Finding::new(FindingKind::OneTimeLoss, "lost"));
+        assert_eq!(leaks(&profile), None);
+        profile
+            .findings
+            .push(Finding::new(FindingKind::Leak, "a leak"));
+        assert_eq!(
+            leaks(&profile).as_deref(),
+            Some("1 leak found, which --fail-on leak does not allow")
+        );
+    }
 }

@@ -4,6 +4,7 @@ mod demo;
 mod doctor;
 mod explain;
 mod host;
+mod hunt;
 mod kernel;
 mod leaks;
 mod output;
@@ -33,6 +34,7 @@ pub fn run(invocation: &Invocation) -> Outcome {
         Command::Kernel(config) => kernel::run(invocation, config),
         Command::Trace(config) => trace::run(invocation, config),
         Command::Host(config) => host::run(invocation, config),
+        Command::Hunt(config) => hunt::run(invocation, config),
         Command::Explain(config) => explain::run(invocation, config),
         Command::Doctor(config) => doctor::run(invocation, config),
         Command::Demo(config) => demo::run(invocation, config),
@@ -74,8 +76,8 @@ fn log(invocation: &Invocation) -> Log {
     Log::new(invocation.verbose)
 }
 
-/// Follows a trace to its end and prints its profiles. `start` is called within the runtime, when the signals are taken over
-/// and the files to write are known to be writable.
+/// Follows a trace to its end and prints its profiles. `start` is called within the runtime, when the signals are taken
+/// over and the files to write are known to be writable.
 fn follow<L: Live>(
     printer: &mut Printer<'_>,
     schedule: &Schedule,

@@ -5,12 +5,59 @@ use std::io::{self, IsTerminal, Write};
 
 use anyhow::Result;
 
+use crate::analysis::holders;
+use crate::analysis::verdict::{self, Stacks};
 use crate::cli::{Invocation, Output};
 use crate::engine::{Flow, Selection};
 use crate::profile::query::Shown;
-use crate::profile::{CommandExit, Grouping, Measure, Profile};
+use crate::profile::{CommandExit, Grouping, Measure, Profile, Source};
 use crate::render::file::{self, WriteFileError};
 use crate::render::{Format, Options};
+use crate::sources::heap::Order;
+
+/// How the stacks of a heap trace are judged and shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heaps {
+    /// Their order.
+    pub order: Order,
+    /// Stacks whose innermost frames agree, so many of them, are one.
+    pub group_frames: Option<usize>,
+    /// Whether findings must rest on all stacks, shown or not.
+    pub must_know_all: bool,
+}
+
+impl Heaps {
+    /// The profile with its stacks joined and in order, and with the verdicts on them.
+    fn judge(self, profile: Profile) -> Profile {
+        let mut profile = match self.group_frames {
+            Some(frames) => self.sorted(profile.group_frames(Source::Heap, frames)),
+            None => profile,
+        };
+        let is_by_verdict = self.order == Order::Verdict;
+        if is_by_verdict {
+            verdict::sort(&mut profile);
+        }
+        let stacks = match is_by_verdict {
+            true => Stacks::MostImportant,
+            false => Stacks::Others,
+        };
+        holders::name(&mut profile);
+        verdict::add(&mut profile, stacks);
+        profile
+    }
+
+    /// In the order that was asked for, as far as that is the order of a figure.
+    fn sorted(self, mut profile: Profile) -> Profile {
+        let measure = match self.order {
+            Order::Verdict | Order::Bytes => Measure::HeapLiveBytes,
+            Order::Count => Measure::HeapLiveBlocks,
+            Order::Growth => Measure::HeapChangeBytes,
+            Order::Age => Measure::HeapOldestMs,
+        };
+        profile.sort(Source::Heap, measure);
+        profile
+    }
+}
 
 /// Prints profiles, and writes them to files.
 pub struct Printer<'a> {
@@ -19,6 +66,8 @@ pub struct Printer<'a> {
     pub options: Options,
     /// Merges the stacks of all processes, and orders them by this.
     by_stack: Option<Measure>,
+    /// What is to become of the stacks of a heap trace.
+    heaps: Option<Heaps>,
     /// Failures to write files that were said.
     known_failures: BTreeSet<String>,
     /// The last profile of the trace.
@@ -38,6 +87,7 @@ impl<'a> Printer<'a> {
             output,
             options,
             by_stack: None,
+            heaps: None,
             known_failures: BTreeSet::new(),
             last: None,
         }
@@ -48,6 +98,11 @@ impl<'a> Printer<'a> {
         self.by_stack = (by == Grouping::Stack).then_some(measure);
     }
 
+    /// Judges the stacks of heaps.
+    pub fn judge(&mut self, heaps: Heaps) {
+        self.heaps = Some(heaps);
+    }
+
     /// How the traced command ended, if there was one and it has.
     pub fn command_exit(&self) -> Option<CommandExit> {
         self.last.as_ref()?.meta.command_exit
@@ -56,13 +111,19 @@ impl<'a> Printer<'a> {
     /// Which samples the profiles must have for what is to be written.
     pub fn selection(&self) -> Selection {
         match self.output.top {
-            Some(top) if self.output.files.is_empty() && self.by_stack.is_none() => Selection {
+            Some(top) if !self.needs_all() => Selection {
                 stacks: top,
                 per_subject: self.options.per_process,
                 subjects: top,
             },
             _ => Selection::ALL,
         }
+    }
+
+    /// Whether what is shown rests on all stacks.
+    fn needs_all(&self) -> bool {
+        let judged = |heaps: Heaps| heaps.group_frames.is_some() || heaps.must_know_all;
+        !self.output.files.is_empty() || self.by_stack.is_some() || self.heaps.is_some_and(judged)
     }
 
     /// Refuses files that cannot be made, before the trace rather than after it.
@@ -78,6 +139,10 @@ impl<'a> Printer<'a> {
     /// # Errors
     /// What kept the last profile of the trace from being written. Failures of earlier ones are said on standard error.
     pub fn print(&mut self, profile: Profile) -> Result<Flow> {
+        let profile = match self.heaps {
+            Some(heaps) => heaps.judge(profile),
+            None => profile,
+        };
         let flow = self.show(&profile)?;
         self.options
             .known_notes
@@ -90,7 +155,13 @@ impl<'a> Printer<'a> {
     }
 
     fn show(&self, profile: &Profile) -> Result<Flow> {
-        let merged = self.by_stack.map(|by| profile.by_stack(by.source(), by));
+        let mut merged = self.by_stack.map(|by| profile.by_stack(by.source(), by));
+        if self
+            .heaps
+            .is_some_and(|heaps| heaps.order == Order::Verdict)
+        {
+            merged.iter_mut().for_each(verdict::sort);
+        }
         let profile = merged.as_ref().unwrap_or(profile);
         if !self.output.json {
             return print(Format::Text, profile, &self.options);

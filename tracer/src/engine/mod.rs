@@ -1,5 +1,5 @@
-//! The engine: what every trace shares. A trace of processes is a [`Trace`] of one or more [`Source`]s; [`run`] drives any
-//! [`Live`] trace to its end and hands out its profiles.
+//! The engine: what every trace shares. A trace of processes is a [`Trace`] of one or more [`Source`]s; [`run`] drives
+//! any [`Live`] trace to its end and hands out its profiles.
 
 pub mod admission;
 pub mod attach;
@@ -29,7 +29,7 @@ pub use meta::meta;
 pub use rates::Rates;
 pub use run::{Flow, Live, Schedule, follow, run, runtime};
 pub use snapshot::{Selection, Snapshot};
-pub use source::Source;
+pub use source::{Source, Work};
 pub use target::About;
 pub use trace::{Trace, Walk, method};
 pub use watch::readable;

@@ -63,6 +63,14 @@ pub trait Live {
     /// The user wants the end: waits for what belongs to the trace all the same.
     async fn settle(&mut self) {}
 
+    /// Does what the next profile needs and takes long, while the trace goes on; whether there is more to trace then.
+    ///
+    /// # Errors
+    /// What ends the trace.
+    async fn prepare(&mut self, _last: bool) -> Result<Flow> {
+        Ok(Flow::On)
+    }
+
     /// What is known now. The figures of the last profile are those of the moment of this call.
     ///
     /// # Errors
@@ -86,7 +94,10 @@ pub async fn run(
     let followed = follow(live, schedule, &mut interrupt, &mut report).await;
     let ended = match followed {
         Ok(Flow::Unread) => Ok(()),
-        Ok(_) => live.snapshot(true).and_then(|last| report(last).map(drop)),
+        Ok(_) => match live.prepare(true).await {
+            Ok(_) => live.snapshot(true).and_then(|last| report(last).map(drop)),
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
     live.leave();
@@ -116,9 +127,13 @@ pub async fn follow(
                 if schedule.count.is_some_and(|count| made >= count.get()) {
                     return Ok(Flow::Ended);
                 }
+                let flow = live.prepare(false).await?;
                 let profile = live.snapshot(false)?;
                 if report(profile)? == Flow::Unread {
                     return Ok(Flow::Unread);
+                }
+                if flow != Flow::On {
+                    return Ok(flow);
                 }
             }
             flow = live.next() => match flow? {
@@ -140,8 +155,8 @@ async fn due(reports: &mut Option<Interval>) {
     }
 }
 
-/// Ticks after each `period`, the first time in a `period` from now. One that is late delays those after it: work that takes
-/// long is not done twice in a row for it.
+/// Ticks after each `period`, the first time in a `period` from now. One that is late delays those after it: work that
+/// takes long is not done twice in a row for it.
 fn ticks(period: Duration) -> Interval {
     let mut ticks = interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

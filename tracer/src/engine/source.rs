@@ -15,6 +15,9 @@ use crate::bpf::{Method, Settings};
 use crate::process::maps::Mapping;
 use crate::profile::{Measure, Subject, Values};
 
+/// Work that is done in another thread.
+pub type Work = Box<dyn FnOnce() + Send>;
+
 /// A source of a trace of processes. Every method has a default that does nothing but those that each source must have.
 pub trait Source {
     /// How often [`Self::tick`] is due, and the ring is emptied that does not fill by itself.
@@ -139,6 +142,11 @@ pub trait Source {
 
     /// Nothing is counted after this.
     fn freeze(&mut self, _core: &mut Core) {}
+
+    /// What the next report needs and takes long. It is done in another thread, while the trace goes on.
+    fn work(&mut self, _core: &mut Core, _last: bool) -> Option<Work> {
+        None
+    }
 
     /// Reads the figures of this moment.
     ///
@@ -303,6 +311,16 @@ impl<A: Source, B: Source> Source for (A, B) {
     fn freeze(&mut self, core: &mut Core) {
         self.0.freeze(core);
         self.1.freeze(core);
+    }
+
+    fn work(&mut self, core: &mut Core, last: bool) -> Option<Work> {
+        match (self.0.work(core, last), self.1.work(core, last)) {
+            (Some(one), Some(other)) => Some(Box::new(move || {
+                one();
+                other();
+            })),
+            (one, other) => one.or(other),
+        }
     }
 
     fn measure(&mut self, core: &mut Core) -> Result<()> {

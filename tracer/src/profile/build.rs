@@ -128,6 +128,9 @@ impl Builder {
             stack,
             values: self.row(values),
             ages: Ages::default(),
+            freed: Ages::default(),
+            course: None,
+            holders: Vec::new(),
             detail: None,
             blocks: None,
         }

@@ -1,4 +1,5 @@
-//! The difference of two profiles, as a profile: what each stack and each subject holds more, or less, in the later one.
+//! The difference of two profiles, as a profile: what each stack and each subject holds more, or less, in the later
+//! one.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -21,9 +22,9 @@ type Key<'a> = (
 /// A process is itself as long as it runs; that of another run is known by its name.
 type SubjectKey<'a> = (Option<u32>, &'a str);
 
-/// What `after` has more than `before`. Values that add up are differences, others are those of the later profile. Samples
-/// come by their growth in each source's first measure, most first; what is only in one of the two is compared with zero.
-/// Processes are matched by PID and name where `same_processes`, else by name alone.
+/// What `after` has more than `before`. Values that add up are differences, others are those of the later profile.
+/// Samples come by their growth in each source's first measure, most first; what is only in one of the two is compared
+/// with zero. Processes are matched by PID and name where `same_processes`, else by name alone.
 pub fn between(before: &Profile, after: &Profile, same_processes: bool) -> Profile {
     let mut result = Builder::from_profile(after.clone());
     result.measures(before.measures.iter().copied());
@@ -67,6 +68,9 @@ pub fn between(before: &Profile, after: &Profile, same_processes: bool) -> Profi
             stack,
             values,
             ages: Default::default(),
+            freed: Default::default(),
+            course: None,
+            holders: Vec::new(),
             blocks: None,
             ..sample.clone()
         });

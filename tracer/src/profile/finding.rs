@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::number::Values;
+use super::reach::Holder;
 
 /// What an analysis concludes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +22,9 @@ pub struct Finding {
     /// The figures that it rests on.
     #[serde(default, skip_serializing_if = "Values::is_empty")]
     pub figures: Values,
+    /// What holds the memory that it is about, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Holder>,
     /// Commands that show more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commands: Vec<String>,
@@ -40,6 +44,28 @@ pub enum FindingKind {
     Change,
     /// What the growth of a process is made of.
     Growth,
+    /// Memory that grows and that nothing points to.
+    Leak,
+    /// Memory that grows and that one holder holds, which grows too: a collection that never shrinks.
+    Collection,
+    /// Memory that grows with many holders.
+    Load,
+    /// Memory that grows less and less: a cache that fills, a warm-up.
+    Cache,
+    /// New blocks that take the place of blocks older than the trace.
+    Turnover,
+    /// Memory that nothing points to and that does not grow.
+    OneTimeLoss,
+    /// Old memory that only a stack or a register holds.
+    StackOnly,
+    /// Growth of a process that no stack explains.
+    Unexplained,
+    /// Memory that grows; what holds it is not known.
+    Growing,
+    /// Memory that was called lost and, as some of it was released since, is not.
+    TakenBack,
+    /// Whether anything grows cannot be told yet.
+    TooEarly,
 }
 
 impl Finding {
@@ -51,6 +77,7 @@ impl Finding {
             stack: None,
             text: text.into(),
             figures: Values::default(),
+            holder: None,
             commands: Vec::new(),
         }
     }

@@ -46,6 +46,8 @@ pub enum Unit {
     Ms,
     /// Bytes per minute.
     BytesPerMin,
+    /// Bytes per second.
+    BytesPerS,
     /// A number of things per second.
     CountPerS,
 }
@@ -126,6 +128,39 @@ measures! {
     HeapGrowthPerMin = "heap.growth_bytes_per_min", Heap, BytesPerMin, Rate;
     /// Allocations per second since the previous profile.
     HeapAllocsPerS = "heap.allocs_per_s", Heap, CountPerS, Rate;
+
+    /// Slope of the live bytes over the reports of the trace, in bytes per second; of a process without turnover.
+    HeapGrowthPerS = "heap.growth_bytes_per_s", Heap, BytesPerS, Rate;
+    /// Lower end of that slope's 95 % interval. Of several together the sum, which is on the safe side.
+    HeapGrowthPerSLow = "heap.growth_bytes_per_s_low", Heap, BytesPerS, Rate;
+    /// Upper end of that slope's 95 % interval, summed likewise.
+    HeapGrowthPerSHigh = "heap.growth_bytes_per_s_high", Heap, BytesPerS, Rate;
+    /// Bytes of released blocks that are older than the trace.
+    HeapOldFreeBytes = "heap.old_free_bytes", Heap, Bytes, Total;
+    /// Released blocks that are older than the trace.
+    HeapOldFreeBlocks = "heap.old_free_blocks", Heap, Count, Total;
+    /// Bytes of blocks that nothing points to.
+    HeapLostBytes = "heap.lost_bytes", Heap, Bytes, Level;
+    /// Blocks that nothing points to.
+    HeapLostBlocks = "heap.lost_blocks", Heap, Count, Level;
+    /// Blocks that an earlier report called lost and that were released since: they were not lost.
+    HeapFreedAfterLostBlocks = "heap.freed_after_lost_blocks", Heap, Count, Total;
+    /// Bytes of blocks that only lost blocks point to.
+    HeapLostWithBytes = "heap.lost_with_bytes", Heap, Bytes, Level;
+    /// Blocks that only lost blocks point to.
+    HeapLostWithBlocks = "heap.lost_with_blocks", Heap, Count, Level;
+    /// Bytes of blocks that something other than a stack or a register holds.
+    HeapHeldBytes = "heap.held_bytes", Heap, Bytes, Level;
+    /// Blocks that something other than a stack or a register holds.
+    HeapHeldBlocks = "heap.held_blocks", Heap, Count, Level;
+    /// Bytes of blocks that only a stack or a register holds.
+    HeapStackOnlyBytes = "heap.stack_only_bytes", Heap, Bytes, Level;
+    /// Blocks that only a stack or a register holds.
+    HeapStackOnlyBlocks = "heap.stack_only_blocks", Heap, Count, Level;
+    /// Bytes of live blocks of which reachability says nothing: too young, in memory that was not read, not sampled.
+    HeapNotJudgedBytes = "heap.not_judged_bytes", Heap, Bytes, Level;
+    /// Live blocks of which reachability says nothing.
+    HeapNotJudgedBlocks = "heap.not_judged_blocks", Heap, Count, Level;
 
     /// Bytes mapped.
     VmMappedBytes = "vm.mapped_bytes", AddressSpace, Bytes, Level;

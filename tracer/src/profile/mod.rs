@@ -1,10 +1,18 @@
-//! The profile: what memlens knows at one moment, as one plain value. Sources write it, analyses add to it, renderers read it.
+//! The profile: what memlens knows at one moment, as one plain value. Sources write it, analyses add to it, renderers
+//! read it.
 //!
-//! Its JSON form is `memlens/1` (`docs/json.md`). Frames, stacks and subjects are tables; samples refer to them by index.
+//! Its JSON form is `memlens/1` (`docs/json.md`). Frames, stacks and subjects are tables; samples refer to them by
+//! index.
 
+mod bend;
+mod blocks;
 mod build;
+mod course;
 pub mod diff;
 mod finding;
+pub mod form;
+pub mod hunt;
+mod joining;
 pub mod ledger;
 mod loss;
 pub mod machine;
@@ -13,6 +21,7 @@ mod named;
 mod number;
 mod place;
 pub mod query;
+mod reach;
 mod sample;
 mod section;
 pub mod series;
@@ -21,6 +30,7 @@ mod subject;
 #[cfg(test)]
 mod tests;
 pub mod trend;
+pub mod turnover;
 pub(crate) mod wire;
 
 use std::time::Duration;
@@ -29,24 +39,27 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use blocks::{BlockGroup, HeapBlocks};
 pub use build::Builder;
+pub use course::{Course, Form};
 pub use finding::{Finding, FindingKind};
 pub use loss::{LossKey, Losses, Severity};
 pub use measure::{Kind, Measure, Source, Unit};
 pub use number::{Number, Values, difference};
 pub(crate) use place::is_id;
 pub use place::{Container, Place, Runtime};
+pub use reach::{HeldFrom, Holder, HolderLink, MOST_LINKS, Reachability, Registers, RootKind};
 pub use sample::{
     Ages, Block, Detail, KernelKind, KernelObject, Mapper, Omitted, Region, RegionKind, Sample,
     Touched,
 };
 pub use section::{
     Admission, Cut, Ended, EndedName, EndedProcess, Filter, Group, Grouping, Guard, GuardAction,
-    GuardStep, HeapSection, HostWide, KernelFaults, KernelSection, LateFile, PageFaults, Refused,
-    Sampling, Sections, SlabCache, SlabGrowth, TableUse,
+    GuardStep, HeapSection, HostWide, KernelFaults, KernelSection, LateFile, NetGrowth, OldSizes,
+    PageFaults, Refused, Sampling, Sections, SlabCache, SlabGrowth, TableUse,
 };
 pub use stack::{CutReason, Frame, Missing, Module, Stack};
-pub use subject::{CommandExit, Growth, State, Subject};
+pub use subject::{CommandExit, Growth, Limit, LimitOf, State, Subject};
 
 /// Name and version of the JSON form. The number changes when a reader could break.
 pub const SCHEMA: &str = "memlens/1";

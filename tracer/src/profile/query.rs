@@ -277,7 +277,7 @@ impl Profile {
     }
 
     /// The same with other samples; frames, stacks and modules that nothing refers to any more are dropped.
-    fn with_samples(&self, samples: Vec<Sample>, omitted: Vec<Omitted>) -> Self {
+    pub(super) fn with_samples(&self, samples: Vec<Sample>, omitted: Vec<Omitted>) -> Self {
         let mut kept = Builder::new(self.meta.clone());
         kept.profile = Self {
             samples,
@@ -304,6 +304,13 @@ impl Profile {
         let mut samples = std::mem::take(&mut kept.profile.samples);
         for sample in &mut samples {
             sample.stack = sample.stack.map(|stack| place(&mut kept, stack));
+            for link in sample
+                .holders
+                .iter_mut()
+                .flat_map(|holder| &mut holder.links)
+            {
+                link.stack = link.stack.map(|stack| place(&mut kept, stack));
+            }
             if let Some(super::Detail::Touched(touched)) = &mut sample.detail {
                 for range in touched {
                     if let super::Mapper::Stack(stack) = &mut range.mapper {
@@ -316,6 +323,13 @@ impl Profile {
         let mut findings = std::mem::take(&mut kept.profile.findings);
         for finding in &mut findings {
             finding.stack = finding.stack.map(|stack| place(&mut kept, stack));
+            for link in finding
+                .holder
+                .iter_mut()
+                .flat_map(|holder| &mut holder.links)
+            {
+                link.stack = link.stack.map(|stack| place(&mut kept, stack));
+            }
         }
         kept.profile.findings = findings;
         let mut cut = std::mem::take(&mut kept.profile.sections.cut);
@@ -327,78 +341,6 @@ impl Profile {
         }
         kept.profile.sections.cut = cut;
         kept.finish()
-    }
-
-    /// The profile with one sample for each stack that several subjects have in common: the same code, cut for the same
-    /// reason. Its subject is that with most of `by`, which is also the order of the samples; the others are in `also`.
-    pub fn by_stack(&self, source: Source, by: Measure) -> Self {
-        let mut ordered: Vec<&Sample> = self.stack_samples(source).collect();
-        ordered.sort_by_key(|sample| Reverse(self.amount(sample, by)));
-        let mut merged: Vec<Sample> = Vec::with_capacity(ordered.len());
-        let mut places: HashMap<(Vec<Code<'_>>, Option<CutReason>), usize> = HashMap::new();
-        for sample in ordered {
-            let code: Vec<Code<'_>> = self.frames(sample).map(|frame| self.code(frame)).collect();
-            // Stacks of which nothing is known are not one and the same.
-            let place = match code.is_empty() {
-                true => merged.len(),
-                false => *places
-                    .entry((code, self.cut(sample)))
-                    .or_insert(merged.len()),
-            };
-            match merged.get_mut(place) {
-                Some(first) => self.merge(first, sample),
-                None => merged.push(sample.clone()),
-            }
-        }
-        merged.sort_by_key(|sample| Reverse(self.amount(sample, by)));
-        let is_other = |sample: &&Sample| sample.source != source || sample.stack.is_none();
-        merged.extend(self.samples.iter().filter(is_other).cloned());
-        self.with_samples(merged, self.omitted.clone())
-    }
-
-    /// Adds a sample of an equal stack to one of another subject.
-    fn merge(&self, into: &mut Sample, sample: &Sample) {
-        for subject in std::iter::once(&sample.subject).chain(&sample.also) {
-            if into.subject != *subject && !into.also.contains(subject) {
-                into.also.push(*subject);
-            }
-        }
-        for ((own, other), measure) in into
-            .values
-            .iter_mut()
-            .zip(&sample.values)
-            .zip(&self.measures)
-        {
-            *own = match (*own, *other) {
-                (Some(own), Some(other)) => Some(own.joined(other, *measure)),
-                (own, other) => own.or(other),
-            };
-        }
-        into.ages.merge(&sample.ages);
-        if let (Some(own), Some(others)) = (&mut into.blocks, &sample.blocks) {
-            own.extend(others);
-            own.sort_by_key(|block| Reverse(block.age));
-        }
-        if let (Some(super::Detail::Region(own)), Some(super::Detail::Region(other))) =
-            (&mut into.detail, &sample.detail)
-        {
-            own.kinds.extend(
-                other
-                    .kinds
-                    .iter()
-                    .filter(|kind| !own.kinds.contains(kind))
-                    .copied()
-                    .collect::<Vec<_>>(),
-            );
-            own.files.extend(
-                other
-                    .files
-                    .iter()
-                    .filter(|file| !own.files.contains(file))
-                    .cloned()
-                    .collect::<Vec<_>>(),
-            );
-        }
     }
 
     /// The subjects summed by what they have in common, that with most of `by` first; none by process and by stack.

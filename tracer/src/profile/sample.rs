@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tracer_common::kernel_memory;
+use tracer_common::{kernel_memory, lifetime};
 
+use super::course::Course;
 use super::ledger::RowName;
 use super::measure::Source;
 use super::number::{Number, Values};
+use super::reach::Holder;
 use super::wire;
 
 /// What a subject holds by one stack.
@@ -28,6 +30,15 @@ pub struct Sample {
     /// Live bytes by age, where single blocks are known.
     #[serde(rename = "age_bytes", default, skip_serializing_if = "Ages::is_empty")]
     pub ages: Ages,
+    /// Blocks freed so far by the age at which they were.
+    #[serde(rename = "freed_ages", default, skip_serializing_if = "Ages::is_empty")]
+    pub freed: Ages,
+    /// How it goes on; null where that is not followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub course: Option<Course>,
+    /// What holds the blocks, the way that most have in common first, where that was looked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<Holder>,
     /// What kind of memory it is, where that is not plain heap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Detail>,
@@ -51,6 +62,9 @@ impl Sample {
         matches!(&self.detail, Some(Detail::Kernel(object)) if object.backing.is_some())
     }
 }
+
+/// Amounts of [`Ages`] that the programs' counts come to: the last is of 262 seconds and more.
+const LIFETIMES_END: usize = Ages::bucket(lifetime::FIRST_NS) + lifetime::BUCKETS - 1;
 
 /// Amounts by age in powers of two: the first is below 1 ms, the next below 2 ms, then below 4 ms and so on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -88,6 +102,33 @@ impl Ages {
             .zip(&other.0)
             .for_each(|(own, other)| *own = own.saturating_add(*other));
     }
+
+    /// Ages from the counts of `tracer_common::lifetime`, the first of which has more ages in it than one of these: it
+    /// counts as the oldest of them.
+    pub fn of_lifetimes(counts: &[u64; lifetime::BUCKETS]) -> Self {
+        let mut amounts = [0; LIFETIMES_END];
+        amounts[LIFETIMES_END - lifetime::BUCKETS..].copy_from_slice(counts);
+        Self::from_buckets(&amounts)
+    }
+
+    /// Of the ages at which blocks were freed: the age at which at least this share of them had been, rounded up to a
+    /// power of two of milliseconds. `None` if none was freed, or if that age is among the oldest, which have no bound.
+    pub fn gone(&self, share: f64) -> Option<Duration> {
+        let all: u64 = self
+            .0
+            .iter()
+            .fold(0, |sum, amount| sum.saturating_add(*amount));
+        let wanted = (all as f64 * share.clamp(0.0, 1.0)).ceil().max(1.0);
+        let mut sum: u64 = 0;
+        let bucket = self.0.iter().position(|amount| {
+            sum = sum.saturating_add(*amount);
+            sum as f64 >= wanted
+        })?;
+        (bucket + 1 < LIFETIMES_END).then(|| Duration::from_millis(1 << bucket))
+    }
+
+    /// Number of the oldest ages of [`Self::of_lifetimes`], which have no upper end.
+    pub const LAST_FREED: usize = LIFETIMES_END - 1;
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {

@@ -1,4 +1,5 @@
-//! What of a profile is neither a sample nor a total: typed sections. A renderer passes over those that it does not know.
+//! What of a profile is neither a sample nor a total: typed sections. A renderer passes over those that it does not
+//! know.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,10 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tracer_common::sampling::COUNT_ONE;
 
+use super::blocks::HeapBlocks;
+use super::hunt::Hunt;
 use super::ledger::{Ledger, LedgerChange, RssGrowth};
 use super::machine::MachineSection;
 use super::number::Values;
 use super::place::Place;
+use super::reach::Reachability;
 use super::sample::KernelKind;
 use super::stack::CutReason;
 use super::wire;
@@ -21,6 +25,12 @@ pub struct Sections {
     /// Of a trace of heaps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heap: Option<HeapSection>,
+    /// Of the processes whose blocks were judged by what points to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reachability: Vec<Reachability>,
+    /// The blocks of a heap that was looked at without a trace, by what holds them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heap_blocks: Option<HeapBlocks>,
     /// Of a trace of page faults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page_faults: Option<PageFaults>,
@@ -51,6 +61,9 @@ pub struct Sections {
     /// The parts of what a process has grown by while it was traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub growth: Option<RssGrowth>,
+    /// Of a hunt for what takes the machine's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hunt: Option<Hunt>,
 }
 
 /// What only a trace of heaps has.
@@ -60,9 +73,41 @@ pub struct HeapSection {
     pub filter: Filter,
     /// How the sample was drawn; null where every block is followed.
     pub sampling: Option<Sampling>,
-    /// Whether every call of the allocator was seen, from the program's first instruction on: no block is older than the trace.
+    /// Whether every call of the allocator was seen, from the program's first instruction on: no block is older than
+    /// the trace.
     #[serde(default)]
     pub from_start: bool,
+    /// What each process has grown by, blocks older than the trace taken off; of those that have released such blocks,
+    /// or whose heap was read at both ends of the trace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub net: Vec<NetGrowth>,
+}
+
+/// What the heap of one process has grown by since the trace began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NetGrowth {
+    /// Index of the subject.
+    pub subject: u32,
+    /// Live bytes of the trace less bytes of released blocks that are older; null where that is not known: in a sample,
+    /// or with a filter by size.
+    pub bytes: Option<i64>,
+    /// Where the sizes of those blocks come from; null where there are none.
+    pub old_sizes: Option<OldSizes>,
+    /// Bytes in use in its glibc heap when the trace began, chunk headers included; null where it was not read.
+    pub in_use_before_bytes: Option<u64>,
+    /// The same now.
+    pub in_use_bytes: Option<u64>,
+}
+
+/// Where the sizes of released blocks come from that are older than the trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OldSizes {
+    /// Each block's header tells it (glibc).
+    Headers,
+    /// They are taken for as large as the mean live block of the trace.
+    #[default]
+    Mean,
 }
 
 /// Which blocks count. Sizes hold for every figure, the age for the samples alone: totals count every age.
@@ -114,7 +159,8 @@ pub struct PageFaults {
     pub kernel: Option<KernelFaults>,
 }
 
-/// The kernel's own count of page faults. It also counts pages that were brought in without a fault (`MAP_POPULATE`, `mlock`).
+/// The kernel's own count of page faults. It also counts pages that were brought in without a fault (`MAP_POPULATE`,
+/// `mlock`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelFaults {
     /// Minor faults.

@@ -1,4 +1,5 @@
-//! Whose memory it is: a process (one program image: an `exec` starts a new subject), the kernel, or a group of processes.
+//! Whose memory it is: a process (one program image: an `exec` starts a new subject), the kernel, or a group of
+//! processes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,6 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::course::Course;
 use super::measure::Measure;
 use super::number::Values;
 use super::place::Place;
@@ -51,8 +53,8 @@ pub struct Subject {
     #[serde(rename = "probes_off_ms", with = "wire::optional_millis", default)]
     #[schemars(with = "Option<u64>")]
     pub probes_off: Option<Duration>,
-    /// Part of its CPU time since the previous profile that its probes took, in percent, estimated from their hits; null where
-    /// there are none, or where it is not known.
+    /// Part of its CPU time since the previous profile that its probes took, in percent, estimated from their hits;
+    /// null where there are none, or where it is not known.
     #[serde(default)]
     pub probe_percent: Option<f64>,
     /// Its figures.
@@ -63,10 +65,71 @@ pub struct Subject {
     /// What is mapped of each kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub regions: BTreeMap<RegionKind, Values>,
+    /// How its heap goes on, turnover taken off; null where that is not followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub course: Option<Course>,
+    /// When it comes to its limit if it goes on; null where it does not certainly grow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
     /// How its figures grow, by the key of the measure.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "growths")]
     #[schemars(with = "BTreeMap<String, Growth>")]
     pub growth: BTreeMap<Measure, Growth>,
+}
+
+/// When memory runs out for a process that goes on to grow as it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Limit {
+    /// What runs out first.
+    pub of: LimitOf,
+    /// Bytes that are left now.
+    pub left_bytes: u64,
+    /// Time until they are used up, at the slope of the process's net growth.
+    #[serde(rename = "reached_ms", with = "wire::millis")]
+    #[schemars(with = "u64")]
+    pub reached: Duration,
+    /// The same at the upper end of that slope's 95 % interval.
+    #[serde(rename = "earliest_ms", with = "wire::millis")]
+    #[schemars(with = "u64")]
+    pub earliest: Duration,
+    /// The same at its lower end.
+    #[serde(rename = "latest_ms", with = "wire::millis")]
+    #[schemars(with = "u64")]
+    pub latest: Duration,
+}
+
+/// What limits a process's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitOf {
+    /// The limit of its cgroup, or of one above it.
+    Cgroup,
+    /// The memory that the machine has left.
+    Machine,
+}
+
+impl Limit {
+    /// When so many bytes are used up by a slope and its 95 % interval, in bytes per second; `None` if it does not
+    /// certainly grow, or beyond a hundred years.
+    pub fn reached(
+        of: LimitOf,
+        left_bytes: u64,
+        (slope, low, high): (f64, f64, f64),
+    ) -> Option<Self> {
+        const NEVER: f64 = 100.0 * 365.0 * 86_400.0;
+        let after = |slope: f64| {
+            let seconds = left_bytes as f64 / slope;
+            (slope > 0.0).then(|| Duration::from_secs_f64(seconds.min(NEVER)))
+        };
+        let reached = after(slope).filter(|time| time.as_secs_f64() < NEVER)?;
+        Some(Self {
+            of,
+            left_bytes,
+            reached,
+            earliest: after(high)?,
+            latest: after(low)?,
+        })
+    }
 }
 
 /// What a fit says.

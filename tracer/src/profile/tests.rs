@@ -253,4 +253,23 @@ proptest! {
         let top = profile.top(Shown { stacks: Some(stacks), ..Shown::ALL });
         prop_assert_eq!(top.stacks_total(Source::Heap, Measure::HeapLiveBytes), all);
     }
+
+    /// The age by which a share had gone is one by which at least that share had, and half of it is not enough.
+    #[test]
+    fn ages_tell_when_most_had_gone(counts in proptest::array::uniform16(0_u64..1000), share in 0.01_f64..1.0) {
+        let freed = Ages::of_lifetimes(&counts);
+        let all: u64 = counts.iter().sum();
+        let within = |ms: u64| -> u64 {
+            let bounds = (0..15).map(|power| 16_u64 << power).chain([u64::MAX]);
+            counts.iter().zip(bounds).filter(|(_, bound)| *bound <= ms).map(|(count, _)| count).sum()
+        };
+        match freed.gone(share) {
+            Some(age) => {
+                let ms = u64::try_from(age.as_millis()).expect("it fits");
+                prop_assert!(within(ms) as f64 >= share * all as f64);
+                prop_assert!(ms == 16 || (within(ms / 2) as f64) < share * all as f64);
+            }
+            None => prop_assert!(all == 0 || (within(16 << 14) as f64) < share * all as f64),
+        }
+    }
 }

@@ -34,7 +34,8 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// The line through points (seconds, units), in the order of time; `None` below two points or without any time between them.
+    /// The line through points (seconds, units), in the order of time; `None` below two points or without any time
+    /// between them.
     pub fn through(points: &[(f64, f64)]) -> Option<Self> {
         let fit = line(points)?;
         let rest = line(&without_largest_jump(points, fit.slope.signum()))?;
@@ -112,7 +113,8 @@ impl Growth {
     }
 }
 
-/// How a figure of one subject grows over several profiles, in the order of time; `None` below two profiles that have it.
+/// How a figure of one subject grows over several profiles, in the order of time; `None` below two profiles that have
+/// it.
 pub fn of_subject(profiles: &[Profile], pid: u32, measure: Measure) -> Option<Growth> {
     let point = |profile: &Profile| {
         let own = profile
@@ -148,15 +150,15 @@ fn line(points: &[(f64, f64)]) -> Option<Fit> {
     let magnitude = points.iter().map(|p| p.1.abs()).fold(0.0, f64::max);
     Some(Fit {
         slope,
-        error: slope_error(&residuals, spread, magnitude),
+        error: slope_error(&residuals, spread, magnitude, 2.0),
         mean,
         samples: points.len(),
         without_jump: slope,
     })
 }
 
-/// The points with the largest change, in the direction of `sign`, taken out of all that follow. A sample may fall into the
-/// middle of a jump, so two changes that follow each other are one.
+/// The points with the largest change, in the direction of `sign`, taken out of all that follow. A sample may fall into
+/// the middle of a jump, so two changes that follow each other are one.
 fn without_largest_jump(points: &[(f64, f64)], sign: f64) -> Vec<(f64, f64)> {
     let jumps = points
         .windows(3)
@@ -173,9 +175,10 @@ fn without_largest_jump(points: &[(f64, f64)], sign: f64) -> Vec<(f64, f64)> {
     points.iter().enumerate().map(lowered).collect()
 }
 
-/// Half the width of the slope's 95 % interval. `spread` is the sum of the squared distances of the times from their mean;
-/// `magnitude` the largest value, below whose last bits there is nothing but rounding.
-fn slope_error(residuals: &[f64], spread: f64, magnitude: f64) -> f64 {
+/// Half the width of the slope's 95 % interval. `spread` is the sum of the squared distances of the times from their
+/// mean; `magnitude` the largest value, below whose last bits there is nothing but rounding; `fitted` how many
+/// coefficients were fitted.
+pub(super) fn slope_error(residuals: &[f64], spread: f64, magnitude: f64, fitted: f64) -> f64 {
     let squares: f64 = residuals.iter().map(|residual| residual * residual).sum();
     let n = residuals.len() as f64;
     let rounding = magnitude * f64::EPSILON * 16.0;
@@ -188,7 +191,7 @@ fn slope_error(residuals: &[f64], spread: f64, magnitude: f64) -> f64 {
     let neighbours: f64 = residuals.windows(2).map(|pair| pair[0] * pair[1]).sum();
     let correlation = (neighbours / squares).clamp(0.0, 0.999);
     let independent = n * (1.0 - correlation) / (1.0 + correlation);
-    let freedom = independent - 2.0;
+    let freedom = independent - fitted;
     if freedom < 1.0 {
         return f64::INFINITY;
     }

@@ -1,10 +1,14 @@
-//! Frames that say nothing about who allocates: those of allocators and containers at one end of a stack, and of a
-//! runtime around `main` at the other.
+//! Frames that say nothing about who allocates in one line: those of allocators and containers at one end of a stack,
+//! of interpreters in it, and of a runtime around `main` at the other end.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use crate::profile::{Frame, Profile};
+use crate::profile::Frame;
 use crate::words::names;
+use crate::words::serving::{allocation, interpreter, is_rust_runtime};
+
+pub use crate::words::serving::first_meaningful;
 
 /// A part of a stack as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,20 +26,22 @@ pub enum Part<'a> {
 
 /// Runs shorter than this are shown as they are: one line would take the place of one line.
 const SHORTEST: usize = 2;
-
 /// Divides the frames of a stack, innermost first. The innermost frames that only allocate are one run, if a frame
-/// follows that does something else; so are the frames of the Rust runtime around `main` or a thread's closure.
+/// follows that does something else; so are frames of an interpreter's loop beyond that frame, and those of the Rust
+/// runtime around `main` or a thread's closure.
 pub fn parts<'a>(frames: &[&'a Frame]) -> Vec<Part<'a>> {
     let mut labels: Vec<Cow<'a, str>> =
         frames.iter().map_while(|frame| allocation(frame)).collect();
+    // The frame that wants the memory, whatever it is, has a line of its own.
+    let wants = labels.len();
     if labels.len() < SHORTEST || labels.len() == frames.len() {
         labels.clear();
     }
     let start = labels.len();
     let mut parts = Vec::new();
     parts.extend(labels.pop().map(|of| Part::Run { frames: start, of }));
-    let (run, of) = runtime(frames, start).unwrap_or((start..start, ""));
-    parts.extend((start..run.start).map(Part::Frame));
+    let (run, of) = runtime(frames, start).unwrap_or((frames.len()..frames.len(), ""));
+    interpreted(frames, start..run.start, wants + 1, &mut parts);
     if !run.is_empty() {
         let of = Cow::Borrowed(of);
         parts.push(Part::Run {
@@ -43,141 +49,36 @@ pub fn parts<'a>(frames: &[&'a Frame]) -> Vec<Part<'a>> {
             of,
         });
     }
-    parts.extend((run.end..frames.len()).map(Part::Frame));
+    interpreted(frames, run.end..frames.len(), wants + 1, &mut parts);
     parts
 }
 
-/// The innermost frame that is not part of an allocator, a standard library or a system call: the one that wants the
-/// memory. Where there is none, the innermost frame.
-pub fn first_meaningful<'a>(profile: &Profile, frames: &[&'a Frame]) -> Option<&'a Frame> {
-    let caller = frames.iter().find(|frame| !serves(profile, frame));
-    caller.or(frames.first()).copied()
-}
-
-/// Whether a frame is part of an allocator, a standard library or a system call.
-fn serves(profile: &Profile, frame: &Frame) -> bool {
-    const LIBRARIES: [&str; 5] = ["alloc::", "core::", "std::", "__gnu_cxx::", "hashbrown::"];
-    const CALLS: [&str; 7] = [
-        "mmap", "mmap64", "mremap", "brk", "sbrk", "shmat", "mprotect",
-    ];
-    const KERNEL: [&str; 9] = [
-        "kmem_cache_alloc",
-        "kmalloc",
-        "kvmalloc",
-        "kzalloc",
-        "alloc_pages",
-        "folio_alloc",
-        "vmalloc",
-        "pcpu_alloc",
-        "slab_alloc",
-    ];
-    let Some(name) = names::symbol(frame) else {
-        return false;
-    };
-    let of = |names: &[&str], name: &str| names.iter().any(|start| name.starts_with(start));
-    let bare = name.trim_start_matches('_');
-    let is_kernel = profile
-        .module(frame)
-        .is_some_and(|module| &*module.path == "[kernel]");
-    allocation(frame).is_some()
-        || library_file(frame).is_some()
-        || of(&LIBRARIES, name.trim_start_matches('<'))
-        || CALLS.contains(&bare)
-        || is_kernel && of(&KERNEL, bare)
-}
-
-/// What a frame that only allocates belongs to; `None` for any other.
-fn allocation(frame: &Frame) -> Option<Cow<'_, str>> {
-    let name = names::symbol(frame)?;
-    let rust = rust_allocation(name).or_else(|| allocation_file(frame));
-    rust.map(Cow::Borrowed).or_else(|| cpp_allocation(name))
-}
-
-/// Path below the sources of Rust's libraries, as in `alloc/src/raw_vec/mod.rs`. Line tables name inlined functions
-/// without their modules, and then the file tells what the name does not.
-fn library_file(frame: &Frame) -> Option<&str> {
-    let path = frame.file.as_deref()?;
-    let is_rust = path.contains("/rustlib/src/rust/library/") || path.starts_with("/rustc/");
-    let (_, below) = path.rsplit_once("/library/").filter(|_| is_rust)?;
-    Some(below)
-}
-
-fn allocation_file(frame: &Frame) -> Option<&'static str> {
-    const FILES: [(&str, &str); 4] = [
-        ("alloc/src/alloc.rs", "alloc::alloc"),
-        ("alloc/src/raw_vec", "alloc::raw_vec"),
-        ("alloc/src/vec/spec_", "alloc::vec"),
-        ("std/src/alloc.rs", "std::alloc"),
-    ];
-    let path = library_file(frame)?;
-    let known = FILES.iter().find(|(file, _)| path.starts_with(file))?;
-    Some(known.1)
-}
-
-fn rust_allocation(name: &str) -> Option<&str> {
-    const HOOKS: [&str; 4] = ["__rust_", "__rdl_", "__rg_", "__rustc::__r"];
-    const MODULES: [&str; 4] = [
-        "alloc::alloc::",
-        "alloc::raw_vec::",
-        "std::alloc::",
-        "std::sys::alloc::",
-    ];
-    if HOOKS.iter().any(|hook| name.starts_with(hook)) {
-        return Some("alloc::alloc");
-    }
-    let path = name.trim_start_matches('<');
-    let is_box = path.starts_with("alloc::boxed::") && path.contains("new_uninit");
-    if is_box || MODULES.iter().any(|module| path.starts_with(module)) {
-        let end = path
-            .match_indices("::")
-            .nth(1)
-            .map_or(path.len(), |(end, _)| end);
-        return Some(&path[..end]);
-    }
-    // The specializations behind `vec![x; n]` and `collect`.
-    path.contains(" as alloc::vec::spec_")
-        .then_some("alloc::vec")
-}
-
-fn cpp_allocation(name: &str) -> Option<Cow<'_, str>> {
-    if name.starts_with("operator new") {
-        let operator = &name[..name.find('(').unwrap_or(name.len())];
-        return matches!(operator, "operator new" | "operator new[]").then_some(operator.into());
-    }
-    let path = without_arguments(name);
-    let (class, function) = path.rsplit_once("::")?;
-    let allocates = match class {
-        "std::allocator"
-        | "std::__new_allocator"
-        | "std::allocator_traits"
-        | "std::__1::allocator"
-        | "std::__1::allocator_traits" => function.starts_with("allocate"),
-        "std::_Vector_base" | "std::_Deque_base" => function.starts_with("_M_allocate"),
-        "std::_Rb_tree" | "std::__cxx11::_List_base" => function == "_M_get_node",
-        "std::__detail::_Hashtable_alloc" => function.starts_with("_M_allocate"),
-        "std::__cxx11::basic_string" => function == "_M_create",
-        _ => class.starts_with("__gnu_cxx::") && function.starts_with("allocate"),
-    };
-    allocates.then(|| class.to_owned().into())
-}
-
-/// A C++ name without template arguments and parameters: `std::_Vector_base::_M_allocate`.
-fn without_arguments(name: &str) -> String {
-    let mut depth = 0_usize;
-    let mut path = String::new();
-    for letter in name.chars() {
-        match letter {
-            '<' | '(' => depth += 1,
-            '>' | ')' => depth = depth.saturating_sub(1),
-            _ if depth == 0 => path.push(letter),
-            _ => {}
+/// Adds a range of frames; from one of them on those of interpreters are runs.
+fn interpreted(frames: &[&Frame], range: Range<usize>, from: usize, parts: &mut Vec<Part<'_>>) {
+    let whose = |index: usize| interpreter(frames[index]).filter(|_| index >= from);
+    let mut index = range.start;
+    while index < range.end {
+        let of = whose(index);
+        let same = |next: &usize| of.is_some() && whose(*next) == of;
+        let length = (index..range.end).take_while(same).count();
+        match of {
+            Some(of) if length >= SHORTEST => {
+                parts.push(Part::Run {
+                    frames: length,
+                    of: Cow::Borrowed(of),
+                });
+                index += length;
+            }
+            _ => {
+                parts.push(Part::Frame(index));
+                index += 1;
+            }
         }
     }
-    path
 }
 
 /// The frames through which a Rust program reaches `main` or a thread its closure, and whose they are.
-fn runtime(frames: &[&Frame], from: usize) -> Option<(std::ops::Range<usize>, &'static str)> {
+fn runtime(frames: &[&Frame], from: usize) -> Option<(Range<usize>, &'static str)> {
     let is_runtime = |index: &usize| is_rust_runtime(frames[*index]);
     // Closures are called everywhere; only beside the frame that every thread has are they the runtime's.
     let anchor = (from..frames.len()).find(|index| {
@@ -203,36 +104,6 @@ fn runtime(frames: &[&Frame], from: usize) -> Option<(std::ops::Range<usize>, &'
         "std::thread"
     };
     (start > from && end - start >= SHORTEST).then_some((start..end, of))
-}
-
-fn is_rust_runtime(frame: &Frame) -> bool {
-    const MODULES: [&str; 7] = [
-        "std::rt::",
-        "std::panic::",
-        "std::panicking::",
-        "std::sys::",
-        "std::thread::",
-        "core::panic::",
-        "core::ops::function::",
-    ];
-    const FILES: [&str; 6] = [
-        "std/src/rt.rs",
-        "std/src/panic",
-        "std/src/sys/backtrace.rs",
-        "std/src/thread/",
-        "core/src/panic/",
-        "core/src/ops/function.rs",
-    ];
-    let Some(name) = names::symbol(frame) else {
-        return false;
-    };
-    let in_file = |path: &str| FILES.iter().any(|file| path.starts_with(file));
-    if library_file(frame).is_some_and(in_file) {
-        return true;
-    }
-    let path = name.trim_start_matches('<');
-    MODULES.iter().any(|module| path.starts_with(module))
-        || name.contains("::call_once") && name.contains("core::ops::function::FnOnce<")
 }
 
 #[cfg(test)]
@@ -401,5 +272,43 @@ mod tests {
             "main",
         ];
         assert_eq!(shown(&closures), ["0", "1", "2", "3", "4"]);
+    }
+
+    /// CPython's loop between two functions is one line; the innermost frame that is no allocator's stays, even where
+    /// it is the loop's.
+    #[test]
+    fn interpreter_loops_are_one_line() {
+        let python = [
+            "_PyObject_Malloc",
+            "PyType_GenericAlloc",
+            "_PyEval_EvalFrameDefault",
+            "_PyFunction_Vectorcall",
+            "_PyEval_EvalFrameDefault",
+            "py::main",
+            "_PyEval_EvalFrameDefault",
+            "main",
+        ];
+        assert_eq!(
+            shown(&python),
+            [
+                "2 of CPython's allocator",
+                "2",
+                "2 of CPython",
+                "5",
+                "6",
+                "7"
+            ]
+        );
+        let list = ["list_resize", "_PyEval_EvalFrameDefault", "_PyEval_Vector"];
+        assert_eq!(shown(&list), ["0", "2 of CPython"]);
+        let one = [
+            "malloc",
+            "_PyEval_EvalFrameDefault",
+            "_PyEval_Vector",
+            "main",
+        ];
+        assert_eq!(shown(&one), ["0", "1", "2", "3"]);
+        let server = ["zmalloc", "ztrymalloc_usable", "sdsnewlen", "main"];
+        assert_eq!(shown(&server), ["2 of ztrymalloc_usable", "2", "3"]);
     }
 }

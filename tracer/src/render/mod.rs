@@ -41,6 +41,8 @@ pub struct Options {
     pub show_blocks: bool,
     /// Whether to show every frame, also those of allocators and runtimes.
     pub all_frames: bool,
+    /// Whether to show stacks of a heap that do not grow, too.
+    pub every_stack: bool,
     /// Notes that were shown before; the last report shows them once more.
     pub known_notes: BTreeSet<String>,
     /// The time zone of the time in the first line.
@@ -64,6 +66,7 @@ impl Default for Options {
             addresses: false,
             show_blocks: false,
             all_frames: false,
+            every_stack: false,
             known_notes: BTreeSet::new(),
             time_zone: TimeZone::system(),
             top: None,

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 const PREFIXES: [&str; 5] = ["_Z", "__Z", "___Z", "_R", "__R"];
 
 /// A symbol's name for a reader. A name that is not mangled, or not in a known way, stays as it is.
-pub(super) fn demangle(name: &str) -> Cow<'_, str> {
+pub fn demangle(name: &str) -> Cow<'_, str> {
     if !PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
         return Cow::Borrowed(name);
     }

@@ -19,6 +19,7 @@ mod victims;
 
 pub use address::{FrameAddress, frame_addresses};
 pub use cache::SymbolCache;
+pub use demangle::demangle;
 pub use kernel::KernelSymbolizer;
 pub use symbolizer::Symbolizer;
 

@@ -128,7 +128,7 @@ pub fn refused(refused: &Refused) -> String {
     )
 }
 
-/// What the trace costs named processes; `None` where that is not known or next to nothing.
+/// What the trace costs named processes; `None` where that is not known or nothing.
 pub fn price(profile: &Profile) -> Option<String> {
     let priced = profile
         .subjects
@@ -139,10 +139,10 @@ pub fn price(profile: &Profile) -> Option<String> {
         true => format!("of {}", names::process(dearest)),
         false => "of this process".to_owned(),
     };
-    (most >= 1.0).then(|| {
+    (most > 0.0).then(|| {
         format!(
-            "about {} of the CPU time {whose} goes to its probes",
-            percent(most)
+            "{} of the CPU time {whose} goes to its probes",
+            about_percent(most)
         )
     })
 }

@@ -25,6 +25,14 @@ pub fn words(measure: Measure, amount: u64) -> String {
         | Measure::VmChangeBytes
         | Measure::FaultsChangeBytes
         | Measure::KernelChangeBytes => "more than in the last report",
+        Measure::HeapLostBytes | Measure::HeapLostBlocks => "lost",
+        Measure::HeapLostWithBytes | Measure::HeapLostWithBlocks => "lost with them",
+        Measure::HeapHeldBytes | Measure::HeapHeldBlocks => "held",
+        Measure::HeapStackOnlyBytes | Measure::HeapStackOnlyBlocks => "held by a stack only",
+        Measure::HeapNotJudgedBytes | Measure::HeapNotJudgedBlocks => "not judged",
+        Measure::HeapOldFreeBytes | Measure::HeapOldFreeBlocks => {
+            "freed of what is older than the trace"
+        }
         other => other.key(),
     };
     format!("{} {what}", value(measure, amount))
@@ -38,6 +46,7 @@ pub fn noun(measure: Measure) -> &'static str {
         (Measure::FaultsMajor, _) => "major page faults",
         (_, Unit::Bytes) => "bytes",
         (_, Unit::BytesPerMin) => "bytes a minute",
+        (_, Unit::BytesPerS) => "bytes a second",
         (_, Unit::Ms) => "milliseconds",
         (_, Unit::CountPerS) => "a second",
         (_, Unit::Count) => match measure.source() {
@@ -52,6 +61,7 @@ fn value(measure: Measure, amount: u64) -> String {
     match measure.unit() {
         Unit::Bytes => bytes(amount),
         Unit::BytesPerMin => format!("{}/min", bytes(amount)),
+        Unit::BytesPerS => format!("{}/s", bytes(amount)),
         Unit::Ms => duration(Duration::from_millis(amount)),
         Unit::CountPerS => format!("{}/s", count(amount)),
         Unit::Count => match noun(measure) {

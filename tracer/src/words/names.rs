@@ -23,6 +23,29 @@ pub fn frame(profile: &Profile, frame: &Frame) -> String {
     }
 }
 
+/// A C++ name without template arguments and parameters: `std::_Vector_base::_M_allocate`.
+pub fn without_arguments(name: &str) -> String {
+    let mut depth = 0_usize;
+    let mut path = String::new();
+    for letter in name.chars() {
+        match letter {
+            '<' | '(' => depth += 1,
+            '>' | ')' => depth = depth.saturating_sub(1),
+            _ if depth == 0 => path.push(letter),
+            _ => {}
+        }
+    }
+    path
+}
+
+/// A function's own name: without arguments, templates and the names around it.
+pub fn short(symbol: &str) -> String {
+    let plain = without_arguments(symbol);
+    let last = plain.rsplit("::").find(|part| !part.trim().is_empty());
+    let last = last.map_or(symbol, str::trim);
+    last.strip_suffix(" const").unwrap_or(last).to_owned()
+}
+
 /// A mapped file's name without its folder; names such as `[heap]` as they are.
 pub fn module(path: &str) -> &str {
     let name = Path::new(path).file_name();

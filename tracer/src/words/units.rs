@@ -91,6 +91,17 @@ pub fn rate(value: f64) -> String {
     }
 }
 
+/// Bytes per second as a size in a time that makes it a whole number: "12.3 KiB/s", "40 B/min".
+pub fn speed(bytes_per_s: f64) -> String {
+    let of = |value: f64| bytes(value.abs().round() as u64);
+    let sign = if bytes_per_s < 0.0 { "-" } else { "" };
+    match bytes_per_s.abs() {
+        second if second >= 10.0 || second == 0.0 => format!("{sign}{}/s", of(second)),
+        second if second * 60.0 >= 10.0 => format!("{sign}{}/min", of(second * 60.0)),
+        second => format!("{sign}{}/h", of(second * 3_600.0)),
+    }
+}
+
 /// A number of percent: "0%", "less than 0.1%", "2.5%", "155%".
 pub fn percent(value: f64) -> String {
     match value {
@@ -178,6 +189,21 @@ mod tests {
         ];
         for (value, text) in percents {
             assert_eq!(percent(value), text, "{value}");
+        }
+    }
+
+    #[test]
+    fn speeds_have_the_time_that_fits() {
+        let cases = [
+            (0.0, "0 B/s"),
+            (2_048.0, "2 KiB/s"),
+            (1_999.6, "1.95 KiB/s"),
+            (-12.4, "-12 B/s"),
+            (0.5, "30 B/min"),
+            (0.01, "36 B/h"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(speed(value), text, "{value}");
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use memlens::analysis::verdict::{self, Stacks};
 use memlens::profile::{
-    Block, Builder, Cut, CutReason, Detail, Frame, KernelKind, KernelObject, Mapper, Measure,
-    Missing, Region, RegionKind, Source, Touched, Values,
+    Block, Builder, Course, Cut, CutReason, Detail, Form, Frame, HeldFrom, Holder, KernelKind,
+    KernelObject, Mapper, Measure, Missing, Profile, Region, RegionKind, RootKind, Source, Touched,
+    Values,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -136,9 +138,36 @@ fn any_of(source: Source, samples: Vec<Sample>) -> impl Strategy<Value = Sample>
             add(&mut build, &held);
             build.profile.sections.cut = cut.into_iter().map(any_cut).collect();
             *profile = build.finish();
+            judge(profile);
             sample
         },
     )
+}
+
+/// Every other stack of a heap grows, held by what a name that the program chose is in.
+fn judge(profile: &mut Profile) {
+    let name = profile.subjects[0].command.clone();
+    for sample in profile.samples.iter_mut().step_by(2) {
+        sample.course = Some(Course {
+            form: Form::Growing,
+            reports: 9,
+            wait: None,
+        });
+        sample.holders = vec![Holder {
+            sampled: 9,
+            shared: 8,
+            root: HeldFrom {
+                kind: RootKind::Global,
+                name: Some(name.clone()),
+                ..HeldFrom::default()
+            },
+            links: Vec::new(),
+            more_links: 0,
+            text: format!("global {name} in {name}"),
+        }];
+    }
+    profile.findings.clear();
+    verdict::add(profile, Stacks::Others);
 }
 
 fn any_cut((stacks, bytes): (u32, u32)) -> Cut {

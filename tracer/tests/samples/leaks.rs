@@ -7,8 +7,8 @@ use memlens::profile::{
 use tracer_common::loss::Loss;
 
 use super::{
-    Code, Held, Sample, at, bare, cut_at, frame, inlined, leaks_host, lose, named, omit, unknown,
-    with_main,
+    Code, Held, Sample, at, bare, cut_at, frame, inlined, leaks_host, leaks_verdict, lose, named,
+    omit, unknown, with_main,
 };
 
 /// All of them.
@@ -33,6 +33,7 @@ pub fn all() -> Vec<Sample> {
     .map(|(name, profile)| Sample::of(name, profile))
     .into();
     samples.extend(leaks_host::all());
+    samples.extend(leaks_verdict::all());
     samples
 }
 
@@ -370,6 +371,7 @@ fn everything() -> Profile {
         filter,
         sampling: Some(SAMPLING),
         from_start: false,
+        ..HeapSection::default()
     };
     for n in 0..7 {
         let module = format!("/opt/lib{n}.so");

@@ -5,6 +5,7 @@ pub mod golden;
 pub mod kernel;
 pub mod leaks;
 pub mod leaks_host;
+pub mod leaks_verdict;
 pub mod vm;
 pub mod vm_faults;
 pub mod vm_host;

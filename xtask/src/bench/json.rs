@@ -9,6 +9,19 @@ pub fn total(report: &Value, measure: &str) -> Option<u64> {
     figures.reduce(|sum, figure| sum + figure)
 }
 
+/// A figure of all samples that are shown together.
+pub fn summed(report: &Value, measure: &str) -> u64 {
+    let measures = report["measures"].as_array().into_iter().flatten();
+    let column = measures
+        .into_iter()
+        .position(|own| own["key"] == measure)
+        .unwrap_or(usize::MAX);
+    let samples = report["samples"].as_array().into_iter().flatten();
+    samples
+        .filter_map(|sample| sample["values"][column].as_u64())
+        .sum()
+}
+
 /// Stacks of a report, shown or not.
 pub fn stacks(report: &Value) -> Option<u64> {
     let shown = report["samples"].as_array()?.iter();

@@ -12,6 +12,7 @@ mod memleak;
 mod page;
 mod pair;
 mod passes;
+mod reach;
 mod report;
 mod samples;
 mod space;
@@ -148,6 +149,11 @@ const BENCHES: &[Bench] = &[
         name: "ages",
         about: "reading all of 1,000,000 and of 10,000,000 live blocks; kernel memory of their table",
         run: report::ages,
+    },
+    Bench {
+        name: "reach",
+        about: "what holds 1,000,000 and 10,000,000 live blocks: time and memory",
+        run: reach::speed,
     },
     Bench {
         name: "kernel",

@@ -52,6 +52,12 @@ pub const TRACEPOINTS: &[&str] = &[
     "kernel::per_cpu_memory",
     "kernel::releases_without",
 ];
+/// The iterator over threads, the scan of pages or the page map.
+pub const JUDGING: &[&str] = &[
+    "reach::each_hiding_place",
+    "reach::explain_finds",
+    "reach::what_is_freed",
+];
 /// What has the same ways into the kernel once more: perf events that follow mappings, targets, filters, events, system calls.
 pub const MORE: &[&str] = &[
     "admission::",

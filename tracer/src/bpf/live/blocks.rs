@@ -28,6 +28,10 @@ pub struct LiveBlocks {
     thread: Option<JoinHandle<()>>,
 }
 
+/// The same blocks, for reading in another thread.
+#[derive(Clone)]
+pub struct LiveReader(Arc<Shared>);
+
 /// What the thread and the others have in common.
 struct Shared {
     table: Mutex<LiveTable>,
@@ -66,25 +70,17 @@ impl LiveBlocks {
         })
     }
 
-    /// Calls `visit` once for each live block, with its address and the number of its program image. Blocks that come
-    /// and go meanwhile may be missed.
+    /// As [`LiveReader::for_each`].
     ///
     /// # Errors
     /// [`LoadError::Map`] if the table cannot be read.
-    pub fn for_each(&self, mut visit: impl FnMut(u64, u32, &LiveBlock)) -> Result<(), LoadError> {
-        let mut live = 0;
-        let table = self.shared.table();
-        table
-            .for_each(|word, payload| {
-                let (addr, image, block) = word::block_in(word, payload);
-                live += 1;
-                visit(addr, image, &block);
-            })
-            .map_err(failed)?;
-        if table.fits_better(live) {
-            self.shared.wake();
-        }
-        Ok(())
+    pub fn for_each(&self, visit: impl FnMut(u64, u32, &LiveBlock)) -> Result<(), LoadError> {
+        self.shared.for_each(visit)
+    }
+
+    /// Reads them in another thread. The table stays as long as there is a reader.
+    pub fn reader(&self) -> LiveReader {
+        LiveReader(self.shared.clone())
     }
 
     /// Removes the blocks of program images that are gone; returns how many there were.
@@ -97,6 +93,17 @@ impl LiveBlocks {
         }
         let is_gone = |word: u64, payload: &_| gone.contains(&word::block_in(word, payload).1);
         self.shared.table().remove_if(is_gone).map_err(failed)
+    }
+}
+
+impl LiveReader {
+    /// Calls `visit` once for each live block, with its address and the number of its program image. Blocks that come
+    /// and go meanwhile may be missed.
+    ///
+    /// # Errors
+    /// [`LoadError::Map`] if the table cannot be read.
+    pub fn for_each(&self, visit: impl FnMut(u64, u32, &LiveBlock)) -> Result<(), LoadError> {
+        self.0.for_each(visit)
     }
 }
 
@@ -114,6 +121,22 @@ impl Drop for LiveBlocks {
 impl Shared {
     fn table(&self) -> MutexGuard<'_, LiveTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn for_each(&self, mut visit: impl FnMut(u64, u32, &LiveBlock)) -> Result<(), LoadError> {
+        let mut live = 0;
+        let table = self.table();
+        table
+            .for_each(|word, payload| {
+                let (addr, image, block) = word::block_in(word, payload);
+                live += 1;
+                visit(addr, image, &block);
+            })
+            .map_err(failed)?;
+        if table.fits_better(live) {
+            self.wake();
+        }
+        Ok(())
     }
 
     fn wake(&self) {

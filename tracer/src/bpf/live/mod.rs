@@ -5,7 +5,7 @@ mod memory;
 mod sizes;
 mod table;
 
-pub use blocks::LiveBlocks;
+pub use blocks::{LiveBlocks, LiveReader};
 
 pub(super) use sizes::Sizes;
 pub(super) use table::LiveTable;

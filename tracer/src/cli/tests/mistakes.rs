@@ -159,6 +159,10 @@ fn mistakes_say_what_is_wrong() {
                 "expected a whole number from 1 to 134217728",
             ),
         ),
+        (
+            "leaks -p 1 --group-frames 0",
+            invalid("0", "--group-frames <N>", "expected a whole number from 1 to 4096"),
+        ),
         ("kernel --order 11", invalid("11", "--order <N>", "expected a whole number from 0 to 10")),
         (
             "vm --sample-faults 0",

@@ -38,6 +38,7 @@ reader!(leaks Leaks Box<LeaksConfig>);
 reader!(vm Vm Box<VmConfig>);
 reader!(kernel Kernel Box<KernelConfig>);
 reader!(host Host HostConfig);
+reader!(hunt Hunt HuntConfig);
 reader!(explain Explain ExplainConfig);
 reader!(doctor Doctor DoctorConfig);
 
@@ -64,7 +65,7 @@ fn the_defaults_are_as_documented() {
     let config = LeaksConfig::of(pids(&[1]));
     assert_eq!(config.schedule.interval, Duration::from_secs(5));
     assert_eq!((config.schedule.count, config.output.top), (None, Some(10)));
-    assert_eq!((config.sort, config.output.source), (Order::Bytes, true));
+    assert_eq!((config.sort, config.output.source), (Order::Verdict, true));
     let walk = Walk {
         stack_depth: 127,
         unwind: Unwind::Auto,
@@ -101,6 +102,31 @@ fn targets_are_told_apart() {
         let config = leaks(line);
         assert_eq!(config.target, target, "{line}");
         assert!(!config.output.json && config.host.is_none(), "{line}");
+    }
+}
+
+#[test]
+fn a_hunt_takes_a_pid_a_name_or_nothing() {
+    let plain = hunt("hunt");
+    assert_eq!((plain.target, plain.time), (None, Duration::from_secs(60)));
+    assert_eq!((plain.slowdown, plain.json), (10.0, false));
+    for line in ["hunt 42", "hunt -p 42", "hunt --for 10m 42"] {
+        assert_eq!(hunt(line).target, Some(pids(&[42])), "{line}");
+    }
+    for line in ["hunt redis-server", "hunt -n redis-server"] {
+        let name = Target::Name("redis-server".into());
+        assert_eq!(hunt(line).target, Some(name), "{line}");
+    }
+    assert_eq!(hunt("hunt -n 42").target, Some(Target::Name("42".into())));
+    assert_eq!(hunt("hunt --for 10m").time, Duration::from_secs(600));
+    for line in [
+        "hunt 1 2",
+        "hunt 0",
+        "hunt -1",
+        "hunt --for 0",
+        "hunt -p 1 -n x",
+    ] {
+        assert!(parsed(&format!("memlens {line}")).is_err(), "{line}");
     }
 }
 
@@ -198,6 +224,16 @@ fn every_word_has_its_setting() {
     assert_eq!(config.schedule.count, NonZeroU64::new(4));
     let config = leaks("leaks -p 1 --combined --fail-over 1M --sort growth -z 16");
     assert!(config.combined);
+    let config = leaks("leaks -p 1 --fail-on leak --group-frames 5 --sort bytes");
+    assert_eq!(
+        (config.fail_on, config.group_frames),
+        (Some(FailOn::Leak), Some(5))
+    );
+    assert_eq!(
+        leaks("leaks -p 1 --fail-on lost").fail_on,
+        Some(FailOn::Lost)
+    );
+    assert_eq!(leaks("leaks -p 1 --sort verdict").sort, Order::Verdict);
 
     let config = kernel("kernel 2 3 --order 0 --movable --older 30s --top 0");
     assert_eq!(config.schedule.interval, Duration::from_secs(2));

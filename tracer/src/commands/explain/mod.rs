@@ -7,14 +7,14 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::output::{options, print};
-use crate::analysis::{change, ledger};
+use crate::analysis::{change, holders, ledger};
 use crate::cli::{ExplainConfig, Invocation, Outcome};
 use crate::engine::attach::{Allocator, Prober};
 use crate::engine::target::Target;
 use crate::process::targets;
 use crate::profile::Profile;
 use crate::render::Format;
-use crate::sources::ledger::{FoundAllocator, look};
+use crate::sources::ledger::{FoundAllocator, look, reach};
 
 /// Runs `memlens explain`.
 ///
@@ -27,6 +27,11 @@ pub fn run(invocation: &Invocation, config: &ExplainConfig) -> Result<Outcome> {
         (None, Some(path)) => compared(pid, path)?,
         (None, None) => look(pid, survey)?,
     };
+    if config.reach {
+        reach::add(&mut profile)
+            .with_context(|| format!("cannot judge the blocks of process {pid}"))?;
+        holders::name(&mut profile);
+    }
     ledger::add(&mut profile);
     let format = if config.json {
         Format::Json
@@ -64,7 +69,7 @@ fn compared(pid: u32, path: &Path) -> Result<Profile> {
 }
 
 /// The allocators of a process; none where they cannot be looked for.
-fn survey(pid: u32) -> Vec<FoundAllocator> {
+pub(super) fn survey(pid: u32) -> Vec<FoundAllocator> {
     let mut prober = Prober::new(&Allocator::default(), false);
     let files = prober.survey(pid).unwrap_or_default();
     let found = files.iter().map(|file| FoundAllocator {

@@ -4,7 +4,7 @@ use tracer_common::call::{Class, Cookie, Place};
 
 use super::ProbedFile;
 use super::floor::Floor;
-use crate::attach::allocator::is_leaf;
+use crate::attach::allocator::{AllocatorKind, is_leaf};
 use crate::attach::plan::{Ending, Plan, PlannedFunction};
 use crate::attach::sites::Speed;
 use crate::bpf::{Probe, ProbeProgram};
@@ -13,8 +13,11 @@ use crate::bpf::{Probe, ProbeProgram};
 pub fn probes(file: &ProbedFile) -> Vec<Probe> {
     let mut probes = Vec::new();
     for (number, function) in (file.first_function..).zip(&file.plan.functions) {
-        let leaf = is_leaf(file.plan.allocator, function);
-        add_probes(&mut probes, number, function, leaf);
+        let nature = Nature {
+            leaf: is_leaf(file.plan.allocator, function),
+            has_headers: file.plan.allocator == AllocatorKind::Glibc,
+        };
+        add_probes(&mut probes, number, function, nature);
     }
     if let Some(floor) = Floor::requested() {
         floor.apply(&mut probes, &file.plan);
@@ -22,7 +25,14 @@ pub fn probes(file: &ProbedFile) -> Vec<Probe> {
     probes
 }
 
-fn add_probes(probes: &mut Vec<Probe>, number: u32, function: &PlannedFunction, leaf: bool) {
+/// What the programs are told of a function besides how it is called.
+#[derive(Clone, Copy)]
+struct Nature {
+    leaf: bool,
+    has_headers: bool,
+}
+
+fn add_probes(probes: &mut Vec<Probe>, number: u32, function: &PlannedFunction, nature: Nature) {
     let ret_sites = matches!(function.ending, Ending::RetInstructions(_));
     let cookie = |place| {
         Cookie {
@@ -30,7 +40,8 @@ fn add_probes(probes: &mut Vec<Probe>, number: u32, function: &PlannedFunction, 
             call: function.call,
             place,
             ret_sites,
-            leaf,
+            leaf: nature.leaf,
+            has_headers: nature.has_headers,
         }
         .pack()
     };

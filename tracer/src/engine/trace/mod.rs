@@ -278,6 +278,33 @@ impl<S: Source> Live for Trace<S> {
         let _ = self.apply(changes);
     }
 
+    async fn prepare(&mut self, last: bool) -> Result<Flow> {
+        let Some(work) = self.source.work(&mut self.core, last) else {
+            return Ok(Flow::On);
+        };
+        let step = Step::new("looking for what holds the blocks");
+        let begun = Instant::now();
+        let mut work = tokio::task::spawn_blocking(work);
+        let mut tick = tokio::time::interval(self.period());
+        let mut flow = Flow::On;
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => {
+                    done.context("the look at what holds the blocks failed")?;
+                    break;
+                }
+                now = self.next(), if flow == Flow::On => flow = now?,
+                _ = tick.tick() => self.tick(),
+            }
+        }
+        drop(step);
+        self.core
+            .log
+            .timing("looking for what holds the blocks", begun);
+        Ok(flow)
+    }
+
     fn snapshot(&mut self, last: bool) -> Result<Profile> {
         let requested = Instant::now();
         let step = Step::new("measuring");

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::io;
 
-use super::growth;
+use super::{blocks, growth};
 use crate::profile::ledger::{
     Allocator, Arena, Heap, LanguageRuntime, Ledger, LedgerChange, PublishedFigure, Row,
 };
@@ -50,6 +50,10 @@ pub(super) fn write(out: &mut Writer<'_>, profile: &Profile, options: &Options) 
     for runtime in &ledger.runtimes {
         out.blank()?;
         self::runtime(out, runtime)?;
+    }
+    if let Some(blocks) = &profile.sections.heap_blocks {
+        out.blank()?;
+        blocks::write(out, profile, blocks)?;
     }
     closing(out, profile)
 }

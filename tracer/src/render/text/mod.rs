@@ -1,10 +1,12 @@
 //! A profile as text, for a person, in a terminal or a log: a part for each source and section that it has.
 
 mod address_space;
+mod blocks;
 mod closing;
 mod growth;
 mod heap;
 mod host_wide;
+mod hunt;
 mod kernel;
 mod ledger;
 mod machine;
@@ -24,6 +26,9 @@ pub struct Text;
 impl Render for Text {
     fn render(&self, profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
         let mut out = Writer::new(out, options.width, options.color);
+        if profile.sections.hunt.is_some() {
+            return hunt::write(&mut out, profile, options);
+        }
         if profile.sections.machine.is_some() {
             return machine::write(&mut out, profile, options);
         }

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use tracer_common::key::LiveBlock;
+use tracer_common::lifetime::glibc_room_for;
 use tracer_common::rows::ROWS;
 
+use super::reach::ClassSums;
 use crate::profile::{Ages, Block, Sampling};
+use crate::reach::outcome::Class;
 
 /// Which live blocks a report counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +35,14 @@ pub struct BlockSums {
     pub oldest: Duration,
     /// Variance of `bytes` in a sampled trace, in bytes squared.
     pub variance: f64,
+    /// Bytes that the chunks of glibc would hold for the blocks seen, beyond what was asked for.
+    pub slack: u64,
     /// Bytes by age.
     pub ages: Ages,
     /// The blocks, where they are listed, oldest first.
     pub blocks: Vec<Block>,
+    /// By what holds them, where that was looked for.
+    pub classes: Option<ClassSums>,
 }
 
 impl BlockSums {
@@ -46,7 +53,15 @@ impl BlockSums {
         self.samples += other.samples;
         self.oldest = self.oldest.max(other.oldest);
         self.variance += other.variance;
+        self.slack += other.slack;
         self.ages.merge(&other.ages);
+        self.classes = match (self.classes.take(), other.classes) {
+            (Some(mut own), Some(other)) => {
+                own.merge(&other);
+                Some(own)
+            }
+            (own, other) => own.or(other),
+        };
         self.blocks.extend(other.blocks);
         sort(&mut self.blocks);
     }
@@ -67,6 +82,7 @@ struct Sums {
     samples: u64,
     oldest_ns: u64,
     variance: f64,
+    slack: u64,
 }
 
 /// Sums the live blocks by stack row. Feed it every block, then take the sums.
@@ -82,6 +98,8 @@ pub struct Census {
     age_count: usize,
     /// The blocks of each row, where they are listed.
     blocks: FxHashMap<u32, Vec<Block>>,
+    /// By what holds them, of the rows whose program was judged.
+    classes: FxHashMap<u32, ClassSums>,
 }
 
 impl Census {
@@ -97,6 +115,16 @@ impl Census {
             // No block is older than the clock.
             age_count: Ages::bucket(now_ns) + 1,
             blocks: FxHashMap::default(),
+            classes: FxHashMap::default(),
+        }
+    }
+
+    /// Counts a block by what holds it, if it is old enough.
+    pub fn judge(&mut self, block: &LiveBlock, class: Class) {
+        let age_ns = self.now_ns.saturating_sub(block.time_ns);
+        if age_ns >= self.older_ns && block.stack < ROWS {
+            let classes = self.classes.entry(block.stack).or_default();
+            classes.add(class, block.size, 1);
         }
     }
 
@@ -115,6 +143,7 @@ impl Census {
         sums.samples += 1;
         sums.oldest_ns = sums.oldest_ns.max(age_ns);
         sums.variance += Sampling::variance(bytes, count);
+        sums.slack += glibc_room_for(block.size) - block.size;
         if self.filter.keep_blocks {
             self.blocks.entry(block.stack).or_default().push(Block {
                 address: addr,
@@ -161,8 +190,10 @@ impl Census {
                 samples: sums.samples,
                 oldest: Duration::from_nanos(sums.oldest_ns),
                 variance: sums.variance,
+                slack: sums.slack,
                 ages: Ages::from_buckets(ages),
                 blocks,
+                classes: self.classes.remove(&sums.row),
             };
             (sums.row, sums_of_row)
         });

@@ -10,6 +10,7 @@ use tracer_common::sampling::COUNT_ONE;
 
 use super::census::{BlockSums, Filter};
 use crate::profile::Sampling;
+use crate::profile::form::Judged;
 
 /// One stack's numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,10 @@ pub struct Row {
     pub growth: Option<i64>,
     /// The live blocks summed; `None` where they were not looked at.
     pub sums: Option<BlockSums>,
+    /// Other rows that were merged into this one.
+    pub merged: Vec<u32>,
+    /// How its live bytes go on; `None` until that was judged.
+    pub judged: Option<Judged>,
 }
 
 impl Row {
@@ -39,8 +44,14 @@ impl Row {
             .map(|sums| sums.oldest)
     }
 
+    /// The rows of the stack tables that it stands for.
+    pub fn rows(&self) -> impl Iterator<Item = u32> {
+        std::iter::once(self.row).chain(self.merged.iter().copied())
+    }
+
     /// Adds another row of the same stack.
     pub fn merge(&mut self, other: Self) {
+        self.merged.extend(other.rows());
         self.totals.add(&other.totals);
         self.live_bytes += other.live_bytes;
         self.live_count += other.live_count;
@@ -222,6 +233,8 @@ impl History {
             live_count,
             growth,
             sums,
+            merged: Vec::new(),
+            judged: None,
         }
     }
 }

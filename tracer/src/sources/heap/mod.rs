@@ -2,97 +2,45 @@
 
 mod census;
 mod cost;
+mod courses;
 mod figures;
 mod forks;
+mod growth;
+mod holders;
+mod options;
+pub mod reach;
 mod rows;
 mod scope;
 mod sight;
+mod walks;
 mod write;
 
 use std::collections::{HashMap, HashSet};
-use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tracer_common::config::Admission;
 use tracer_common::key::{Owner, StackTotals};
-use tracer_common::limits;
 
 use self::census::{Census, Filter};
 use self::cost::{Cost, calibrated};
 use self::figures::{Figures, History, Totals};
 use self::forks::{Births, Fork};
+use self::growth::Growths;
+use self::reach::Reaching;
 use self::scope::ScopeTrace;
+use self::walks::Walks;
 use crate::bpf::{Method, Settings};
-use crate::engine::attach::{Allocator, Prober, sightings};
-use crate::engine::{Core, Rates, Snapshot, Source};
+use crate::engine::attach::{Prober, sightings};
+use crate::engine::{Core, Rates, Snapshot, Source, Work};
 use crate::process::info;
 use crate::process::maps::Mapping;
 use crate::profile::{LateFile, Measure, State, Subject, Values};
 use crate::words;
 
+pub use self::options::HeapOptions;
 pub use self::rows::{Order, Which};
-
-/// Which blocks are followed, and how.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HeapOptions {
-    /// Smaller blocks are left out.
-    pub min_size: u64,
-    /// Larger blocks are left out.
-    pub max_size: u64,
-    /// Least age of the blocks that samples count.
-    pub older: Duration,
-    /// Where the allocator is.
-    pub allocator: Allocator,
-    /// Order of the samples.
-    pub order: Order,
-    /// Whether the samples list their blocks.
-    pub show_blocks: bool,
-    /// Which stacks have samples.
-    pub which: Which,
-    /// Keep totals per stack only.
-    pub combined: bool,
-    /// Mean bytes between two samples; `None` follows every block.
-    pub sample_bytes: Option<NonZeroU64>,
-    /// Live blocks followed at most.
-    pub max_live: u32,
-    /// Most that the probes of a scope may cost, in percent of the machine's CPUs; `None` is no limit.
-    pub cpu_budget_percent: Option<f64>,
-    /// Whether processes of a scope are probed that are younger than a second.
-    pub young: bool,
-    /// Most processes of a scope that are probed at the same time.
-    pub max_processes: usize,
-    /// Most that the probes may cost a named process, in percent of its CPU time; `None` is no limit.
-    pub slowdown_percent: Option<f64>,
-    /// Whether children of named processes are traced, too.
-    pub children: bool,
-    /// A process without an allocator that can be traced is no failure: its heap is [`Heap::absent`].
-    pub is_optional: bool,
-}
-
-impl Default for HeapOptions {
-    fn default() -> Self {
-        Self {
-            min_size: 0,
-            max_size: u64::MAX,
-            older: Duration::ZERO,
-            allocator: Allocator::default(),
-            order: Order::Bytes,
-            show_blocks: false,
-            which: Which::Live,
-            combined: false,
-            sample_bytes: None,
-            max_live: limits::DEFAULT_MAX_LIVE,
-            cpu_budget_percent: None,
-            young: false,
-            max_processes: 32,
-            slowdown_percent: None,
-            children: false,
-            is_optional: false,
-        }
-    }
-}
 
 /// The heaps of a trace's programs.
 pub struct Heap {
@@ -100,6 +48,8 @@ pub struct Heap {
     prober: Prober,
     history: History,
     figures: Figures,
+    growth: Growths,
+    walks: Walks,
     rates: HashMap<Owner, Rates>,
     /// Programs that are gone and whose blocks were removed from the live map.
     swept: usize,
@@ -115,6 +65,7 @@ pub struct Heap {
     births: Births,
     late: Vec<LateFile>,
     absent: Option<String>,
+    reaching: Reaching,
     /// Whether a command's allocator was probed before its first instruction, and no other has come since.
     from_start: bool,
 }
@@ -126,6 +77,8 @@ impl Heap {
             prober: Prober::new(&options.allocator, false),
             history: History::default(),
             figures: Figures::default(),
+            growth: Growths::default(),
+            walks: Walks::default(),
             rates: HashMap::new(),
             swept: 0,
             cost: Cost::new(None, 0, None),
@@ -136,6 +89,7 @@ impl Heap {
             births: Births::default(),
             late: Vec::new(),
             absent: None,
+            reaching: Reaching::new(options.reach),
             from_start: false,
             options,
         }
@@ -310,6 +264,7 @@ impl Source for Heap {
 
     fn joined(&mut self, core: &mut Core, owner: Owner, _is_new: bool) {
         self.begin_rates(core, owner);
+        self.begin_walk(core, owner);
     }
 
     fn passed_over(&mut self, core: &mut Core, owner: Owner) {
@@ -355,6 +310,7 @@ impl Source for Heap {
 
     fn tick(&mut self, core: &mut Core) {
         self.clear_copies(core);
+        self.look_at_courses(core);
         if core.members.come_by_themselves() {
             self.run_scope(core);
         } else {
@@ -371,6 +327,14 @@ impl Source for Heap {
         Ok(())
     }
 
+    fn work(&mut self, core: &mut Core, last: bool) -> Option<Work> {
+        self.judge_blocks(core, last)
+    }
+
+    fn freeze(&mut self, _core: &mut Core) {
+        self.walks.finish();
+    }
+
     /// Reads the counters and the live map.
     fn measure(&mut self, core: &mut Core) -> Result<()> {
         self.conclude_trials(core);
@@ -381,9 +345,14 @@ impl Source for Heap {
             false => {
                 let since = Instant::now();
                 let mut census = Census::new(filter, core.clock.moment_ns());
-                core.tracer
-                    .live()
-                    .for_each(|addr, _, block| census.add(addr, block))?;
+                self.reaching.collect();
+                let judged = self.reaching.by_image();
+                core.tracer.live().for_each(|addr, image, block| {
+                    census.add(addr, block);
+                    if let Some(judged) = judged.get(&image) {
+                        census.judge(block, judged.class(addr, block));
+                    }
+                })?;
                 let sums = census.finish();
                 core.log.timing("reading the live blocks", since);
                 Some(sums)
@@ -410,6 +379,7 @@ impl Source for Heap {
             core.tracer.live().remove_images(&gone)?;
             self.swept = gone.len();
         }
+        self.judge_courses(core, &mut figures);
         self.figures = figures;
         Ok(())
     }
@@ -438,6 +408,7 @@ impl Source for Heap {
                 .totals
                 .set_some(Measure::HeapAllocsPerS, rates.per_second());
         }
+        self.describe_growth(owner, subject);
         subject.sample_bytes = self.coarsest_interval(core, owner);
         let row = core
             .members
@@ -451,7 +422,8 @@ impl Source for Heap {
     }
 
     fn notes(&self) -> Vec<String> {
-        self.births.note().into_iter().collect()
+        let own = self.births.note().into_iter();
+        own.chain(self.disagreements()).collect()
     }
 
     fn ranked_by(&self) -> &'static [Measure] {

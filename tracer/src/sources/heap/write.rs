@@ -7,6 +7,7 @@ use tracer_common::stack::{End, StackMeta};
 
 use super::figures::Figures;
 use super::figures::Row;
+use super::growth::set_slope;
 use super::rows::{merge, select};
 use super::{Heap, values};
 use crate::engine::{Core, Snapshot, code_of};
@@ -14,10 +15,11 @@ use crate::profile::wire::milliseconds;
 use crate::profile::{
     Cut, CutReason, Filter, HeapSection, HostWide, Measure, Sampling, Source, Values,
 };
+use crate::reach::outcome::Class;
 use crate::symbolize::Frame;
 
 /// Most values of a sample.
-const MEASURES: [Measure; 8] = [
+const MEASURES: [Measure; 11] = [
     Measure::HeapLiveBytes,
     Measure::HeapLiveBlocks,
     Measure::HeapAllocBytes,
@@ -26,6 +28,9 @@ const MEASURES: [Measure; 8] = [
     Measure::HeapFreeBlocks,
     Measure::HeapChangeBytes,
     Measure::HeapOldestMs,
+    Measure::HeapGrowthPerS,
+    Measure::HeapGrowthPerSLow,
+    Measure::HeapGrowthPerSHigh,
 ];
 
 impl Heap {
@@ -60,13 +65,19 @@ impl Heap {
     /// A sample for each stack, in order.
     pub(super) fn write_samples(&mut self, core: &mut Core, out: &mut Snapshot) {
         out.build.measures(MEASURES);
+        if self.reaching.has_judged() {
+            let measures = Class::ALL.into_iter().flat_map(Class::measures);
+            out.build.measures(measures);
+            out.build.measures([Measure::HeapFreedAfterLostBlocks]);
+        }
         let figures = std::mem::take(&mut self.figures);
         let rows = select(&figures.rows, self.options.order, self.options.which);
         for (rank, row) in rows.iter().enumerate() {
             let Some(subject) = out.subject(row.owner) else {
                 continue;
             };
-            let values = row_values(row);
+            let mut values = row_values(row);
+            self.add_classes(row, &mut values);
             if !out.selects(Source::Heap, rank, subject, &values) {
                 continue;
             }
@@ -78,6 +89,9 @@ impl Heap {
                 sample.ages = sums.ages.clone();
                 sample.blocks = self.options.show_blocks.then(|| sums.blocks.clone());
             }
+            sample.holders = self.holders(core, out, row);
+            sample.freed = self.freed_ages(core, row);
+            sample.course = row.judged.map(|judged| judged.course());
             out.build.add(sample);
         }
         self.write_cut(core, out, &rows);
@@ -148,7 +162,10 @@ impl Heap {
     }
 
     pub(super) fn write_sections(&mut self, core: &Core, out: &mut Snapshot) {
+        let reachability = self.reachability(core, out);
+        let net = self.net_growths(out);
         let sections = &mut out.build.profile.sections;
+        sections.reachability = reachability;
         sections.heap = Some(HeapSection {
             filter: Filter {
                 older: self.options.older,
@@ -158,6 +175,7 @@ impl Heap {
             },
             sampling: self.figures.sampling,
             from_start: self.from_start,
+            net,
         });
         sections.guard = self.guard_report();
         if core.members.come_by_themselves() {
@@ -179,6 +197,7 @@ fn row_values(row: &Row) -> Values {
     values.set(Measure::HeapLiveBlocks, row.live_count);
     values.set_some(Measure::HeapChangeBytes, row.growth);
     values.set_some(Measure::HeapOldestMs, row.oldest().map(milliseconds));
+    set_slope(&mut values, row.judged.as_ref());
     values
 }
 

@@ -15,7 +15,6 @@ use tracer_common::kernel_memory::DEFAULT_MAX_LIVE;
 use self::caches::Caches;
 use self::stacks::Stacks;
 use self::sums::Place;
-use super::heap::Order;
 use crate::bpf::{KernelMemory, KernelSettings};
 use crate::engine::console::{Log, Step};
 use crate::engine::{Flow, Live, Selection, TraceClock};
@@ -26,6 +25,20 @@ use crate::symbolize::KernelSymbolizer;
 const TICK: Duration = Duration::from_millis(100);
 /// Stacks looked up at one go, so that Ctrl-C is not kept waiting.
 const STACKS_AT_ONCE: usize = 2048;
+
+/// Order of the samples, largest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KernelOrder {
+    /// By live bytes.
+    #[default]
+    Bytes,
+    /// By live blocks.
+    Count,
+    /// By the change of live bytes.
+    Growth,
+    /// By the age of the oldest block.
+    Age,
+}
 
 /// What is followed, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +54,7 @@ pub struct KernelOptions {
     /// Least age of what the samples hold.
     pub older: Duration,
     /// Order of the samples.
-    pub sort: Order,
+    pub sort: KernelOrder,
     /// Mean bytes between two samples; `None` follows every block.
     pub sample_bytes: Option<NonZeroU64>,
     /// Live blocks followed at most.
@@ -58,7 +71,7 @@ impl Default for KernelOptions {
             movable: false,
             min_size: 0,
             older: Duration::ZERO,
-            sort: Order::Bytes,
+            sort: KernelOrder::default(),
             sample_bytes: None,
             max_live: DEFAULT_MAX_LIVE,
             caches: None,

@@ -7,15 +7,14 @@ use std::time::Duration;
 use anyhow::Result;
 use tracer_common::kernel_memory::{Decoded, Kind, PAGE, What};
 
-use super::KernelTrace;
 use super::stacks::Stacks;
 use super::sums::{Place, Sums};
+use super::{KernelOrder, KernelTrace};
 use crate::engine::{Snapshot, meta};
 use crate::profile::{
     Ages, Builder, CutReason, Detail, Filter, KernelObject, KernelSection, LossKey, Losses,
     Measure, Meta, Profile, Sample, Sampling, Source, State, Subject, Values,
 };
-use crate::sources::heap::Order;
 use crate::words::units::count;
 
 /// Caches named whose releases are missed.
@@ -363,14 +362,14 @@ fn size(what: What, seen: &Seen) -> Option<u64> {
 }
 
 /// Sorts the stacks, the same ones in the same way each time.
-fn sort(rows: &mut [Row], order: Order) {
+fn sort(rows: &mut [Row], order: KernelOrder) {
     rows.sort_by_key(|row| {
         let bytes = row.held.amount(Measure::KernelLiveBytes);
         let by = match order {
-            Order::Bytes => i128::from(bytes),
-            Order::Count => i128::from(row.held.amount(Measure::KernelLiveBlocks)),
-            Order::Growth => i128::from(row.growth.unwrap_or(0)),
-            Order::Age => -i128::from(row.oldest_ns.unwrap_or(u64::MAX)),
+            KernelOrder::Bytes => i128::from(bytes),
+            KernelOrder::Count => i128::from(row.held.amount(Measure::KernelLiveBlocks)),
+            KernelOrder::Growth => i128::from(row.growth.unwrap_or(0)),
+            KernelOrder::Age => -i128::from(row.oldest_ns.unwrap_or(u64::MAX)),
         };
         (Reverse((by, bytes)), row.place)
     });

@@ -60,7 +60,8 @@ pub fn read_allocator(
         allocator.unreadable = Some(allocators::unreadable(found.kind).to_owned());
         return Ok(allocator);
     }
-    match glibc::read(memory, &data_of(&found.file, regions)) {
+    let mappings = regions.iter().map(|region| &region.mapping);
+    match glibc::read(memory, &data_of(&found.file, mappings)) {
         Ok(heap) => {
             let pieces = heap.arenas.iter().flat_map(|arena| &arena.pieces);
             let pieces = pieces.map(|(start, end)| Range::new(*start, *end, Purpose::GlibcArenas));
@@ -84,10 +85,13 @@ fn is_named(mapping: &Mapping, name: &str) -> bool {
 }
 
 /// Writable data of a file: what is mapped from it, and the anonymous memory just behind that.
-fn data_of(file: &Path, regions: &[Region]) -> Vec<(u64, u64)> {
+pub fn data_of<'a>(
+    file: &Path,
+    mappings: impl IntoIterator<Item = &'a Mapping>,
+) -> Vec<(u64, u64)> {
     let mut data = Vec::new();
     let mut end = 0;
-    for mapping in regions.iter().map(|region| &region.mapping) {
+    for mapping in mappings {
         let of_file = mapping.label() == Some(file);
         let behind = mapping.start == end && mapping.name == MappingName::Anonymous;
         if mapping.write && (of_file || behind) {
@@ -140,9 +144,9 @@ fn value_of(heap: &HeapTally) -> Heap {
 
 /// Blocks of glibc with mappings of their own, in anonymous memory that nothing else claims.
 ///
-/// Blocks begin where a mapping does, or behind something that the kernel has joined to them. Where glibc counts more of
-/// them than are found there, memory of others lies between them: then each page is looked at, and what is found counts
-/// only if it is no more than glibc says.
+/// Blocks begin where a mapping does, or behind something that the kernel has joined to them. Where glibc counts more
+/// of them than are found there, memory of others lies between them: then each page is looked at, and what is found
+/// counts only if it is no more than glibc says.
 ///
 /// # Errors
 /// As [`by_layout`].

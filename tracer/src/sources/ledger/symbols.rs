@@ -1,7 +1,7 @@
 //! Where the variables of a mapped file lie in the process.
 
 use object::read::elf::ElfFile64;
-use object::{Object, ObjectSegment, ObjectSymbol};
+use object::{Endian, Object, ObjectSegment, ObjectSymbol};
 
 use crate::process::maps::MappedFile;
 
@@ -27,7 +27,7 @@ pub fn exported<const N: usize>(
 }
 
 /// Address in the process less address in the file, by the executable segment.
-pub fn bias(file: &ElfFile64, mapped: &MappedFile) -> Option<u64> {
+pub fn bias<E: Endian>(file: &ElfFile64<E>, mapped: &MappedFile) -> Option<u64> {
     let segment = file.segments().find(|segment| {
         let (offset, size) = segment.file_range();
         (offset - offset % 4096..offset.saturating_add(size)).contains(&mapped.offset)

@@ -93,6 +93,22 @@ impl Cgroups {
         }
     }
 
+    /// Bytes that are left to a group below the nearest of the limits that hold for it: its own and those of the groups
+    /// around it. `None` where there is no limit.
+    pub fn left(root: &Root, path: &str) -> Option<u64> {
+        let mounts = root.text("proc/self/mounts")?;
+        let hierarchy = hierarchy(root, &mounts)?;
+        let max_file = hierarchy.version.max_file();
+        let around = std::iter::successors(Some(path), |path| {
+            path.rsplit_once('/').map(|(around, _)| around)
+        });
+        let left = around.filter(|path| !path.is_empty()).filter_map(|path| {
+            let max = cgroup_files::limit(&hierarchy.text(path, max_file)?)?;
+            Some(max.saturating_sub(hierarchy.usage(path)?.kept))
+        });
+        left.min()
+    }
+
     /// How long the tasks of one group waited for memory; `None` where the kernel does not tell.
     pub fn pressure(&self, path: &str) -> Option<Pressure> {
         let text = self.hierarchy.as_ref()?.text(path, "memory.pressure")?;
@@ -257,6 +273,32 @@ mod tests {
         assert_eq!(paths, ["/", "/docker/0123"]);
         let bounds = groups.bounds("/docker/0123");
         assert_eq!((bounds.max, bounds.oom_kills), (Some(1000), Some(1)));
+    }
+
+    #[test]
+    fn the_nearest_limit_may_be_that_of_a_group_around() {
+        let usage = |tree: Tree, path: &str, max: &str| {
+            tree.with(&format!("sys/fs/cgroup/{path}/memory.current"), "1000\n")
+                .with(&format!("sys/fs/cgroup/{path}/memory.stat"), STAT)
+                .with(&format!("sys/fs/cgroup/{path}/memory.max"), max)
+        };
+        let tree = Tree::new()
+            .with(
+                "proc/self/mounts",
+                "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n",
+            )
+            .with("sys/fs/cgroup/cgroup.controllers", "memory\n");
+        let tree = usage(
+            usage(usage(tree, "a", "5000\n"), "a/b", "9000\n"),
+            "c",
+            "max\n",
+        );
+        let left = |path: &str| Cgroups::left(&tree.root(), path);
+        assert_eq!(left("/a/b"), Some(4100));
+        assert_eq!(
+            (left("/c"), left("/"), left("/gone/too")),
+            (None, None, None)
+        );
     }
 
     #[test]

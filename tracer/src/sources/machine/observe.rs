@@ -1,6 +1,7 @@
-//! From passes to trends: who is there, and how each moves. Pure; what must still be read of the few rows that are shown
-//! comes through [`Details`].
+//! From passes to trends: who is there, and how each moves. Pure; what must still be read of the few rows that are
+//! shown comes through [`Details`].
 
+mod rising;
 mod write;
 
 use std::collections::HashMap;
@@ -14,6 +15,8 @@ use super::scan::{ProcessKey, ProcessSample};
 use crate::profile::machine::{By, Named, Pressure, Turnover};
 use crate::profile::series::Series;
 use crate::profile::{Measure, Place};
+
+pub use rising::Rising;
 
 /// What one pass saw, all of it at about the same moment.
 #[derive(Clone, Debug, Default)]

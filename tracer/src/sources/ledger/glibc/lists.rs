@@ -124,8 +124,8 @@ impl Place {
         }
     }
 
-    /// How many chunks of a list are read from memory. A thread's cache is short and changes all the time, so what the walk
-    /// saw of it is of no use; a fast bin changes at its head alone.
+    /// How many chunks of a list are read from memory. A thread's cache is short and changes all the time, so what the
+    /// walk saw of it is of no use; a fast bin changes at its head alone.
     const fn fresh(self) -> u64 {
         match self {
             Self::Chunk { fresh } => fresh,
@@ -187,8 +187,8 @@ impl<'a> Lists<'a> {
         }
     }
 
-    /// The chunks in a thread's cache, each told to `each` with its size; `None` if it is no cache. A list of it has room
-    /// for `most`.
+    /// The chunks in a thread's cache, each told to `each` with its size; `None` if it is no cache. A list of it has
+    /// room for `most`.
     ///
     /// # Errors
     /// [`ReadError`], but only where nothing can be read any more.
@@ -250,8 +250,8 @@ impl<'a> Lists<'a> {
         Ok((right * 2 > lists).then_some(found))
     }
 
-    /// The chunks in an arena's fast bins, whose heads are given. The first `fresh` of each are read from memory, the ones
-    /// behind are taken as the walk saw them.
+    /// The chunks in an arena's fast bins, whose heads are given; each is told to `each`. The first `fresh` of each are
+    /// read from memory, the ones behind are taken as the walk saw them.
     ///
     /// # Errors
     /// As [`Lists::cache`].
@@ -261,6 +261,7 @@ impl<'a> Lists<'a> {
         heads: &[u64],
         most: u64,
         fresh: u64,
+        mut each: impl FnMut(u64),
     ) -> Result<Listed, ReadError> {
         self.pages.clear();
         let mut found = Listed::default();
@@ -275,7 +276,7 @@ impl<'a> Lists<'a> {
                 most,
                 fits,
                 Place::Chunk { fresh },
-                &mut |_, _| {},
+                &mut |chunk, _| each(chunk),
             )?);
         }
         Ok(found)

@@ -7,6 +7,7 @@ pub mod heaps;
 pub mod lists;
 mod mapped;
 pub mod params;
+pub mod used;
 pub mod walk;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use mapped::{mapped_blocks, mapped_blocks_within};
 
 use lists::{Hints, Listed, Lists};
 use params::Params;
+use used::UsedChunks;
 use walk::{Bounds, Piece, Tally, Trouble, Walk};
 
 /// How often the arenas are looked for.
@@ -103,11 +105,48 @@ fn find<P: Process>(
 /// # Errors
 /// [`NotFound`] where there is no way in; what goes wrong further on is in the arena's `trouble`.
 pub fn read<P: Process>(process: &mut P, data: &[(u64, u64)]) -> Result<HeapTally, NotFound> {
+    read_with(process, data, &mut UsedChunks::counted())
+}
+
+/// Where the arenas keep what they know of themselves, lists of free chunks among it: ranges of addresses.
+///
+/// # Errors
+/// [`NotFound`].
+pub fn arena_records<P: Process>(
+    process: &mut P,
+    data: &[(u64, u64)],
+) -> Result<Vec<std::ops::Range<u64>>, NotFound> {
+    let (_, layout, arenas) = find(process, data)?;
+    let records = arenas
+        .iter()
+        .map(|arena| arena.address..arena.address + layout.size());
+    Ok(records.collect())
+}
+
+/// The chunks that the program holds, ascending, but for blocks with mappings of their own; and what was found in all.
+///
+/// # Errors
+/// As [`read`].
+pub fn chunks<P: Process>(
+    process: &mut P,
+    data: &[(u64, u64)],
+) -> Result<(UsedChunks, HeapTally), NotFound> {
+    let mut used = UsedChunks::listed();
+    let tally = read_with(process, data, &mut used)?;
+    Ok((used, tally))
+}
+
+fn read_with<P: Process>(
+    process: &mut P,
+    data: &[(u64, u64)],
+    used: &mut UsedChunks,
+) -> Result<HeapTally, NotFound> {
     let (areas, layout, arenas) = find(process, data)?;
     let params = params::find(process, data, &areas)?;
     let mut hints = Hints::default();
     let mut walk = Common {
         hints: &mut hints,
+        used,
         deadline: Instant::now() + WALK_LIMIT,
     };
     let mut tallies = Vec::new();
@@ -122,13 +161,14 @@ pub fn read<P: Process>(process: &mut P, data: &[(u64, u64)]) -> Result<HeapTall
     let areas = Areas::of(&process.mappings()?);
     let caches = hints.sort();
     let mut lists = Lists::new(&areas, &hints, Instant::now() + LISTS_LIMIT);
-    count_caches(process, &mut lists, &mut heap, caches)?;
+    used.sort();
+    count_caches(process, &mut lists, &mut heap, caches, used)?;
     for (arena, tally) in arenas.iter().zip(&mut heap.arenas) {
         // Where a busy list leads astray, more of its head is read anew.
         for fresh in FRESH {
             let now = arena::read(process, layout, arena.address, arenas[0].address)?;
             let most = now.system / chunk::LEAST;
-            let fast = lists.fast(process, &now.fast, most, fresh)?;
+            let fast = lists.fast(process, &now.fast, most, fresh, |chunk| used.release(chunk))?;
             if fresh == FRESH[0] || fast.chunks > tally.fast.chunks {
                 tally.fast = fast;
             }
@@ -137,12 +177,14 @@ pub fn read<P: Process>(process: &mut P, data: &[(u64, u64)]) -> Result<HeapTall
             }
         }
     }
+    used.drop_released();
     Ok(heap)
 }
 
 /// What all walks share.
 struct Common<'a> {
     hints: &'a mut Hints,
+    used: &'a mut UsedChunks,
     deadline: Instant,
 }
 
@@ -152,6 +194,7 @@ fn count_caches<P: Process>(
     lists: &mut Lists<'_>,
     heap: &mut HeapTally,
     caches: Vec<u64>,
+    used: &mut UsedChunks,
 ) -> Result<(), ReadError> {
     for chunk in caches {
         let mut chunks = Vec::new();
@@ -164,6 +207,7 @@ fn count_caches<P: Process>(
         let Some(cache) = cache else { continue };
         heap.caches += 1;
         for (chunk, size) in chunks {
+            used.release(chunk);
             let inside = |(start, end): &(u64, u64)| (*start..*end).contains(&chunk);
             let owner = heap
                 .arenas
@@ -337,8 +381,15 @@ fn walk_piece<P: Process>(
     found: &mut ArenaTally,
 ) -> Result<(), Trouble> {
     let bounds = now(process, true)?;
-    let (tally, trouble) =
-        Walk::new(process, piece, bounds, common.hints, common.deadline).run(now);
+    let (tally, trouble) = Walk::new(
+        process,
+        piece,
+        bounds,
+        common.hints,
+        common.used,
+        common.deadline,
+    )
+    .run(now);
     found.tally.add(&tally);
     trouble.map_or(Ok(()), Err)
 }

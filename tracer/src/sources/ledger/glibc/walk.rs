@@ -1,16 +1,17 @@
 //! Walks one piece of heap from its first chunk to its top, checking each chunk, while the program goes on using it.
 //!
-//! Memory is read in windows, so what lies in one window is nearly of one moment, and two windows are not. Where a chunk
-//! contradicts its neighbours, the window is read again, then the ones before it. What still does not add up is
-//! passed over: the walk goes on at the next address from which many chunks in a row make sense, and the bytes
-//! between are counted as not understood. Too many of these, and the walk ends with a sentence. It moves forward by at
-//! least 16 bytes each time, so it ends, whatever it reads.
+//! Memory is read in windows, so what lies in one window is nearly of one moment, and two windows are not. Where a
+//! chunk contradicts its neighbours, the window is read again, then the ones before it. What still does not add up is
+//! passed over: the walk goes on at the next address from which many chunks in a row make sense, and the bytes between
+//! are counted as not understood. Too many of these, and the walk ends with a sentence. It moves forward by at least 16
+//! bytes each time, so it ends, whatever it reads.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::chunk::{FENCE, Header, trimmable};
 use super::lists::Hints;
+use super::used::UsedChunks;
 use crate::sources::ledger::memory::{Memory, PAGE, ReadError, Window};
 
 /// First size of a window; it doubles while chunks are small.
@@ -135,6 +136,8 @@ struct State {
     /// The chunk before it and its header; what it is, the next one says.
     previous: Option<(u64, Header)>,
     tally: Tally,
+    /// Used chunks that were listed by then.
+    listed: usize,
 }
 
 /// How a stretch of the walk ended.
@@ -156,6 +159,7 @@ pub struct Walk<'a, M> {
     bounds: Bounds,
     window: Window,
     hints: &'a mut Hints,
+    used: &'a mut UsedChunks,
     deadline: Instant,
     /// Bytes that may still be searched for the ends of gaps.
     to_search: u64,
@@ -168,6 +172,7 @@ impl<'a, M: Memory> Walk<'a, M> {
         piece: Piece,
         bounds: Bounds,
         hints: &'a mut Hints,
+        used: &'a mut UsedChunks,
         deadline: Instant,
     ) -> Self {
         Self {
@@ -176,6 +181,7 @@ impl<'a, M: Memory> Walk<'a, M> {
             bounds,
             window: Window::default(),
             hints,
+            used,
             deadline,
             to_search: MOST_SEARCHED,
         }
@@ -192,6 +198,7 @@ impl<'a, M: Memory> Walk<'a, M> {
             at: self.piece.first,
             previous: None,
             tally: Tally::default(),
+            listed: self.used.len(),
         };
         let trouble = self.all(&mut state, &mut bounds_now).err();
         (state.tally, trouble)
@@ -250,6 +257,7 @@ impl<'a, M: Memory> Walk<'a, M> {
                 checkpoints.truncate(checkpoints.len() - (retries - 1).min(checkpoints.len() - 1));
                 if let Some(earlier) = checkpoints.pop_back() {
                     *state = earlier;
+                    self.used.truncate(earlier.listed);
                 }
                 self.window = Window::default();
                 continue;
@@ -328,6 +336,8 @@ impl<'a, M: Memory> Walk<'a, M> {
             }
             state.tally.used += size;
             state.tally.used_chunks += 1;
+            self.used.add(chunk, size);
+            state.listed = self.used.len();
         } else {
             match self.window.word(state.at) {
                 Ok(told) if told == size => {}

@@ -22,8 +22,8 @@ const GROWERS: usize = 3;
 const WORTH_NAMING: f64 = 0.1;
 
 impl Observer {
-    /// What is known now; `meta` tells when and where. Call [`Observer::settle`] after it, unless the next profile is to
-    /// show the same changes again.
+    /// What is known now; `meta` tells when and where. Call [`Observer::settle`] after it, unless the next profile is
+    /// to show the same changes again.
     pub fn profile(&self, view: View, meta: Meta, details: &mut dyn Details) -> Profile {
         let (subjects, rest, rows_total) = match self.by {
             By::Process => self.processes(view, details),
@@ -99,7 +99,7 @@ impl Observer {
         (rows.collect(), sum(others), ranked.len())
     }
 
-    fn process(&self, key: ProcessKey, details: &mut dyn Details) -> Option<Subject> {
+    pub(super) fn process(&self, key: ProcessKey, details: &mut dyn Details) -> Option<Subject> {
         let tracked = self.processes.get(&key)?;
         let mut figures = tracked.series.last();
         figures.pss = figures.pss.or_else(|| details.pss(key.pid, figures.rss));

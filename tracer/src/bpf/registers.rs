@@ -1,0 +1,61 @@
+//! The registers of a process's threads, read through a BPF iterator: nothing of the process is stopped or changed.
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+
+use aya::programs::Iter;
+use aya::{Btf, Ebpf, EbpfLoader};
+use tracer_common::record::Record as _;
+use tracer_common::registers::{RegisterConfig, ThreadRegisters};
+
+use super::error::LoadError;
+use super::{btf, object, sys};
+
+/// The BPF object, built and committed by `cargo xtask ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("registers.bpf.o");
+
+/// Reads the registers of the threads of one process.
+pub struct RegisterReader {
+    /// Keeps the program.
+    _ebpf: Ebpf,
+    link: OwnedFd,
+}
+
+impl RegisterReader {
+    /// Loads the program for a process, by its PID in our PID namespace.
+    ///
+    /// # Errors
+    /// Why there is none: `bpf_task_pt_regs` came with Linux 5.15, the restriction to one process with 6.1.
+    pub fn new(pid: u32) -> Result<Self, LoadError> {
+        let data = std::fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
+        let types = btf::Btf::parse(&data);
+        let config = types.and_then(|types| {
+            let thread = types.member_offset("task_struct", "thread")?;
+            Some(RegisterConfig {
+                task_pid: types.member_offset("task_struct", "pid")?,
+                task_thread_pointer: thread + types.member_offset("thread_struct", "fsbase")?,
+            })
+        });
+        let config = config
+            .ok_or_else(|| LoadError::Refused("the kernel has no type information".to_owned()))?;
+        let mut ebpf = EbpfLoader::new()
+            .override_global("CONFIG", &config, true)
+            .load(OBJECT)?;
+        let program: &mut Iter = object::program(&mut ebpf, "thread_registers")?;
+        program.load("task", &Btf::from_sys_fs()?)?;
+        let link = sys::link_iterator(program.fd()?.as_fd(), pid)
+            .map_err(|error| LoadError::refused(&error))?;
+        Ok(Self { _ebpf: ebpf, link })
+    }
+
+    /// The registers of all threads now.
+    ///
+    /// # Errors
+    /// What the kernel says; there are none of a process that is gone.
+    pub fn read(&self) -> std::io::Result<Vec<ThreadRegisters>> {
+        let mut bytes = Vec::new();
+        std::fs::File::from(sys::iterator(self.link.as_fd())?).read_to_end(&mut bytes)?;
+        let records = bytes.chunks(size_of::<ThreadRegisters>());
+        Ok(records.filter_map(ThreadRegisters::decode).collect())
+    }
+}
