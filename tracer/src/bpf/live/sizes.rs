@@ -11,7 +11,7 @@ const FIRST_SIZES: [u32; 3] = [2, 8, 23];
 
 /// Slots for so many blocks: in large tables 85 % of them are in use before a block finds none.
 const fn slots_for(blocks: u64) -> u64 {
-    blocks + blocks / 4
+    blocks + blocks.div_ceil(4)
 }
 
 /// Percentage of slots in use from which on a table of this size is to be larger, and the slot of a bucket that blocks
