@@ -144,6 +144,7 @@ impl<C: Cell> Bucket<C> {
     }
 
     /// Reads a slot while others may change it: its word and payload if it is a live block.
+    #[inline(always)]
     pub fn read(&self, slot: usize) -> Option<(u64, Payload)> {
         let cell = &self.words[slot % SLOTS];
         let word = cell.load();
@@ -152,7 +153,10 @@ impl<C: Cell> Bucket<C> {
         }
         let payload = self.payload(slot);
         // Another block of the key may have taken the slot meanwhile: a mixture does not read the same twice.
-        let is_whole = payload == self.payload(slot) && cell.load() == word;
+        let [one, two, three] = self.payload(slot);
+        // Word by word: by an array's comparison both would go through memory, and wait for all loads before.
+        let changed = (payload[0] ^ one) | (payload[1] ^ two) | (payload[2] ^ three);
+        let is_whole = changed == 0 && cell.load() == word;
         is_whole.then_some((word, payload))
     }
 }

@@ -102,6 +102,7 @@ pub const fn block(payload: &Payload) -> LiveBlock {
 }
 
 /// The block of a process in a slot: its address, its image and itself.
+#[inline(always)]
 pub const fn block_in(word: u64, payload: &Payload) -> (u64, u32, LiveBlock) {
     let key = key(word);
     let low = (key >> STATE_BITS) as u32 & ((1 << IMAGE_BITS) - 1);

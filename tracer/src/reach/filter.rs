@@ -65,21 +65,6 @@ fn avx2(words: &[u64], span: &Span, places: &mut Vec<u32>) {
     scalar(rest, span, places, fours.len() * LANES);
 }
 
-/// Lets the CPU fetch a record of one or two cache lines.
-pub fn prefetch<T>(record: &T) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let first = (&raw const *record).cast::<i8>();
-        let last = first.wrapping_add(size_of::<T>().saturating_sub(1));
-        // SAFETY: prefetching reads nothing that the program could see, whatever the address.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(first);
-            _mm_prefetch::<_MM_HINT_T0>(last);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

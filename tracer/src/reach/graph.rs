@@ -1,8 +1,11 @@
 //! Which blocks point to which, what holds each of them, and what nothing holds.
 
+use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 
 use super::huge::HugeArray;
+use crate::ahead::{AHEAD, prefetch};
 
 /// Set in a target: the pointer is to the inside of the block, not to its start.
 pub const INTERIOR: u32 = 1 << 31;
@@ -75,13 +78,17 @@ pub struct Edges {
 impl Edges {
     /// The targets of a block's pointers.
     pub fn of(&self, source: u32) -> impl Iterator<Item = u32> {
-        let first = self.first.all();
-        let (start, end) = (first[source as usize], first[source as usize + 1]);
         let from = self.later.partition_point(|(other, _)| *other < source);
         let later = self.later[from..].iter();
         let later = later.take_while(move |(other, _)| *other == source);
-        let own = &self.targets.all()[start as usize..end as usize];
+        let own = &self.targets.all()[self.range(source)];
         own.iter().copied().chain(later.map(|(_, target)| *target))
+    }
+
+    /// Where the pointers of a block that the first pass has seen are in `targets`.
+    fn range(&self, source: u32) -> Range<usize> {
+        let first = self.first.all();
+        first[source as usize] as usize..first[source as usize + 1] as usize
     }
 
     /// Adds those that a later pass has seen.
@@ -223,13 +230,13 @@ impl Marks {
     pub fn spread(&mut self, edges: &Edges, mut roots: Vec<Root>) {
         // Pointers to the start of a block explain more than those to its inside.
         roots.sort_by_key(|root| (root.rank, root.target & INTERIOR));
-        let mut queue = Vec::new();
+        let mut queue = VecDeque::new();
         for of_rank in roots.chunk_by(|one, other| one.rank == other.rank) {
             for root in of_rank {
                 let holder = OF_ROOT | self.roots.len() as u32;
                 if self.hold(block(root.target), root.rank, holder) {
                     self.roots.push(*root);
-                    queue.push(block(root.target));
+                    queue.push_back(block(root.target));
                 }
             }
             self.follow(edges, of_rank[0].rank, &mut queue);
@@ -239,10 +246,10 @@ impl Marks {
     /// Marks what is held by pointers from block to block that were not known before.
     pub fn spread_from(&mut self, edges: &Edges, seen: &[(u32, u32)]) {
         for rank in Rank::ALL {
-            let mut queue = Vec::new();
+            let mut queue = VecDeque::new();
             for (source, target) in seen {
                 if self.rank(*source) == Some(rank) && self.hold(block(*target), rank, source + 1) {
-                    queue.push(block(*target));
+                    queue.push_back(block(*target));
                 }
             }
             self.follow(edges, rank, &mut queue);
@@ -250,36 +257,68 @@ impl Marks {
     }
 
     /// Follows the pointers of the blocks in the queue, breadth first, those to the starts of blocks first.
-    fn follow(&mut self, edges: &Edges, rank: Rank, queue: &mut Vec<u32>) {
-        let (mut exact, mut interior) = (0, 0);
+    fn follow(&mut self, edges: &Edges, rank: Rank, queue: &mut VecDeque<u32>) {
+        // Blocks that point into others which nothing else may hold.
+        let mut inside = VecDeque::new();
         loop {
-            let (at, wanted) = if exact < queue.len() {
-                (&mut exact, 0)
-            } else if interior < queue.len() {
-                (&mut interior, INTERIOR)
+            if let Some(source) = queue.pop_front() {
+                self.fetch_ahead(edges, queue);
+                let mut points_inside = false;
+                for target in edges.of(source) {
+                    if target & INTERIOR != 0 {
+                        points_inside |= !self.is_held(block(target), rank);
+                    } else if self.hold(target, rank, source + 1) {
+                        queue.push_back(target);
+                    }
+                }
+                if points_inside {
+                    inside.push_back(source);
+                }
+            } else if let Some(source) = inside.pop_front() {
+                for target in edges.of(source) {
+                    if self.hold(block(target), rank, source + 1) {
+                        queue.push_back(block(target));
+                    }
+                }
             } else {
                 break;
-            };
-            let source = queue[*at];
-            *at += 1;
-            for target in edges.of(source) {
-                if target & INTERIOR == wanted && self.hold(block(target), rank, source + 1) {
-                    queue.push(block(target));
-                }
             }
         }
-        queue.clear();
+    }
+
+    /// Lets the CPU fetch what following the blocks that are next in the queue will need, a step further for each that
+    /// is nearer.
+    fn fetch_ahead(&self, edges: &Edges, queue: &VecDeque<u32>) {
+        let at = |ahead: usize| queue.get(ahead).copied();
+        if let Some(far) = at(AHEAD) {
+            prefetch(&edges.first.all()[far as usize]);
+        }
+        let targets = edges.targets.all();
+        if let Some(near) = at(AHEAD / 2) {
+            targets.get(edges.range(near).start).map(prefetch);
+        }
+        if let Some(next) = at(AHEAD / 4) {
+            for target in &targets[edges.range(next)][..2.min(edges.range(next).len())] {
+                prefetch(&self.ranks.all()[block(*target) as usize]);
+                prefetch(&self.holders.all()[block(*target) as usize]);
+            }
+        }
+    }
+
+    /// Whether a block is known to be held from a place of this rank or of a better one.
+    fn is_held(&self, block: u32, rank: Rank) -> bool {
+        let own = self.ranks.all()[block as usize];
+        own != 0 && own <= rank as u8 + 1
     }
 
     /// Notes a holder, if it is of a better rank than what is known; whether it is.
     fn hold(&mut self, block: u32, rank: Rank, holder: u32) -> bool {
-        let own = &mut self.ranks.all_mut()[block as usize];
-        let rank = rank as u8 + 1;
-        if *own != 0 && *own <= rank {
+        if self.is_held(block, rank) {
             return false;
         }
+        let own = &mut self.ranks.all_mut()[block as usize];
         self.held += u64::from(*own == 0);
-        *own = rank;
+        *own = rank as u8 + 1;
         self.holders.all_mut()[block as usize] = holder;
         true
     }

@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::huge::HugeArray;
+use crate::ahead::prefetch;
 
 /// Blocks start at multiples of this many bytes: the least that an allocator of 64-bit words aligns to.
 pub const GRAIN: u64 = 8;
@@ -96,6 +97,12 @@ impl Leaves {
         }
         Some(*number as usize - 1)
     }
+
+    fn prefetch(&self, address: u64) {
+        if let Some(leaf) = self.number(address) {
+            prefetch(&self.leaves.all()[leaf].pages[page_of(address)]);
+        }
+    }
 }
 
 fn page_of(address: u64) -> usize {
@@ -153,6 +160,11 @@ impl Starts {
         let (word, bit) = place_of(start);
         self.leaves.leaves.all_mut()[leaf].pages[page_of(start)].starts[word] |= 1 << bit;
         true
+    }
+
+    /// Lets the CPU fetch what adding a block at this address will need.
+    pub fn prefetch(&self, address: u64) {
+        self.leaves.prefetch(address);
     }
 
     /// Numbers the blocks, whose sizes are zero until they are told.
@@ -332,9 +344,7 @@ impl BlockIndex {
 
     /// Lets the CPU fetch what a look-up of this address will need.
     pub fn prefetch(&self, address: u64) {
-        if let Some(leaf) = self.leaves.number(address) {
-            super::filter::prefetch(&self.leaves.leaves.all()[leaf].pages[page_of(address)]);
-        }
+        self.leaves.prefetch(address);
     }
 }
 

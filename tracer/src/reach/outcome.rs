@@ -10,11 +10,12 @@ use super::fold::{Chain, Folder};
 use super::graph::{Marks, Rank};
 use super::holders::{Way, ways};
 use super::huge::HugeArray;
-use super::index::BlockIndex;
+use super::index::{BlockIndex, Found, Starts};
 use super::judge::{JudgeError, Judgment, Plan, judge};
 use super::passes::{End, Limits};
 use super::process::{Names, NewerBlocks, ProcessTarget};
 use super::scan::PIECE;
+use crate::ahead::{Ahead, prefetch};
 use crate::profile::{Measure, Reachability, Values};
 
 /// Blocks of a kind whose holders are looked for.
@@ -67,12 +68,21 @@ impl Class {
         values.set(of_blocks, blocks);
     }
 
+    /// Whether nothing that is in use points to it.
+    pub const fn is_lost(self) -> bool {
+        matches!(self, Self::Lost | Self::LostWith)
+    }
+
     fn held(rank: Rank) -> Self {
         match rank {
             Rank::Stack | Rank::Register => Self::StackOnly,
             _ => Self::Held,
         }
     }
+}
+
+fn class_of(class: u8) -> Class {
+    Class::ALL[class as usize % Class::ALL.len()]
 }
 
 /// The blocks that are to be judged.
@@ -100,16 +110,25 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What became of the block at an address, if there is one.
-    pub fn class(&self, address: u64) -> Option<Class> {
+    /// The number of the block at an address, if there is one.
+    pub fn find(&self, address: u64) -> Option<u32> {
         let found = self.index.find(address).filter(|found| found.offset == 0)?;
-        Some(self.class_of(found.number))
+        Some(found.number)
+    }
+
+    /// Lets the CPU fetch what [`Self::find`] of this address will need.
+    pub fn prefetch(&self, address: u64) {
+        self.index.prefetch(address);
+    }
+
+    /// Lets the CPU fetch what [`Self::class_of`] of this block will need.
+    pub fn prefetch_class(&self, number: u32) {
+        self.classes.all().get(number as usize).map(prefetch);
     }
 
     /// What became of a block, by its number.
     pub fn class_of(&self, number: u32) -> Class {
-        let class = self.classes.all()[number as usize];
-        Class::ALL[class as usize % Class::ALL.len()]
+        class_of(self.classes.all()[number as usize])
     }
 
     /// Lost blocks that are not the top of a structure, and that top.
@@ -123,11 +142,6 @@ impl Outcome {
     /// The blocks.
     pub fn index(&self) -> &BlockIndex {
         &self.index
-    }
-
-    /// Whether any block is called lost.
-    pub fn has_lost(&self) -> bool {
-        !self.tops.is_empty()
     }
 }
 
@@ -261,9 +275,8 @@ fn types_of_lost<Y: NewerBlocks>(
 
 /// Calls nothing lost.
 fn withhold(classes: &mut HugeArray<u8>) {
-    let lost = [Class::Lost as u8, Class::LostWith as u8];
     let all = classes.all_mut().iter_mut();
-    all.filter(|class| lost.contains(class))
+    all.filter(|class| class_of(**class).is_lost())
         .for_each(|class| *class = Class::NotJudged as u8);
 }
 
@@ -372,8 +385,8 @@ fn first_words<Y: NewerBlocks>(
     words
 }
 
-/// A block: address, bytes, kind, and whether it is too young to be judged.
-pub type Listed = (u64, u64, u32, bool);
+/// Takes in a block: address, bytes, kind, and whether it is too young to be judged.
+pub type List<'a> = dyn FnMut(u64, u64, u32, bool) + 'a;
 
 /// Numbers the blocks and tells their sizes and kinds, from two looks at a list that may change meanwhile: what comes
 /// in between is left out, what goes has no size.
@@ -383,27 +396,49 @@ pub type Listed = (u64, u64, u32, bool);
 pub fn blocks(
     heap_bytes: u64,
     mappings: usize,
-    mut each: impl FnMut(&mut dyn FnMut(Listed)),
+    mut each: impl FnMut(&mut List<'_>),
 ) -> io::Result<Blocks> {
-    let mut starts = super::index::Starts::new(heap_bytes, mappings)?;
-    each(&mut |(address, ..)| {
-        starts.add(address);
-    });
-    let mut index = starts.finish()?;
-    let mut kinds = HugeArray::zeroed(index.count() as usize)?;
-    let mut young = Vec::new();
-    each(&mut |(address, size, kind, is_young)| {
-        if let Some(found) = index.find(address).filter(|found| found.offset == 0) {
-            index.set_size(found.number, size);
-            kinds.all_mut()[found.number as usize] = kind;
-            if is_young {
-                young.push(found.number);
-            }
+    let mut starts = Starts::new(heap_bytes, mappings)?;
+    let mut ahead = Ahead::default();
+    each(&mut |address, _, _, _| {
+        starts.prefetch(address);
+        if let Some(address) = ahead.push(address) {
+            starts.add(address);
         }
     });
-    Ok(Blocks {
+    for address in ahead.rest() {
+        starts.add(address);
+    }
+    let index = starts.finish()?;
+    let mut blocks = Blocks {
+        kinds: HugeArray::zeroed(index.count() as usize)?,
         index,
-        kinds,
-        young,
-    })
+        young: Vec::new(),
+    };
+    let mut ahead = Ahead::default();
+    each(&mut |address, size, kind, is_young| {
+        blocks.index.prefetch(address);
+        if let Some((address, size, kind, is_young)) = ahead.push((address, size, kind, is_young)) {
+            blocks.describe(address, size, kind, is_young);
+        }
+    });
+    for (address, size, kind, is_young) in ahead.rest() {
+        blocks.describe(address, size, kind, is_young);
+    }
+    Ok(blocks)
+}
+
+impl Blocks {
+    /// Notes what is known of a block, if it is one of those that were numbered.
+    fn describe(&mut self, address: u64, size: u64, kind: u32, is_young: bool) {
+        let found = self.index.find(address);
+        let Some(Found { number, .. }) = found.filter(|found| found.offset == 0) else {
+            return;
+        };
+        self.index.set_size(number, size);
+        self.kinds.all_mut()[number as usize] = kind;
+        if is_young {
+            self.young.push(number);
+        }
+    }
 }

@@ -7,13 +7,11 @@ use zerocopy::IntoBytes;
 use super::filter::filter;
 use super::graph::{INTERIOR, Rank};
 use super::index::{BlockIndex, Found, GRAIN};
+use crate::ahead::AHEAD;
 
 /// Bytes that are read at a time. They stay in the CPU's cache until they have been looked at; smaller pieces are
 /// slower, and hold up a process that maps memory for longer in all.
 pub const PIECE: usize = 256 << 10;
-
-/// How many look-ups ahead the CPU is told of.
-const AHEAD: usize = 16;
 
 /// Where the bytes come from.
 pub trait Memory {

@@ -9,6 +9,7 @@ use tracer_common::live::{Directory, Generation, MAX_SEGMENTS, Payload, Phase, S
 
 use super::memory::{Destination, MappedBucket, Segments};
 use super::sizes::Sizes;
+use crate::ahead::prefetch;
 use crate::bpf::grace::GracePeriod;
 use crate::bpf::sys;
 use crate::bpf::view::ArrayView;
@@ -80,7 +81,13 @@ impl LiveTable {
     /// Calls `visit` for each bucket.
     fn for_each_bucket(&self, mut visit: impl FnMut(&MappedBucket)) -> io::Result<()> {
         for segment in self.in_use().flat_map(Segments::mapped) {
-            segment?.buckets().iter().for_each(&mut visit);
+            let segment = segment?;
+            let buckets = segment.buckets();
+            for (number, bucket) in buckets.iter().enumerate() {
+                // The pages of a segment lie anywhere in memory, which the CPU does not foresee.
+                buckets.get(number + 2).map(prefetch);
+                visit(bucket);
+            }
         }
         Ok(())
     }

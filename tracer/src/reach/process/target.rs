@@ -24,7 +24,7 @@ use crate::sources::ledger::memory::ProcessMemory;
 
 /// Least time between two passes: a program that maps memory waits for those that read it.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
-/// Of the time so much is spent on passes at most, in percent.
+/// Of the time so much is spent on reading its memory at most, in percent.
 const BUSY_PERCENT: u32 = 30;
 
 /// Why a process's memory cannot be judged.
@@ -67,8 +67,9 @@ pub struct ProcessTarget<Y> {
     mappings: Vec<Mapping>,
     now: Vec<Thread>,
     begun: Instant,
-    /// When the pass began that runs.
+    /// When the pass began that runs, and when it has read the last time.
     pass: Instant,
+    read: Instant,
     /// What the kernel holds is read once for each pass.
     is_new_pass: bool,
     /// Bytes of it that are in swap.
@@ -105,6 +106,7 @@ impl<Y: NewerBlocks> ProcessTarget<Y> {
             now: Vec::new(),
             begun: now,
             pass: now,
+            read: now,
             is_new_pass: true,
             swapped: 0,
         })
@@ -170,6 +172,7 @@ impl<Y> Memory for ProcessTarget<Y> {
     }
 
     fn read(&mut self, address: u64, into: &mut [u8]) -> usize {
+        self.read = Instant::now();
         self.reader.read(address, into)
     }
 }
@@ -227,7 +230,7 @@ impl<Y: NewerBlocks> Target for ProcessTarget<Y> {
     }
 
     fn pause(&mut self) -> Duration {
-        let busy = self.pass.elapsed();
+        let busy = self.read.saturating_duration_since(self.pass);
         let rest = busy * (100 - BUSY_PERCENT) / BUSY_PERCENT;
         sleep(rest.max(LEAST_PAUSE));
         self.begun.elapsed()

@@ -43,6 +43,8 @@ pub struct BlockSums {
     pub blocks: Vec<Block>,
     /// By what holds them, where that was looked for.
     pub classes: Option<ClassSums>,
+    /// Blocks of any age that were called lost.
+    pub lost: u64,
 }
 
 impl BlockSums {
@@ -54,6 +56,7 @@ impl BlockSums {
         self.oldest = self.oldest.max(other.oldest);
         self.variance += other.variance;
         self.slack += other.slack;
+        self.lost += other.lost;
         self.ages.merge(&other.ages);
         self.classes = match (self.classes.take(), other.classes) {
             (Some(mut own), Some(other)) => {
@@ -98,8 +101,8 @@ pub struct Census {
     age_count: usize,
     /// The blocks of each row, where they are listed.
     blocks: FxHashMap<u32, Vec<Block>>,
-    /// By what holds them, of the rows whose program was judged.
-    classes: FxHashMap<u32, ClassSums>,
+    /// By what holds them, and how many were called lost, of the rows whose program was judged.
+    classes: FxHashMap<u32, (ClassSums, u64)>,
 }
 
 impl Census {
@@ -121,9 +124,12 @@ impl Census {
 
     /// Counts a block by what holds it, if it is old enough.
     pub fn judge(&mut self, block: &LiveBlock, class: Class) {
-        let age_ns = self.now_ns.saturating_sub(block.time_ns);
-        if age_ns >= self.older_ns && block.stack < ROWS {
-            let classes = self.classes.entry(block.stack).or_default();
+        if block.stack >= ROWS {
+            return;
+        }
+        let (classes, lost) = self.classes.entry(block.stack).or_default();
+        *lost += u64::from(class.is_lost());
+        if self.now_ns.saturating_sub(block.time_ns) >= self.older_ns {
             classes.add(class, block.size, 1);
         }
     }
@@ -184,6 +190,7 @@ impl Census {
         let whole = self.sums.iter().zip(ages).map(|(sums, ages)| {
             let mut blocks = self.blocks.remove(&sums.row).unwrap_or_default();
             sort(&mut blocks);
+            let (classes, lost) = self.classes.remove(&sums.row).unzip();
             let sums_of_row = BlockSums {
                 bytes: sums.bytes,
                 count: sums.count,
@@ -193,7 +200,8 @@ impl Census {
                 slack: sums.slack,
                 ages: Ages::from_buckets(ages),
                 blocks,
-                classes: self.classes.remove(&sums.row),
+                classes,
+                lost: lost.unwrap_or(0),
             };
             (sums.row, sums_of_row)
         });

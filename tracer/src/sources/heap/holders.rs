@@ -47,11 +47,8 @@ impl Heap {
 
     /// Blocks of a row that were called lost and have been released.
     fn freed_after_lost(&self, row: &Row) -> u64 {
-        let classes = row.sums.as_ref().and_then(|sums| sums.classes.as_ref());
-        let live = classes.map_or(0, |classes| {
-            classes.of(Class::Lost).1 + classes.of(Class::LostWith).1
-        });
-        self.reaching.freed(row.owner, row.row, live)
+        let live = row.sums.as_ref().map_or(0, |sums| sums.lost);
+        self.reaching.freed(row.owner, row.rows(), live)
     }
 
     /// The figures of all classes of a row, if its program was judged.

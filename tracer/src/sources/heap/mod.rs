@@ -28,7 +28,7 @@ use self::cost::{Cost, calibrated};
 use self::figures::{Figures, History, Totals};
 use self::forks::{Births, Fork};
 use self::growth::Growths;
-use self::reach::Reaching;
+use self::reach::{Classes, Reaching};
 use self::scope::ScopeTrace;
 use self::walks::Walks;
 use crate::bpf::{Method, Settings};
@@ -347,12 +347,18 @@ impl Source for Heap {
                 let mut census = Census::new(filter, core.clock.moment_ns());
                 self.reaching.collect();
                 let judged = self.reaching.by_image();
+                let mut classes = Classes::default();
                 core.tracer.live().for_each(|addr, image, block| {
                     census.add(addr, block);
-                    if let Some(judged) = judged.get(&image) {
-                        census.judge(block, judged.class(addr, block));
+                    if let Some(judged) = judged.get(&image)
+                        && let Some((class, block)) = classes.of(judged, addr, block)
+                    {
+                        census.judge(&block, class);
                     }
                 })?;
+                for (class, block) in classes.rest() {
+                    census.judge(&block, class);
+                }
                 let sums = census.finish();
                 core.log.timing("reading the live blocks", since);
                 Some(sums)
@@ -365,6 +371,7 @@ impl Source for Heap {
                 .is_some_and(|member| !member.state.is_alive())
         };
         let mut figures = self.history.report(&totals, blocks, &filter, is_gone);
+        self.reaching.count_lost(&figures.rows);
         figures.rows = self.merged(core, figures.rows);
         if figures.sampling.is_none() {
             figures.sampling = self.guard_sampling(core, &figures);

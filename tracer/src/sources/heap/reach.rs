@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracer_common::key::{LiveBlock, Owner};
 
+use super::figures::Row;
+use crate::ahead::Ahead;
 use crate::bpf::LiveReader;
 use crate::engine::{Core, Work, monotonic_ns};
 use crate::process::maps;
@@ -61,21 +63,73 @@ pub struct Judged {
     outcome: Outcome,
     /// Blocks that were allocated later are not judged.
     until_ns: u64,
-    /// Blocks of each row that were called lost.
-    lost: BTreeMap<u32, u64>,
+    /// Blocks of each row that were called lost; `None` until they have been counted.
+    lost: Option<BTreeMap<u32, u64>>,
 }
 
 impl Judged {
-    /// What became of a block.
-    pub fn class(&self, address: u64, block: &LiveBlock) -> Class {
+    /// How many blocks were called lost.
+    fn count_lost(&self) -> u64 {
+        self.lost.iter().flat_map(BTreeMap::values).sum()
+    }
+
+    /// The number of a block, if it was judged.
+    fn find(&self, address: u64, block: &LiveBlock) -> Option<u32> {
         let is_old = block.time_ns <= self.until_ns;
-        let class = is_old.then(|| self.outcome.class(address)).flatten();
-        class.unwrap_or_default()
+        is_old.then(|| self.outcome.find(address)).flatten()
+    }
+
+    fn class(&self, number: Option<u32>) -> Class {
+        number.map_or(Class::NotJudged, |number| self.outcome.class_of(number))
     }
 
     /// The ways to blocks of a row, and how many were looked at.
     pub fn holders(&self, row: u32) -> Option<&(u32, Vec<crate::reach::holders::Way>)> {
         self.outcome.holders.get(&row)
+    }
+}
+
+/// Tells what became of blocks, some blocks later, when the CPU has fetched what tells it.
+#[derive(Default)]
+pub struct Classes<'a> {
+    /// Blocks whose number is looked up.
+    coming: Ahead<(&'a Judged, u64, LiveBlock)>,
+    /// Blocks whose class is looked up, by their numbers.
+    found: Ahead<(&'a Judged, Option<u32>, LiveBlock)>,
+}
+
+impl<'a> Classes<'a> {
+    /// Takes in a block of a program, and tells of an earlier one.
+    pub fn of(
+        &mut self,
+        judged: &'a Judged,
+        address: u64,
+        block: &LiveBlock,
+    ) -> Option<(Class, LiveBlock)> {
+        judged.outcome.prefetch(address);
+        let came = self.coming.push((judged, address, *block))?;
+        self.find(came)
+    }
+
+    fn find(
+        &mut self,
+        (judged, address, block): (&'a Judged, u64, LiveBlock),
+    ) -> Option<(Class, LiveBlock)> {
+        let number = judged.find(address, &block);
+        if let Some(number) = number {
+            judged.outcome.prefetch_class(number);
+        }
+        let (judged, number, block) = self.found.push((judged, number, block))?;
+        Some((judged.class(number), block))
+    }
+
+    /// Tells of those that came last.
+    pub fn rest(mut self) -> impl Iterator<Item = (Class, LiveBlock)> {
+        let coming = std::mem::take(&mut self.coming).rest();
+        let told: Vec<_> = coming.filter_map(|came| self.find(came)).collect();
+        let found = self.found.rest();
+        told.into_iter()
+            .chain(found.map(|(judged, number, block)| (judged.class(number), block)))
     }
 }
 
@@ -200,16 +254,33 @@ impl Reaching {
         self.judged.get(&owner)
     }
 
-    /// Blocks of a row that were called lost and have been released: in earlier reports, and since the last judgment,
-    /// of which `live` blocks that were called lost are still there.
-    pub fn freed(&self, owner: Owner, row: u32, live: u64) -> u64 {
-        let earlier = self.errors.get(&owner);
-        let earlier = earlier.and_then(|errors| errors.freed.get(&row)).copied();
-        let called = self
-            .judged
-            .get(&owner)
-            .and_then(|judged| judged.lost.get(&row));
-        earlier.unwrap_or(0) + called.copied().unwrap_or(0).saturating_sub(live)
+    /// Counts the blocks that were called lost, where that has not been done yet: of each row those that are there at the
+    /// first report. What was released before was not lost, and nobody was told so.
+    pub fn count_lost(&mut self, rows: &[Row]) {
+        for (owner, judged) in &mut self.judged {
+            judged.lost.get_or_insert_with(|| {
+                let own = rows.iter().filter(|row| row.owner == *owner);
+                let lost = own.map(|row| (row.row, row.sums.as_ref().map_or(0, |sums| sums.lost)));
+                lost.filter(|(_, lost)| *lost > 0).collect()
+            });
+        }
+    }
+
+    /// Blocks of rows that were called lost and have been released: in earlier reports, and since the last judgment, of
+    /// which `live` blocks that were called lost are still there.
+    pub fn freed(&self, owner: Owner, rows: impl Iterator<Item = u32>, live: u64) -> u64 {
+        let errors = self.errors.get(&owner).map(|errors| &errors.freed);
+        let judged = self.judged.get(&owner);
+        let called = judged.and_then(|judged| judged.lost.as_ref());
+        let of = |counts: Option<&BTreeMap<u32, u64>>, row: u32| {
+            counts.and_then(|counts| counts.get(&row)).copied()
+        };
+        let (mut earlier, mut lost) = (0, 0);
+        for row in rows {
+            earlier += of(errors, row).unwrap_or(0);
+            lost += of(called, row).unwrap_or(0);
+        }
+        earlier + lost.saturating_sub(live)
     }
 
     /// The section of a program, if it was to be judged. `freed` are those of its blocks that were called lost and have
@@ -235,7 +306,7 @@ impl Reaching {
         Some(Reachability {
             subject,
             blocks_young: young,
-            lost_before: earlier + judged.lost.values().sum::<u64>(),
+            lost_before: earlier + judged.count_lost(),
             freed_after_lost: freed,
             ..judged.outcome.reachability.clone()
         })
@@ -254,14 +325,15 @@ impl Task {
 
     /// Which of the blocks that were called lost are gone.
     fn proven(&mut self, live: &LiveReader) -> Errors {
-        let Some(earlier) = self.earlier.take() else {
+        let earlier = self.earlier.take();
+        let Some(earlier) = earlier.filter(|earlier| earlier.count_lost() > 0) else {
             return Errors::default();
         };
-        let mut freed = earlier.lost.clone();
-        let lost = freed.values().sum();
+        let mut freed = earlier.lost.clone().unwrap_or_default();
+        let lost = earlier.count_lost();
         let image = self.owner.image;
         let read = live.for_each(|address, own, block| {
-            let is_lost = own == image && is_lost(earlier.class(address, block));
+            let is_lost = own == image && earlier.class(earlier.find(address, block)).is_lost();
             if is_lost && let Some(freed) = freed.get_mut(&block.stack) {
                 *freed = freed.saturating_sub(1);
             }
@@ -286,29 +358,12 @@ impl Task {
         };
         let target = ProcessTarget::new(pid, older, newer)?;
         let blocks = listed(live, pid, image, until_ns..now_ns)?;
-        let outcome = reach(target, blocks, Limits::DEFAULT)?;
-        let mut judged = Judged {
-            outcome,
+        Ok(Judged {
+            outcome: reach(target, blocks, Limits::DEFAULT)?,
             until_ns,
-            lost: BTreeMap::new(),
-        };
-        if !judged.outcome.has_lost() {
-            return Ok(judged);
-        }
-        // What was released while it was judged is not called lost.
-        let mut lost = BTreeMap::new();
-        live.for_each(|address, own, block| {
-            if own == image && is_lost(judged.class(address, block)) {
-                *lost.entry(block.stack).or_default() += 1;
-            }
-        })?;
-        judged.lost = lost;
-        Ok(judged)
+            lost: None,
+        })
     }
-}
-
-const fn is_lost(class: Class) -> bool {
-    matches!(class, Class::Lost | Class::LostWith)
 }
 
 /// The blocks of a program that were allocated before the end of `young_ns`, and are young if that was within it.
@@ -323,7 +378,7 @@ fn listed(live: &LiveReader, pid: u32, image: u32, young_ns: Range<u64>) -> anyh
         let read = live.for_each(|address, own, block| {
             if own == image && block.time_ns <= young_ns.end {
                 let is_young = block.time_ns > young_ns.start;
-                each((address, block.size, block.stack, is_young));
+                each(address, block.size, block.stack, is_young);
             }
         });
         failed = failed.take().or(read.err());

@@ -86,11 +86,11 @@ fn list(pid: u32, heap: &GlibcBlocks, mapped: &[Range<u64>]) -> Result<Blocks, B
     });
     let blocks = blocks(bytes, count, |each| {
         for (start, size) in heap.blocks() {
-            each((start, size, kind(size), false));
+            each(start, size, kind(size), false);
         }
         for block in mapped {
             let size = block.end - block.start;
-            each((block.start, size, kind(size), false));
+            each(block.start, size, kind(size), false);
         }
     });
     Ok(blocks.map_err(ReachError::from)?)

@@ -161,7 +161,6 @@ fn read_with<P: Process>(
     let areas = Areas::of(&process.mappings()?);
     let caches = hints.sort();
     let mut lists = Lists::new(&areas, &hints, Instant::now() + LISTS_LIMIT);
-    used.sort();
     count_caches(process, &mut lists, &mut heap, caches, used)?;
     for (arena, tally) in arenas.iter().zip(&mut heap.arenas) {
         // Where a busy list leads astray, more of its head is read anew.
@@ -177,7 +176,6 @@ fn read_with<P: Process>(
             }
         }
     }
-    used.drop_released();
     Ok(heap)
 }
 

@@ -136,8 +136,6 @@ struct State {
     /// The chunk before it and its header; what it is, the next one says.
     previous: Option<(u64, Header)>,
     tally: Tally,
-    /// Used chunks that were listed by then.
-    listed: usize,
 }
 
 /// How a stretch of the walk ended.
@@ -198,7 +196,6 @@ impl<'a, M: Memory> Walk<'a, M> {
             at: self.piece.first,
             previous: None,
             tally: Tally::default(),
-            listed: self.used.len(),
         };
         let trouble = self.all(&mut state, &mut bounds_now).err();
         (state.tally, trouble)
@@ -257,7 +254,8 @@ impl<'a, M: Memory> Walk<'a, M> {
                 checkpoints.truncate(checkpoints.len() - (retries - 1).min(checkpoints.len() - 1));
                 if let Some(earlier) = checkpoints.pop_back() {
                     *state = earlier;
-                    self.used.truncate(earlier.listed);
+                    let from = earlier.previous.map_or(earlier.at, |(chunk, _)| chunk);
+                    self.used.forget(from..farthest_wrong);
                 }
                 self.window = Window::default();
                 continue;
@@ -337,7 +335,6 @@ impl<'a, M: Memory> Walk<'a, M> {
             state.tally.used += size;
             state.tally.used_chunks += 1;
             self.used.add(chunk, size);
-            state.listed = self.used.len();
         } else {
             match self.window.word(state.at) {
                 Ok(told) if told == size => {}
