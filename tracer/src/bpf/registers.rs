@@ -17,7 +17,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("registers.bpf.o");
 /// Reads the registers of the threads of one process.
 pub struct RegisterReader {
     /// Keeps the program.
-    _ebpf: Ebpf,
+    ebpf: Ebpf,
     link: OwnedFd,
 }
 
@@ -45,7 +45,12 @@ impl RegisterReader {
         program.load("task", &Btf::from_sys_fs()?)?;
         let link = sys::link_iterator(program.fd()?.as_fd(), pid)
             .map_err(|error| LoadError::refused(&error))?;
-        Ok(Self { _ebpf: ebpf, link })
+        Ok(Self { ebpf, link })
+    }
+
+    /// Instructions that the verifier has walked through for the program, by its name.
+    pub fn verified_instructions(&self) -> impl Iterator<Item = (String, u32)> {
+        object::verified_instructions(&self.ebpf)
     }
 
     /// The registers of all threads now.

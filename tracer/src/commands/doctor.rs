@@ -11,7 +11,9 @@ use tracer_common::config::Admission;
 use self::coverage::Coverage;
 use crate::attach::allocator::AllocatorKind;
 use crate::attach::plan::{Ending, PlannedFunction};
-use crate::bpf::{KernelMemory, KernelSettings, LoadError, Method, Settings, TableSize, Tracer};
+use crate::bpf::{
+    KernelMemory, KernelSettings, LoadError, Method, RegisterReader, Settings, TableSize, Tracer,
+};
 use crate::cli::{DoctorConfig, Invocation, Outcome};
 use crate::doctor::{
     AllocatorRow, Diagnosis, LeftOutRow, ProbeRow, ProbeTable, Speed, UntraceableRow,
@@ -109,6 +111,10 @@ fn programs(method: Method) -> Finding {
         // What memlens kernel needs is not what memlens needs.
         Err(LoadError::Layout(_) | LoadError::NoTracepoint(_)) => {}
         Err(error) => return program_finding(State::Missing, error.to_string()),
+    }
+    // Where there is no such program, reachability says so.
+    if let Ok(registers) = RegisterReader::new(std::process::id()) {
+        most.extend(registers.verified_instructions());
     }
     if most.is_empty() {
         return program_finding(State::Ok, "loaded".to_owned());

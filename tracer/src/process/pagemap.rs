@@ -22,8 +22,9 @@ pub struct Region {
 }
 
 const PAGE: u64 = 4096;
-/// Pages looked at in one go: the process cannot change its mappings meanwhile. A gigabyte takes a few milliseconds.
-const SLICE: u64 = 256 << 20;
+/// Bytes whose pages are looked at in one go, which takes a fraction of a millisecond: the process cannot change its mappings
+/// meanwhile.
+const SLICE: u64 = 64 << 20;
 /// Where there are no page tables at all, there is nothing to wait for.
 const LONGEST_SLICE: u64 = 4 << 30;
 

@@ -128,10 +128,6 @@ pub struct Reachability {
     pub blocks_young: u64,
     /// Where the registers come from.
     pub registers: Registers,
-    /// How long the process was stopped; null where it was not.
-    #[serde(rename = "stopped_ms", with = "wire::optional_millis", default)]
-    #[schemars(with = "Option<u64>")]
-    pub stopped: Option<Duration>,
     /// Blocks that are called lost and, by how the passes went, are not.
     pub estimated_false: f64,
     /// Blocks that an earlier report called lost.

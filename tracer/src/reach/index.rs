@@ -38,12 +38,19 @@ struct Page {
     starts: [u64; WORDS],
     /// Number of the first block that starts here or beyond.
     first: u32,
-    reserved: u32,
+    /// How many pages before this one the last start before it is; 0 where that is too far to tell, or there is none.
+    back: u32,
 }
 
 impl Page {
     fn count(&self) -> u32 {
         self.starts.iter().map(|word| word.count_ones()).sum()
+    }
+
+    /// The last place where a block starts.
+    fn last(&self) -> Option<u64> {
+        let word = self.starts.iter().rposition(|word| *word != 0)?;
+        Some(word as u64 * 64 + self.starts[word].ilog2() as u64)
     }
 }
 
@@ -175,11 +182,16 @@ impl Starts {
         let mut leaves = self.leaves;
         let mut order: Vec<u32> = (0..leaves.bases.len() as u32).collect();
         order.sort_unstable_by_key(|leaf| leaves.bases[*leaf as usize]);
-        let mut number = 0;
+        let (mut number, mut last) = (0, 0);
         for leaf in &order {
-            for page in &mut leaves.leaves.all_mut()[*leaf as usize].pages {
+            let base = leaves.bases[*leaf as usize] >> PAGE_BITS;
+            for (at, page) in (base..).zip(&mut leaves.leaves.all_mut()[*leaf as usize].pages) {
                 page.first = number;
-                number += page.count();
+                page.back = u32::try_from(at - last).unwrap_or(0);
+                let count = page.count();
+                if count > 0 {
+                    (number, last) = (number + count, at);
+                }
             }
         }
         Ok(BlockIndex {
@@ -274,7 +286,7 @@ impl BlockIndex {
             .sum();
         let count = before + upper.count_ones();
         if count == 0 {
-            return self.before(page.first);
+            return self.before_page(address >> PAGE_BITS, page);
         }
         let (mut word, mut bits) = (last, upper);
         while bits == 0 {
@@ -284,6 +296,18 @@ impl BlockIndex {
         let place = word as u64 * 64 + (63 - bits.leading_zeros() as u64);
         let start = (address >> PAGE_BITS << PAGE_BITS) + place * GRAIN;
         Some((page.first + count - 1, start))
+    }
+
+    /// The last block that starts before a page.
+    fn before_page(&self, at: u64, page: &Page) -> Option<(u32, u64)> {
+        let number = page.first.checked_sub(1)?;
+        let base = (at - page.back as u64) << PAGE_BITS;
+        let leaf = self.leaves.number(base).filter(|_| page.back > 0);
+        let earlier = leaf.map(|leaf| &self.leaves.leaves.all()[leaf].pages[page_of(base)]);
+        match earlier.and_then(Page::last) {
+            Some(place) => Some((number, base + place * GRAIN)),
+            None => self.before(page.first),
+        }
     }
 
     fn before(&self, number: u32) -> Option<(u32, u64)> {
@@ -297,12 +321,39 @@ impl BlockIndex {
         let behind = self
             .order
             .partition_point(|leaf| leaves[*leaf as usize].pages[0].first <= number);
-        let leaf = self.order[behind.saturating_sub(1)] as usize;
-        let pages = &leaves[leaf].pages;
+        let leaf = behind.saturating_sub(1);
+        let pages = &leaves[self.order[leaf] as usize].pages;
         let page = pages.partition_point(|page| page.first <= number) - 1;
-        let mut left = number - pages[page].first;
+        self.start_in(leaf, page, number)
+    }
+
+    /// The addresses of blocks, whose numbers ascend: each is looked for from where the one before it was.
+    pub fn starts(&self, numbers: impl Iterator<Item = u32>) -> impl Iterator<Item = u64> {
+        let leaves = self.leaves.leaves.all();
+        let first_in = |leaf: usize, page: usize| {
+            let leaf = self.order.get(leaf)?;
+            Some(leaves[*leaf as usize].pages[page].first)
+        };
+        let (mut leaf, mut page) = (0, 0);
+        numbers.map(move |number| {
+            while first_in(leaf + 1, 0).is_some_and(|first| first <= number) {
+                (leaf, page) = (leaf + 1, 0);
+            }
+            while page + 1 < PAGES && first_in(leaf, page + 1).is_some_and(|first| first <= number)
+            {
+                page += 1;
+            }
+            self.start_in(leaf, page, number)
+        })
+    }
+
+    /// The address of a block in a page of a leaf, which is told by its place in the order.
+    fn start_in(&self, leaf: usize, page: usize, number: u32) -> u64 {
+        let leaf = self.order[leaf] as usize;
+        let Page { starts, first, .. } = self.leaves.leaves.all()[leaf].pages[page];
+        let mut left = number - first;
         let mut address = self.leaves.bases[leaf] + ((page as u64) << PAGE_BITS);
-        for word in pages[page].starts {
+        for word in starts {
             if left < word.count_ones() {
                 let bits = (0..left).fold(word, |bits, _| bits & (bits - 1));
                 return address + bits.trailing_zeros() as u64 * GRAIN;
@@ -414,6 +465,11 @@ mod tests {
             let index = index(&blocks);
             prop_assert_eq!(index.count() as usize, blocks.len());
             let span = index.span();
+            for step in [1, 3, 1000] {
+                let some = (0..index.count()).step_by(step);
+                let starts = blocks.keys().copied().step_by(step);
+                prop_assert!(index.starts(some).eq(starts));
+            }
             for (number, (start, size)) in blocks.iter().enumerate() {
                 prop_assert_eq!(index.start(number as u32), *start);
                 prop_assert_eq!(index.size(number as u32), *size);

@@ -99,17 +99,19 @@ pub fn judge(
         .iter()
         .map(|part| part.range.end - part.range.start)
         .sum();
-    let mut first = FirstPass {
-        edges: Gathering::new(index.count(), (bytes / 8) as usize)?,
-        seen: Seen::default(),
-        overflow: None,
+    let mut first = Seen {
+        pointers: All {
+            gathering: Gathering::new(index.count(), (bytes / 8) as usize)?,
+            overflow: None,
+        },
+        roots: Roots::default(),
     };
     let mut marks = Marks::new(index.count())?;
     let mut newer = Vec::new();
     let mut read = pass(target, plan, &parts, Wanted::all(&index), &mut first);
-    first.overflow.map_or(Ok(()), Err)?;
-    let mut edges = first.edges.finish();
-    first.seen.spread(target, &mut marks, &edges, &mut newer);
+    first.pointers.overflow.map_or(Ok(()), Err)?;
+    let mut edges = first.pointers.gathering.finish();
+    first.roots.spread(target, &mut marks, &edges, &mut newer);
     // What is young may be held in a way that no pass sees before it is stored.
     let as_root = |number: &u32| Root {
         rank: Rank::YoungBlock,
@@ -122,7 +124,7 @@ pub fn judge(
     let mut candidates = Candidates::new(lost, &index)?;
     let mut contents = match read.is_cut {
         true => Vec::new(),
-        false => candidates.contents(target, &index),
+        false => candidates.contents(target),
     };
     let mut took = Duration::ZERO;
     let end = loop {
@@ -133,7 +135,7 @@ pub fn judge(
             break end;
         }
         took = target.pause();
-        let mut seen = LaterPass::default();
+        let mut seen = Seen::<Vec<_>>::default();
         let parts = target.parts(&index)?;
         let wanted = candidates.wanted(&index);
         // Those that the pass before has met may be gone when this one ends.
@@ -142,30 +144,22 @@ pub fn judge(
             false => target.newer(),
         };
         read.is_cut = pass(target, plan, &parts, wanted, &mut seen).is_cut;
-        let now = candidates.contents(target, &index);
-        seen.seen.roots.extend(candidates.changed(&contents, &now));
-        let before = marks.held();
-        edges.add(seen.edges.clone());
-        marks.spread_from(&edges, &seen.edges);
-        seen.seen.spread(target, &mut marks, &edges, &mut newer);
-        let rescued = marks.held() - before;
+        let now = candidates.contents(target);
+        seen.roots.known.extend(candidates.changed(&contents, &now));
+        let rescued = seen.rescue(target, &mut marks, &mut edges, &mut newer);
         passes.note(rescued);
         if rescued > 0 {
             candidates = Candidates::new(lost_of(&index, &marks), &index)?;
-            contents = candidates.contents(target, &index);
+            contents = candidates.contents(target);
         }
     };
     let disguised = match end {
         End::Quiet if marks.held() < index.count() as u64 => {
-            let before = marks.held();
             let parts = target.parts(&index)?;
-            let mut seen = LaterPass::default();
+            let mut seen = Seen::<Vec<_>>::default();
             let wanted = candidates.wanted(&index);
             scan_disguised(target, plan.piece, &parts, wanted, &mut seen);
-            edges.add(seen.edges.clone());
-            marks.spread_from(&edges, &seen.edges);
-            seen.seen.spread(target, &mut marks, &edges, &mut newer);
-            marks.held() - before
+            seen.rescue(target, &mut marks, &mut edges, &mut newer)
         }
         _ => 0,
     };
@@ -197,30 +191,98 @@ fn lost_of(index: &BlockIndex, marks: &Marks) -> Vec<u32> {
 }
 
 /// Reads all parts once, and the words before and after, as a pointer may move from one to the other meanwhile.
-fn pass<S: Sink + AsMut<Seen>>(
+fn pass<P: Pointers>(
     target: &mut impl Target,
     plan: &Plan,
     parts: &[Part],
     wanted: Wanted<'_>,
-    sink: &mut S,
+    seen: &mut Seen<P>,
 ) -> Amount {
-    sink.as_mut().words(target.words(), wanted);
-    let read = scan(target, plan.piece, parts, wanted, sink);
-    sink.as_mut().words(target.words(), wanted);
+    seen.roots.words(target.words(), wanted);
+    let read = scan(target, plan.piece, parts, wanted, seen);
+    seen.roots.words(target.words(), wanted);
     read
+}
+
+/// What keeps the pointers from block to block that a pass has seen.
+trait Pointers {
+    fn keep(&mut self, source: u32, target: u32);
+}
+
+/// The first pass gathers all of them.
+struct All {
+    gathering: Gathering,
+    overflow: Option<TooMany>,
+}
+
+impl Pointers for All {
+    fn keep(&mut self, source: u32, target: u32) {
+        if let Err(overflow) = self.gathering.add(source, target) {
+            self.overflow = Some(overflow);
+        }
+    }
+}
+
+/// A later pass gathers those to what was lost until then.
+impl Pointers for Vec<(u32, u32)> {
+    fn keep(&mut self, source: u32, target: u32) {
+        self.push((source, target));
+    }
+}
+
+/// What a pass has seen.
+#[derive(Default)]
+struct Seen<P> {
+    pointers: P,
+    roots: Roots,
+}
+
+impl<P: Pointers> Sink for Seen<P> {
+    fn root(&mut self, rank: Rank, place: u64, target: u32) {
+        self.roots.known.push(Root {
+            rank,
+            place,
+            target,
+        });
+    }
+
+    fn edge(&mut self, source: u32, target: u32) {
+        self.pointers.keep(source, target);
+    }
+
+    fn unknown(&mut self, place: u64, target: u32) {
+        self.roots.unknown.push((place, target));
+    }
+}
+
+impl Seen<Vec<(u32, u32)>> {
+    /// Marks what a later pass has seen to be held after all; how many blocks that are.
+    fn rescue(
+        self,
+        target: &mut impl Target,
+        marks: &mut Marks,
+        edges: &mut Edges,
+        newer: &mut Vec<Range<u64>>,
+    ) -> u64 {
+        let before = marks.held();
+        edges.add(self.pointers.clone());
+        marks.spread_from(edges, &self.pointers);
+        self.roots.spread(target, marks, edges, newer);
+        marks.held() - before
+    }
 }
 
 /// The roots that a pass has seen.
 #[derive(Default)]
-struct Seen {
-    roots: Vec<Root>,
+struct Roots {
+    known: Vec<Root>,
     /// Pointers in heap memory outside of the known blocks.
     unknown: Vec<(u64, u32)>,
 }
 
-impl Seen {
+impl Roots {
     fn words(&mut self, words: Vec<Word>, wanted: Wanted<'_>) {
-        self.roots.extend(words.into_iter().filter_map(|word| {
+        self.known.extend(words.into_iter().filter_map(|word| {
             Some(Root {
                 rank: word.rank,
                 place: word.place,
@@ -239,7 +301,7 @@ impl Seen {
         edges: &Edges,
         newer: &mut Vec<Range<u64>>,
     ) {
-        marks.spread(edges, self.roots);
+        marks.spread(edges, self.known);
         let mut unknown = self.unknown;
         let is_better = |rank: Option<Rank>| rank.is_none_or(|rank| rank > Rank::UnknownHeap);
         unknown.retain(|(_, held)| is_better(marks.rank(block(*held))));
@@ -275,74 +337,12 @@ impl Seen {
     }
 }
 
-/// The first pass gathers all pointers.
-struct FirstPass {
-    edges: Gathering,
-    seen: Seen,
-    overflow: Option<TooMany>,
-}
-
-impl AsMut<Seen> for FirstPass {
-    fn as_mut(&mut self) -> &mut Seen {
-        &mut self.seen
-    }
-}
-
-impl Sink for FirstPass {
-    fn root(&mut self, rank: Rank, place: u64, target: u32) {
-        self.seen.roots.push(Root {
-            rank,
-            place,
-            target,
-        });
-    }
-
-    fn edge(&mut self, source: u32, target: u32) {
-        if let Err(overflow) = self.edges.add(source, target) {
-            self.overflow = Some(overflow);
-        }
-    }
-
-    fn unknown(&mut self, place: u64, target: u32) {
-        self.seen.unknown.push((place, target));
-    }
-}
-
-/// A later pass gathers the pointers to what was lost until then.
-#[derive(Default)]
-struct LaterPass {
-    edges: Vec<(u32, u32)>,
-    seen: Seen,
-}
-
-impl AsMut<Seen> for LaterPass {
-    fn as_mut(&mut self) -> &mut Seen {
-        &mut self.seen
-    }
-}
-
-impl Sink for LaterPass {
-    fn root(&mut self, rank: Rank, place: u64, target: u32) {
-        self.seen.roots.push(Root {
-            rank,
-            place,
-            target,
-        });
-    }
-
-    fn edge(&mut self, source: u32, target: u32) {
-        self.edges.push((source, target));
-    }
-
-    fn unknown(&mut self, place: u64, target: u32) {
-        self.seen.unknown.push((place, target));
-    }
-}
-
 /// The blocks that are lost so far, with an index of their own, so that few words are looked up.
 struct Candidates {
     numbers: Vec<u32>,
     index: BlockIndex,
+    /// What is compared of each.
+    compared: Vec<Range<u64>>,
 }
 
 /// Bytes of a block whose content is compared.
@@ -351,14 +351,21 @@ const COMPARED: u64 = 512;
 impl Candidates {
     fn new(numbers: Vec<u32>, all: &BlockIndex) -> io::Result<Self> {
         let mut starts = Starts::some_of(all, numbers.len())?;
-        for number in &numbers {
-            starts.add(all.start(*number));
+        let mut compared = Vec::with_capacity(numbers.len());
+        let addresses = all.starts(numbers.iter().copied());
+        for (number, start) in numbers.iter().zip(addresses) {
+            starts.add(start);
+            compared.push(start..start + all.size(*number).min(COMPARED));
         }
         let mut index = starts.finish()?;
         for (own, number) in numbers.iter().enumerate() {
             index.set_size(own as u32, all.size(*number));
         }
-        Ok(Self { numbers, index })
+        Ok(Self {
+            numbers,
+            index,
+            compared,
+        })
     }
 
     fn wanted<'a>(&'a self, all: &'a BlockIndex) -> Wanted<'a> {
@@ -369,12 +376,8 @@ impl Candidates {
         }
     }
 
-    fn contents(&self, target: &mut impl Target, all: &BlockIndex) -> Vec<Option<u64>> {
-        let ranges = self.numbers.iter().map(|number| {
-            let start = all.start(*number);
-            start..start + all.size(*number).min(COMPARED)
-        });
-        target.contents(&ranges.collect::<Vec<_>>())
+    fn contents(&self, target: &mut impl Target) -> Vec<Option<u64>> {
+        target.contents(&self.compared)
     }
 
     /// Blocks whose content has changed: somebody has written into them, and so holds them.

@@ -203,7 +203,6 @@ pub fn reach<Y: NewerBlocks>(
         blocks_judged: judgment.index.count() as u64 - blocks.young.len() as u64,
         blocks_young: blocks.young.len() as u64,
         registers: target.registers(),
-        stopped: None,
         estimated_false: judgment.passes.estimated_false().unwrap_or(0.0),
         lost_before: 0,
         freed_after_lost: 0,

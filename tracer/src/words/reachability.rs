@@ -107,9 +107,6 @@ fn of_process(profile: &Profile, reach: &Reachability) -> Vec<String> {
             bytes(reach.unknown_holder_bytes)
         ));
     }
-    if let Some(stopped) = reach.stopped {
-        add(format!("the process was stopped for {}", duration(stopped)));
-    }
     let limits = reach
         .limits
         .iter()
@@ -162,7 +159,6 @@ mod tests {
             lost_before: 0,
             estimated_false: 1.4,
             unknown_holder_bytes: 2_048,
-            stopped: Some(Duration::from_millis(1)),
             limits: vec!["registers of thread 7".to_owned()],
             ..reach()
         };
@@ -170,7 +166,7 @@ mod tests {
             said(&[unsure], 2),
             [
                 "reachability of app (1): 1 pass in 1.2s, 4,019,510 blocks, 1.10 GiB read; 4 KiB not read; by how the passes went, about 1 block called lost is not; 2 KiB only memory of unknown \
-                 content holds; the process was stopped for 1ms",
+                 content holds",
                 "not seen: registers of thread 7"
             ]
         );

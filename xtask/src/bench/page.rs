@@ -58,8 +58,8 @@ const METHOD: &str = "\
 * `ages`: the same program with a million and with ten million blocks. memlens itself tells how long it read them
   (`-v`), the kernel how much memory the table's maps take (`/proc/PID/fdinfo`).
 * `reach`: a program with a million and with ten million blocks of 90 bytes, each but the first pointed to by an earlier
-  one at random, and 100 blocks that nothing points to, which must be all that is called lost. memlens itself tells how
-  long it looked (`-v`), with every report; memory is its peak RSS.
+  one at random, with and without 100 blocks that nothing points to, which must be all that is called lost. memlens
+  itself tells how long it looked (`-v`), with every report; memory is its peak RSS.
 * `kernel`: one thread that opens and closes eventfds, sends datagrams through a pair of sockets, or maps, touches and
   unmaps pages, in CPU time. The allocations of a loop are those of the whole machine in that time, so let nothing
   else run.

@@ -131,8 +131,8 @@ fn section(
     let mut lost: BTreeMap<(u64, Option<String>), BlockGroup> = BTreeMap::new();
     let mut held: BTreeMap<u64, BlockGroup> = BTreeMap::new();
     let mut top_groups: HashMap<u32, (u64, Option<String>)> = HashMap::new();
-    for number in 0..index.count() {
-        let (address, size) = (index.start(number), index.size(number));
+    for (number, address) in (0..index.count()).zip(index.starts(0..index.count())) {
+        let size = index.size(number);
         let class = match outcome.class_of(number) {
             class @ (Class::Lost | Class::LostWith) => {
                 reachability.lost_before += 1;
