@@ -98,17 +98,35 @@ fn unit(filter: Option<&str>) -> Result<Tally> {
     tests(&mut cargo)
 }
 
-/// The tests that trace real processes: one at a time, since they share the kernel.
+/// Modules of the root tests that wait for memory to grow in real time, and need no CPU meanwhile.
+const WAITING: [&str; 2] = ["growth::", "hunt::"];
+
+/// The tests that trace real processes: one at a time, since they share the kernel, but for those that only wait.
 fn root(filter: Option<&str>) -> Result<Tally> {
     let program = release_program()?;
-    let mut cargo = run::cargo();
-    cargo
-        .args(["test", "--no-fail-fast", "-p", "memlens-tests"])
-        .args(filter);
-    cargo
-        .args(["--", "--test-threads=1"])
-        .env("MEMLENS_BIN", program);
-    tests(&mut cargo)
+    let tests_of = |target: &[&str], filters: &[&str], options: &[&str]| {
+        let mut cargo = run::cargo();
+        cargo
+            .args(["test", "--no-fail-fast", "-p", "memlens-tests"])
+            .args(target)
+            .arg("--")
+            .args(filters)
+            .args(options)
+            .env("MEMLENS_BIN", &program);
+        tests(&mut cargo)
+    };
+    if let Some(filter) = filter {
+        return tests_of(&[], &[filter], &["--test-threads=1"]);
+    }
+    let others = WAITING.iter().flat_map(|module| ["--skip", module]);
+    let others: Vec<&str> = ["--test-threads=1"].into_iter().chain(others).collect();
+    let mut sum = tests_of(&[], &[], &others)?;
+    sum.add(tests_of(
+        &["--test", "root"],
+        &WAITING,
+        &["--test-threads=8"],
+    )?);
+    Ok(sum)
 }
 
 /// Builds memlens for release and returns its path; `MEMLENS_BIN` names another binary instead.
