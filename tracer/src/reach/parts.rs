@@ -137,17 +137,16 @@ impl Layout<'_> {
             .iter()
             .filter_map(|thread| thread.thread_pointer);
         let threads = threads.map(|pointer| {
-            (
-                pointer.saturating_sub(self.thread_data)..pointer.saturating_add(THREAD_RECORD),
-                Some(Rank::ThreadLocal),
-            )
+            pointer.saturating_sub(self.thread_data)..pointer.saturating_add(THREAD_RECORD)
         });
-        let data = self.data.iter();
-        let data = data.flat_map(|data| without(data, self.passed_over));
-        let data = data.map(|data| (data, Some(Rank::Module)));
+        let threads = threads.map(|data| (data, Rank::ThreadLocal));
+        let data = self.data.iter().cloned().map(|data| (data, Rank::Module));
+        let known = threads.chain(data).flat_map(|(data, rank)| {
+            let parts = without(&data, self.passed_over).into_iter();
+            parts.map(move |part| (part, Some(rank)))
+        });
         let records = self.passed_over.iter().map(|range| (range.clone(), None));
-        let mut all: Vec<_> = threads
-            .chain(data)
+        let mut all: Vec<_> = known
             .chain(records)
             .map(|(part, rank)| (part.start.max(range.start)..part.end.min(range.end), rank))
             .filter(|(part, _)| !part.is_empty())
@@ -312,6 +311,28 @@ mod tests {
                 (0x90_7f80, 0x91_0000, stack),
             ]
         );
+    }
+
+    /// Even where the variables of a thread reach into them.
+    #[test]
+    fn records_of_the_allocator_are_not_read() {
+        let thread = Thread {
+            tid: 1,
+            stack_pointer: None,
+            thread_pointer: Some(0x40_5000),
+        };
+        let layout = Layout {
+            mappings: &maps::parse(MAPS).expect("maps"),
+            touched: &[region(0x40_4000, 0x40_6000)],
+            data: &[],
+            threads: &[thread],
+            thread_data: 0x1000,
+            passed_over: std::slice::from_ref(&(0x40_4100..0x40_4200)),
+        };
+        let read = layout.parts(is_brk).into_iter();
+        let local = read.filter(|part| part.kind == Kind::Roots(Rank::ThreadLocal));
+        let local: Vec<Range<u64>> = local.map(|part| part.range).collect();
+        assert_eq!(local, [0x40_4000..0x40_4100, 0x40_4200..0x40_5900]);
     }
 
     #[test]
