@@ -1,5 +1,5 @@
-//! A libc's data and a heap, made up of any bytes, or made well and then damaged: the reader must end, and count no byte
-//! twice.
+//! A libc's data and a heap, made up of any bytes, or made well and then damaged: the reader must end, and count no
+//! byte twice.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Traces of address spaces and page faults: what the report of `memlens vm` must say, and what the maps of a process do.
+//! Traces of address spaces and page faults: what the report of `memlens vm` must say, and what the maps of a process
+//! do.
 
 use std::time::Duration;
 

@@ -15,10 +15,12 @@ use crate::need;
 
 /// Where cgroups are mounted.
 const MOUNT: &str = "/sys/fs/cgroup";
-/// Hierarchies of a machine with v1 that are used: v2 beside it, systemd's own, and one of a controller that limits nobody unasked.
+/// Hierarchies of a machine with v1 that are used: v2 beside it, systemd's own, and one of a controller that limits
+/// nobody unasked.
 const BESIDE_V1: [&str; 3] = ["unified", "systemd", "pids"];
 
-/// A cgroup below the one that the test itself is in; removed when it is dropped: whoever is in it must have ended by then.
+/// A cgroup below the one that the test itself is in; removed when it is dropped: whoever is in it must have ended by
+/// then.
 #[derive(Debug)]
 pub struct Cgroup {
     root: PathBuf,
@@ -122,7 +124,8 @@ impl Cgroup {
     pub fn enter(&self, mut command: Command) -> Result<Command> {
         let file = self.folder().join("cgroup.procs");
         let file = CString::new(file.as_os_str().as_bytes()).context("a path without NUL")?;
-        // SAFETY: between fork and exec only open, write and close are called, which are safe there; the path was made before.
+        // SAFETY: between fork and exec only open, write and close are called, which are safe there; the path was made
+        // before.
         unsafe {
             command.pre_exec(move || {
                 let procs = libc::open(file.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
@@ -222,8 +225,8 @@ impl Drop for Joined {
     }
 }
 
-/// The cgroup that a test runs in, with all that it starts. A trace of it goes the way of a trace of the whole host, and is not at the mercy
-/// of what else runs there.
+/// The cgroup that a test runs in, with all that it starts. A trace of it goes the way of a trace of the whole host,
+/// and is not at the mercy of what else runs there.
 #[derive(Debug)]
 pub struct Stage {
     // In the order in which they are to be dropped.
@@ -273,7 +276,8 @@ fn own_path(root: &Path) -> Result<String> {
         .with_context(|| format!("own cgroup in {} is not known: {text}", root.display()))
 }
 
-/// Removes a cgroup that we made with all below it, which others of the test's made: those may have been dropped in any order.
+/// Removes a cgroup that we made with all below it, which others of the test's made: those may have been dropped in any
+/// order.
 fn remove_tree(folder: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;

@@ -17,8 +17,8 @@ const WORK_LIMIT: Duration = Duration::from_secs(60);
 /// How long a server may take to stop its own children when it is told to end.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// A process started here, in a process group of its own: the group is killed when this is dropped, the process when the
-/// thread that started it dies.
+/// A process started here, in a process group of its own: the group is killed when this is dropped, the process when
+/// the thread that started it dies.
 #[derive(Debug)]
 pub struct Owned {
     child: Child,

@@ -1,5 +1,5 @@
-//! A container without a container runtime: own mount and PID namespaces, own root with an own C library, and a cgroup named as
-//! docker names it.
+//! A container without a container runtime: own mount and PID namespaces, own root with an own C library, and a cgroup
+//! named as docker names it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,7 +73,8 @@ impl Container {
         Self::with(image, None)
     }
 
-    /// A container on an overlay above the image: several share its files, and `stat` shows each other numbers for them.
+    /// A container on an overlay above the image: several share its files, and `stat` shows each other numbers for
+    /// them.
     pub fn over(image: &Image) -> Result<Self> {
         Self::with(image, Some(image.path().to_owned()))
     }

@@ -13,8 +13,9 @@ use crate::need;
 /// How long gdb may take for all its stops.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Stops at malloc, prints the return addresses of the physical frames above it, goes on; functions inlined into a frame have none.
-/// `NO_REASON` and `OUTERMOST` are the ends of a whole stack, everything else is a failure of gdb's own.
+/// Stops at malloc, prints the return addresses of the physical frames above it, goes on; functions inlined into a
+/// frame have none. `NO_REASON` and `OUTERMOST` are the ends of a whole stack, everything else is a failure of gdb's
+/// own.
 const SCRIPT: &str = r#"
 import random
 import gdb

@@ -286,8 +286,8 @@ impl Ended {
         Ok(())
     }
 
-    /// That memlens did not understand its arguments: an exit code of a failure, nothing on standard output, and on standard error a
-    /// message of several lines with these words.
+    /// That memlens did not understand its arguments: an exit code of a failure, nothing on standard output, and on
+    /// standard error a message of several lines with these words.
     pub fn misused_with(&self, words: &[&str]) -> Result<()> {
         let text = self.errors.join("\n");
         self.ended_as_a_failure()?;

@@ -12,7 +12,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::paths;
 
-/// Flags of every C and C++ victim: as distributions build, without frame pointers; no allocation may be optimized away.
+/// Flags of every C and C++ victim: as distributions build, without frame pointers; no allocation may be optimized
+/// away.
 const FLAGS: &[&str] = &[
     "-O1",
     "-g",
@@ -125,7 +126,8 @@ impl Program {
             .with_context(|| format!("no victim is named {}", self.name))
     }
 
-    /// The source and the variant are in the folder's name, so that the process has the victim's name, or another that the test gave it.
+    /// The source and the variant are in the folder's name, so that the process has the victim's name, or another that
+    /// the test gave it.
     fn output(&self) -> PathBuf {
         let mut hasher = DefaultHasher::new();
         (

@@ -2,12 +2,14 @@
  *
  * leak    leaks 3 blocks of 1000 bytes from leak_one.
  * many    makes and frees 100000 blocks of 64 bytes, then leaks 2 blocks of 500 bytes from leak_one.
- * fork    leaks 1000 bytes, forks; the child frees that block, leaks 2 blocks of 300 bytes and waits for the parent's end.
+ * fork    leaks 1000 bytes, forks; the child frees that block, leaks 2 blocks of 300 bytes and waits for the parent's
+ *         end.
  * vfork   makes 2 blocks of 700 bytes, vforks; the child, in the parent's memory, frees one and makes another of 200.
  *         The parent frees the other 700: it holds 200 bytes in 1 block, from leak_one.
  * race    four threads begin together and leak 1000 bytes each, from leak_one: 4000 bytes in 4 blocks.
  *
- * Linked statically, so that nobody else runs its allocator. Counts hold for leak_one alone: stdio and threads allocate, too.
+ * Linked statically, so that nobody else runs its allocator. Counts hold for leak_one alone: stdio and threads
+ * allocate, too.
  */
 #include <pthread.h>
 #include <sys/wait.h>

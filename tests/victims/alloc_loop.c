@@ -1,6 +1,6 @@
-/* alloc_loop [-t THREADS] [-s SECONDS | -n PAIRS] [-d DEPTH] [-z SIZE]: pairs of malloc and free as fast as they go (1 thread, 1 second,
- * 10 frames deep, 64 bytes). Each "go" runs one measurement and answers "rate PAIRS_PER_SECOND"; "exit" ends it.
- * With -n every thread makes PAIRS pairs.
+/* alloc_loop [-t THREADS] [-s SECONDS | -n PAIRS] [-d DEPTH] [-z SIZE]: pairs of malloc and free as fast as they go (1
+ * thread, 1 second, 10 frames deep, 64 bytes). Each "go" runs one measurement and answers "rate PAIRS_PER_SECOND";
+ * "exit" ends it. With -n every thread makes PAIRS pairs.
  *
  * Expected: 0 bytes, 0 blocks after each answer.
  */

@@ -1,5 +1,5 @@
-/* args_exit "two words" "" --json: leaks 123 bytes from leak_args and exits with 7 if it was given exactly these arguments, else with 99.
- * It does not speak the protocol.
+/* args_exit "two words" "" --json: leaks 123 bytes from leak_args and exits with 7 if it was given exactly these
+ * arguments, else with 99. It does not speak the protocol.
  *
  * Expected: live 123 bytes in 1 block from leak_args; exit code 7.
  */

@@ -1,4 +1,5 @@
-/* A library whose constructor leaks 1,100 bytes from leak_in_constructor(), before main() of the program that needs it. */
+/* A library whose constructor leaks 1,100 bytes from leak_in_constructor(), before main() of the program that needs it.
+ */
 #include <stdlib.h>
 #include "victim.h"
 

@@ -1,12 +1,15 @@
 /* courses KIND: memory that goes on in a known way, in steps of 10 ms, until a line comes.
  *
- *   lru    a cache of 10,000 blocks of 1000 bytes (lru_insert) that fills within 5 s, then drops the oldest for each new one
+ *   lru    a cache of 10,000 blocks of 1000 bytes (lru_insert) that fills within 5 s, then drops the oldest for each
+ *          new one
  *   pool   10 MB in blocks of 1000 bytes (pool_grow) within 6 s, then nothing
  *   log    5,000 records of 200 bytes a second (log_append), all dropped every 3 s
  *   wave   5,000 requests of 1000 bytes (wave_open) on average, none to 10,000 and back in 4 s
- *   cache  20,000 blocks of 64 to 1023 bytes (cache_insert), 2,000 of them replaced each second, at random; full from the start
+ *   cache  20,000 blocks of 64 to 1023 bytes (cache_insert), 2,000 of them replaced each second, at random; full from
+ *          the start
  *   fifo   the same, the oldest first
- *   leak   as cache, with 10,000 short-lived blocks a second (noise) and 12,300 bytes a second never freed (leak_slowly)
+ *   leak   as cache, with 10,000 short-lived blocks a second (noise) and 12,300 bytes a second never freed
+ *          (leak_slowly)
  *   lives  1,000 blocks a second that live 40 ms (live_shortly), 100 that live 1.4 s (live_longer)
  */
 #include "victim.h"

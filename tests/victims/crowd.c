@@ -1,7 +1,8 @@
-/* crowd COUNT [AT_ONCE]: at "go" forks COUNT children, AT_ONCE (16) of them at a time; each leaks 100 bytes in 1 block from
- * leak_short and ends at once. After "done" it waits like every victim.
+/* crowd COUNT [AT_ONCE]: at "go" forks COUNT children, AT_ONCE (16) of them at a time; each leaks 100 bytes in 1 block
+ * from leak_short and ends at once. After "done" it waits like every victim.
  *
- * Expected: each child 100 bytes, 1 block; the parent, which leaks 500 bytes from leak_parent at the end, 500 bytes, 1 block.
+ * Expected: each child 100 bytes, 1 block; the parent, which leaks 500 bytes from leak_parent at the end, 500 bytes, 1
+ * block.
  */
 #include <sys/wait.h>
 #include "victim.h"

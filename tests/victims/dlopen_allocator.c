@@ -1,4 +1,5 @@
-/* dlopen_allocator LIBRARY MALLOC FREE: opens an allocator after the attach, says "loaded", waits, and calls it by dlsym.
+/* dlopen_allocator LIBRARY MALLOC FREE: opens an allocator after the attach, says "loaded", waits, and calls it by
+ * dlsym.
  *
  * 100 blocks of 700 bytes are made, 40 freed. Expected from use(): live 60 * 700 = 42000 bytes, 60 blocks.
  * The loader keeps a few blocks of its own.

@@ -1,5 +1,5 @@
-/* exit_with_live [exit|thread|abort|kill]: leaks 30000 bytes in 3 blocks from leak_three and ends at once, without "done":
- * by exit(5), by the main thread's pthread_exit while another lives on for a moment, by abort or by SIGKILL.
+/* exit_with_live [exit|thread|abort|kill]: leaks 30000 bytes in 3 blocks from leak_three and ends at once, without
+ * "done": by exit(5), by the main thread's pthread_exit while another lives on for a moment, by abort or by SIGKILL.
  *
  * Expected: live 30000 bytes, 3 blocks, in a row whose state is "exited", with symbols.
  */

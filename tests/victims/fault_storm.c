@@ -1,4 +1,5 @@
-/* Touches 1000 fresh pages again and again, each even one in even(), each odd one in odd(); the rounds are the argument.
+/* Touches 1000 fresh pages again and again, each even one in even(), each odd one in odd(); the rounds are the
+ * argument.
  *
  * Expected: 1000 page faults a round, which "done" tells, half of them from each function.
  */

@@ -1,4 +1,5 @@
-/* Leaks 2222 bytes from leak_constructor, before main, and 3333 from leak_destructor, after it. It does not speak the protocol.
+/* Leaks 2222 bytes from leak_constructor, before main, and 3333 from leak_destructor, after it. It does not speak the
+ * protocol.
  *
  * Expected as a traced command: live 5555 bytes, 2 blocks.
  */

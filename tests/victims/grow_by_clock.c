@@ -1,11 +1,13 @@
-/* grow_by_clock KIND MIB_PER_SECOND [FDS_PER_SECOND]: grows at a known rate by the clock, however busy the machine is, once it is told to go.
+/* grow_by_clock KIND MIB_PER_SECOND [FDS_PER_SECOND]: grows at a known rate by the clock, however busy the machine is,
+ * once it is told to go.
  *
  * Expected, t seconds after "go": MIB_PER_SECOND * t MiB more, of KIND
  *   anonymous  private memory, touched
  *   shared     shared memory, touched
  *   reserved   address space, never touched: no memory at all
  *   step       private memory as anonymous in 4 seconds, all at once after 3 seconds, and then nothing
- * and FDS_PER_SECOND * t more file descriptors. Checks the clock fifty times a second, and ends by itself after a minute.
+ * and FDS_PER_SECOND * t more file descriptors. Checks the clock fifty times a second, and ends by itself after a
+ * minute.
  */
 #include <fcntl.h>
 #include <poll.h>

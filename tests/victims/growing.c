@@ -1,7 +1,7 @@
 /* Leaks 1000 bytes from leak_step after each "go", and answers "step"; ends at "exit".
  *
- * Expected: live 1000 * steps bytes, as many blocks; every report shows what grew since the last one. Before that, one block of
- * 50000 bytes from leak_once at the first "go".
+ * Expected: live 1000 * steps bytes, as many blocks; every report shows what grew since the last one. Before that, one
+ * block of 50000 bytes from leak_once at the first "go".
  */
 #include "victim.h"
 

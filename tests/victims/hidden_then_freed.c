@@ -1,5 +1,5 @@
-/* hidden_then_freed: 50 blocks of 400 bytes (hide) of which only the complement of the address is kept, so that they look
- * lost; after the next line 20 of them are freed.
+/* hidden_then_freed: 50 blocks of 400 bytes (hide) of which only the complement of the address is kept, so that they
+ * look lost; after the next line 20 of them are freed.
  */
 #include "victim.h"
 

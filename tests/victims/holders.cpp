@@ -1,6 +1,7 @@
-/* holders: 20,000 buffers of 300 bytes (new_buffer), each held by a Session (a class with virtual functions) that a shared
- * pointer of the global map `sessions` holds; 500 of 500 bytes (new_text) by a vector that is a variable of a thread;
- * 1,000 of 200 bytes (new_link) in one linked list from the global `journal`; and 10 of 640 bytes (lose) that nothing holds.
+/* holders: 20,000 buffers of 300 bytes (new_buffer), each held by a Session (a class with virtual functions) that a
+ * shared pointer of the global map `sessions` holds; 500 of 500 bytes (new_text) by a vector that is a variable of a
+ * thread; 1,000 of 200 bytes (new_link) in one linked list from the global `journal`; and 10 of 640 bytes (lose) that
+ * nothing holds.
  */
 extern "C" {
 #include "victim.h"

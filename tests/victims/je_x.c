@@ -1,7 +1,7 @@
 /* Calls jemalloc's extended functions (linked with libjemalloc).
  *
- * Expected from use_je(): live mallocx 1000, mallocx zeroed and aligned 2000, rallocx 100 -> 3000: 6000 bytes, 3 blocks; two more
- * blocks are released by dallocx and sdallocx.
+ * Expected from use_je(): live mallocx 1000, mallocx zeroed and aligned 2000, rallocx 100 -> 3000: 6000 bytes, 3
+ * blocks; two more blocks are released by dallocx and sdallocx.
  */
 #include "victim.h"
 

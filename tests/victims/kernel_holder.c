@@ -6,7 +6,8 @@
  *   queued                                  a pair of sockets with that many datagrams of 1,000 bytes in it
  *   percpu                                  that many per-CPU BPF arrays of one element of 64 bytes
  *
- * "held": all are open. With argv[3] every second one is closed then: "thinned". After the next line, "closed": none is.
+ * "held": all are open. With argv[3] every second one is closed then: "thinned". After the next line, "closed": none
+ * is.
  */
 #include "victim.h"
 

@@ -1,7 +1,8 @@
-/* At "go" a thread of its own leaks 30000 bytes in 1 block from leak_alone, after the main thread has ended: what /proc/PID itself
- * shows of maps, root and executable is empty from then on.
+/* At "go" a thread of its own leaks 30000 bytes in 1 block from leak_alone, after the main thread has ended: what
+ * /proc/PID itself shows of maps, root and executable is empty from then on.
  *
- * Expected: live 30000 bytes, 1 block from leak_alone. (pthread_exit loads a library, which allocates; that is over by "ready".)
+ * Expected: live 30000 bytes, 1 block from leak_alone. (pthread_exit loads a library, which allocates; that is over by
+ * "ready".)
  */
 #include <pthread.h>
 #include "victim.h"

@@ -1,7 +1,8 @@
-/* leak_soon [MS]: says "ready" at once and, without waiting for "go", leaks 30000 bytes in 1 block from leak_late MS (200)
- * milliseconds after its start; then "done".
+/* leak_soon [MS]: says "ready" at once and, without waiting for "go", leaks 30000 bytes in 1 block from leak_late MS
+ * (200) milliseconds after its start; then "done".
  *
- * Expected: live 30000 bytes, 1 block. The test has said nothing in between: a tracer that attaches meanwhile has MS to do so.
+ * Expected: live 30000 bytes, 1 block. The test has said nothing in between: a tracer that attaches meanwhile has MS to
+ * do so.
  */
 #include "victim.h"
 

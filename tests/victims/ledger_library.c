@@ -1,7 +1,8 @@
-/* Counts a victim's outstanding blocks from inside, without memlens: preloaded, it proves that a victim does what its comment says.
+/* Counts a victim's outstanding blocks from inside, without memlens: preloaded, it proves that a victim does what its
+ * comment says.
  *
- * Requested bytes, outermost calls only, from ledger_start to ledger_stop; then one line "BYTES BLOCKS" to the file named by LEDGER.
- * glibc only. Not a victim.
+ * Requested bytes, outermost calls only, from ledger_start to ledger_stop; then one line "BYTES BLOCKS" to the file
+ * named by LEDGER. glibc only. Not a victim.
  */
 #include <errno.h>
 #include <fcntl.h>

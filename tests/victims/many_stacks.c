@@ -1,5 +1,5 @@
-/* many_stacks BITS [BLOCKS]: leaks BLOCKS (1 unless given) blocks of 100 bytes from each of 2^BITS different call stacks: each bit of
- * a number chooses between two call sites in descend().
+/* many_stacks BITS [BLOCKS]: leaks BLOCKS (1 unless given) blocks of 100 bytes from each of 2^BITS different call
+ * stacks: each bit of a number chooses between two call sites in descend().
  *
  * Expected: 2^BITS stacks, each 100 * BLOCKS bytes in BLOCKS blocks.
  */

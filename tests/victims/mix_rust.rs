@@ -1,4 +1,5 @@
-//! Collections, strings, trait objects, closures and sorting on two threads, again and again until there is a line to read.
+//! Collections, strings, trait objects, closures and sorting on two threads, again and again until there is a line to
+//! read.
 //!
 //! Every round makes the same calls; nothing stays.
 

@@ -1,5 +1,5 @@
-/* mixed_exact [CALLS [THREADS]]: CALLS calls (400000 unless given) of malloc, calloc, realloc, posix_memalign and free, mixed by a seeded
- * generator on THREADS threads (8); at the end each thread keeps what its last state holds.
+/* mixed_exact [CALLS [THREADS]]: CALLS calls (400000 unless given) of malloc, calloc, realloc, posix_memalign and free,
+ * mixed by a seeded generator on THREADS threads (8); at the end each thread keeps what its last state holds.
  *
  * Expected: what the victim prints: "done BYTES BLOCKS".
  */

@@ -1,6 +1,6 @@
-/* movers KIND [NODES]: leaks 100 blocks of 777 bytes (lose_blocks), then holds NODES (200,000) nodes (new_node) and moves the
- * only pointers to them about in a thread of its own, as fast as it can, until a line comes. Every node is held all the
- * time, but for some by a register alone.
+/* movers KIND [NODES]: leaks 100 blocks of 777 bytes (lose_blocks), then holds NODES (200,000) nodes (new_node) and
+ * moves the only pointers to them about in a thread of its own, as fast as it can, until a line comes. Every node is
+ * held all the time, but for some by a register alone.
  *
  *   splice  a node from one of 1,024 lists to another
  *   hold    the same, and it is held by a register for a while

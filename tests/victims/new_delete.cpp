@@ -1,7 +1,8 @@
 // Every form of operator new with its matching delete; run plain and with an allocator preloaded.
 //
 // 1000 rounds of eight forms; in the last round everything stays.
-// Expected: live 8 blocks, 100 + 200 + 300 + 400 + 512 + 640 + 700 + 800 = 3652 bytes from make(); prints "done 3652 8".
+// Expected: live 8 blocks, 100 + 200 + 300 + 400 + 512 + 640 + 700 + 800 = 3652 bytes from make(); prints "done 3652
+// 8".
 #include <new>
 #include "victim.h"
 

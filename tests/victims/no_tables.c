@@ -1,5 +1,5 @@
-/* no_tables: built without unwind tables and without frame pointers, leaks from functions that keep other things in rbp:
- * a small number, zero, an address in the stack, an address in the heap.
+/* no_tables: built without unwind tables and without frame pointers, leaks from functions that keep other things in
+ * rbp: a small number, zero, an address in the stack, an address in the heap.
  *
  * Expected: live 4000 bytes, 4 blocks: 1000 through each of with_number, with_zero, with_stack, with_heap.
  */

@@ -1,8 +1,10 @@
 /* odd_allocator HOW [COUNT]: uses an allocator whose calls go wrong (linked with odd_library).
  *
- *   release COUNT   the same block is handed out COUNT times, and taken back in between by a function that is not known:
+ *   release COUNT   the same block is handed out COUNT times, and taken back in between by a function that is not
+ *                   known:
  *                   100 bytes in one block are live, and COUNT - 1 releases were not seen
- *   refuse COUNT    COUNT blocks of 100 bytes, of which a realloc of the first is refused after another thread has made one more
+ *   refuse COUNT    COUNT blocks of 100 bytes, of which a realloc of the first is refused after another thread has made
+ *                   one more
  *   far COUNT       COUNT blocks of 100 bytes at addresses of which user space has the first one alone
  *   hidden COUNT    COUNT blocks of posix_memalign whose results cannot be read
  */

@@ -1,4 +1,5 @@
-/* paced PAIRS_PER_SECOND SECONDS: at "go" makes so many blocks of 16 to 271 bytes a second, evenly, from make(); every fourth stays.
+/* paced PAIRS_PER_SECOND SECONDS: at "go" makes so many blocks of 16 to 271 bytes a second, evenly, from make(); every
+ * fourth stays.
  *
  * Expected: what it says after "done": bytes and blocks that stay.
  */

@@ -1,4 +1,5 @@
-/* plugin early|late PATH NAME: opens a library before or after it is traced; at every step its function NAME leaks 10 blocks.
+/* plugin early|late PATH NAME: opens a library before or after it is traced; at every step its function NAME leaks 10
+ * blocks.
  *
  * Expected: 10 blocks for each step, all NAME <- call_plugin <- main. The loader keeps a few blocks of its own if late.
  */

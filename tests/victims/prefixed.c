@@ -1,6 +1,7 @@
 /* Uses an allocator whose functions have a prefix (linked with prefixed_library, same PREFIX).
  *
- * Expected from use_prefixed(): live malloc 1000 + calloc 2000 + realloc 10 -> 3000 = 6000 bytes, 3 blocks; a fourth is freed.
+ * Expected from use_prefixed(): live malloc 1000 + calloc 2000 + realloc 10 -> 3000 = 6000 bytes, 3 blocks; a fourth is
+ * freed.
  */
 #include "victim.h"
 

@@ -1,5 +1,5 @@
-/* An allocator with a prefix of its own (PREFIX, such as je_ or myown_), which never calls the C library's: a pointer that moves through a
- * mapped range. Freed memory is not used again. */
+/* An allocator with a prefix of its own (PREFIX, such as je_ or myown_), which never calls the C library's: a pointer
+ * that moves through a mapped range. Freed memory is not used again. */
 #include <sys/mman.h>
 #include "victim.h"
 

@@ -12,7 +12,8 @@
  *   many          1000 blocks: 10 -> 20 -> ... -> 100 bytes   100000 1000
  *   freed         malloc 50, realloc 60, free                      0 0
  *   null_zero     realloc(NULL, 0)                                 0 1
- * Together: 507800 bytes, 1008 blocks. With a libc where realloc(p, 0) returns a block, to_zero holds 0 bytes in 1 block more.
+ * Together: 507800 bytes, 1008 blocks. With a libc where realloc(p, 0) returns a block, to_zero holds 0 bytes in 1
+ * block more.
  */
 #include <errno.h>
 #include "victim.h"

@@ -1,7 +1,9 @@
-/* reuse_storm [ROUNDS]: 4 threads pass blocks of one size to each other through 64 mailboxes: whoever takes a block frees it and
- * puts in a new one, so that an address freed here is handed out there at once. 20000 rounds a thread unless given.
+/* reuse_storm [ROUNDS]: 4 threads pass blocks of one size to each other through 64 mailboxes: whoever takes a block
+ * frees it and puts in a new one, so that an address freed here is handed out there at once. 20000 rounds a thread
+ * unless given.
  *
- * Expected: live 64 * 96 + 4 * 10 * 96 = 9984 bytes, 104 blocks (one in each mailbox, ten kept by each thread), from take_new().
+ * Expected: live 64 * 96 + 4 * 10 * 96 = 9984 bytes, 104 blocks (one in each mailbox, ten kept by each thread), from
+ * take_new().
  */
 #include <pthread.h>
 #include <stdatomic.h>

@@ -1,4 +1,5 @@
-/* A timer's signal interrupts spin(); its handler, on a stack of its own (sigaltstack), leaks 700 bytes from handler_leak().
+/* A timer's signal interrupts spin(); its handler, on a stack of its own (sigaltstack), leaks 700 bytes from
+ * handler_leak().
  *
  * Expected: live 700 bytes, 1 block; handler_leak <- on_signal <- the signal frame <- spin <- work <- main.
  */

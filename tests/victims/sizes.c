@@ -1,4 +1,5 @@
-/* Leaks from three functions: leak_tiny 1000 blocks of 8 bytes, leak_middle 100 blocks of 500, leak_large 2 blocks of 100000.
+/* Leaks from three functions: leak_tiny 1000 blocks of 8 bytes, leak_middle 100 blocks of 500, leak_large 2 blocks of
+ * 100000.
  *
  * Expected: 8000 bytes 1000 blocks, 50000 bytes 100 blocks, 200000 bytes 2 blocks: 258000 bytes, 1102 blocks.
  */

@@ -1,8 +1,9 @@
-/* slow_leak BYTES_PER_SECOND: at "go" leaks so many bytes a second by the clock, in blocks of 100 bytes from leak_slowly, beside a
- * cache of 1000 blocks of 300 bytes from fill_cache that is full from the start and in which it replaces 500 blocks a second.
+/* slow_leak BYTES_PER_SECOND: at "go" leaks so many bytes a second by the clock, in blocks of 100 bytes from
+ * leak_slowly, beside a cache of 1000 blocks of 300 bytes from fill_cache that is full from the start and in which it
+ * replaces 500 blocks a second.
  *
- * Expected, t seconds after "go": BYTES_PER_SECOND * t bytes more, from leak_slowly; nothing more from fill_cache. With a rate of 0
- * it does not grow. Looks at the clock a hundred times a second, and ends by itself after two minutes.
+ * Expected, t seconds after "go": BYTES_PER_SECOND * t bytes more, from leak_slowly; nothing more from fill_cache. With
+ * a rate of 0 it does not grow. Looks at the clock a hundred times a second, and ends by itself after two minutes.
  */
 #include <poll.h>
 #include <time.h>

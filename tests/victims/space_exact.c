@@ -2,8 +2,8 @@
  *
  * Expected, in pages of 4096 bytes that are mapped at "done" (of these, written):
  *   holed 13 (13), overmapped 12 (0), over 4 (4), moved 8 (8), grown 8 (0), doubled 4 (0), keep 4 (0),
- *   shrunk 3 (3), reserved 262144 (2) of which all but 2 allow no access, shared 6 (6), attached 5 (5), broken 7 (7), thread_stack 64 (1),
- *   file_mapped 2 (2), nothing by detached, and nothing by undone.
+ *   shrunk 3 (3), reserved 262144 (2) of which all but 2 allow no access, shared 6 (6), attached 5 (5), broken 7 (7),
+ *   thread_stack 64 (1), file_mapped 2 (2), nothing by detached, and nothing by undone.
  */
 #include "victim.h"
 #include <fcntl.h>

@@ -1,8 +1,9 @@
 /* Touches memory in every way that a page comes in, each by a function of its own.
  *
  * Expected, in page faults at "done" (of these, bringing in a page of 4096 bytes that counts as memory):
- *   written 1000 (1000), looked 200 (0: the page of zeros), copied 300 (0: pages that a child shares), filled 150 (150: by the kernel in read()),
- *   refused 40 (0: no access, so no fault is counted), again 500 (500, of what written() had mapped and gave back).
+ *   written 1000 (1000), looked 200 (0: the page of zeros), copied 300 (0: pages that a child shares), filled 150 (150:
+ *   by the kernel in read()), refused 40 (0: no access, so no fault is counted), again 500 (500, of what written() had
+ *   mapped and gave back).
  */
 #include "victim.h"
 #include <fcntl.h>

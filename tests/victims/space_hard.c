@@ -2,7 +2,8 @@
  *
  * Expected, in pages of 4096 bytes that are mapped at "done" (of these, in memory; allowing no access):
  *   reserve 268435456 (256; all but 256)   thp 1024 (1024)   hugetlb 1024 (1024)   swap 64 (0, all in the swap)
- *   file 64 (64)   inject 64 (64)   spawn: 30 children come and go   vfork: as many   exec: the program replaces itself 100 times
+ *   file 64 (64)   inject 64 (64) spawn: 30 children come and go vfork: as many exec: the program replaces itself 100
+ *                  times
  * `file` and `inject` need a file of 64 pages and print the address with "done".
  */
 #include "victim.h"

@@ -1,8 +1,8 @@
-/* Threads that change the address space at random, each its own ranges: space_storm THREADS CALLS [PER_SECOND]. With a rate all threads
- * together make so many calls a second.
+/* Threads that change the address space at random, each its own ranges: space_storm THREADS CALLS [PER_SECOND]. With a
+ * rate all threads together make so many calls a second.
  *
- * Freed ranges are given out again at once, to other threads as well. At "done CALLS" nothing changes any more, and what is mapped
- * is in /proc/PID/maps. The seed is the thread's number.
+ * Freed ranges are given out again at once, to other threads as well. At "done CALLS" nothing changes any more, and
+ * what is mapped is in /proc/PID/maps. The seed is the thread's number.
  */
 #include "victim.h"
 #include <pthread.h>

@@ -1,4 +1,5 @@
-/* spawn_as PID COMMAND ARGS...: runs COMMAND under exactly this PID (clone3 with set_tid; needs root), and exits as it does.
+/* spawn_as PID COMMAND ARGS...: runs COMMAND under exactly this PID (clone3 with set_tid; needs root), and exits as it
+ * does.
  *
  * A helper for the test of PID reuse, not a victim.
  */

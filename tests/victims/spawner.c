@@ -1,6 +1,6 @@
-/* spawner COUNT PER_SECOND PROGRAM [ARG...]: at "go" starts COUNT processes one after the other, so many a second, by vfork and
- * execvee, and waits for each (at once if PER_SECOND is 0). Between vfork and execve the child takes 300 bytes from leak_guest, in the
- * parent's memory.
+/* spawner COUNT PER_SECOND PROGRAM [ARG...]: at "go" starts COUNT processes one after the other, so many a second, by
+ * vfork and execvee, and waits for each (at once if PER_SECOND is 0). Between vfork and execve the child takes 300
+ * bytes from leak_guest, in the parent's memory.
  *
  * Expected: 300 * COUNT bytes, COUNT blocks in the parent, all from leak_guest; what PROGRAM holds is its own.
  */

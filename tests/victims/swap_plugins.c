@@ -1,5 +1,5 @@
-/* swap_plugins NAME PATH...: opens each library in turn, has its function NAME leak 10 blocks, waits, has it leak 10 more, and
- * closes it. Says "opened" before it waits and "closed" after each library, and waits there too.
+/* swap_plugins NAME PATH...: opens each library in turn, has its function NAME leak 10 blocks, waits, has it leak 10
+ * more, and closes it. Says "opened" before it waits and "closed" after each library, and waits there too.
  *
  * Expected: 20 blocks for each library, all NAME <- call_plugin <- main. The loader keeps a few blocks of its own.
  */

@@ -1,5 +1,5 @@
-/* 50 threads, one after the other: each holds memory in a thread-specific key whose destructor frees it, and leaks 16 bytes;
- * every fifth thread has a destructor that sets the key again (freed in the second round).
+/* 50 threads, one after the other: each holds memory in a thread-specific key whose destructor frees it, and leaks 16
+ * bytes; every fifth thread has a destructor that sets the key again (freed in the second round).
  *
  * Expected from leak_thread(): live 50 * 16 = 800 bytes, 50 blocks; nothing from hold(). The stack of a first thread,
  * made before the trace, is used again by all others, so the C library adds nothing.

@@ -1,6 +1,8 @@
-/* threads_later [THREADS]: starts 6 threads (or so many) after the attach; each leaks 10 blocks of 77 bytes from leak_in_thread and stays.
+/* threads_later [THREADS]: starts 6 threads (or so many) after the attach; each leaks 10 blocks of 77 bytes from
+ * leak_in_thread and stays.
  *
- * Expected from leak_in_thread: live THREADS * 10 * 77 = 4620 bytes, 60 blocks. The C library holds a little for each thread.
+ * Expected from leak_in_thread: live THREADS * 10 * 77 = 4620 bytes, 60 blocks. The C library holds a little for each
+ * thread.
  */
 #include <pthread.h>
 #include "victim.h"

@@ -1,5 +1,6 @@
-/* waits_for_events: waits in epoll_wait, in recv with a timeout and in semop, each in a thread of its own, and says at the
- * end how often one of them was interrupted: "done 0". A thread that is stopped has EINTR from all three (signal(7)).
+/* waits_for_events: waits in epoll_wait, in recv with a timeout and in semop, each in a thread of its own, and says at
+ * the end how often one of them was interrupted: "done 0". A thread that is stopped has EINTR from all three
+ * (signal(7)).
  */
 #include "victim.h"
 

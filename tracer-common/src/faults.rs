@@ -108,18 +108,18 @@ impl Record for FaultEvent {
     }
 }
 
-/// Time between two samples of a thread that the adaptive sample aims at: a sample takes one to some microseconds, by the depth of the
-/// stack.
+/// Time between two samples of a thread that the adaptive sample aims at: a sample takes one to some microseconds, by
+/// the depth of the stack.
 pub const AIM_NS: u64 = 500_000;
 
 /// Largest interval of the sample, in faults.
 pub const MAX_INTERVAL: u64 = 1 << 16;
 
-/// The interval from the next sample on, where `faults` have come in `gap_ns` since the last one, at most twice as large as
-/// before. A thread that faults seldom has each fault told.
+/// The interval from the next sample on, where `faults` have come in `gap_ns` since the last one, at most twice as
+/// large as before. A thread that faults seldom has each fault told.
 ///
-/// What has happened decides on what is yet to come, so that each fault has a chance that is known before it happens and
-/// weighs what its own interval says: the estimate is not biased.
+/// What has happened decides on what is yet to come, so that each fault has a chance that is known before it happens
+/// and weighs what its own interval says: the estimate is not biased.
 #[inline(always)]
 pub const fn next_interval(interval: u64, faults: u32, gap_ns: u64) -> u64 {
     let fair = AIM_NS * faults as u64 / if gap_ns == 0 { 1 } else { gap_ns };

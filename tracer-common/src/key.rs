@@ -53,7 +53,8 @@ impl LiveBlock {
         (function & ((1 << Self::STEP_SHIFT) - 1)) | step << Self::STEP_SHIFT
     }
 
-    /// Step of the sampling interval when it was allocated (see [`crate::sampling::interval`]); 0 unless the trace is adaptive.
+    /// Step of the sampling interval when it was allocated (see [`crate::sampling::interval`]); 0 unless the trace is
+    /// adaptive.
     #[inline(always)]
     pub const fn step(&self) -> u32 {
         self.function >> Self::STEP_SHIFT
@@ -62,8 +63,8 @@ impl LiveBlock {
     /// How many bytes and blocks (in 1/[`sampling::COUNT_ONE`]) it stands for, in a trace whose first interval is
     /// `base`.
     ///
-    /// Depends on nothing but the block: what its allocation has added to the totals its release takes off, whatever the
-    /// interval is by then.
+    /// Depends on nothing but the block: what its allocation has added to the totals its release takes off, whatever
+    /// the interval is by then.
     #[inline(always)]
     pub fn weight(&self, base: u64) -> (u64, u64) {
         sampling::weight(self.size, sampling::interval(base, self.step()))

@@ -1,8 +1,8 @@
 //! Rows of the stack tables: which numbers there are, how many frames each can hold, and where these lie.
 //!
-//! The first rows are the processes' own. The others come in four classes, for stacks of up to 16, 32, 64 and 128 frames,
-//! and each class has as much memory as another: half as many rows for twice as many frames. So a row's number tells
-//! where its frames are, and a row can be used again for another stack without anything being moved.
+//! The first rows are the processes' own. The others come in four classes, for stacks of up to 16, 32, 64 and 128
+//! frames, and each class has as much memory as another: half as many rows for twice as many frames. So a row's number
+//! tells where its frames are, and a row can be used again for another stack without anything being moved.
 //!
 //! Rows that are free wait in one ring for each class. User space puts rows in, the programs take them out, and nobody
 //! does both; by how far the programs have come user space learns which rows are new.
@@ -84,7 +84,8 @@ pub const fn first_row(class: u32) -> u32 {
     MAX_PROCESSES + rows_before(class)
 }
 
-/// Place in the array of rings of what was put into a class's ring at this position; positions only grow, and wrap around.
+/// Place in the array of rings of what was put into a class's ring at this position; positions only grow, and wrap
+/// around.
 #[inline(always)]
 pub const fn ring_index(class: u32, position: u32) -> u32 {
     rows_before(class) + (position & (class_rows(class) - 1))

@@ -14,11 +14,12 @@ pub const MAX_INTERVAL: u64 = 1 << 36;
 /// The last step of [`interval`].
 pub const MAX_STEP: u32 = 13;
 
-/// What the second step's interval is four times, where the first is smaller: sampling by less would cost more than it spares.
+/// What the second step's interval is four times, where the first is smaller: sampling by less would cost more than it
+/// spares.
 const LEAST_BASE: u64 = 1024;
 
-/// The sampling interval of a step: `base` at step 0 (0 traces every block), then four times as much with each step, from
-/// 1 KiB at least, up to [`MAX_INTERVAL`].
+/// The sampling interval of a step: `base` at step 0 (0 traces every block), then four times as much with each step,
+/// from 1 KiB at least, up to [`MAX_INTERVAL`].
 #[inline(always)]
 pub const fn interval(base: u64, step: u32) -> u64 {
     if step == 0 {

@@ -1,8 +1,9 @@
-//! Page faults of traced programs: a sample of them, with stacks, sent to user space among the calls that change address spaces.
+//! Page faults of traced programs: a sample of them, with stacks, sent to user space among the calls that change
+//! address spaces.
 //!
-//! The tracepoints tell that a fault begins. What comes of it the thread's own counters tell at its next fault or system
-//! call: a fault that is not counted was none, and one that had to wait is counted apart. Whether a fault is in the
-//! sample is decided before anything that costs.
+//! The tracepoints tell that a fault begins. What comes of it the thread's own counters tell at its next fault or
+//! system call: a fault that is not counted was none, and one that had to wait is counted apart. Whether a fault is in
+//! the sample is decided before anything that costs.
 
 use core::ffi::c_void;
 
@@ -97,8 +98,8 @@ pub fn before_call() {
     }
 }
 
-/// Whether a fault in the kernel may bring in a page of the program: the address is the program's, and the kernel is ready
-/// to wait for the page. Reading a stack below is not.
+/// Whether a fault in the kernel may bring in a page of the program: the address is the program's, and the kernel is
+/// ready to wait for the page. Reading a stack below is not.
 #[inline(always)]
 fn may_be_served(address: u64) -> bool {
     let disabled = config!(offsets.task_pagefault_disabled);

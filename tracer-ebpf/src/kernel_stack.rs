@@ -1,10 +1,11 @@
 //! Keeps the probe programs on the stack of the thread that runs them.
 //!
-//! From 6.13 on the kernel gives a probe program with 64 bytes or more of locals one *private stack* per CPU, because it
-//! takes such programs for ones that are not entered twice on a CPU (`bpf_enable_priv_stack`, kernel/bpf/verifier.c). Programs of
-//! uprobes are not protected against that: on a kernel that preempts (PREEMPT, PREEMPT_LAZY), another thread may run the
-//! same program in the middle of the first run, writes over its locals, and the first one then follows pointers
-//! that are none: the kernel crashes. A program that contains a tail call gets no private stack.
+//! From 6.13 on the kernel gives a probe program with 64 bytes or more of locals one *private stack* per CPU, because
+//! it takes such programs for ones that are not entered twice on a CPU (`bpf_enable_priv_stack`,
+//! kernel/bpf/verifier.c). Programs of uprobes are not protected against that: on a kernel that preempts (PREEMPT,
+//! PREEMPT_LAZY), another thread may run the same program in the middle of the first run, writes over its locals, and
+//! the first one then follows pointers that are none: the kernel crashes. A program that contains a tail call gets no
+//! private stack.
 
 use core::ptr::{null_mut, read_volatile};
 

@@ -46,8 +46,8 @@ pub fn enter(ctx: &RawTracePointContext) {
 
 /// A system call ends. Its registers still hold the arguments: the kernel changes none but `rax`, `rcx` and `r11`.
 ///
-/// Every call of every process comes here. Most leave at once, by their number, which costs one load: the kernel has told the verifier
-/// what the registers are, so they are read without a helper.
+/// Every call of every process comes here. Most leave at once, by their number, which costs one load: the kernel has
+/// told the verifier what the registers are, so they are read without a helper.
 #[inline(always)]
 pub fn leave(ctx: &BtfTracePointContext) {
     let regs: *const pt_regs = ctx.arg(0);

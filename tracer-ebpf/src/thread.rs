@@ -68,8 +68,8 @@ pub fn current_of_known() -> Option<(*mut Thread, *mut Process)> {
     (unsafe { (*process).active } != 0).then_some((thread, process))
 }
 
-/// Makes the state of the current thread, if its process is known; 1 if there is one. Checked by the verifier apart from its
-/// caller.
+/// Makes the state of the current thread, if its process is known; 1 if there is one. Checked by the verifier apart
+/// from its caller.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn meet() -> u64 {

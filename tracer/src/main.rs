@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use memlens::{cli, commands};
 
-/// Larger allocations have mappings of their own, so that their memory goes back to the system with them. Left to itself,
-/// glibc keeps ever larger ones (up to 32 MiB), which a trace that runs for days would hold for good.
+/// Larger allocations have mappings of their own, so that their memory goes back to the system with them. Left to
+/// itself, glibc keeps ever larger ones (up to 32 MiB), which a trace that runs for days would hold for good.
 const OWN_MAPPING: libc::c_int = 256 << 10;
 
 fn main() -> ExitCode {

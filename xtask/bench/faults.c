@@ -1,9 +1,12 @@
-// Takes page faults in a loop at a rate that it keeps by work of its own, untraced: touches fresh pages, gives them back, touches them again.
+// Takes page faults in a loop at a rate that it keeps by work of its own, untraced: touches fresh pages, gives them
+// back, touches them again.
 //
 // faults SECONDS SLOTS RATE
 //
-// RATE is page faults a second of CPU time while nobody traces; 0 takes them as fast as they come. The work between two faults is a number of turns of a loop that is
-// found at the start, so that what tracing adds shows in full. Prints SLOTS lines a second, `slot N FAULTS NS CPU_NS`: page faults in that time, and
+// RATE is page faults a second of CPU time while nobody traces; 0 takes them as fast as they come. The work between two
+// faults is a number of turns of a loop that is
+// found at the start, so that what tracing adds shows in full. Prints SLOTS lines a second, `slot N FAULTS NS CPU_NS`:
+// page faults in that time, and
 // nanoseconds for one of them with its work, by the clock and of CPU time.
 #define _GNU_SOURCE
 #include <stdio.h>

@@ -1,4 +1,5 @@
-/* A process of an idle host: has made a hundred blocks, and sleeps until it is killed. Says "ready" by closing its standard output. */
+/* A process of an idle host: has made a hundred blocks, and sleeps until it is killed. Says "ready" by closing its
+ * standard output. */
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>

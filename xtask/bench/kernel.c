@@ -2,7 +2,8 @@
 //
 // kernel SECONDS SLOTS WHAT
 //
-// WHAT: "eventfd" opens and closes one; "datagram" sends 1,000 bytes through a pair of sockets and receives them; "pages" maps 16 pages, touches
+// WHAT: "eventfd" opens and closes one; "datagram" sends 1,000 bytes through a pair of sockets and receives them;
+// "pages" maps 16 pages, touches
 // them and unmaps them. Prints SLOTS lines a second, `slot N LOOPS NS CPU_NS`, as pair.c does.
 #define _GNU_SOURCE
 #include <stdio.h>

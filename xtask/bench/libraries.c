@@ -1,4 +1,5 @@
-/* libraries FILE...: loads the libraries, then allocates and frees ten thousand times a second until it is told to end. */
+/* libraries FILE...: loads the libraries, then allocates and frees ten thousand times a second until it is told to end.
+ */
 #include <dlfcn.h>
 #include <poll.h>
 #include <time.h>

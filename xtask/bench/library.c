@@ -1,4 +1,5 @@
-// A library with a thousand functions, so that its symbol table and its code have a usual size. Compiled with -DNUMBER=n.
+// A library with a thousand functions, so that its symbol table and its code have a usual size. Compiled with
+// -DNUMBER=n.
 #include <string.h>
 
 #define PASTE(a, b, c) a##b##_##c

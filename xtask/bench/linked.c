@@ -1,5 +1,6 @@
-/* linked BLOCKS LOST: BLOCKS blocks of 90 bytes, each of which but the first is pointed to by one that came before it, at
- * random, so that a global holds all of them through long chains; and LOST blocks of 777 bytes that nothing points to.
+/* linked BLOCKS LOST: BLOCKS blocks of 90 bytes, each of which but the first is pointed to by one that came before it,
+ * at random, so that a global holds all of them through long chains; and LOST blocks of 777 bytes that nothing points
+ * to.
  */
 #include "victim.h"
 

@@ -1,5 +1,5 @@
-/* A process that makes and frees so many blocks of 64 bytes a second, in lots of a hundredth of a second, until it is killed.
- * With a second number it also loses a block of so many bytes with each lot.
+/* A process that makes and frees so many blocks of 64 bytes a second, in lots of a hundredth of a second, until it is
+ * killed. With a second number it also loses a block of so many bytes with each lot.
  *
  * moderate PAIRS_PER_SECOND [LOST] */
 #include <signal.h>

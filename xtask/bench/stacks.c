@@ -1,5 +1,5 @@
-/* stacks ROUNDS: leaks ROUNDS blocks of 64 bytes from each of 10,000 call stacks: four levels of ten functions, of which each calls
- * all ten of the next level.
+/* stacks ROUNDS: leaks ROUNDS blocks of 64 bytes from each of 10,000 call stacks: four levels of ten functions, of
+ * which each calls all ten of the next level.
  */
 #include "victim.h"
 

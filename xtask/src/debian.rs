@@ -96,7 +96,8 @@ impl Archive {
     }
 }
 
-/// The source line of a suite; without Debian's keys (a derivative) the mirror that the machine already uses is trusted.
+/// The source line of a suite; without Debian's keys (a derivative) the mirror that the machine already uses is
+/// trusted.
 fn source_line(mirror: &str, suite: &str, has_keyring: bool) -> String {
     let option = if has_keyring {
         format!("signed-by={KEYRING}")

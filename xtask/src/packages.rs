@@ -1,4 +1,5 @@
-//! Installs the Debian packages that the root tests and benchmarks need: only the missing ones, with no service started.
+//! Installs the Debian packages that the root tests and benchmarks need: only the missing ones, with no service
+//! started.
 
 use std::{
     collections::BTreeSet,

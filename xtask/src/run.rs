@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail};
 
 /// The folder of the checkout that xtask runs in.
 ///
-/// Cargo sets `CARGO_MANIFEST_DIR` when it runs xtask, so a binary built in one checkout and run in another (a shared target folder) still works
-/// on the right one.
+/// Cargo sets `CARGO_MANIFEST_DIR` when it runs xtask, so a binary built in one checkout and run in another (a shared
+/// target folder) still works on the right one.
 pub fn workspace_root() -> Result<PathBuf> {
     let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);

@@ -1,7 +1,8 @@
 //! Makes the BPF build independent of the checkout's folder: xtask as cargo's rustc wrapper.
 //!
-//! Cargo derives `-C metadata` of a path dependency outside the workspace (tracer-common, seen from tracer-ebpf) from its absolute path. The value ends up in
-//! symbol names and in the order of functions, so the wrapper replaces it by the package's name and version.
+//! Cargo derives `-C metadata` of a path dependency outside the workspace (tracer-common, seen from tracer-ebpf) from
+//! its absolute path. The value ends up in symbol names and in the order of functions, so the wrapper replaces it by
+//! the package's name and version.
 
 use std::{
     ffi::{OsStr, OsString},

@@ -134,7 +134,8 @@ fn mixed_calls_on_eight_threads() -> Result<()> {
         })
 }
 
-/// Calls that are left by a jump out of the allocator: the live blocks are right, and the report says what it did not see.
+/// Calls that are left by a jump out of the allocator: the live blocks are right, and the report says what it did not
+/// see.
 #[test]
 fn longjmp_out_of_the_allocator_itself() -> Result<()> {
     let traced = trace(Program::new("longjmp_out").command(&["inside"])?, &[])?;

@@ -1,4 +1,5 @@
-//! `memlens vm`: address spaces known to the page, threads that race, events that are lost, real programs against their maps.
+//! `memlens vm`: address spaces known to the page, threads that race, events that are lost, real programs against their
+//! maps.
 
 use std::process::Command;
 

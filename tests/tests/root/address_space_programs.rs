@@ -1,4 +1,5 @@
-//! `memlens vm` on real programs at work, and on memory that is hard to account for: what is tracked is what the maps say.
+//! `memlens vm` on real programs at work, and on memory that is hard to account for: what is tracked is what the maps
+//! say.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -339,7 +340,8 @@ fn page_out(pid: u32, address: u64, len: u64) -> Result<()> {
         iov_base: address as *mut libc::c_void,
         iov_len: len as usize,
     };
-    // SAFETY: pidfd_open takes two integers; the range is one of the other process, and outlives the call that reads it.
+    // SAFETY: pidfd_open takes two integers; the range is one of the other process, and outlives the call that reads
+    // it.
     let advised = unsafe {
         let process = libc::syscall(libc::SYS_pidfd_open, pid, 0);
         let advised = libc::syscall(

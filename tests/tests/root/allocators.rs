@@ -1,4 +1,5 @@
-//! Allocators are found where they are: preloaded, linked in, prefixed, loaded later, deleted, in another mount namespace.
+//! Allocators are found where they are: preloaded, linked in, prefixed, loaded later, deleted, in another mount
+//! namespace.
 
 use std::path::Path;
 use std::process::Command;

@@ -35,7 +35,8 @@ fn section(report: &Report) -> Result<&PageFaults> {
     report.sections.page_faults.as_ref().context("no totals")
 }
 
-/// With every fault in the sample: written pages, the page of zeros, copies, pages that the kernel fills, touches that fail.
+/// With every fault in the sample: written pages, the page of zeros, copies, pages that the kernel fills, touches that
+/// fail.
 #[test]
 fn each_fault_is_known_with_its_stack_and_its_range() -> Result<()> {
     let report = faults_of("space_faults", &[], &["--sample-faults", "1"])?;

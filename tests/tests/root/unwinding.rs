@@ -157,8 +157,8 @@ fn difference(stack: &[u64], all: &[Row<'_>]) -> String {
     format!("{stack:x?}\n    {}", best.1)
 }
 
-/// Whether the outermost frame is that of a thread's first function. Programs without symbols do not name theirs: there it
-/// is the caller of the C library's.
+/// Whether the outermost frame is that of a thread's first function. Programs without symbols do not name theirs: there
+/// it is the caller of the C library's.
 fn reaches_the_start(stack: Row<'_>) -> bool {
     match stack.frames().collect::<Vec<_>>()[..] {
         [.., before, last] => {

@@ -9,7 +9,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Kind {
-    /// No call frame information there: `CFA = rbp + 16`, `rip = *(rbp + 8)`, `rbp = *rbp`, if `rbp` can be a frame pointer.
+    /// No call frame information there: `CFA = rbp + 16`, `rip = *(rbp + 8)`, `rbp = *rbp`, if `rbp` can be a frame
+    /// pointer.
     NoFde = 0,
     /// `CFA = rsp + n`, `rip = *(CFA - 8)`.
     Rsp = 1,

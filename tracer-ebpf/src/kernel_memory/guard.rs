@@ -1,9 +1,10 @@
 //! Who does the work when an interrupt comes upon a program that is running on the same CPU.
 //!
-//! The kernel runs no program inside of itself: an interrupt that releases memory while the release program runs would go
-//! unseen. So two programs sit on each tracepoint. The first does the work, and then notes of which block. The second runs behind it: if
-//! the block that it is called for was not noted, the kernel has passed the first one over, and the second does its work. What is passed over in both, in an
-//! interrupt of such an interrupt, the kernel counts itself.
+//! The kernel runs no program inside of itself: an interrupt that releases memory while the release program runs would
+//! go unseen. So two programs sit on each tracepoint. The first does the work, and then notes of which block. The
+//! second runs behind it: if the block that it is called for was not noted, the kernel has passed the first one over,
+//! and the second does its work. What is passed over in both, in an interrupt of such an interrupt, the kernel counts
+//! itself.
 
 use core::ptr::{read_volatile, write_volatile};
 
@@ -21,8 +22,8 @@ pub fn first(program: Program, block: u64, work: impl FnOnce(u32)) -> i32 {
     let Some(guard) = GUARDS.get_ptr_mut(program as u32) else {
         return 0;
     };
-    // SAFETY: an element that was checked for null. The one before stays: an interrupt may come before the second program of this
-    // block, and its own first program notes another.
+    // SAFETY: an element that was checked for null. The one before stays: an interrupt may come before the second
+    // program of this block, and its own first program notes another.
     unsafe {
         write_volatile(
             &raw mut (*guard).previous,
@@ -48,7 +49,8 @@ pub fn second(program: Program, block: u64, work: impl FnOnce(u32)) -> i32 {
             return 0;
         }
         if previous == block {
-            // An interrupt came before this line: its first program noted another block, and its second one was passed over.
+            // An interrupt came before this line: its first program noted another block, and its second one was passed
+            // over.
             write_volatile(&raw mut (*guard).previous, 0);
             write_volatile(&raw mut (*guard).done, 0);
             return 0;

@@ -99,7 +99,8 @@ fn head(page: u64, order: u32) -> u64 {
     page & !((1u64 << (config!(page_shift) + order)) - 1)
 }
 
-/// A part that does not begin its block is released; 0 if there is no such block. Checked by the verifier apart from its callers.
+/// A part that does not begin its block is released; 0 if there is no such block. Checked by the verifier apart from
+/// its callers.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn free_part(page: u64, order: u32) -> u64 {

@@ -83,7 +83,8 @@ pub fn is_nothing(address: u64) -> bool {
     address <= 16
 }
 
-/// Takes note of a cache: its size in the lower half, whether it is wanted in the upper. Checked by the verifier apart from its callers.
+/// Takes note of a cache: its size in the lower half, whether it is wanted in the upper. Checked by the verifier apart
+/// from its callers.
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn learn(address: u64) -> u64 {

@@ -1,7 +1,7 @@
 //! Whose the growth of a process is: what a trace saw meanwhile, joined into the ledgers of its beginning and its end.
 //!
-//! A mapping is looked up by address in the ledger of the end, so what an allocator has mapped for itself is told from what
-//! the program has mapped without asking a stack for the names of its functions.
+//! A mapping is looked up by address in the ledger of the end, so what an allocator has mapped for itself is told from
+//! what the program has mapped without asking a stack for the names of its functions.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +20,8 @@ const NOTABLE: i64 = 1 << 20;
 /// What a trace saw of one process between two looks at it.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
-    /// The trace's profile. Where it traced the heap, its samples and its first subject's totals are of blocks that were
-    /// allocated meanwhile and are live. Its stacks are those of `ranges` too.
+    /// The trace's profile. Where it traced the heap, its samples and its first subject's totals are of blocks that
+    /// were allocated meanwhile and are live. Its stacks are those of `ranges` too.
     pub trace: Profile,
     /// What was mapped meanwhile and is mapped; `None` where that was not traced.
     pub ranges: Option<Vec<MappedRange>>,
@@ -59,9 +59,9 @@ struct Mapped<'a> {
     rows: BTreeSet<&'a RowName>,
 }
 
-/// Joins what a trace saw into the profile of the end, which holds the change since that of the beginning: the parts of the
-/// growth, the stacks of each, and what follows. `touched` are the pages in memory or in swap of the ranges that were seen,
-/// in order of address; `top` is how many stacks are kept of each part.
+/// Joins what a trace saw into the profile of the end, which holds the change since that of the beginning: the parts of
+/// the growth, the stacks of each, and what follows. `touched` are the pages in memory or in swap of the ranges that
+/// were seen, in order of address; `top` is how many stacks are kept of each part.
 pub fn add(
     before: &Profile,
     after: Profile,

@@ -35,8 +35,8 @@ pub fn is_leaf(kind: AllocatorKind, function: &PlannedFunction) -> bool {
         && names.any(|name| MALLOC.contains(&name.as_str()))
 }
 
-/// The prefixes under which the object defines `malloc` and something that releases: `free` or, in a static program that
-/// never calls it, `realloc`. One alone is no allocator: many programs have a local function called `free`.
+/// The prefixes under which the object defines `malloc` and something that releases: `free` or, in a static program
+/// that never calls it, `realloc`. One alone is no allocator: many programs have a local function called `free`.
 pub(super) fn families(object: &ObjectSymbols, prefix: Option<&str>) -> BTreeSet<String> {
     let under = |wanted: &str| -> BTreeSet<String> {
         object

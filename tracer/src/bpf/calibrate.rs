@@ -36,8 +36,8 @@ fn calls() -> Duration {
 }
 
 impl Tracer {
-    /// Time that a hit of an empty program takes from the program that runs into it; `None` if the place of our own code
-    /// cannot be told. The probe stays until the trace's others go.
+    /// Time that a hit of an empty program takes from the program that runs into it; `None` if the place of our own
+    /// code cannot be told. The probe stays until the trace's others go.
     pub fn time_of_a_hit(&mut self) -> Result<Option<Duration>, ProbeError> {
         let pid = std::process::id();
         let address = memlens_calibration_site as *const () as u64;

@@ -4,7 +4,8 @@ use super::error::LoadError;
 use super::load::Tracer;
 use super::object;
 
-/// Faults of programs, and faults of the kernel in their system calls: `read` into memory that is new brings in pages, too.
+/// Faults of programs, and faults of the kernel in their system calls: `read` into memory that is new brings in pages,
+/// too.
 const TRACEPOINTS: [&str; 2] = ["page_fault_user", "page_fault_kernel"];
 
 impl Tracer {

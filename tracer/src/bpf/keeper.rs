@@ -1,9 +1,9 @@
 //! Removes the probes quickly when memlens is killed.
 //!
-//! The kernel closes the descriptors of a dead process one after the other, and each link waits for a grace period, some
-//! 50 ms: the probes of a hundred processes would stay for half a minute. So a second process shares memlens's table of
-//! descriptors (`CLONE_FILES`, and nothing else), waits for memlens's end, and closes them on many threads of control at
-//! the same time. It has a copy of memlens's memory, as after a fork, in which only system calls are made.
+//! The kernel closes the descriptors of a dead process one after the other, and each link waits for a grace period,
+//! some 50 ms: the probes of a hundred processes would stay for half a minute. So a second process shares memlens's
+//! table of descriptors (`CLONE_FILES`, and nothing else), waits for memlens's end, and closes them on many threads of
+//! control at the same time. It has a copy of memlens's memory, as after a fork, in which only system calls are made.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -61,8 +61,8 @@ impl Drop for Keeper {
 /// A fork whose child has the same table of descriptors, not a copy; 0 in the child, negative where it failed.
 fn share_files() -> libc::pid_t {
     let flags = libc::CLONE_FILES | libc::SIGCHLD;
-    // SAFETY: without CLONE_VM the child goes on in a copy of this memory and of this stack, as after fork(2); the callers
-    // make system calls only in it.
+    // SAFETY: without CLONE_VM the child goes on in a copy of this memory and of this stack, as after fork(2); the
+    // callers make system calls only in it.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
     pid as libc::pid_t
 }

@@ -45,7 +45,8 @@ fn layout_of(btf: &Btf<'_>) -> Result<Layout, LayoutError> {
     let arguments = |tracepoint: &str| btf.arguments(&format!("btf_trace_{tracepoint}"));
     let cache_alloc = arguments("kmem_cache_alloc").ok_or(LayoutError::NoTracepoints)?;
     let kmalloc = arguments("kmalloc").ok_or(LayoutError::NoTracepoints)?;
-    // The first one is the trace's own. Until 6.0 two sizes stood where the cache is, and in 6.0 the cache stood before both.
+    // The first one is the trace's own. Until 6.0 two sizes stood where the cache is, and in 6.0 the cache stood before
+    // both.
     if cache_alloc.get(3).map(String::as_str) != Some("kmem_cache")
         || !is_size(kmalloc.get(3))
         || !is_size(kmalloc.get(4))
@@ -84,8 +85,8 @@ fn layout_of(btf: &Btf<'_>) -> Result<Layout, LayoutError> {
     })
 }
 
-/// Whether `kmem_cache_free_bulk(cache, count, objects)` and `kvfree_call_rcu(head, object)` have these arguments. The latter's
-/// second one was a callback until 6.2.
+/// Whether `kmem_cache_free_bulk(cache, count, objects)` and `kvfree_call_rcu(head, object)` have these arguments. The
+/// latter's second one was a callback until 6.2.
 fn silent_releases(btf: &Btf<'_>) -> Option<bool> {
     let bulk = btf.function_arguments("kmem_cache_free_bulk")?;
     let later = btf.function_arguments("kvfree_call_rcu")?;
@@ -100,7 +101,8 @@ fn is_size(argument: Option<&String>) -> bool {
 mod tests {
     use super::*;
 
-    /// Type information with typedefs of tracepoints, each with the types of its arguments by name; "*" is a pointer to void.
+    /// Type information with typedefs of tracepoints, each with the types of its arguments by name; "*" is a pointer to
+    /// void.
     fn types(tracepoints: &[(&str, &[&str])]) -> Vec<u8> {
         let mut strings = vec![0u8];
         let mut words: Vec<u32> = Vec::new();

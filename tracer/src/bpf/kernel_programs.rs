@@ -11,8 +11,8 @@ use super::kernel_offsets::Layout;
 use super::kernel_settings::KernelSettings;
 use super::object;
 
-/// Programs that two of are placed on each tracepoint, in order of their numbers, with their tracepoint. The second is called
-/// `_nested`.
+/// Programs that two of are placed on each tracepoint, in order of their numbers, with their tracepoint. The second is
+/// called `_nested`.
 pub(super) const DOUBLED: [(&str, &str, Part); 6] = [
     ("kmalloc", "kmalloc", Part::Slab),
     ("cache_alloc", "kmem_cache_alloc", Part::Slab),

@@ -123,7 +123,8 @@ impl Links {
         match self.place_each(ebpf, pid, path, probes, &mut held) {
             Ok(attached) => Ok((attached, held)),
             Err(error) => {
-                // Those of releases go last, as they have come first: what was seen to be allocated must be seen to be released.
+                // Those of releases go last, as they have come first: what was seen to be allocated must be seen to be
+                // released.
                 while held.pop().is_some() {}
                 Err(error)
             }
@@ -209,20 +210,21 @@ impl Links {
         self.held.remove(&pid).unwrap_or_default()
     }
 
-    /// Removes the probes of one process, all at the same time, without waiting for the kernel: the original instructions are
-    /// back within a few milliseconds, the links are gone when the last program that runs has ended.
+    /// Removes the probes of one process, all at the same time, without waiting for the kernel: the original
+    /// instructions are back within a few milliseconds, the links are gone when the last program that runs has ended.
     pub fn detach_from(&mut self, pid: u32) {
         let held = self.take(pid);
         self.close_apart(held);
     }
 
-    /// Has the kernel take the breakpoints out of copies of a process's memory, which its forked children have: nobody's
-    /// probes are theirs, but a fork copies the pages with the breakpoints in them, and each hit would cost a trap.
+    /// Has the kernel take the breakpoints out of copies of a process's memory, which its forked children have:
+    /// nobody's probes are theirs, but a fork copies the pages with the breakpoints in them, and each hit would cost a
+    /// trap.
     ///
-    /// When a probe is removed, the kernel looks at every process that maps the file, and takes the breakpoint out where
-    /// no probe that is left wants it (kernel/events/uprobes.c, `register_for_each_vma`). So an empty program is placed
-    /// beside the process's own probes, which does not touch its code, and removed again. With perf events the kernel does it
-    /// by itself at a copy's first hit (kernel/trace/trace_uprobe.c, `uprobe_perf_func`).
+    /// When a probe is removed, the kernel looks at every process that maps the file, and takes the breakpoint out
+    /// where no probe that is left wants it (kernel/events/uprobes.c, `register_for_each_vma`). So an empty program is
+    /// placed beside the process's own probes, which does not touch its code, and removed again. With perf events the
+    /// kernel does it by itself at a copy's first hit (kernel/trace/trace_uprobe.c, `uprobe_perf_func`).
     ///
     /// # Errors
     /// What the kernel refuses; the process may have ended.

@@ -15,7 +15,8 @@ use aya_obj::generated::{
 };
 use memmap2::{MmapOptions, MmapRaw};
 
-/// Data pages of a ring: room for some 2,000 records, whose file names take most of it; a program that starts makes ten.
+/// Data pages of a ring: room for some 2,000 records, whose file names take most of it; a program that starts makes
+/// ten.
 const RING_PAGES: usize = 64;
 /// `PERF_RECORD_MISC_COMM_EXEC`.
 const COMM_EXEC: u16 = 1 << 13;

@@ -1,5 +1,5 @@
-//! The unwind tables and mappings in the kernel: stored before they are referred to, and written over only when no program
-//! can be reading them any more.
+//! The unwind tables and mappings in the kernel: stored before they are referred to, and written over only when no
+//! program can be reading them any more.
 
 use std::collections::HashMap;
 use std::io;
@@ -99,8 +99,8 @@ impl UnwindTables {
         })
     }
 
-    /// Writes a process's mappings where no program reads, and returns where that is. Those before stay as they are until
-    /// every walk that may have begun with them has ended.
+    /// Writes a process's mappings where no program reads, and returns where that is. Those before stay as they are
+    /// until every walk that may have begun with them has ended.
     pub(super) fn place(&mut self, slot: u32, mappings: &[Mapping]) -> Result<Range, MappingsFull> {
         let mappings = &mappings[..mappings.len().min(MAX_MAPPINGS as usize)];
         let mut range = take(&mut self.free_mappings, mappings.len());

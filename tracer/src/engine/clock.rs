@@ -10,8 +10,8 @@ pub fn monotonic_ns() -> u64 {
     now.map_or(0, |now| now.as_nanos() as u64)
 }
 
-/// When a trace began, and the moment that its profile under way is of. Ages are counted back from that moment, so that no
-/// block of the trace is older than the trace.
+/// When a trace began, and the moment that its profile under way is of. Ages are counted back from that moment, so that
+/// no block of the trace is older than the trace.
 #[derive(Clone, Copy, Debug)]
 pub struct TraceClock {
     started_ns: u64,

@@ -1,4 +1,5 @@
-//! What all sources of a trace of processes share: the kernel side, the members, the names of their code, unwind tables, notes.
+//! What all sources of a trace of processes share: the kernel side, the members, the names of their code, unwind
+//! tables, notes.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -113,8 +114,8 @@ impl Core {
         })
     }
 
-    /// Lets a program of a scope that was not followed for a while begin anew: what it has released meanwhile is not known, so
-    /// that its blocks and stacks of before are over. Its new owner id.
+    /// Lets a program of a scope that was not followed for a while begin anew: what it has released meanwhile is not
+    /// known, so that its blocks and stacks of before are over. Its new owner id.
     pub fn renew(&mut self, old: Owner) -> Option<Owner> {
         let row = self.members.row(old)?;
         let new = self.tracer.renew(row)?;
@@ -194,8 +195,8 @@ impl Core {
         Ok(maps)
     }
 
-    /// Gives mappings of a process the kernel's identities of their files, after a look at all code on the host where one is
-    /// not known.
+    /// Gives mappings of a process the kernel's identities of their files, after a look at all code on the host where
+    /// one is not known.
     pub fn translate(&mut self, pid: u32, maps: &mut [Mapping]) {
         let mut code = maps
             .iter()
@@ -218,8 +219,8 @@ impl Core {
         areas
     }
 
-    /// Takes in the stacks that are new. Of named processes the frames are named while the process lives, at most so many
-    /// at one go; of a scope those that a report shows.
+    /// Takes in the stacks that are new. Of named processes the frames are named while the process lives, at most so
+    /// many at one go; of a scope those that a report shows.
     pub fn resolve_new_stacks(&mut self, most: usize) {
         let new = self.tracer.new_stacks();
         if self.members.come_by_themselves() {
@@ -263,8 +264,8 @@ impl Core {
             .pop()
     }
 
-    /// What the addresses of a stack that `owner` has are known by. One that was inherited is the parent's; if that had ended
-    /// before its code was looked at, the child has the same code at the same addresses.
+    /// What the addresses of a stack that `owner` has are known by. One that was inherited is the parent's; if that had
+    /// ended before its code was looked at, the child has the same code at the same addresses.
     fn code_for(&self, meta: &StackMeta, owner: Owner) -> Owner {
         let code = code_of(meta);
         match meta.owner == owner || self.symbols.knows(code) {

@@ -13,8 +13,8 @@ const EXIT_INTERRUPTED: i32 = 2;
 /// Signals that end a trace.
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
-/// Signals so close to the first count as the same request: `timeout` sends one to its child and one to its group, and a
-/// terminal and a script may both pass one on.
+/// Signals so close to the first count as the same request: `timeout` sends one to its child and one to its group, and
+/// a terminal and a script may both pass one on.
 const SAME_REQUEST: Duration = Duration::from_millis(300);
 
 /// Tells whether the user wants the trace to end.

@@ -1,4 +1,5 @@
-//! The programs that a trace is about, as they come, replace one another and end: named ones, a command's, or those of a scope.
+//! The programs that a trace is about, as they come, replace one another and end: named ones, a command's, or those of
+//! a scope.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -298,8 +299,8 @@ impl Members {
         found.map(|(owner, _)| *owner)
     }
 
-    /// A program has come by itself, in this row of the process table, at this elapsed time. Whether the trace is about it; if not,
-    /// its calls are passed over from now on.
+    /// A program has come by itself, in this row of the process table, at this elapsed time. Whether the trace is about
+    /// it; if not, its calls are passed over from now on.
     pub fn admit(&mut self, tracer: &Tracer, new: &Program, row: u32, at: Duration) -> bool {
         let owner = new.owner;
         let mut cgroup = cgroup_text(owner.tgid);
@@ -307,8 +308,8 @@ impl Members {
         let info = info::read(owner.tgid).ok();
         let exe = info.as_ref().and_then(|info| info.exe.clone());
         if exe.is_none() && new.parent != 0 {
-            // It has ended already: the kernel tells nothing of it, or that it is in no cgroup (v1, kernel/cgroup/cgroup.c,
-            // proc_cgroup_show). It began in its parent's.
+            // It has ended already: the kernel tells nothing of it, or that it is in no cgroup (v1,
+            // kernel/cgroup/cgroup.c, proc_cgroup_show). It began in its parent's.
             cgroup.push_str(&cgroup_text(new.parent));
         }
         self.judge(tracer, new, row, at, Looks { exe, cgroup }, info.as_ref())
@@ -406,7 +407,8 @@ impl Members {
         }
     }
 
-    /// A process of a scope has replaced its program: the old one, if it was known, which is to be removed, and the row of both.
+    /// A process of a scope has replaced its program: the old one, if it was known, which is to be removed, and the row
+    /// of both.
     pub fn replaced(&mut self, tracer: &mut Tracer, new: Owner) -> (Option<Owner>, Option<u32>) {
         let mut known = self.scope.iter().flat_map(|scope| scope.rows.keys());
         let old = known

@@ -53,8 +53,8 @@ pub enum About {
     },
 }
 
-/// Resolves the target; says on standard error which processes cannot be traced, and fails if none can. `by` is what the first
-/// table of a scope has rows for; with `force` also processes are taken that probes would hurt.
+/// Resolves the target; says on standard error which processes cannot be traced, and fails if none can. `by` is what
+/// the first table of a scope has rows for; with `force` also processes are taken that probes would hurt.
 ///
 /// # Errors
 /// Why there is nothing to trace.

@@ -117,8 +117,8 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Starts to watch: the processes that are added, or `everyone` on the host, whose ends are then told by the kernel side,
-    /// not by descriptors. Must be called within the runtime.
+    /// Starts to watch: the processes that are added, or `everyone` on the host, whose ends are then told by the kernel
+    /// side, not by descriptors. Must be called within the runtime.
     pub fn new(lifecycle: Events<LifecycleEvent>, everyone: bool) -> io::Result<Self> {
         let rings = MappingEvents::open()?;
         let mappings = rings.into_iter().map(readable).collect::<io::Result<_>>()?;
@@ -171,8 +171,8 @@ impl Watcher {
 
     /// What has happened by now, in order of time.
     ///
-    /// The sources are read one after the other. What is newer than the beginning of this is held until the next time: a
-    /// library mapped meanwhile is read, but that another was unmapped before it may not be.
+    /// The sources are read one after the other. What is newer than the beginning of this is held until the next time:
+    /// a library mapped meanwhile is read, but that another was unmapped before it may not be.
     pub fn collect(&mut self) -> Vec<Change> {
         let mut changes = std::mem::take(&mut self.held);
         // Ends that are seen now are told after everything that was written before them.

@@ -102,8 +102,8 @@ impl Feature {
 /// Oldest mainline kernel that memlens runs on: `bpf_loop`, which walks stacks of any depth, came with 5.17.
 pub const MINIMUM_KERNEL: (u32, u32) = Feature::BpfLoop.since();
 
-/// Oldest kernel that the tests run on (`cargo xtask vm`): older ones down to [`MINIMUM_KERNEL`] have all that is needed,
-/// as far as their version and type information tell.
+/// Oldest kernel that the tests run on (`cargo xtask vm`): older ones down to [`MINIMUM_KERNEL`] have all that is
+/// needed, as far as their version and type information tell.
 pub const OLDEST_TESTED_KERNEL: (u32, u32) = (6, 1);
 
 impl Kernel {

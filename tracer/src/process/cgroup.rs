@@ -1,12 +1,13 @@
-//! Where a process belongs: container, pod, unit and cgroup, read off the text of `/proc/PID/cgroup`. Pure; no daemon is asked.
+//! Where a process belongs: container, pod, unit and cgroup, read off the text of `/proc/PID/cgroup`. Pure; no daemon
+//! is asked.
 //!
-//! The names are conventions of their makers: systemd's cgroup tree (`man systemd.slice`), Docker's and libpod's cgroup managers,
-//! the kubelet's QoS tree with the CRI's `prefix-id.scope`, and LXC's `lxc.payload.NAME`.
+//! The names are conventions of their makers: systemd's cgroup tree (`man systemd.slice`), Docker's and libpod's cgroup
+//! managers, the kubelet's QoS tree with the CRI's `prefix-id.scope`, and LXC's `lxc.payload.NAME`.
 
 use crate::profile::{Container, Place, Runtime, is_id};
 
-/// Reads where a process belongs from the text of its `/proc/PID/cgroup`. Of several hierarchies the one that knows a container
-/// counts, or else the first that knows anything: v2, then systemd's own, then memory, then the others.
+/// Reads where a process belongs from the text of its `/proc/PID/cgroup`. Of several hierarchies the one that knows a
+/// container counts, or else the first that knows anything: v2, then systemd's own, then memory, then the others.
 pub fn place(text: &str) -> Place {
     let mut lines: Vec<Line> = text.lines().filter_map(Line::parse).collect();
     lines.sort_by_key(Line::rank);

@@ -56,7 +56,8 @@ pub enum FileError {
 /// A mapped file, open.
 #[derive(Debug)]
 pub struct OpenedFile {
-    /// The path that led to it. It leads there again while the process keeps it mapped, so a probe can be attached through it.
+    /// The path that led to it. It leads there again while the process keeps it mapped, so a probe can be attached
+    /// through it.
     pub path: PathBuf,
     /// The file.
     pub file: File,

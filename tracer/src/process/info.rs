@@ -198,9 +198,9 @@ pub fn vitals(pid: u32) -> Option<Vitals> {
     parse_vitals(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Reads the text of `/proc/PID/stat`: the state is field 3, flags 9, CPU ticks of the program and of the kernel for it 14 and
-/// 15, the start 22, resident pages 24 (proc_pid_stat(5)). The name, field 2, may hold anything but ends with the last
-/// parenthesis.
+/// Reads the text of `/proc/PID/stat`: the state is field 3, flags 9, CPU ticks of the program and of the kernel for it
+/// 14 and 15, the start 22, resident pages 24 (proc_pid_stat(5)). The name, field 2, may hold anything but ends with
+/// the last parenthesis.
 fn parse_vitals(text: &[u8]) -> Option<Vitals> {
     let end = text.iter().rposition(|byte| *byte == b')')?;
     let mut fields = std::str::from_utf8(&text[end + 1..])

@@ -22,8 +22,8 @@ pub struct Region {
 }
 
 const PAGE: u64 = 4096;
-/// Bytes whose pages are looked at in one go, which takes a fraction of a millisecond: the process cannot change its mappings
-/// meanwhile.
+/// Bytes whose pages are looked at in one go, which takes a fraction of a millisecond: the process cannot change its
+/// mappings meanwhile.
 const SLICE: u64 = 64 << 20;
 /// Where there are no page tables at all, there is nothing to wait for.
 const LONGEST_SLICE: u64 = 4 << 30;
@@ -158,8 +158,8 @@ impl PageMap {
 struct Regions(Vec<Region>);
 
 impl Regions {
-    /// Adds a region that begins no earlier than those before it. What they have told already is left out: a page that is larger than
-    /// the part that was asked for is told whole.
+    /// Adds a region that begins no earlier than those before it. What they have told already is left out: a page that
+    /// is larger than the part that was asked for is told whole.
     fn push(&mut self, range: Range<u64>, swapped: bool) {
         let told = self.0.last().map_or(0, |last| last.end);
         let range = range.start.max(told)..range.end;

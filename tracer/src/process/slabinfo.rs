@@ -46,8 +46,8 @@ fn page_size() -> u64 {
     procfs::page_size()
 }
 
-/// `NAME ACTIVE_OBJS NUM_OBJS OBJSIZE OBJPERSLAB PAGESPERSLAB : tunables ... : slabdata ACTIVE_SLABS NUM_SLABS SHAREDAVAIL`
-/// (slabinfo(5), version 2.1).
+/// `NAME ACTIVE_OBJS NUM_OBJS OBJSIZE OBJPERSLAB PAGESPERSLAB : tunables ... : slabdata ACTIVE_SLABS NUM_SLABS
+/// SHAREDAVAIL` (slabinfo(5), version 2.1).
 fn parse(text: &str, page: u64) -> Result<Vec<SlabCache>, String> {
     let lines = text
         .lines()
@@ -77,8 +77,8 @@ fn parse_line(line: &str, page: u64) -> Option<SlabCache> {
     })
 }
 
-/// The name under which the kernel counts the cache that others call `name`: caches of one size and kind share their memory,
-/// and only the first one's name is in the list. `None` if there is no cache of that name.
+/// The name under which the kernel counts the cache that others call `name`: caches of one size and kind share their
+/// memory, and only the first one's name is in the list. `None` if there is no cache of that name.
 pub fn representative(name: &str, caches: &[SlabCache]) -> Option<String> {
     let known = |name: &str| caches.iter().any(|cache| cache.name == name);
     if known(name) {

@@ -1,7 +1,8 @@
-//! Programs that read, translate or check the code of the program that they run: a breakpoint in it would hurt that program.
+//! Programs that read, translate or check the code of the program that they run: a breakpoint in it would hurt that
+//! program.
 //!
-//! valgrind, QEMU and the like execute a translation of the bytes that they find; with a probe's breakpoint among them the
-//! program dies of SIGTRAP. They are known by their executable or by a file that they map into the program.
+//! valgrind, QEMU and the like execute a translation of the bytes that they find; with a probe's breakpoint among them
+//! the program dies of SIGTRAP. They are known by their executable or by a file that they map into the program.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -72,8 +73,8 @@ const MAPPED: [(&str, &str); 7] = [
     ("libpin3", "Pin"),
 ];
 
-/// The tool that translates the code of the program that runs in a process with these mappings; `None` where the processor
-/// runs it, or where the process has ended.
+/// The tool that translates the code of the program that runs in a process with these mappings; `None` where the
+/// processor runs it, or where the process has ended.
 pub fn of(pid: u32, maps: &[Mapping]) -> Option<&'static str> {
     let exe = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     by_executable(&exe).or_else(|| by_maps(maps))

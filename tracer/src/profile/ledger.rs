@@ -383,8 +383,8 @@ pub struct RowChange {
 }
 
 /// The growth of a process during a trace, in parts that add up to it. The stacks of the parts are samples: of source
-/// `heap` the blocks that were allocated meanwhile and are live, of source `address_space` what was mapped meanwhile, but
-/// not by an allocator.
+/// `heap` the blocks that were allocated meanwhile and are live, of source `address_space` what was mapped meanwhile,
+/// but not by an allocator.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RssGrowth {
     /// Time between the two looks at the process.

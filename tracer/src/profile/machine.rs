@@ -12,7 +12,8 @@ use super::number::Values;
 use super::subject::{Growth, Subject};
 use super::{Profile, wire};
 
-/// What only a look at the whole machine has. The subjects are the rows of its table: processes, or groups without a PID.
+/// What only a look at the whole machine has. The subjects are the rows of its table: processes, or groups without a
+/// PID.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MachineSection {
     /// The machine's memory, by figure.
@@ -329,8 +330,8 @@ impl MachineSection {
     }
 }
 
-/// Leaves out what matters least, for a screen that is too low: cgroups, then rows of the table down to `least_rows`, then
-/// what stands at the end. Returns whether there was something to leave out.
+/// Leaves out what matters least, for a screen that is too low: cgroups, then rows of the table down to `least_rows`,
+/// then what stands at the end. Returns whether there was something to leave out.
 pub fn shorten(profile: &mut Profile, least_rows: usize) -> bool {
     let Some(machine) = &mut profile.sections.machine else {
         return false;

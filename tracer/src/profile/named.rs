@@ -1,7 +1,7 @@
 //! Enums whose variants have a fixed name on the wire, and words for sentences and tables.
 
-/// Defines an enum with `ALL`, `name` and `words`. A variant is written `Variant = "name", "words";`, where the words can
-/// be left out if they are the name.
+/// Defines an enum with `ALL`, `name` and `words`. A variant is written `Variant = "name", "words";`, where the words
+/// can be left out if they are the name.
 macro_rules! named {
     (
         $(#[$meta:meta])*

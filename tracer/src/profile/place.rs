@@ -21,7 +21,8 @@ pub struct Place {
     pub container: Option<Container>,
     /// UID of the Kubernetes pod around it, with dashes.
     pub pod: Option<String>,
-    /// The innermost systemd service or scope around it, or else the innermost slice; within the container, if there is one.
+    /// The innermost systemd service or scope around it, or else the innermost slice; within the container, if there is
+    /// one.
     pub unit: Option<String>,
     /// Path of its cgroup, from the root of the hierarchy; `/` where it is in none, empty where it is not known.
     pub cgroup: String,

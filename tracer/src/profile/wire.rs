@@ -1,4 +1,5 @@
-//! Forms on the wire that serde does not have by itself: times, durations in milliseconds, addresses, the schema's name.
+//! Forms on the wire that serde does not have by itself: times, durations in milliseconds, addresses, the schema's
+//! name.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

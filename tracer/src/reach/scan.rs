@@ -135,9 +135,9 @@ pub fn scan(
 /// Bits of a pointer that are its address; programs keep tags in the others.
 const ADDRESS: u64 = (1 << 47) - 1;
 
-/// Looks once more for pointers to the starts of blocks that [`scan`] does not take for such: with a tag in the upper bits,
-/// at any byte, or one past the end of a block where no other one may begin. It takes eight times as long, and by chance more words look like such
-/// pointers, so it is for few blocks that would be called lost without it.
+/// Looks once more for pointers to the starts of blocks that [`scan`] does not take for such: with a tag in the upper
+/// bits, at any byte, or one past the end of a block where no other one may begin. It takes eight times as long, and by
+/// chance more words look like such pointers, so it is for few blocks that would be called lost without it.
 pub fn scan_disguised(
     memory: &mut impl Memory,
     piece: usize,

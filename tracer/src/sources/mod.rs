@@ -1,5 +1,5 @@
-//! What is measured: each source says which programs it needs, what it does with their events, and how it writes itself into a
-//! profile.
+//! What is measured: each source says which programs it needs, what it does with their events, and how it writes itself
+//! into a profile.
 
 pub mod address_space;
 pub mod calls;

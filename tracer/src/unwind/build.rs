@@ -121,8 +121,8 @@ impl Functions {
         }
     }
 
-    /// Looks up in the search table where the code of lost entries is: those in `lost`, and all from `lost_from` on. False
-    /// if it does not tell.
+    /// Looks up in the search table where the code of lost entries is: those in `lost`, and all from `lost_from` on.
+    /// False if it does not tell.
     fn find_lost(
         &mut self,
         elf: &Elf<'_>,

@@ -108,8 +108,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// What `.eh_frame_hdr` says: the first address of each function, ascending, and the offset of its entry. `None` if there is none, or
-/// it cannot be read.
+/// What `.eh_frame_hdr` says: the first address of each function, ascending, and the offset of its entry. `None` if
+/// there is none, or it cannot be read.
 pub(super) fn search_table(elf: &Elf<'_>) -> Option<Vec<(u64, usize)>> {
     let header = elf.header.as_ref()?;
     let bases = BaseAddresses::default()

@@ -33,7 +33,8 @@ pub struct Stats {
     pub code_bytes: u64,
     /// Of these, bytes with a rule that can be followed.
     pub covered_bytes: u64,
-    /// Of these, bytes without call frame information: alignment gaps of more than 15 bytes, code of assemblers and compilers that write none.
+    /// Of these, bytes without call frame information: alignment gaps of more than 15 bytes, code of assemblers and
+    /// compilers that write none.
     pub bare_bytes: u64,
     /// Rows of call frame information that have no rule, before merging, by [`Reason`].
     pub unsupported: [u32; Reason::COUNT],
@@ -73,8 +74,8 @@ pub struct Damage {
 }
 
 impl Damage {
-    /// Whether a good part of the code is lost, one byte in a hundred or more: a function or two of a large library are seldom
-    /// met, and where they are, the cut stacks say so.
+    /// Whether a good part of the code is lost, one byte in a hundred or more: a function or two of a large library are
+    /// seldom met, and where they are, the cut stacks say so.
     pub const fn is_wide(&self, code_bytes: u64) -> bool {
         self.lost_bytes.saturating_mul(100) >= code_bytes
     }

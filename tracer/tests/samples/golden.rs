@@ -42,7 +42,8 @@ fn difference(path: &Path, expected: &str, actual: &str) -> String {
 
 /// Compares each (name, content) with the files of a folder below `tests/golden`, and names all that differ.
 ///
-/// A file that belongs to no output is an error too. With `MEMLENS_BLESS=1` files are rewritten, and such files removed.
+/// A file that belongs to no output is an error too. With `MEMLENS_BLESS=1` files are rewritten, and such files
+/// removed.
 pub fn check_folder(folder: &str, files: impl IntoIterator<Item = (String, String)>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden")

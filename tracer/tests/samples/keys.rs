@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// Adds the path of every key of a value; the items of a list have one path, those of a map by name have "*". What has a
-/// form of its own, described elsewhere (`apart`), is not entered.
+/// Adds the path of every key of a value; the items of a list have one path, those of a map by name have "*". What has
+/// a form of its own, described elsewhere (`apart`), is not entered.
 pub fn keys_of(
     value: &Value,
     path: &str,

@@ -1,4 +1,5 @@
-//! What following page faults costs a program that takes 200,000 of them a second, and one that takes them as fast as they come.
+//! What following page faults costs a program that takes 200,000 of them a second, and one that takes them as fast as
+//! they come.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;

@@ -21,8 +21,8 @@ const LOOKING: &str = "looking for what holds the blocks";
 /// Bytes of a block that nothing points to.
 const LOST: u64 = 777;
 
-/// Time and memory with a million blocks and with ten, of which nothing is lost or some blocks are: then one look is not
-/// enough.
+/// Time and memory with a million blocks and with ten, of which nothing is lost or some blocks are: then one look is
+/// not enough.
 pub fn speed(plan: &Plan) -> Result<Outcome> {
     let program = compile("linked", &own_source("linked")?, &[])?;
     let mut table = Table::new(&[

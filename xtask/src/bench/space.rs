@@ -1,5 +1,5 @@
-//! `memlens vm`: what it costs the traced program and the host, whether it keeps up with a storm of calls, how long its reports and
-//! its start take.
+//! `memlens vm`: what it costs the traced program and the host, whether it keeps up with a storm of calls, how long its
+//! reports and its start take.
 
 use std::fs;
 use std::time::{Duration, Instant};

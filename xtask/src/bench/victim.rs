@@ -41,7 +41,8 @@ pub struct Victim {
 }
 
 impl Victim {
-    /// The program that counts pairs of malloc and free, on as many CPUs as threads: the first that this process may use.
+    /// The program that counts pairs of malloc and free, on as many CPUs as threads: the first that this process may
+    /// use.
     pub fn pairs(seconds: u32, threads: usize) -> Result<Self> {
         Self::named_pairs("pair", seconds, threads)
     }
@@ -64,7 +65,8 @@ impl Victim {
         Self::start(&program, &args)
     }
 
-    /// A program that takes so many page faults a second of its CPU time while nobody traces; 0 is as fast as they come.
+    /// A program that takes so many page faults a second of its CPU time while nobody traces; 0 is as fast as they
+    /// come.
     pub fn faults(seconds: u32, rate: u32) -> Result<Self> {
         let program = compile("faults", &own_source("faults")?, &[])?;
         let args = [seconds.to_string(), SLOTS.to_string(), rate.to_string()];

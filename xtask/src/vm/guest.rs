@@ -1,4 +1,5 @@
-//! What the guest is given to boot into: an initramfs with its init, a shell, and the modules by which it reaches the host's files.
+//! What the guest is given to boot into: an initramfs with its init, a shell, and the modules by which it reaches the
+//! host's files.
 
 use std::{
     fs,
@@ -14,7 +15,8 @@ use super::kernel::Fetched;
 /// Process 1.
 const INIT: &str = include_str!("init.sh");
 
-/// What mounting the host's files takes, in the order of their dependencies. A kernel that has one built in has no file for it.
+/// What mounting the host's files takes, in the order of their dependencies. A kernel that has one built in has no file
+/// for it.
 const MODULES: &[&str] = &[
     "virtio_ring",
     "virtio",

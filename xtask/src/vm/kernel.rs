@@ -123,7 +123,8 @@ impl Kernel {
     }
 }
 
-/// The packages that make up the suite's kernel: what its meta package leads to. Newer suites have its parts in several.
+/// The packages that make up the suite's kernel: what its meta package leads to. Newer suites have its parts in
+/// several.
 fn packages(depends: impl Fn(&str) -> Result<String>) -> Result<Vec<String>> {
     let mut found = BTreeSet::new();
     let mut open = vec![META_PACKAGE.to_owned()];

@@ -96,7 +96,8 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// Runs the kernels, so many at a time, and adds up their results.
     ///
-    /// A guest that waits leaves its CPU to another one, so two cores run two machines of two CPUs in little more than the time of one.
+    /// A guest that waits leaves its CPU to another one, so two cores run two machines of two CPUs in little more than
+    /// the time of one.
     fn run_all(&self, kernels: &[&Kernel], filters: &[String], jobs: usize) -> Tally {
         let next = AtomicUsize::new(0);
         let sum = Mutex::new(Tally::default());

@@ -20,10 +20,12 @@ pub enum Suite {
 }
 
 // Root tests that say something about the kernel, as words that their names contain. The others are about what memlens
-// makes of the same data everywhere, or need a machine at its usual speed (real programs under load, gdb's stacks by the hundred).
+// makes of the same data everywhere, or need a machine at its usual speed (real programs under load, gdb's stacks by
+// the hundred).
 
-/// How probes are attached differs on every kernel: pairing, task storage, totals, the live table, return probes; raw tracepoints,
-/// ring buffers, PIDs; probes on files that are deleted or in another namespace; processes that are admitted at their first call.
+/// How probes are attached differs on every kernel: pairing, task storage, totals, the live table, return probes; raw
+/// tracepoints, ring buffers, PIDs; probes on files that are deleted or in another namespace; processes that are
+/// admitted at their first call.
 pub const ATTACHING: &[&str] = &[
     "accounting::",
     "lifecycle::",
@@ -58,7 +60,8 @@ pub const JUDGING: &[&str] = &[
     "reach::explain_finds",
     "reach::what_is_freed",
 ];
-/// What has the same ways into the kernel once more: perf events that follow mappings, targets, filters, events, system calls.
+/// What has the same ways into the kernel once more: perf events that follow mappings, targets, filters, events, system
+/// calls.
 pub const MORE: &[&str] = &[
     "admission::",
     "allocators::an_allocator_loaded_later",
@@ -80,7 +83,8 @@ pub const MORE: &[&str] = &[
 /// Tests among them whose victims wait a fixed time, which is too short there.
 const TOO_FAST: &[&str] = &["unwinding::cases::a_command_by_way_of_a_shell"];
 
-/// Commands that an old kernel cannot do, the exit code of their failure, and whether memlens has more to say than one line.
+/// Commands that an old kernel cannot do, the exit code of their failure, and whether memlens has more to say than one
+/// line.
 const REFUSED: &[(&str, u8, bool)] = &[
     ("leaks -p 1", 2, false),
     ("leaks -- true", 125, false),
@@ -112,7 +116,8 @@ impl Suite {
         }
     }
 
-    /// Counts what passed and failed in the lines that the guest printed; a guest that did not come to its end is one failure.
+    /// Counts what passed and failed in the lines that the guest printed; a guest that did not come to its end is one
+    /// failure.
     pub fn judge(self, lines: &[String]) -> Tally {
         let mut tally = match self {
             Self::Root(_) => tests(lines),
@@ -213,7 +218,8 @@ fn refusals(lines: &[String]) -> Tally {
     tally
 }
 
-/// Whether memlens ended with this code and said what is missing and what is needed, in one line unless it may say more.
+/// Whether memlens ended with this code and said what is missing and what is needed, in one line unless it may say
+/// more.
 fn is_refusal(said: &[&str], failure: u8, many_lines: bool) -> bool {
     let Some((&code, text)) = said.split_last() else {
         return false;

@@ -1,4 +1,5 @@
-//! `memlens vm --all` and its parts: every address space of the host, known to the page, from a process's birth to its end.
+//! `memlens vm --all` and its parts: every address space of the host, known to the page, from a process's birth to its
+//! end.
 
 mod programs;
 
@@ -83,7 +84,8 @@ fn check_several(trace: impl FnOnce() -> Result<Memlens>) -> Result<(Report, Vec
     Ok((report, victims))
 }
 
-/// Among all others of the host. How whole their stacks are is a matter of what else runs there, and wants its unwind tables first.
+/// Among all others of the host. How whole their stacks are is a matter of what else runs there, and wants its unwind
+/// tables first.
 #[test]
 fn every_process_of_the_host_is_followed_to_the_page() -> Result<()> {
     need::root()?;
@@ -111,8 +113,8 @@ fn every_process_of_a_cgroup_has_its_stacks() -> Result<()> {
     Ok(())
 }
 
-/// A forked child begins with its parent's ranges and their stacks; both go on by themselves. A process that runs in its parent's
-/// memory maps there.
+/// A forked child begins with its parent's ranges and their stacks; both go on by themselves. A process that runs in
+/// its parent's memory maps there.
 #[test]
 fn a_forked_child_is_followed_to_the_page() -> Result<()> {
     let stage = Stage::enter()?;
@@ -280,7 +282,8 @@ fn spawner(name: &str, count: u64, rate: u32) -> Result<Victim> {
     Victim::start(Program::new("spawner").command(&[&count, &rate, &child])?)
 }
 
-/// More than two thousand a minute: each is counted, and what it held is known, whether its maps could be read in time or not.
+/// More than two thousand a minute: each is counted, and what it held is known, whether its maps could be read in time
+/// or not.
 #[test]
 fn short_lived_processes_leave_what_they_held() -> Result<()> {
     let stage = Stage::enter()?;

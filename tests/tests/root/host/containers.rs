@@ -23,7 +23,8 @@ fn check_place(row: &Subject, container: &Container) -> Result<()> {
     Ok(())
 }
 
-/// A container whose C library nobody else has starts during the trace, and leaks two seconds later: exactly that, with its name.
+/// A container whose C library nobody else has starts during the trace, and leaks two seconds later: exactly that, with
+/// its name.
 #[test]
 fn one_that_starts_during_the_trace() -> Result<()> {
     let image = Image::new(&Program::new("leak_soon"))?;
@@ -68,8 +69,8 @@ fn several_that_start_together() -> Result<()> {
     Ok(())
 }
 
-/// Containers on overlays above one image share its C library, also with a process that has it without an overlay. The kernel knows
-/// one file, `stat` shows three: each block is counted once.
+/// Containers on overlays above one image share its C library, also with a process that has it without an overlay. The
+/// kernel knows one file, `stat` shows three: each block is counted once.
 #[test]
 fn overlays_share_a_file() -> Result<()> {
     let stage = Stage::enter()?;
@@ -119,7 +120,8 @@ fn an_overlay_with_a_library_of_its_own() -> Result<()> {
     check_place(report.check_process(second_pid, LEAK)?, &changed)
 }
 
-/// The file system with the program and its C library was unmounted: no path leads there, in no namespace; the mappings are left.
+/// The file system with the program and its C library was unmounted: no path leads there, in no namespace; the mappings
+/// are left.
 #[test]
 fn a_libc_without_a_path() -> Result<()> {
     let stage = Stage::enter()?;

@@ -18,7 +18,8 @@ fn spawner(name: &str, count: u32, rate: u32) -> Result<Victim> {
     Victim::start(Program::new("spawner").command(&[&count, &rate, &child, "malloc"])?)
 }
 
-/// As many as a shell script starts, each over within milliseconds: none is probed, all are counted, and those beside them are exact.
+/// As many as a shell script starts, each over within milliseconds: none is probed, all are counted, and those beside
+/// them are exact.
 #[test]
 fn short_lived_processes() -> Result<()> {
     const COUNT: u64 = 1_000;
@@ -62,8 +63,8 @@ fn more_processes_than_rows() -> Result<()> {
     report.check_process(late.pid(), LEAK).map(|_| ())
 }
 
-/// memlens gets no CPU while thousands come and go, so that events are lost: that is said, what can be known is right, and what comes
-/// afterwards is exact.
+/// memlens gets no CPU while thousands come and go, so that events are lost: that is said, what can be known is right,
+/// and what comes afterwards is exact.
 #[test]
 fn events_that_are_lost() -> Result<()> {
     let stage = Stage::enter()?;

@@ -70,7 +70,8 @@ impl Python {
     }
 }
 
-/// With the default budget it is left alone after a trial, which is said; it runs at full speed then, and others are traced on.
+/// With the default budget it is left alone after a trial, which is said; it runs at full speed then, and others are
+/// traced on.
 #[test]
 fn a_program_that_allocates_all_the_time() -> Result<()> {
     /// With its probes it is a hundred times slower; a busy machine doubles its time.
@@ -150,7 +151,8 @@ fn the_slowdown_of_a_named_process() -> Result<()> {
     Ok(())
 }
 
-/// A load somewhat above the budget is sampled, and what the report says is unbiased: within four standard errors of the truth.
+/// A load somewhat above the budget is sampled, and what the report says is unbiased: within four standard errors of
+/// the truth.
 #[test]
 fn a_moderate_load_is_sampled() -> Result<()> {
     /// In percent of the machine.
@@ -165,8 +167,8 @@ fn a_moderate_load_is_sampled() -> Result<()> {
     )?;
     let hit_ns = calibrated(&memlens)?;
     let cpus = std::thread::available_parallelism()?.get() as f64;
-    // A malloc is two hits, and three of four blocks are released by a third one. Followed in full each costs 1.6 times an empty
-    // one: 1.2 budgets in all, of which a sample needs no more than four fifths.
+    // A malloc is two hits, and three of four blocks are released by a third one. Followed in full each costs 1.6 times
+    // an empty one: 1.2 budgets in all, of which a sample needs no more than four fifths.
     let pairs = 1.2 * BUDGET / 100.0 * cpus / (2.75 * 1.6 * hit_ns * 1e-9);
     let program = Program::new("paced").named("host-paced");
     let (rate, seconds) = (pairs.to_string(), SECONDS.to_string());

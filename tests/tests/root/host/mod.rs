@@ -1,6 +1,7 @@
 //! `memlens leaks --all` and its parts: every process on the host, whoever started it and when.
 //!
-//! Where a trace is of the whole host, other processes are in it and do what they like: what is checked is what holds for the test's own.
+//! Where a trace is of the whole host, other processes are in it and do what they like: what is checked is what holds
+//! for the test's own.
 
 mod containers;
 mod crowds;
@@ -46,8 +47,9 @@ fn everything(more: &[&str]) -> Result<Memlens> {
     traced(&["--all"], more)
 }
 
-/// Traces the whole host or a part of it. Without a budget: the guard looks at the whole machine, and what else runs there is none of the
-/// test's. With the young: a test does not wait for a second where it has something to say about other things.
+/// Traces the whole host or a part of it. Without a budget: the guard looks at the whole machine, and what else runs
+/// there is none of the test's. With the young: a test does not wait for a second where it has something to say about
+/// other things.
 fn traced(scope: &[&str], more: &[&str]) -> Result<Memlens> {
     let mut more = more.to_vec();
     more.extend(["--cpu-budget", "off", "--young"]);

@@ -34,7 +34,8 @@ fn those_that_ran_before() -> Result<()> {
         let row = report.check_process(victim.pid(), Live::new(60_000, 2))?;
         assert_eq!(row.state, State::Running);
         ensure!(!row.started_in_trace, "{row:?}");
-        // The kernel tells it from counters of each CPU, which may not have been summed up for a young process (6.2, include/linux/mm.h, get_mm_counter).
+        // The kernel tells it from counters of each CPU, which may not have been summed up for a young process (6.2,
+        // include/linux/mm.h, get_mm_counter).
         ensure!(
             row.totals.get(Measure::ProcessRssBytes).is_some(),
             "{row:?}"

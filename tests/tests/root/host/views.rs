@@ -121,7 +121,8 @@ fn stacks_of_each_process() -> Result<()> {
     Ok(())
 }
 
-/// As people see it: a line for each process, with its name, where it runs and what it holds; and a final line for one that ended.
+/// As people see it: a line for each process, with its name, where it runs and what it holds; and a final line for one
+/// that ended.
 #[test]
 fn as_text() -> Result<()> {
     let mut scene = Scene::new()?;

@@ -111,8 +111,8 @@ fn a_full_table_of_caches() -> Result<()> {
     wait_for(&trace, KernelLoss::CachesFull, FILES)
 }
 
-/// A release that was not seen is noticed when an object is allocated at the same address. Every second file is closed, so that
-/// the memory of the others keeps theirs from going elsewhere.
+/// A release that was not seen is noticed when an object is allocated at the same address. Every second file is closed,
+/// so that the memory of the others keeps theirs from going elsewhere.
 #[test]
 fn releases_that_were_not_seen() -> Result<()> {
     let mut trace = load()?;

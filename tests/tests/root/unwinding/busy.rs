@@ -162,8 +162,8 @@ impl Busy {
         let folder = tempfile::tempdir()?;
         let port = load::free_port()?;
         let program = load::redis(folder.path(), port)?;
-        // What only a program as slow as under gdb does: it notes slow commands, and a timer halves the buffers of clients that
-        // are older than five seconds.
+        // What only a program as slow as under gdb does: it notes slow commands, and a timer halves the buffers of
+        // clients that are older than five seconds.
         load::redis_command(port, &["CONFIG", "SET", "slowlog-log-slower-than", "-1"])?;
         load::redis_command(port, &["DEBUG", "REPLYBUFFER", "RESIZING", "0"])?;
         load::redis_load(port, 3_000)?;
@@ -250,7 +250,8 @@ impl Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        // Input that nobody reads any more wakes the load up. redis-benchmark would spin without its server: it ends before.
+        // Input that nobody reads any more wakes the load up. redis-benchmark would spin without its server: it ends
+        // before.
         if self.load.as_ref().is_some_and(|load| load.is_input) {
             let reader = self.client.as_mut().unwrap_or(&mut self.program);
             let _ = reader.signal(libc::SIGKILL);

@@ -14,7 +14,8 @@ use super::cases::{check_whole, check_whole_or_marked, library, only, text};
 /// Overwrites bytes of a section.
 type Damage = fn(&mut [u8]);
 
-/// A library whose unwind tables are damaged: a note names it, its stacks are whole or marked, and every byte is counted.
+/// A library whose unwind tables are damaged: a note names it, its stacks are whole or marked, and every byte is
+/// counted.
 #[test]
 fn damaged_tables() -> Result<()> {
     let whole = library("leak_plugin", 50).build()?;

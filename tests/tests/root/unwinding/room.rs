@@ -24,8 +24,8 @@ fn wide_libraries(count: u32) -> Result<Vec<String>> {
         .collect()
 }
 
-/// Room for the C library and one of the others: each one that is opened takes the place of the one that was closed, the
-/// first comes back, and all stacks but the first ones are whole.
+/// Room for the C library and one of the others: each one that is opened takes the place of the one that was closed,
+/// the first comes back, and all stacks but the first ones are whole.
 #[test]
 fn tables_of_closed_libraries_leave() -> Result<()> {
     let paths = wide_libraries(3)?;

@@ -83,16 +83,16 @@ pub struct HostWideArgs {
     cpu_budget: std::option::Option<f64>,
     /// Also probe processes that have run for less than a second, as soon as they are seen.
     ///
-    /// Otherwise they wait until they are a second old: a compiler run is not a leak. The report counts those that ended
-    /// before they had probes.
+    /// Otherwise they wait until they are a second old: a compiler run is not a leak. The report counts those that
+    /// ended before they had probes.
     ///
     /// Example: --all --young
     #[arg(long)]
     young: bool,
     /// Most processes that have probes at the same time; those that grow, use CPU time or are large come first.
     ///
-    /// One that grows takes the place of one that does not. Each process with probes makes every probe hit of the others
-    /// some 5 % more expensive, and with hundreds it takes seconds to remove them all.
+    /// One that grows takes the place of one that does not. Each process with probes makes every probe hit of the
+    /// others some 5 % more expensive, and with hundreds it takes seconds to remove them all.
     ///
     /// Example: --all --max-processes 50
     #[arg(long, value_name = "N", value_parser = whole_number(1..=8_000))]

@@ -110,8 +110,8 @@ impl Admission {
         self.probed_processes().count()
     }
 
-    /// A probed process that is needed less than this: one that has done nothing for a while, or, in place of one that grows,
-    /// one that does not.
+    /// A probed process that is needed less than this: one that has done nothing for a while, or, in place of one that
+    /// grows, one that does not.
     fn least_needy(&self, now: Duration, need: (i64, u8)) -> Option<u32> {
         let idle = self.processes.iter().filter(|(_, process)| {
             let is_unused =

@@ -70,8 +70,8 @@ impl Admission {
         }
     }
 
-    /// What the probes of all but one process cost, in CPUs; where that one grows, of those that grow as well, as the others
-    /// can be given up for it.
+    /// What the probes of all but one process cost, in CPUs; where that one grows, of those that grow as well, as the
+    /// others can be given up for it.
     fn others(&self, pid: u32) -> f64 {
         let grows = self.processes.get(&pid).is_some_and(Process::grows);
         let others = self.processes.iter().filter(|(other, process)| {
@@ -140,8 +140,8 @@ impl Admission {
         decisions
     }
 
-    /// Brings the averaged cost into the budget, the dearest process first; or, after a calm while, makes a sample denser
-    /// again.
+    /// Brings the averaged cost into the budget, the dearest process first; or, after a calm while, makes a sample
+    /// denser again.
     fn steady(&mut self, now: Duration, budget: f64) -> Vec<Decision> {
         let total = self.present_cost();
         if total > budget / 2.0 {
@@ -181,8 +181,8 @@ impl Admission {
             .collect()
     }
 
-    /// Samples where that saves something, the dearest first; removes probes only where all that can be sampled is. Of what
-    /// grows, and does not cost much, every block is followed until nothing else is left.
+    /// Samples where that saves something, the dearest first; removes probes only where all that can be sampled is. Of
+    /// what grows, and does not cost much, every block is followed until nothing else is left.
     fn thinner(&mut self, now: Duration, total: f64, budget: f64) -> Option<Decision> {
         let pricing = self.pricing;
         let cost = |process: &Process| pricing.cost(process.mean, process.step);

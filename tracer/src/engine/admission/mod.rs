@@ -1,5 +1,5 @@
-//! Admission: which processes of a scope are probed, in which order, and how densely each is sampled, so that the probes
-//! stay within their budget. Pure: what was seen of processes, probe hits and time in; decisions out.
+//! Admission: which processes of a scope are probed, in which order, and how densely each is sampled, so that the
+//! probes stay within their budget. Pure: what was seen of processes, probe hits and time in; decisions out.
 //!
 //! Those that grow and those that are large come first. Each is tried for a few tens of milliseconds and priced by its
 //! hits, then followed in full, sampled, or left. Trials overlap only as far as the processes on trial cannot cost more
@@ -252,8 +252,8 @@ impl Admission {
         }
     }
 
-    /// Takes in all processes of the scope that run at the elapsed time `now`. Those that were probed and have ended are
-    /// returned.
+    /// Takes in all processes of the scope that run at the elapsed time `now`. Those that were probed and have ended
+    /// are returned.
     pub fn see(&mut self, now: Duration, sights: &[Sight]) -> Vec<u32> {
         let since = now.saturating_sub(self.last_look.replace(now).unwrap_or(now));
         let fading = (-since.as_secs_f64() / LATELY.as_secs_f64()).exp();

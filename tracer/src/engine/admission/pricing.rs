@@ -39,8 +39,8 @@ impl Pricing {
         }
     }
 
-    /// The same while so many other processes are probed: at each hit the kernel asks the link of each whether the hit is
-    /// for it (kernel/events/uprobes.c, `handler_chain`).
+    /// The same while so many other processes are probed: at each hit the kernel asks the link of each whether the hit
+    /// is for it (kernel/events/uprobes.c, `handler_chain`).
     pub fn beside(self, others: usize) -> Self {
         Self { others, ..self }
     }

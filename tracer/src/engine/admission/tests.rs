@@ -159,8 +159,8 @@ impl Machine {
     }
 }
 
-/// Five hundred idle, twenty moderate and three furious processes: the moderate ones are traced within seconds, the furious
-/// ones are left, and the budget holds after two seconds.
+/// Five hundred idle, twenty moderate and three furious processes: the moderate ones are traced within seconds, the
+/// furious ones are left, and the budget holds after two seconds.
 #[test]
 fn a_crowd_is_admitted_within_the_budget() {
     let budget = 0.1;

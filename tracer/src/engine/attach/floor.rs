@@ -3,8 +3,8 @@
 use crate::attach::plan::Plan;
 use crate::bpf::{Probe, ProbeProgram};
 
-/// The environment variable that asks for it. Not part of the command line: nobody but a benchmark wants a trace that counts
-/// nothing.
+/// The environment variable that asks for it. Not part of the command line: nobody but a benchmark wants a trace that
+/// counts nothing.
 const VARIABLE: &str = "MEMLENS_FLOOR";
 
 /// Where the empty programs sit.

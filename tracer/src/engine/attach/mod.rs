@@ -1,4 +1,5 @@
-//! From a process's mapped files to probes in the kernel: each file is read once, and probed in each process on its own.
+//! From a process's mapped files to probes in the kernel: each file is read once, and probed in each process on its
+//! own.
 
 mod error;
 mod floor;

@@ -100,8 +100,8 @@ impl<S: Source> Trace<S> {
     }
 }
 
-/// How probes are attached on this kernel. `MEMLENS_ATTACH=multi` forces the way of kernels without sessions, `perf` that of
-/// older ones, for tests.
+/// How probes are attached on this kernel. `MEMLENS_ATTACH=multi` forces the way of kernels without sessions, `perf`
+/// that of older ones, for tests.
 pub fn method(facts: &Facts) -> Method {
     let forced = std::env::var_os("MEMLENS_ATTACH");
     let forced = forced.as_deref().and_then(std::ffi::OsStr::to_str);

@@ -53,9 +53,9 @@ impl Capacity {
 
     /// How large the arrays are to be made where so much is needed at the start: they cannot grow.
     ///
-    /// A quarter more for a few processes, twice as much for a host: what is mapped later is mostly mapped already. The memory is the
-    /// kernel's from the start and counts as memlens' own, so it is not made as large as the user allows. Within the
-    /// user's limit rows and buckets shrink alike.
+    /// A quarter more for a few processes, twice as much for a host: what is mapped later is mostly mapped already. The
+    /// memory is the kernel's from the start and counts as memlens' own, so it is not made as large as the user allows.
+    /// Within the user's limit rows and buckets shrink alike.
     pub fn size(&self, need: Size, extent: Extent) -> TableSize {
         let more = |need: u64| match extent {
             Extent::Processes => need / 4,

@@ -162,12 +162,12 @@ impl Files {
         built
     }
 
-    /// Files that should leave so that `newcomer`'s table can be stored, the least used first: those that no process has
-    /// mapped, then those that fewer processes have mapped than the newcomer; among them those that were used longest ago. None
-    /// if all that may leave would not make `missing` room.
+    /// Files that should leave so that `newcomer`'s table can be stored, the least used first: those that no process
+    /// has mapped, then those that fewer processes have mapped than the newcomer; among them those that were used
+    /// longest ago. None if all that may leave would not make `missing` room.
     ///
-    /// A file only gives way to one with more users, so two of them never take turns. Beyond what is needed as many unused
-    /// ones leave as make up `spare`, since each departure has to wait for the kernel.
+    /// A file only gives way to one with more users, so two of them never take turns. Beyond what is needed as many
+    /// unused ones leave as make up `spare`, since each departure has to wait for the kernel.
     pub fn leaving(&self, newcomer: &Key, missing: Size, spare: Size) -> Vec<Key> {
         let claim = self.users(newcomer).count();
         let mut candidates: Vec<(usize, u64, Key, Size)> = Vec::new();

@@ -1,9 +1,9 @@
-//! Unwind tables for the traced processes: each file's is built once, in the background, and each process's mappings are
-//! published to the kernel whenever they change.
+//! Unwind tables for the traced processes: each file's is built once, in the background, and each process's mappings
+//! are published to the kernel whenever they change.
 //!
-//! A mapping whose table is still being built is left out of what is published. The kernel side then asks the kernel which
-//! file is there, and the walk goes on as soon as that file's table is stored; until then the stack is cut and marked. When
-//! the last of its tables has come, the process is published again.
+//! A mapping whose table is still being built is left out of what is published. The kernel side then asks the kernel
+//! which file is there, and the walk goes on as soon as that file's table is stored; until then the stack is cut and
+//! marked. When the last of its tables has come, the process is published again.
 
 mod builder;
 mod capacity;
@@ -91,10 +91,11 @@ impl Unwinder {
         }
     }
 
-    /// Has the tables built of what a process has mapped, for others that may need them: nobody counts as their user yet.
+    /// Has the tables built of what a process has mapped, for others that may need them: nobody counts as their user
+    /// yet.
     ///
-    /// Files on filesystems without a device of their own wait until they are needed: what `/proc` calls them is not what
-    /// the kernel calls them (see `process::identity`).
+    /// Files on filesystems without a device of their own wait until they are needed: what `/proc` calls them is not
+    /// what the kernel calls them (see `process::identity`).
     pub fn expect(&mut self, pid: u32, maps: &[Mapping]) {
         let mapped = maps::executable_files(maps);
         for (number, file) in mapped.iter().enumerate() {

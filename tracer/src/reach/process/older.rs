@@ -29,7 +29,12 @@ pub struct GlibcBlocks {
 impl OlderBlocks {
     /// Looks for glibc's heap in a process.
     pub fn of(pid: u32) -> Self {
-        glibc_blocks(pid).map_or(Self::Unknown, Self::Glibc)
+        glibc_blocks(pid).map_or(Self::Unknown, |heap| {
+            Self::Glibc(GlibcBlocks {
+                used: heap.used.merged(),
+                ..heap
+            })
+        })
     }
 
     /// Whether a place in heap memory outside of the known blocks may hold something.

@@ -280,7 +280,8 @@ pub fn ended(out: &mut Writer<'_>, profile: &Profile) -> io::Result<()> {
     }
 }
 
-/// Writes what the guard did, who is not probed and which files were mapped late, since the previous report; in the last one all.
+/// Writes what the guard did, who is not probed and which files were mapped late, since the previous report; in the
+/// last one all.
 pub fn events(out: &mut Writer<'_>, profile: &Profile) -> io::Result<()> {
     let steps = profile
         .sections

@@ -13,9 +13,9 @@ use crate::engine::monotonic_ns;
 use crate::process::maps::{self, FileId, Mapping, MappingName};
 use crate::process::{ProcessError, info};
 
-/// Between the first two looks at the maps where they differ, and twice as long each time: calls that are under way are told by
-/// then. A thread that the kernel has stopped between the change and its telling may take a few of its time slices, or until
-/// its cgroup may run again (100 ms, kernel/sched/core.c, default_cfs_period).
+/// Between the first two looks at the maps where they differ, and twice as long each time: calls that are under way are
+/// told by then. A thread that the kernel has stopped between the change and its telling may take a few of its time
+/// slices, or until its cgroup may run again (100 ms, kernel/sched/core.c, default_cfs_period).
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 /// Looks at the maps before a difference counts: 126 ms after the first.
 const LOOKS: u32 = 7;
@@ -59,7 +59,8 @@ pub struct Account {
     pub map_known: bool,
     /// When it was forked from a parent whose ranges it has a copy of: `CLOCK_MONOTONIC`, nanoseconds.
     pub born_ns: Option<u64>,
-    /// Whether the account has agreed with the maps once, or was corrected. Until then calls may have been under way when it began.
+    /// Whether the account has agreed with the maps once, or was corrected. Until then calls may have been under way
+    /// when it began.
     settled: bool,
     /// Something was mapped of which the kernel side could not tell how much, since the last look at the maps.
     unmeasured: bool,
@@ -70,8 +71,8 @@ pub struct Account {
 }
 
 impl Account {
-    /// The account of a program whose calls are being told from now on, and whose maps were read after that; of a new one, from its
-    /// first instruction on. So many events of all programs were lost before.
+    /// The account of a program whose calls are being told from now on, and whose maps were read after that; of a new
+    /// one, from its first instruction on. So many events of all programs were lost before.
     pub fn begin(owner: Owner, maps: &[Mapping], is_new: bool, lost: u64) -> Self {
         let heap_start = match maps.is_empty() {
             true => None,
@@ -146,8 +147,8 @@ impl Account {
         self.space.differences(maps, &touched)
     }
 
-    /// Takes over what has been found to differ; so many events of all programs are lost by now. What the first look finds was
-    /// there at the beginning: calls were under way.
+    /// Takes over what has been found to differ; so many events of all programs are lost by now. What the first look
+    /// finds was there at the beginning: calls were under way.
     pub fn correct(&mut self, maps: &[Mapping], differences: &[Difference], lost: u64) {
         let known = lost > self.lost_before || self.unmeasured;
         let is_beginning = !self.settled && !known;
@@ -190,9 +191,9 @@ struct Looked {
     before: Option<Vec<Difference>>,
 }
 
-/// Holds accounts against the maps, and corrects what has differed in several looks. All are looked at, then those again that
-/// differ. `drain` takes in the calls that were told by now, `lost` tells how many events of all programs were lost by now. The
-/// differences that were corrected.
+/// Holds accounts against the maps, and corrects what has differed in several looks. All are looked at, then those
+/// again that differ. `drain` takes in the calls that were told by now, `lost` tells how many events of all programs
+/// were lost by now. The differences that were corrected.
 pub fn reconcile<T>(
     state: &mut T,
     owners: impl IntoIterator<Item = Owner>,

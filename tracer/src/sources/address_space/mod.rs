@@ -27,11 +27,11 @@ use crate::process::maps::{self, Mapping};
 
 /// Records kept of a program whose `exec` has not been reported: it is within milliseconds.
 const MOST_EARLY: usize = 65_536;
-/// Records of a program that no event has reported are kept for so long: its admission comes within milliseconds, unless that
-/// was lost.
+/// Records of a program that no event has reported are kept for so long: its admission comes within milliseconds,
+/// unless that was lost.
 const EARLY_KEPT_NS: u64 = 10_000_000_000;
-/// For how long the start waits for unwind tables. A host with a few hundred processes has them by then; of a larger one the
-/// first stacks are cut.
+/// For how long the start waits for unwind tables. A host with a few hundred processes has them by then; of a larger
+/// one the first stacks are cut.
 const TABLES_AWAITED: Duration = Duration::from_millis(300);
 
 /// What is followed.
@@ -135,8 +135,8 @@ impl AddressSpace {
         }
     }
 
-    /// What a process has mapped since `begun` (`CLOCK_MONOTONIC`, nanoseconds) and has still, by ascending address, with the row
-    /// of its stack and whose it is.
+    /// What a process has mapped since `begun` (`CLOCK_MONOTONIC`, nanoseconds) and has still, by ascending address,
+    /// with the row of its stack and whose it is.
     pub fn ranges(&self, pid: u32, begun: u64) -> Vec<MappedSince> {
         let own = self.accounts.iter().filter(|(owner, _)| owner.tgid == pid);
         let pieces = own.flat_map(|(owner, account)| {
@@ -163,7 +163,8 @@ impl AddressSpace {
         self.stacks.get(&stack).copied()
     }
 
-    /// Takes in the calls that were sent by now, and no later ones: a program may make them faster than they are taken in.
+    /// Takes in the calls that were sent by now, and no later ones: a program may make them faster than they are taken
+    /// in.
     pub(super) fn take_in_all(&mut self, core: &Core) {
         let now = monotonic_ns();
         let mut is_over = false;
@@ -218,8 +219,8 @@ impl AddressSpace {
         }
     }
 
-    /// Begins the account of a program from its maps, and from what was sent of it before; so many events of all programs were lost
-    /// before the maps were read.
+    /// Begins the account of a program from its maps, and from what was sent of it before; so many events of all
+    /// programs were lost before the maps were read.
     fn begin_account(
         &mut self,
         core: &Core,
@@ -281,8 +282,8 @@ impl AddressSpace {
             .collect()
     }
 
-    /// Takes in all processes of a scope that run. A process whose parent was not known yet may come while the list is read: so
-    /// it is read until there is nobody new.
+    /// Takes in all processes of a scope that run. A process whose parent was not known yet may come while the list is
+    /// read: so it is read until there is nobody new.
     fn admit_those_that_run(&mut self, core: &mut Core) -> Result<()> {
         let mut looked_at = core.tracer.own_processes().collect::<HashSet<_>>();
         loop {

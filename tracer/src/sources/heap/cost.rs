@@ -185,8 +185,8 @@ impl Heap {
         })
     }
 
-    /// The thinnest sample that the figures of a program are drawn from: one that is followed in full by now still holds
-    /// estimates of what came before.
+    /// The thinnest sample that the figures of a program are drawn from: one that is followed in full by now still
+    /// holds estimates of what came before.
     pub(super) fn coarsest_interval(&self, core: &Core, owner: Owner) -> Option<u64> {
         let member = core.members.get(owner)?;
         let now = self.cost.pricing.interval(core.tracer.step(member.row));

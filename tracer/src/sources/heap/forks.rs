@@ -1,5 +1,5 @@
-//! Forked children: those that are not traced must not pay for the breakpoints in their copy of the memory, and those that
-//! are get probes of their own.
+//! Forked children: those that are not traced must not pay for the breakpoints in their copy of the memory, and those
+//! that are get probes of their own.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

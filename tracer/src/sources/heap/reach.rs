@@ -254,8 +254,8 @@ impl Reaching {
         self.judged.get(&owner)
     }
 
-    /// Counts the blocks that were called lost, where that has not been done yet: of each row those that are there at the
-    /// first report. What was released before was not lost, and nobody was told so.
+    /// Counts the blocks that were called lost, where that has not been done yet: of each row those that are there at
+    /// the first report. What was released before was not lost, and nobody was told so.
     pub fn count_lost(&mut self, rows: &[Row]) {
         for (owner, judged) in &mut self.judged {
             judged.lost.get_or_insert_with(|| {

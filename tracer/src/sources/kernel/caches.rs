@@ -16,7 +16,8 @@ const PREFIXES: [(Flavour, &str); 4] = [
     (Flavour::Dma, "dma-kmalloc-"),
     (Flavour::Normal, "kmalloc-"),
 ];
-/// Where each place in the code has one of several copies (CONFIG_RANDOM_KMALLOC_CACHES), they are called "kmalloc-rnd-05-64".
+/// Where each place in the code has one of several copies (CONFIG_RANDOM_KMALLOC_CACHES), they are called
+/// "kmalloc-rnd-05-64".
 const RANDOM: &str = "kmalloc-rnd-";
 /// Larger objects come from the page allocator.
 const LARGEST_KMALLOC: u64 = 8192;
@@ -103,8 +104,8 @@ impl Caches {
             .unwrap_or_else(|| format!("kmalloc-{size}"))
     }
 
-    /// The caches that are followed and have grown since the start, the most first; `None` where the kernel's count cannot be
-    /// read. `held` is what stacks hold of each, by name; `None` where slab objects are not followed.
+    /// The caches that are followed and have grown since the start, the most first; `None` where the kernel's count
+    /// cannot be read. `held` is what stacks hold of each, by name; `None` where slab objects are not followed.
     pub fn growth(&self, held: impl Fn(&str) -> Option<u64>) -> Option<SlabGrowth> {
         if self.before.is_empty() {
             return None;

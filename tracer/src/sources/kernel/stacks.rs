@@ -1,7 +1,8 @@
 //! The stacks that the programs have stored, joined where they mean the same.
 //!
-//! A stack begins with the tracepoint's own frames, which are dropped. An interrupt's stack goes on into what it has interrupted,
-//! which has nothing to do with it: it is cut at the entry of the interrupt. Stacks that are then the same are one.
+//! A stack begins with the tracepoint's own frames, which are dropped. An interrupt's stack goes on into what it has
+//! interrupted, which has nothing to do with it: it is cut at the entry of the interrupt. Stacks that are then the same
+//! are one.
 
 use std::collections::HashMap;
 use std::ops::Range;

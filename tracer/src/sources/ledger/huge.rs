@@ -1,8 +1,8 @@
 //! Transparent huge pages: how much of them holds nothing, by a sample.
 //!
-//! A huge page is in memory as a whole as soon as one byte of it is touched. Which of its parts the program has touched the
-//! kernel does not know. But it gives every page out full of zeros, so a part that is still all zeros was most likely
-//! never written.
+//! A huge page is in memory as a whole as soon as one byte of it is touched. Which of its parts the program has touched
+//! the kernel does not know. But it gives every page out full of zeros, so a part that is still all zeros was most
+//! likely never written.
 
 use std::ops::Range;
 
@@ -53,8 +53,8 @@ fn aligned(start: u64, end: u64) -> impl Iterator<Item = u64> {
         .filter(move |page| page + HUGE_PAGE <= end)
 }
 
-/// Where the kernel does not say which pages are huge: those of mappings in which as many aligned pieces are in memory as a
-/// whole as it counts huge pages.
+/// Where the kernel does not say which pages are huge: those of mappings in which as many aligned pieces are in memory
+/// as a whole as it counts huge pages.
 fn by_fullness<M: Memory>(memory: &mut M, regions: &[&Region]) -> Result<Vec<u64>, ReadError> {
     let mut pages = Vec::new();
     for region in regions {

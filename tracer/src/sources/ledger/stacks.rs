@@ -1,8 +1,8 @@
 //! Finds the stacks of threads among anonymous mappings.
 //!
 //! The C library puts a thread's descriptor at the top of its stack. The descriptor begins with its own address, and
-//! glibc's has it a second time, 16 bytes on. Where the descriptor is elsewhere, the stack pointer that the kernel shows of a sleeping
-//! thread leads to its stack.
+//! glibc's has it a second time, 16 bytes on. Where the descriptor is elsewhere, the stack pointer that the kernel
+//! shows of a sleeping thread leads to its stack.
 
 use super::memory::{Memory, PAGE, ReadError, Window};
 use crate::process::maps::{Mapping, MappingName};

@@ -5,7 +5,8 @@
 pub struct Usage {
     /// All that is charged to it (`memory.current`, `memory.usage_in_bytes`), page cache included.
     pub current: u64,
-    /// Of that, what cannot be given back: without files and reclaimable kernel objects. This is what must fit the limit.
+    /// Of that, what cannot be given back: without files and reclaimable kernel objects. This is what must fit the
+    /// limit.
     pub kept: u64,
     /// What it has swapped out; `None` where the kernel does not tell.
     pub swap: Option<u64>,
@@ -18,7 +19,8 @@ pub struct Bounds {
     pub max: Option<u64>,
     /// The limit above which allocations are slowed down (`memory.high`, version 2); `None` is no limit.
     pub high: Option<u64>,
-    /// Processes in it and below that were killed for want of memory, since it was made; `None` where the kernel does not tell.
+    /// Processes in it and below that were killed for want of memory, since it was made; `None` where the kernel does
+    /// not tell.
     pub oom_kills: Option<u64>,
 }
 
@@ -65,7 +67,8 @@ impl Version {
     }
 }
 
-/// The use, from the texts of [`Version::current_file`] and `memory.stat`; `None` where they are not what the kernel writes.
+/// The use, from the texts of [`Version::current_file`] and `memory.stat`; `None` where they are not what the kernel
+/// writes.
 pub fn usage(version: Version, current: &str, stat: &str) -> Option<Usage> {
     let current: u64 = current.trim().parse().ok()?;
     let mut reclaimable = 0_u64;

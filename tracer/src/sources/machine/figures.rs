@@ -5,7 +5,8 @@ use crate::profile::{Measure, Source, Values};
 /// Figures of a process at one moment: sizes in bytes, and counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Resident memory (`VmRSS`): anonymous, mapped files and shared memory. Pages that several processes share count in each.
+    /// Resident memory (`VmRSS`): anonymous, mapped files and shared memory. Pages that several processes share count
+    /// in each.
     pub rss: u64,
     /// Resident anonymous memory (`RssAnon`): heaps, stacks, arenas.
     pub anonymous: u64,

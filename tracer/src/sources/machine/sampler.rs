@@ -1,4 +1,5 @@
-//! Looks at the machine: takes snapshots, reads the details of the rows that are shown, and knows what it could not see.
+//! Looks at the machine: takes snapshots, reads the details of the rows that are shown, and knows what it could not
+//! see.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -1,8 +1,9 @@
 //! One pass over the processes: what each has, in as few system calls as it takes.
 //!
-//! A pass reads one file and asks for the attributes of one folder of each process: `status`, and `fd`, whose size is the
-//! number of open descriptors since Linux 6.2. The folder's inode belongs to one process and never to the next one with its
-//! PID, so as long as it stays the process is the same, and `stat` with the start time is read for new ones only.
+//! A pass reads one file and asks for the attributes of one folder of each process: `status`, and `fd`, whose size is
+//! the number of open descriptors since Linux 6.2. The folder's inode belongs to one process and never to the next one
+//! with its PID, so as long as it stays the process is the same, and `stat` with the start time is read for new ones
+//! only.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -249,8 +250,8 @@ impl Scanner {
         }
     }
 
-    /// The first thread may exit before the others: the kernel then says of the process what it says of a zombie, and the
-    /// memory shows in the threads that are left.
+    /// The first thread may exit before the others: the kernel then says of the process what it says of a zombie, and
+    /// the memory shows in the threads that are left.
     fn status_of_a_thread(&self, pid: u32, buffer: &mut Vec<u8>) -> Result<Status, Missing> {
         let tasks = self.path(pid, "task");
         for tid in pids(&tasks).map_err(|_| Missing::Nothing)? {

@@ -138,8 +138,8 @@ fn unescape(name: &[u8]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// When a process began, in clock ticks since boot: field 22 of `/proc/PID/stat` (proc_pid_stat(5)). The name before it is in
-/// parentheses and may hold any character, also a closing one.
+/// When a process began, in clock ticks since boot: field 22 of `/proc/PID/stat` (proc_pid_stat(5)). The name before it
+/// is in parentheses and may hold any character, also a closing one.
 pub fn start_time(stat: &[u8]) -> Option<u64> {
     let close = stat.iter().rposition(|byte| *byte == b')')?;
     let mut fields = stat[close + 1..].split(|byte| *byte == b' ').skip(1);

@@ -272,8 +272,9 @@ fn has_room_for_huge(space: &AddressSpace, address: u64) -> bool {
     space.pieces().gaps(&(start..start + HUGE_PAGE)).is_empty()
 }
 
-/// Whether a fault brings in a page that counts as memory of the process: one that was not there. Private memory that is
-/// only read gets the page of zeros, which counts nowhere; a page that may not be written yet is replaced by a copy of it.
+/// Whether a fault brings in a page that counts as memory of the process: one that was not there. Private memory that
+/// is only read gets the page of zeros, which counts nowhere; a page that may not be written yet is replaced by a copy
+/// of it.
 fn brings_in(kind: Option<Kind>, error: u64) -> bool {
     let is_written = error & WRITE != 0;
     error & PROTECTION == 0

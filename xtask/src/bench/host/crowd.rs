@@ -25,7 +25,8 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// So many processes on the C library's allocator, and so many on a copy of another one each; returns when all are idle.
+    /// So many processes on the C library's allocator, and so many on a copy of another one each; returns when all are
+    /// idle.
     pub fn start(processes: usize, files: usize) -> Result<Self> {
         let program = compile("idle", &own_source("idle")?, &[])?;
         let folder = tempfile::tempdir().context("no temporary folder")?;

@@ -66,7 +66,8 @@ pub fn outside(plan: &Plan) -> Result<Outcome> {
     })
 }
 
-/// Many idle processes, some that do something, and a few that do nothing else: what the probes cost all of them together.
+/// Many idle processes, some that do something, and a few that do nothing else: what the probes cost all of them
+/// together.
 pub fn budget(plan: &Plan) -> Result<Outcome> {
     let mut busy = Busy::start(0)?;
     let (mut tried, mut cost, mut worst) = (Samples::new(), Samples::new(), Samples::new());
@@ -144,8 +145,8 @@ pub fn budget(plan: &Plan) -> Result<Outcome> {
     })
 }
 
-/// A leak in one process of a busy host: whether it is found, and how many bytes are reported of those that it has lost since
-/// it is traced.
+/// A leak in one process of a busy host: whether it is found, and how many bytes are reported of those that it has lost
+/// since it is traced.
 pub fn leak(plan: &Plan) -> Result<Outcome> {
     const LOST: u32 = 175;
     let lost_per_second = f64::from(LOST * LOTS_PER_SECOND);
@@ -177,7 +178,8 @@ pub fn leak(plan: &Plan) -> Result<Outcome> {
                 "place {}: {bytes} B of {lost:.0} B in {traced:.1} s, printed error {error:.0} B",
                 rank + 1
             );
-            // The blocks of a tenth of a second: times are in milliseconds, and a process is first seen before it is probed.
+            // The blocks of a tenth of a second: times are in milliseconds, and a process is first seen before it is
+            // probed.
             let off = (bytes as f64 - lost).abs();
             (text, off <= 2.0 * error + lost_per_second * 0.1)
         }

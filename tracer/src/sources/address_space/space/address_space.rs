@@ -1,9 +1,9 @@
 //! One address space: what each successful call did to its pieces.
 //!
-//! Calls of several threads come in the order of their ends, which need not be the order in which the kernel carried them
-//! out: one thread's `munmap` may end after another's `mmap` has been given the freed range. So a call takes
-//! away only what had come to its place before the call began. That is right for every program that
-//! does not unmap what another thread is mapping at that moment.
+//! Calls of several threads come in the order of their ends, which need not be the order in which the kernel carried
+//! them out: one thread's `munmap` may end after another's `mmap` has been given the freed range. So a call takes away
+//! only what had come to its place before the call began. That is right for every program that does not unmap what
+//! another thread is mapping at that moment.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -41,9 +41,9 @@ pub struct AddressSpace {
 
 impl AddressSpace {
     /// An address space whose maps were read once its calls were already being watched. Calls that are told later but
-    /// were made before the read do no harm: whatever they say of a page holds, or is superseded by a call that is told as
-    /// well. The exception is a page that moved before the read: whether it allowed access or was of a System V segment is
-    /// not known, and the next comparison with the maps repairs what follows from that.
+    /// were made before the read do no harm: whatever they say of a page holds, or is superseded by a call that is told
+    /// as well. The exception is a page that moved before the read: whether it allowed access or was of a System V
+    /// segment is not known, and the next comparison with the maps repairs what follows from that.
     pub fn from_maps(maps: &[Mapping], start_brk: Option<u64>, time_ns: u64) -> Self {
         let mut space = Self::default();
         let mappings = maps.iter().filter(|mapping| is_of_the_process(mapping));
@@ -174,7 +174,8 @@ impl AddressSpace {
         }
     }
 
-    /// `mremap` of pages that are mapped once. With `gaps`, what was not mapped in the old range is not in the new one either.
+    /// `mremap` of pages that are mapped once. With `gaps`, what was not mapped in the old range is not in the new one
+    /// either.
     fn remap(&mut self, call: &Call, old: &Range<u64>, new: &Range<u64>, gaps: bool) {
         let kept = (old.end - old.start).min(new.end - new.start);
         let (staying, beyond) = (old.start..old.start + kept, old.start + kept..old.end);

@@ -144,8 +144,8 @@ pub(super) fn page_up(address: u64) -> Option<u64> {
     (up <= ADDRESS_END).then_some(up)
 }
 
-/// The pages of a call's range: the kernel rounds lengths up, and takes no address within a page. `None` for what no call
-/// can have done.
+/// The pages of a call's range: the kernel rounds lengths up, and takes no address within a page. `None` for what no
+/// call can have done.
 pub(super) fn pages(start: u64, len: u64) -> Option<Range<u64>> {
     let end = start.checked_add(page_up(len)?)?;
     (start.is_multiple_of(PAGE) && start < end && end <= ADDRESS_END).then_some(start..end)

@@ -1,6 +1,7 @@
 //! Holds an address space against `/proc/PID/maps`, names the differences and repairs them.
 //!
-//! The kernel joins neighbouring mappings that are alike and splits them where it must, so pages are compared, not boundaries.
+//! The kernel joins neighbouring mappings that are alike and splits them where it must, so pages are compared, not
+//! boundaries.
 
 use std::fmt;
 use std::ops::Range;
@@ -88,8 +89,8 @@ impl Repair {
 }
 
 impl AddressSpace {
-    /// Where the maps differ from what is tracked, by ascending address. Ranges in `unsettled` are left out: calls changed them
-    /// while the maps were read.
+    /// Where the maps differ from what is tracked, by ascending address. Ranges in `unsettled` are left out: calls
+    /// changed them while the maps were read.
     pub fn differences(&self, maps: &[Mapping], unsettled: &[Range<u64>]) -> Vec<Difference> {
         let mut found: Vec<Difference> = Vec::new();
         let mut free_from = 0;

@@ -1,8 +1,8 @@
 //! The address space of a process as an account: which call mapped which range, and what became of it.
 //!
-//! Plain values in, plain values out: calls that succeeded ([`Call`]) go into an [`AddressSpace`], which says at any time which
-//! [`Piece`]s are mapped and by whom. [`compare`] holds it against `/proc/PID/maps`, [`residence`] joins it with the pages
-//! that are in memory. Nothing here does I/O or looks at a clock.
+//! Plain values in, plain values out: calls that succeeded ([`Call`]) go into an [`AddressSpace`], which says at any
+//! time which [`Piece`]s are mapped and by whom. [`compare`] holds it against `/proc/PID/maps`, [`residence`] joins it
+//! with the pages that are in memory. Nothing here does I/O or looks at a clock.
 
 mod address_space;
 mod call;

@@ -47,7 +47,8 @@ impl Heap {
                 sights.push(scope.sight(pid, &vitals, now));
             }
         }
-        // Those that were noticed and are not there any more; of a part of the host nobody knows whether they were of it.
+        // Those that were noticed and are not there any more; of a part of the host nobody knows whether they were of
+        // it.
         for pid in scope.noticed.drain() {
             scope.about.remove(&pid);
             if core.members.is_about_everything() {
@@ -131,8 +132,8 @@ impl Heap {
         }
     }
 
-    /// A process of the host begins another program. It keeps its probes in files that the new one maps too, unless something
-    /// speaks against it now.
+    /// A process of the host begins another program. It keeps its probes in files that the new one maps too, unless
+    /// something speaks against it now.
     pub(in crate::sources::heap) fn starts_program(&mut self, core: &mut Core, pid: u32) {
         let Some(scope) = &mut self.scope else { return };
         scope.since.remove(&pid);
@@ -149,8 +150,8 @@ impl Heap {
         }
     }
 
-    /// A process of the scope has forked: its child is looked at a moment later. Most children begin another program at once,
-    /// and one that translates its code must not inherit probes.
+    /// A process of the scope has forked: its child is looked at a moment later. Most children begin another program at
+    /// once, and one that translates its code must not inherit probes.
     pub(in crate::sources::heap) fn notice(&mut self, pid: u32) {
         self.in_scope(|scope| scope.noticed.insert(pid));
     }

@@ -17,7 +17,8 @@ use crate::profile::{self, LateFile, Refused};
 
 /// CPU time that a program may take for its start. Such times come in ticks of 10 ms.
 const STARTING: Duration = Duration::from_millis(30);
-/// Time spent on placing probes before the trace says that it has begun: of the whole host, and of a part that was named.
+/// Time spent on placing probes before the trace says that it has begun: of the whole host, and of a part that was
+/// named.
 const PLACING_AT_FIRST: Duration = Duration::from_millis(500);
 const PLACING_IN_A_PART: Duration = Duration::from_secs(10);
 /// Time spent on placing probes before hits are looked at again.
@@ -230,7 +231,8 @@ impl Heap {
         self.in_scope(|scope| scope.admission.probed(pid, now, hits));
     }
 
-    /// A process that does nothing, or does not grow, gives up its probes for one that grows. It is not reported any more.
+    /// A process that does nothing, or does not grow, gives up its probes for one that grows. It is not reported any
+    /// more.
     fn displace(&mut self, core: &mut Core, pid: u32) {
         self.remove_probes(core, pid);
         if let Some(member) = core.members.running(pid) {

@@ -231,8 +231,8 @@ fn layout_of<M: Memory>(memory: &mut M, address: u64, areas: &Areas) -> Result<L
     }
     let mut window = Window::default();
     window.load(memory, address, (MOST + END) as usize)?;
-    // `top` and `last_remainder` just before the bins look like one more head of a list, the bit map behind them does not:
-    // of several places the last one is right.
+    // `top` and `last_remainder` just before the bins look like one more head of a list, the bit map behind them does
+    // not: of several places the last one is right.
     (LEAST / 8..=MOST / 8)
         .rev()
         .map(|words| words * 8)

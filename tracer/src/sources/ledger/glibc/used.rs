@@ -20,21 +20,18 @@ const WORDS: usize = (PAGE_GRAINS / 64) as usize;
 #[derive(Clone, Debug, Default)]
 pub struct UsedChunks {
     is_wanted: bool,
-    pages: Vec<Page>,
-    /// Places in `pages`, by address.
+    /// Of each page, where chunks in use begin.
+    starts: Vec<Bits>,
+    /// Of each page, what belongs to chunks in use.
+    used: Vec<Bits>,
+    /// Places of pages in these, by address.
     places: FxHashMap<u64, u32>,
     /// The page that was written last: chunks come by ascending address.
     last: Option<(u64, u32)>,
 }
 
 /// Bits for the grains of 64 KiB.
-#[derive(Clone, Debug)]
-struct Page {
-    /// Chunks in use begin there.
-    starts: [u64; WORDS],
-    /// They belong to chunks in use.
-    used: [u64; WORDS],
-}
+type Bits = [u64; WORDS];
 
 /// The word and the bit of a grain in its page.
 const fn bit(address: u64) -> (usize, u64) {
@@ -61,7 +58,8 @@ impl UsedChunks {
     pub(super) fn add(&mut self, chunk: u64, size: u64) {
         if self.is_wanted {
             let (word, bit) = bit(chunk);
-            self.page_mut(chunk).starts[word] |= bit;
+            let page = self.page_or_new(chunk);
+            self.starts[page][word] |= bit;
             self.change(chunk..chunk + size, |_, used, bits| *used |= bits);
         }
     }
@@ -78,9 +76,15 @@ impl UsedChunks {
 
     /// A chunk is free after all: it is on a list of a thread's cache, or in a fast bin.
     pub(super) fn release(&mut self, chunk: u64) {
-        if chunk.is_multiple_of(GRAIN) && self.has(chunk, |page| &page.starts) {
+        if chunk.is_multiple_of(GRAIN) && self.has(&self.starts, chunk) {
             self.forget(chunk..self.end(chunk));
         }
+    }
+
+    /// Forgets where the chunks begin, where it is only wanted to know what they hold.
+    pub fn merged(mut self) -> Self {
+        self.starts = Vec::new();
+        self
     }
 
     /// Address and bytes of each block, ascending.
@@ -92,7 +96,12 @@ impl UsedChunks {
             .collect();
         pages.sort_unstable();
         let words = pages.into_iter().flat_map(|(base, place)| {
-            let words = (0_u64..).zip(self.pages[place as usize].starts);
+            let words = (0_u64..).zip(
+                self.starts
+                    .get(place as usize)
+                    .copied()
+                    .unwrap_or([0; WORDS]),
+            );
             words.map(move |(number, word)| (base + number * 64 * GRAIN, word))
         });
         let starts = words.flat_map(|(base, word)| {
@@ -105,12 +114,13 @@ impl UsedChunks {
 
     /// Whether an address lies in a block that is in use.
     pub fn holds(&self, address: u64) -> bool {
-        // A block begins and ends as much behind its chunk's own beginning and end, but for the header's second word.
+        // A block begins and ends as much behind its chunk's own beginning and end, but for the header's second word,
+        // the size. Where it is not known where chunks begin it counts as held: it is no pointer.
         let Some(place) = address.checked_sub(BORROWED) else {
             return false;
         };
-        let is_size = place % GRAIN < HEADER - BORROWED && self.has(place, |page| &page.starts);
-        self.has(place, |page| &page.used) && !is_size
+        let is_size = place % GRAIN < HEADER - BORROWED && self.has(&self.starts, place);
+        self.has(&self.used, place) && !is_size
     }
 
     /// The end of a chunk that is in use.
@@ -122,7 +132,7 @@ impl UsedChunks {
             };
             let (word, bit) = bit(at);
             // Bits from here on that tell of another chunk, or of none.
-            let others = (page.starts[word] | !page.used[word]) & !(bit - 1);
+            let others = (self.starts[page][word] | !self.used[page][word]) & !(bit - 1);
             if others != 0 {
                 return at / (64 * GRAIN) * (64 * GRAIN)
                     + u64::from(others.trailing_zeros()) * GRAIN;
@@ -131,31 +141,29 @@ impl UsedChunks {
         }
     }
 
-    fn has(&self, address: u64, bits: impl Fn(&Page) -> &[u64; WORDS]) -> bool {
+    fn has(&self, bits: &[Bits], address: u64) -> bool {
         let (word, bit) = bit(address);
-        self.page(address)
-            .is_some_and(|page| bits(page)[word] & bit != 0)
+        let bits = self.page(address).and_then(|page| bits.get(page));
+        bits.is_some_and(|bits| bits[word] & bit != 0)
     }
 
-    fn page(&self, address: u64) -> Option<&Page> {
+    fn page(&self, address: u64) -> Option<usize> {
         let place = self.places.get(&(address / PAGE * PAGE))?;
-        self.pages.get(*place as usize)
+        Some(*place as usize)
     }
 
-    fn page_mut(&mut self, address: u64) -> &mut Page {
+    fn page_or_new(&mut self, address: u64) -> usize {
         let base = address / PAGE * PAGE;
         let place = match self.last {
             Some((last, place)) if last == base => place,
             _ => *self.places.entry(base).or_insert_with(|| {
-                self.pages.push(Page {
-                    starts: [0; WORDS],
-                    used: [0; WORDS],
-                });
-                self.pages.len() as u32 - 1
+                self.starts.push([0; WORDS]);
+                self.used.push([0; WORDS]);
+                self.used.len() as u32 - 1
             }),
         };
         self.last = Some((base, place));
-        &mut self.pages[place as usize]
+        place as usize
     }
 
     /// Changes the words of a range, with the bits of them that lie in it.
@@ -168,8 +176,12 @@ impl UsedChunks {
                 true => bit(range.end).1 - first,
                 false => first.wrapping_neg(),
             };
-            let page = self.page_mut(at);
-            change(&mut page.starts[word], &mut page.used[word], bits);
+            let page = self.page_or_new(at);
+            change(
+                &mut self.starts[page][word],
+                &mut self.used[page][word],
+                bits,
+            );
             at = next;
         }
     }
@@ -250,6 +262,13 @@ mod tests {
                 let is_held = before.is_some_and(|(chunk, size)| place < chunk + size + 8);
                 prop_assert_eq!(used.holds(place), is_held, "{:#x}", place);
             }
+            let merged = used.clone().merged();
+            for (chunk, size) in &list {
+                prop_assert!((chunk + 16..chunk + size + 8).step_by(8).all(|place| merged.holds(place)));
+                let behind = chunk + size + 16;
+                prop_assert_eq!(merged.holds(behind), used.holds(behind));
+            }
+            prop_assert_eq!(merged.blocks().count(), 0);
             if !list.is_empty() {
                 let starts: Vec<u64> = list.keys().copied().collect();
                 let from = starts[from.index(starts.len())];

@@ -1,7 +1,7 @@
 //! Go's counters of its heap, where the program still has its debug information.
 //!
-//! They are members of `runtime.gcController` since Go 1.19. Where in it they lie differs from version to version, and the
-//! debug information says it.
+//! They are members of `runtime.gcController` since Go 1.19. Where in it they lie differs from version to version, and
+//! the debug information says it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

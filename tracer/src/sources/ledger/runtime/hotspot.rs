@@ -28,8 +28,8 @@ const FIELDS: [(&str, &str); 4] = [
     ("MemRegion", "_word_size"),
 ];
 
-/// The address range that the heap has reserved; `addresses` are those of [`SYMBOLS`] in the process. Names are constants
-/// of the file, which need not be in memory, so `constant` reads them: bytes at an address.
+/// The address range that the heap has reserved; `addresses` are those of [`SYMBOLS`] in the process. Names are
+/// constants of the file, which need not be in memory, so `constant` reads them: bytes at an address.
 ///
 /// # Errors
 /// [`ReadError`], also where a part is not readable.

@@ -440,7 +440,8 @@ proptest! {
         prop_assert_eq!(parent, frozen);
     }
 
-    /// Maps that are read while calls go on: the calls from before the read are told as well, and change nothing in the end.
+    /// Maps that are read while calls go on: the calls from before the read are told as well, and change nothing in the
+    /// end.
     #[test]
     fn calls_from_before_the_maps_were_read_do_no_harm(
         whats in prop::collection::vec(whats(), 1..30), begin: prop::sample::Index, read: prop::sample::Index,
@@ -468,8 +469,9 @@ proptest! {
             }
         }
         let mut differences = space.differences(&model.maps(), &[]);
-        // Of pages that moved before the maps were read it is not known whether they allowed access, nor whether they were of
-        // a segment, so that a detach took them along: the next comparison repairs that, and nothing is left of it.
+        // Of pages that moved before the maps were read it is not known whether they allowed access, nor whether they
+        // were of a segment, so that a detach took them along: the next comparison repairs that, and nothing is left of
+        // it.
         if calls[begin..read].iter().any(|call| matches!(call.what, What::Remap { .. })) {
             let is_access = |difference: &Difference| matches!(difference.unlike, Unlike::Access(_));
             let is_detached = calls[begin..].iter().any(|call| matches!(call.what, What::Detach { .. }));

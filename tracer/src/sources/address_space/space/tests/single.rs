@@ -73,7 +73,8 @@ fn a_fixed_mapping_takes_the_place_of_what_was_there() {
     assert_eq!(picture(&after(&[map(0, 6), map(2, 2)])), "aabbaa");
 }
 
-/// glibc makes an arena so: map twice its size, unmap both ends, allow access to the first pages, and to more as it grows.
+/// glibc makes an arena so: map twice its size, unmap both ends, allow access to the first pages, and to more as it
+/// grows.
 #[test]
 fn an_arena_trimmed_at_both_ends_stays_its_makers() {
     let reserve = What::Map {
