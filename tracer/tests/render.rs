@@ -367,14 +367,24 @@ fn columns(line: &str) -> usize {
     line.chars().map(|letter| letter.width().unwrap_or(0)).sum()
 }
 
-/// What a reader of Markdown takes for markup: the letters outside of code that no backslash stands before.
+/// What stands for letters that are no markup.
+const OTHER: char = '\u{fffc}';
+
+/// What a reader of Markdown takes for markup: the letters outside of code that no backslash stands before. Something
+/// stands for each of the others, so that what is not together is not joined.
 fn markup(line: &str) -> String {
     let mut markup = String::new();
     let mut letters = line.chars();
     while let Some(letter) = letters.next() {
         match letter {
-            '\\' => drop(letters.next()),
-            '`' => drop(letters.find(|letter| *letter == '`')),
+            '\\' => {
+                letters.next();
+                markup.push(OTHER);
+            }
+            '`' => {
+                letters.find(|letter| *letter == '`');
+                markup.push(OTHER);
+            }
             other => markup.push(other),
         }
     }
