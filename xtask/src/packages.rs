@@ -68,8 +68,16 @@ pub const TESTS: &[Need] = &[
     ),
     need(&["gdb"], "the stacks that memlens' must equal"),
     need(
-        &["valgrind", "qemu-user", "strace"],
-        "programs that a trace of the host must not hurt",
+        &["valgrind"],
+        "a program that a trace of the host must not hurt, and the judge of leaks",
+    ),
+    need(
+        &["qemu-user"],
+        "a program that a trace of the host must not hurt",
+    ),
+    need(
+        &["strace"],
+        "a program that a trace of the host must not hurt",
     ),
     need(&["binutils"], "damages a library's unwind tables"),
     need(&["jq"], "runs the examples of docs/json.md"),
