@@ -92,8 +92,8 @@ impl Edges {
     }
 
     /// Adds those that a later pass has seen.
-    pub fn add(&mut self, mut seen: Vec<(u32, u32)>) {
-        self.later.append(&mut seen);
+    pub fn add(&mut self, seen: &[(u32, u32)]) {
+        self.later.extend_from_slice(seen);
         self.later.sort_unstable();
         self.later.dedup();
     }
@@ -385,7 +385,7 @@ pub(super) mod tests {
             marks.spread(&edges, roots.clone());
             // What later passes see comes on top, as if it had been there from the beginning.
             let seen: Vec<(u32, u32)> = later.iter().copied().collect();
-            edges.add(seen.clone());
+            edges.add(&seen);
             marks.spread_from(&edges, &seen);
             marks.spread(&edges, late.clone());
             let all: BTreeSet<_> = pointers.union(&later).copied().collect();

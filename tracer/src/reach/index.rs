@@ -256,6 +256,12 @@ impl BlockIndex {
         (offset == 0 || offset < self.size(number)).then_some(Found { number, offset })
     }
 
+    /// The number of the block that starts at an address.
+    pub fn starting_at(&self, address: u64) -> Option<u32> {
+        let found = self.find(address).filter(|found| found.offset == 0)?;
+        Some(found.number)
+    }
+
     /// Whether a block lies in a range, or reaches into it.
     pub fn reaches(&self, range: &Range<u64>) -> bool {
         let last = range.end.checked_sub(1);

@@ -265,7 +265,7 @@ impl Seen<Vec<(u32, u32)>> {
         newer: &mut Vec<Range<u64>>,
     ) -> u64 {
         let before = marks.held();
-        edges.add(self.pointers.clone());
+        edges.add(&self.pointers);
         marks.spread_from(edges, &self.pointers);
         self.roots.spread(target, marks, edges, newer);
         marks.held() - before

@@ -10,7 +10,7 @@ use super::fold::{Chain, Folder};
 use super::graph::{Marks, Rank};
 use super::holders::{Way, ways};
 use super::huge::HugeArray;
-use super::index::{BlockIndex, Found, Starts};
+use super::index::{BlockIndex, Starts};
 use super::judge::{JudgeError, Judgment, Plan, judge};
 use super::passes::{End, Limits};
 use super::process::{Names, NewerBlocks, ProcessTarget};
@@ -112,8 +112,7 @@ pub struct Outcome {
 impl Outcome {
     /// The number of the block at an address, if there is one.
     pub fn find(&self, address: u64) -> Option<u32> {
-        let found = self.index.find(address).filter(|found| found.offset == 0)?;
-        Some(found.number)
+        self.index.starting_at(address)
     }
 
     /// Lets the CPU fetch what [`Self::find`] of this address will need.
@@ -430,8 +429,7 @@ pub fn blocks(
 impl Blocks {
     /// Notes what is known of a block, if it is one of those that were numbered.
     fn describe(&mut self, address: u64, size: u64, kind: u32, is_young: bool) {
-        let found = self.index.find(address);
-        let Some(Found { number, .. }) = found.filter(|found| found.offset == 0) else {
+        let Some(number) = self.index.starting_at(address) else {
             return;
         };
         self.index.set_size(number, size);

@@ -14,7 +14,9 @@ const GRAIN: u64 = 16;
 /// Grains of a page, and bytes.
 const PAGE_GRAINS: u64 = 4096;
 const PAGE: u64 = PAGE_GRAINS * GRAIN;
-const WORDS: usize = (PAGE_GRAINS / 64) as usize;
+/// Bytes that a word of bits tells of, and such words of a page.
+const WORD: u64 = 64 * GRAIN;
+const WORDS: usize = (PAGE / WORD) as usize;
 
 /// Chunks in use. Ten million of 112 bytes take 17 MB.
 #[derive(Clone, Debug, Default)]
@@ -81,7 +83,8 @@ impl UsedChunks {
         }
     }
 
-    /// Forgets where the chunks begin, where it is only wanted to know what they hold.
+    /// Forgets where the chunks begin, where it is only wanted to know what they hold: [`Self::blocks`] lists none
+    /// then.
     pub fn merged(mut self) -> Self {
         self.starts = Vec::new();
         self
@@ -102,7 +105,7 @@ impl UsedChunks {
                     .copied()
                     .unwrap_or([0; WORDS]),
             );
-            words.map(move |(number, word)| (base + number * 64 * GRAIN, word))
+            words.map(move |(number, word)| (base + number * WORD, word))
         });
         let starts = words.flat_map(|(base, word)| {
             let bits = std::iter::successors(Some(word), |bits| Some(bits & bits.wrapping_sub(1)));
@@ -134,10 +137,9 @@ impl UsedChunks {
             // Bits from here on that tell of another chunk, or of none.
             let others = (self.starts[page][word] | !self.used[page][word]) & !(bit - 1);
             if others != 0 {
-                return at / (64 * GRAIN) * (64 * GRAIN)
-                    + u64::from(others.trailing_zeros()) * GRAIN;
+                return at / WORD * WORD + u64::from(others.trailing_zeros()) * GRAIN;
             }
-            at = (at / (64 * GRAIN) + 1) * (64 * GRAIN);
+            at = (at / WORD + 1) * WORD;
         }
     }
 
@@ -170,7 +172,7 @@ impl UsedChunks {
     fn change(&mut self, range: Range<u64>, change: impl Fn(&mut u64, &mut u64, u64)) {
         let mut at = range.start;
         while at < range.end {
-            let next = (at / (64 * GRAIN) + 1) * (64 * GRAIN);
+            let next = (at / WORD + 1) * WORD;
             let (word, first) = bit(at);
             let bits = match range.end < next {
                 true => bit(range.end).1 - first,
