@@ -204,7 +204,7 @@ fn mistakes_say_what_is_wrong() -> Result<()> {
             "unknown unit \"parsecs\"",
         ),
         (
-            &["leaks", "-p", "1", "-o", "-5s"],
+            &["leaks", "-p", "1", "--older", "-5s"],
             "'-5s' for '--older <AGE>': must not be negative",
         ),
         (&["leaks", "-p", "1", "--min-size", "big"], "big"),

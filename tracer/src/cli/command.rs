@@ -21,7 +21,7 @@ Examples:
   memlens leaks -n redis-server 10 3 three reports, 10 seconds apart, of every redis-server
   memlens leaks --json -- ./server --port 80
                                      start a command, trace it from its first instruction
-  memlens leaks -p 4242 -o 1m --fail-over 10MiB 5m 1
+  memlens leaks -p 4242 --older 1m --fail-over 10MiB 5m 1
                                      exit 1 if, after five minutes, over 10 MiB are older than one
   memlens hunt                       what takes memory: the machine, the process, the stack, in a minute
   memlens host                       is memory shrinking, who grows, what to run next
@@ -119,13 +119,13 @@ impl TryFrom<Cli> for Invocation {
             Typed::Leaks(args) => Command::Leaks(Box::new((*args).try_into()?)),
             Typed::Vm(args) => Command::Vm(Box::new((*args).try_into()?)),
             Typed::Kernel(config) => {
-                config.output.files.check()?;
+                config.output.outputs.check()?;
                 Command::Kernel(config)
             }
             Typed::Trace(args) => Command::Trace(args.try_into()?),
             Typed::Host(args) => Command::Host(args.try_into()?),
-            Typed::Hunt(args) => Command::Hunt(args.into()),
-            Typed::Explain(args) => Command::Explain(args.into()),
+            Typed::Hunt(args) => Command::Hunt(args.try_into()?),
+            Typed::Explain(args) => Command::Explain(args.try_into()?),
             Typed::Doctor(args) => Command::Doctor(args.into()),
             Typed::Demo(config) => Command::Demo(config),
         };

@@ -1,11 +1,22 @@
 //! Why a command line gives nothing to run, and how that is printed.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use super::Outcome;
+use super::shared::endings;
+use super::values::{BareUnit, parse_time};
+
+/// What to type where a time was meant: `-o` was short for --older once.
+fn age_hint(path: &Path) -> String {
+    let text = path.to_str().unwrap_or_default();
+    match parse_time(text, BareUnit::Milliseconds) {
+        Ok(_) => format!("; for blocks older than that give --older {text}"),
+        Err(_) => String::new(),
+    }
+}
 
 /// A mistake on the command line, or a question that is answered here.
 #[derive(Debug, Error)]
@@ -68,8 +79,11 @@ pub enum ConfigError {
     #[error("--combined keeps no single blocks, which {0} needs: leave out one of the two")]
     CombinedWith(&'static str),
     /// Two outputs to one file.
-    #[error("--folded and --svg both write to {}: give two files", .0.display())]
+    #[error("two outputs are to be written to {}: give two files", .0.display())]
     SameFile(PathBuf),
+    /// A file whose name does not say what to write.
+    #[error("the ending of {} names no form: give one of {}, or --format{}", .0.display(), endings(), age_hint(.0))]
+    UnknownForm(PathBuf),
     /// Growth over less time than a report covers.
     #[error("--window is shorter than INTERVAL: give at least the time between two reports")]
     ShortWindow,

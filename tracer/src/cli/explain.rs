@@ -6,8 +6,9 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueHint};
 
+use super::error::ConfigError;
 use super::parsers::{parse_interval, parse_pid};
-use super::shared::UNREAD;
+use super::shared::{Outputs, UNREAD};
 use crate::engine::target::Target;
 
 const EXAMPLES: &str = "\
@@ -81,21 +82,24 @@ pub struct ExplainConfig {
     /// Example: memlens explain --reach 4242
     #[arg(long, conflicts_with_all = ["diff", "trace"])]
     pub reach: bool,
-    /// Print one JSON object.
-    #[arg(long, help_heading = "Output")]
-    pub json: bool,
+    /// Where the report goes.
+    #[command(flatten)]
+    pub outputs: Outputs,
 }
 
-impl From<ExplainArgs> for ExplainConfig {
-    fn from(args: ExplainArgs) -> Self {
+impl TryFrom<ExplainArgs> for ExplainConfig {
+    type Error = ConfigError;
+
+    fn try_from(args: ExplainArgs) -> Result<Self, ConfigError> {
+        args.rest.outputs.check()?;
         let OneProcessArgs { process, pid, name } = args.process;
         let target = match name {
             Some(name) => Target::Name(name),
             None => Target::Pids(process.or(pid).into_iter().collect()),
         };
-        Self {
+        Ok(Self {
             target,
             ..args.rest
-        }
+        })
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
+use super::error::ConfigError;
 use super::parsers::{parse_interval, parse_pid, parse_slowdown};
+use super::shared::Outputs;
 use crate::engine::target::Target;
 
 /// Most that the probes may cost the process unless told otherwise, in percent of its CPU time.
@@ -84,9 +86,9 @@ pub struct HuntConfig {
     #[arg(long, value_name = "PERCENT", value_parser = parse_slowdown, help_heading = "Cost")]
     #[arg(default_value_t = SLOWDOWN_PERCENT, allow_hyphen_values = true)]
     pub slowdown: f64,
-    /// Print one JSON object.
-    #[arg(long, help_heading = "Output")]
-    pub json: bool,
+    /// Where the report goes.
+    #[command(flatten)]
+    pub outputs: Outputs,
 }
 
 /// Reads a PID, or else a name.
@@ -100,14 +102,17 @@ fn parse_process(text: &str) -> Result<Target, String> {
     }
 }
 
-impl From<HuntArgs> for HuntConfig {
-    fn from(args: HuntArgs) -> Self {
+impl TryFrom<HuntArgs> for HuntConfig {
+    type Error = ConfigError;
+
+    fn try_from(args: HuntArgs) -> Result<Self, ConfigError> {
+        args.rest.outputs.check()?;
         let ProcessArgs { process, pid, name } = args.process;
         let target = name.map(Target::Name);
         let target = target.or_else(|| pid.map(|pid| Target::Pids(vec![pid])));
-        Self {
+        Ok(Self {
             target: target.or(process),
             ..args.rest
-        }
+        })
     }
 }

@@ -64,8 +64,8 @@ pub struct KernelConfig {
     /// Leaves out memory that is about to be freed. A number without a unit is milliseconds. Applies to the stacks; the
     /// totals still count every age.
     ///
-    /// Example: -o 30s
-    #[arg(short, long, value_name = "AGE", value_parser = parse_age, help_heading = "Filters")]
+    /// Example: --older 30s
+    #[arg(long, value_name = "AGE", value_parser = parse_age, help_heading = "Filters")]
     #[arg(default_value = "0", hide_default_value = true)]
     #[arg(allow_hyphen_values = true)]
     pub older: Duration,

@@ -23,7 +23,7 @@ Examples:
   memlens leaks -n nginx --sort growth -T 5    the five stacks that grow fastest
   memlens leaks -p 4242 --older 1m             only blocks that are older than a minute
   memlens leaks -p 4242 --sample-bytes 512KiB  cheaper: one sample in about 512 KiB
-  memlens leaks --svg heap.svg -- ./prog -v    a flame graph of what ./prog never freed
+  memlens leaks -o heap.html -- ./prog -v      a page to look at: what ./prog never freed
   memlens leaks --all --by container 60        the whole host, summed by container, every minute
   memlens leaks --cgroup /system.slice/nginx.service --per-process 3
                                                one service, with the top stacks of each process
@@ -85,8 +85,8 @@ pub struct LeaksConfig {
     /// Leaves out memory that is about to be freed. A number without a unit is milliseconds. Applies to the stacks and
     /// to --fail-over; the totals and the table of processes still count every age.
     ///
-    /// Example: -o 30s
-    #[arg(short, long, value_name = "AGE", value_parser = parse_age, help_heading = "Filters")]
+    /// Example: --older 30s
+    #[arg(long, value_name = "AGE", value_parser = parse_age, help_heading = "Filters")]
     #[arg(default_value = "0", hide_default_value = true)]
     #[arg(allow_hyphen_values = true)]
     pub older: Duration,
@@ -239,7 +239,7 @@ impl TryFrom<LeaksArgs> for LeaksConfig {
     fn try_from(args: LeaksArgs) -> Result<Self, ConfigError> {
         args.rest.check_combined()?;
         args.rest.sizes.check()?;
-        args.rest.output.files.check()?;
+        args.rest.output.outputs.check()?;
         let (target, by) = args.scope.target(args.target)?;
         Ok(Self {
             target,

@@ -42,7 +42,9 @@ pub use host::HostConfig;
 pub use hunt::HuntConfig;
 pub use kernel::KernelConfig;
 pub use leaks::{FailOn, LeaksConfig};
-pub use shared::{Allocator, HostWideConfig, Output, Schedule, SizeRange, Unwind, Walk};
+pub use shared::{
+    Allocator, HostWideConfig, Output, Outputs, Schedule, Shown, SizeRange, Unwind, Walk,
+};
 pub use trace::TraceConfig;
 pub use values::{BareUnit, ValueError, parse_size, parse_time};
 pub use vm::{VmConfig, Width};

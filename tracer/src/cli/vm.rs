@@ -130,7 +130,7 @@ impl TryFrom<VmArgs> for VmConfig {
     type Error = ConfigError;
 
     fn try_from(args: VmArgs) -> Result<Self, ConfigError> {
-        args.rest.output.files.check()?;
+        args.rest.output.outputs.check()?;
         let (target, by) = args.scope.target(args.target)?;
         let distance = args.faults.sample_faults.unwrap_or(0);
         Ok(Self {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::output::{Heaps, Printer};
 use super::{follow, log, refuse_if_unable};
-use crate::cli::{DemoConfig, Invocation, Outcome, Output};
+use crate::cli::{DemoConfig, Invocation, Outcome, Outputs, Shown};
 use crate::engine::target::{self, Target};
 use crate::engine::{Schedule, Trace, Walk};
 use crate::preflight;
@@ -45,9 +45,10 @@ pub fn run(invocation: &Invocation, config: &DemoConfig) -> Result<Outcome> {
     }
     let own = std::env::current_exe().context("cannot find the path of memlens itself")?;
     let command = [own.into_os_string(), VICTIM.into()];
-    let output = Output {
+    let outputs = Outputs::to_file(Format::Svg, &config.svg, config.json);
+    let shown = Shown {
         top: Some(TOP),
-        ..Output::to_file(Format::Svg, &config.svg, config.json)
+        ..Shown::default()
     };
     let facts = refuse_if_unable("load BPF programs")?;
     eprintln!(
@@ -59,7 +60,7 @@ pub fn run(invocation: &Invocation, config: &DemoConfig) -> Result<Outcome> {
         interval: Some(config.duration),
         count: NonZeroU64::new(1),
     };
-    let mut printer = Printer::new(&output, invocation);
+    let mut printer = Printer::showing(&outputs, &shown, invocation);
     printer.judge(Heaps {
         order: Order::Verdict,
         group_frames: None,

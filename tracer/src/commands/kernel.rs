@@ -33,6 +33,6 @@ fn options(config: &KernelConfig) -> KernelOptions {
         sort: config.sort,
         sample_bytes: config.sample_bytes,
         max_live: config.max_live,
-        caches: config.output.top.map(|_| CACHES_SHOWN),
+        caches: config.output.shown.top.map(|_| CACHES_SHOWN),
     }
 }

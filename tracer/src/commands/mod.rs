@@ -84,7 +84,7 @@ fn follow<L: Live>(
     start: impl FnOnce() -> Result<L>,
 ) -> Result<()> {
     let interrupt = engine::Interrupt::install()?;
-    printer.check_files()?;
+    printer.open()?;
     engine::runtime()?.block_on(async {
         let mut live = start()?;
         engine::run(&mut live, schedule, interrupt, |profile| {

@@ -21,7 +21,7 @@ pub fn run(invocation: &Invocation, config: &VmConfig) -> Result<Outcome> {
         printer.group_by(by, Measure::VmMappedBytes);
     }
     let selection = printer.selection();
-    let others = config.output.top.map(|_| OTHERS_SHOWN);
+    let others = config.output.shown.top.map(|_| OTHERS_SHOWN);
     let options = AddressSpaceOptions {
         order: config.sort,
         faults: config.faults,

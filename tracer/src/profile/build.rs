@@ -127,6 +127,8 @@ impl Builder {
             also: Vec::new(),
             stack,
             values: self.row(values),
+            before: Vec::new(),
+            history: Vec::new(),
             ages: Ages::default(),
             freed: Ages::default(),
             course: None,

@@ -1,151 +1,213 @@
 //! The difference of two profiles, as a profile: what each stack and each subject holds more, or less, in the later
 //! one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::measure::{Kind, Measure, Source};
 use super::number::{Number, Values};
 use super::query::Code;
 use super::sample::{Detail, Sample};
-use super::stack::CutReason;
+use super::stack::{CutReason, Frame};
 use super::subject::Subject;
-use super::{Builder, Profile};
+use super::{Builder, Meta, Profile};
 
-/// What two samples are matched by: not by addresses, so that two runs and two builds can be compared.
-type Key<'a> = (
-    Source,
-    SubjectKey<'a>,
-    Option<(Vec<Code<'a>>, Option<CutReason>)>,
-    Option<&'a Detail>,
-);
+/// What a difference is a difference from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Difference {
+    /// The earlier profile's moment, host and version.
+    pub before: Meta,
+    /// Whether processes were matched by PID and code by address, as of one run; else by names of processes and
+    /// functions, as of two runs or two builds.
+    pub same_run: bool,
+    /// Whether the earlier profile is complete.
+    pub before_complete: bool,
+}
+
+/// What two samples are matched by.
+#[derive(PartialEq, Eq, Hash, Clone)]
+struct Key<'a> {
+    source: Source,
+    subject: SubjectKey<'a>,
+    stack: Option<(Vec<Place<'a>>, Option<CutReason>)>,
+    detail: Option<&'a Detail>,
+}
+
+/// Where a frame is: of two builds, the function and its source file.
+#[derive(PartialEq, Eq, Hash, Clone)]
+enum Place<'a> {
+    Exact(Code<'a>),
+    Function(&'a str, Option<&'a str>, bool),
+}
 
 /// A process is itself as long as it runs; that of another run is known by its name.
 type SubjectKey<'a> = (Option<u32>, &'a str);
 
-/// What `after` has more than `before`. Values that add up are differences, others are those of the later profile.
-/// Samples come by their growth in each source's first measure, most first; what is only in one of the two is compared
-/// with zero. Processes are matched by PID and name where `same_processes`, else by name alone.
-pub fn between(before: &Profile, after: &Profile, same_processes: bool) -> Profile {
+/// What one key has in both profiles.
+struct Row<'a> {
+    /// A sample of it, and whether it is of the later profile.
+    sample: &'a Sample,
+    is_after: bool,
+    now: Values,
+    was: Values,
+}
+
+/// What `after` has more than `before`. Values that add up are differences, others are those of the later profile; the
+/// earlier values are kept beside them. Samples come by their growth in each source's first measure, most first; what
+/// is only in one of the two is compared with zero.
+///
+/// Of one run of the same processes, stacks are matched by their code's addresses. Of two runs or two builds, processes
+/// are matched by name, and frames by function and source file.
+pub fn between(before: &Profile, after: &Profile) -> Profile {
+    let same_run = is_same_run(before, after);
     let mut result = Builder::from_profile(after.clone());
     result.measures(before.measures.iter().copied());
     result.profile.samples.clear();
     result.profile.omitted.clear();
-    let mut old: HashMap<Key<'_>, Values> = HashMap::new();
-    let mut origins: HashMap<Key<'_>, &Sample> = HashMap::new();
-    for sample in &before.samples {
-        let key = key(before, sample, same_processes);
-        old.entry(key.clone())
-            .or_default()
-            .add(&before.values(sample));
-        origins.entry(key).or_insert(sample);
-    }
-    for sample in &after.samples {
-        let was = old
-            .remove(&key(after, sample, same_processes))
-            .unwrap_or_default();
-        let values = less(&after.values(sample), &was);
-        let values = result.row(&values);
-        result.add(Sample {
-            values,
-            ..sample.clone()
-        });
-    }
-    let mut gone: Vec<(&Sample, Values)> = old
-        .iter()
-        .filter_map(|(key, values)| Some((*origins.get(key)?, less(&Values::default(), values))))
-        .collect();
-    // The same order each time.
-    gone.sort_by_key(|(sample, _)| (sample.source, sample.subject, sample.stack));
     let mut subjects: HashMap<u32, u32> = HashMap::new();
-    for (sample, values) in gone {
-        let subject = *subjects
-            .entry(sample.subject)
-            .or_insert_with(|| adopt_subject(&mut result, before, sample.subject, same_processes));
-        let stack = sample.stack.map(|stack| result.adopt(before, stack));
-        let values = result.row(&values);
-        result.add(Sample {
-            subject,
-            stack,
+    for row in rows(before, after, same_run) {
+        let values = result.row(&less(&row.now, &row.was));
+        let was = result.row(&row.was);
+        let mut sample = Sample {
             values,
-            ages: Default::default(),
-            freed: Default::default(),
-            course: None,
-            holders: Vec::new(),
-            blocks: None,
-            ..sample.clone()
-        });
+            before: was,
+            ..row.sample.clone()
+        };
+        if !row.is_after {
+            let subject = sample.subject;
+            sample.subject = *subjects
+                .entry(subject)
+                .or_insert_with(|| adopt_subject(&mut result, before, subject, same_run));
+            sample.stack = sample.stack.map(|stack| result.adopt(before, stack));
+            sample = only_values(sample);
+        }
+        result.add(sample);
     }
-    compare_subjects(&mut result.profile, before, same_processes);
+    compare_subjects(&mut result.profile, before, same_run);
     let mut profile = result.finish();
     let sources: BTreeSet<Source> = profile.samples.iter().map(|sample| sample.source).collect();
     for source in sources {
-        if let Some(measure) = profile
-            .measures
-            .iter()
-            .copied()
-            .find(|measure| measure.source() == source)
-        {
-            profile.sort(source, measure);
-        }
+        profile.sort(source, source.level());
     }
+    profile.complete &= before.complete;
+    profile.sections.difference = Some(Difference {
+        before: before.meta.clone(),
+        same_run,
+        before_complete: before.complete,
+    });
     profile
 }
 
-fn key<'a>(profile: &'a Profile, sample: &'a Sample, same_processes: bool) -> Key<'a> {
-    let subject = profile.subject(sample.subject);
-    let stack = sample.stack.map(|_| {
-        let code = profile
-            .frames(sample)
-            .map(|frame| within_builds(profile.code(frame)));
-        (code.collect(), profile.cut(sample))
-    });
-    let detail = sample
-        .detail
-        .as_ref()
-        .filter(|detail| !matches!(detail, Detail::Touched(_)));
-    (
-        sample.source,
-        subject_key(subject, same_processes),
-        stack,
-        detail,
-    )
+/// Whether the same processes are in both, on one host: then it is one run of them, seen twice.
+fn is_same_run(before: &Profile, after: &Profile) -> bool {
+    let processes: HashSet<_> = before
+        .subjects
+        .iter()
+        .filter_map(|subject| Some((subject.pid?, &subject.command)))
+        .collect();
+    let mut later = after
+        .subjects
+        .iter()
+        .filter_map(|subject| Some((subject.pid?, &subject.command)));
+    let has_none = processes.is_empty() && before.subjects.len() == after.subjects.len();
+    before.meta.host == after.meta.host && (has_none || later.any(|own| processes.contains(&own)))
 }
 
-/// Another build has its code elsewhere: a function is known by its name.
-fn within_builds((symbol, module, place, inlined): Code<'_>) -> Code<'_> {
-    match symbol {
-        Some(_) => (symbol, None, None, inlined),
-        None => (symbol, module, place, inlined),
+/// What each key has in both profiles; the order is that of the later one, and then of the earlier one.
+fn rows<'a>(before: &'a Profile, after: &'a Profile, same_run: bool) -> Vec<Row<'a>> {
+    let mut rows: Vec<Row<'a>> = Vec::new();
+    let mut places: HashMap<Key<'a>, usize> = HashMap::new();
+    for (profile, is_after) in [(after, true), (before, false)] {
+        for sample in &profile.samples {
+            let new = rows.len();
+            let place = *places.entry(key(profile, sample, same_run)).or_insert(new);
+            if place == new {
+                rows.push(Row {
+                    sample,
+                    is_after,
+                    now: Values::default(),
+                    was: Values::default(),
+                });
+            }
+            let row = &mut rows[place];
+            let values = if is_after { &mut row.now } else { &mut row.was };
+            values.add(&profile.values(sample));
+        }
+    }
+    rows
+}
+
+/// A sample of the earlier profile, without what tells of that moment alone.
+fn only_values(sample: Sample) -> Sample {
+    Sample {
+        also: Vec::new(),
+        history: Vec::new(),
+        ages: Default::default(),
+        freed: Default::default(),
+        course: None,
+        holders: Vec::new(),
+        blocks: None,
+        detail: sample
+            .detail
+            .filter(|detail| !matches!(detail, Detail::Touched(_))),
+        ..sample
     }
 }
 
-fn subject_key(subject: Option<&Subject>, same_processes: bool) -> SubjectKey<'_> {
-    let pid = subject
-        .and_then(|subject| subject.pid)
-        .filter(|_| same_processes);
+fn key<'a>(profile: &'a Profile, sample: &'a Sample, same_run: bool) -> Key<'a> {
+    let place = |frame: &'a Frame| match (same_run, frame.symbol.as_deref()) {
+        (false, Some(symbol)) => Place::Function(symbol, file_name(frame), frame.inlined),
+        _ => Place::Exact(profile.code(frame)),
+    };
+    let stack = sample.stack.map(|_| {
+        let places = profile.frames(sample).map(place);
+        (places.collect(), profile.cut(sample))
+    });
+    let detail = sample.detail.as_ref();
+    Key {
+        source: sample.source,
+        subject: subject_key(profile.subject(sample.subject), same_run),
+        stack,
+        detail: detail.filter(|detail| !matches!(detail, Detail::Touched(_))),
+    }
+}
+
+/// The name of a frame's source file: its folder may be another one where another build was made.
+fn file_name(frame: &Frame) -> Option<&str> {
+    let file = frame.file.as_deref()?;
+    file.rsplit('/').next()
+}
+
+fn subject_key(subject: Option<&Subject>, same_run: bool) -> SubjectKey<'_> {
+    let pid = subject.and_then(|subject| subject.pid).filter(|_| same_run);
     (pid, subject.map_or("", |subject| subject.command.as_str()))
 }
 
 /// The subject of a sample that is only in the earlier profile.
-fn adopt_subject(result: &mut Builder, before: &Profile, index: u32, same_processes: bool) -> u32 {
+fn adopt_subject(result: &mut Builder, before: &Profile, index: u32, same_run: bool) -> u32 {
     let was = before.subject(index);
-    let wanted = subject_key(was, same_processes);
+    let wanted = subject_key(was, same_run);
     let known = result
         .profile
         .subjects
         .iter()
-        .position(|own| subject_key(Some(own), same_processes) == wanted);
+        .position(|own| subject_key(Some(own), same_run) == wanted);
     match known.and_then(|known| u32::try_from(known).ok()) {
         Some(known) => known,
-        None => result.subject(was.cloned().unwrap_or_default()),
+        None => result.subject(Subject {
+            totals: Values::default(),
+            ..was.cloned().unwrap_or_default()
+        }),
     }
 }
 
 /// Makes the subjects' figures differences, and keeps the earlier ones.
-fn compare_subjects(profile: &mut Profile, before: &Profile, same_processes: bool) {
+fn compare_subjects(profile: &mut Profile, before: &Profile, same_run: bool) {
     let mut old: HashMap<SubjectKey<'_>, Values> = HashMap::new();
     for subject in &before.subjects {
-        old.entry(subject_key(Some(subject), same_processes))
+        old.entry(subject_key(Some(subject), same_run))
             .or_default()
             .add(&subject.totals);
     }
@@ -153,7 +215,7 @@ fn compare_subjects(profile: &mut Profile, before: &Profile, same_processes: boo
         .subjects
         .iter()
         .map(|subject| {
-            old.remove(&subject_key(Some(subject), same_processes))
+            old.remove(&subject_key(Some(subject), same_run))
                 .unwrap_or_default()
         })
         .collect();

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::course::{Course, Form};
+use super::history;
 use super::measure::{Measure, Source};
 use super::number::Number;
 use super::query::Code;
@@ -82,6 +83,7 @@ impl Profile {
             };
         }
         into.course = course;
+        history::join(&mut into.history, &sample.history);
         into.ages.merge(&sample.ages);
         into.freed.merge(&sample.freed);
         join_holders(&mut into.holders, &sample.holders);

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::measure::{Measure, Source};
 use super::number::{Number, Values};
-use super::sample::{Omitted, Sample};
+use super::reach::Holder;
+use super::sample::{Detail, Mapper, Omitted, Sample};
 use super::section::{Group, Grouping};
 use super::stack::{CutReason, Frame, Module, Stack};
 use super::subject::Subject;
-use super::{Builder, Profile};
+use super::{Builder, Meta, Profile};
 
 /// What makes two frames of different processes the same: function, file and place in it. Addresses differ, as programs
 /// are loaded anywhere; paths differ from one container to the next.
@@ -81,6 +82,20 @@ impl Profile {
             .unwrap_or(0)
             .max(0)
             .cast_unsigned()
+    }
+
+    /// A sample's value; of a difference, the later one.
+    pub fn after(&self, sample: &Sample, measure: Measure) -> Option<Number> {
+        let value = self.value(sample, measure)?;
+        Some(match self.before(sample, measure) {
+            Some(before) => before.joined(value, measure),
+            None => value,
+        })
+    }
+
+    /// Of a difference: a sample's earlier value.
+    pub fn before(&self, sample: &Sample, measure: Measure) -> Option<Number> {
+        *sample.before.get(self.column(measure)?)?
     }
 
     /// All values of a sample.
@@ -278,8 +293,7 @@ impl Profile {
 
     /// The same with other samples; frames, stacks and modules that nothing refers to any more are dropped.
     pub(super) fn with_samples(&self, samples: Vec<Sample>, omitted: Vec<Omitted>) -> Self {
-        let mut kept = Builder::new(self.meta.clone());
-        kept.profile = Self {
+        let profile = Self {
             samples,
             omitted,
             modules: Vec::new(),
@@ -295,52 +309,52 @@ impl Profile {
             findings: self.findings.clone(),
             sections: self.sections.clone(),
         };
+        profile.with_tables_of(self)
+    }
+
+    /// A profile whose indices of stacks and modules are those of another one, with tables of its own: of what it
+    /// refers to.
+    pub(crate) fn with_tables_of(mut self, other: &Self) -> Self {
+        let mut tables = Builder::new(Meta::default());
         let mut moved: HashMap<u32, u32> = HashMap::new();
-        let mut place = |kept: &mut Builder, stack: u32| {
-            *moved
-                .entry(stack)
-                .or_insert_with(|| kept.adopt(self, stack))
-        };
-        let mut samples = std::mem::take(&mut kept.profile.samples);
-        for sample in &mut samples {
-            sample.stack = sample.stack.map(|stack| place(&mut kept, stack));
-            for link in sample
-                .holders
+        self.stack_references().for_each(|stack| {
+            let place = moved.entry(*stack);
+            *stack = *place.or_insert_with(|| tables.adopt(other, *stack));
+        });
+        for module in self.sections.cut.iter_mut().map(|cut| &mut cut.module) {
+            let known = module.and_then(|module| other.modules.get(module as usize));
+            *module = known.map(|known| tables.module(&known.path, known.build_id.as_deref()));
+        }
+        let tables = tables.finish();
+        Self {
+            modules: tables.modules,
+            frames: tables.frames,
+            stacks: tables.stacks,
+            ..self
+        }
+    }
+
+    /// All indices of stacks that the profile has: of its samples, their holders and what they touched, of its findings.
+    pub(crate) fn stack_references(&mut self) -> impl Iterator<Item = &mut u32> {
+        let of_samples = self.samples.iter_mut().flat_map(|sample| {
+            let touched = match &mut sample.detail {
+                Some(Detail::Touched(touched)) => touched.as_mut_slice(),
+                _ => &mut [],
+            };
+            let mappers = touched
                 .iter_mut()
-                .flat_map(|holder| &mut holder.links)
-            {
-                link.stack = link.stack.map(|stack| place(&mut kept, stack));
-            }
-            if let Some(super::Detail::Touched(touched)) = &mut sample.detail {
-                for range in touched {
-                    if let super::Mapper::Stack(stack) = &mut range.mapper {
-                        *stack = place(&mut kept, *stack);
-                    }
-                }
-            }
-        }
-        kept.profile.samples = samples;
-        let mut findings = std::mem::take(&mut kept.profile.findings);
-        for finding in &mut findings {
-            finding.stack = finding.stack.map(|stack| place(&mut kept, stack));
-            for link in finding
-                .holder
-                .iter_mut()
-                .flat_map(|holder| &mut holder.links)
-            {
-                link.stack = link.stack.map(|stack| place(&mut kept, stack));
-            }
-        }
-        kept.profile.findings = findings;
-        let mut cut = std::mem::take(&mut kept.profile.sections.cut);
-        for row in &mut cut {
-            let module = row
-                .module
-                .and_then(|module| self.modules.get(module as usize));
-            row.module = module.map(|module| kept.module(&module.path, module.build_id.as_deref()));
-        }
-        kept.profile.sections.cut = cut;
-        kept.finish()
+                .filter_map(|range| match &mut range.mapper {
+                    Mapper::Stack(stack) => Some(stack),
+                    Mapper::Before | Mapper::Unknown => None,
+                });
+            let held = sample.holders.iter_mut().flat_map(linked);
+            sample.stack.iter_mut().chain(held).chain(mappers)
+        });
+        let of_findings = self.findings.iter_mut().flat_map(|finding| {
+            let held = finding.holder.iter_mut().flat_map(linked);
+            finding.stack.iter_mut().chain(held)
+        });
+        of_samples.chain(of_findings)
     }
 
     /// The subjects summed by what they have in common, that with most of `by` first; none by process and by stack.
@@ -372,4 +386,12 @@ impl Profile {
         });
         groups
     }
+}
+
+/// The stacks that a holder's links came from.
+fn linked(holder: &mut Holder) -> impl Iterator<Item = &mut u32> {
+    holder
+        .links
+        .iter_mut()
+        .filter_map(|link| link.stack.as_mut())
 }

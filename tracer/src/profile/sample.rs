@@ -27,6 +27,12 @@ pub struct Sample {
     pub stack: Option<u32>,
     /// One value for each of the profile's measures; null where it has none.
     pub values: Vec<Option<Number>>,
+    /// Of a difference, whose values say how much more there is: the earlier values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub before: Vec<Option<Number>>,
+    /// What its source follows in the first place at each time of `sections.history`; null where it was not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Option<i64>>,
     /// Live bytes by age, where single blocks are known.
     #[serde(rename = "age_bytes", default, skip_serializing_if = "Ages::is_empty")]
     pub ages: Ages,

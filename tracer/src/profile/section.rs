@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use tracer_common::sampling::COUNT_ONE;
 
 use super::blocks::HeapBlocks;
+use super::diff::Difference;
+use super::history::History;
 use super::hunt::Hunt;
 use super::ledger::{Ledger, LedgerChange, RssGrowth};
 use super::machine::MachineSection;
@@ -61,6 +63,12 @@ pub struct Sections {
     /// The parts of what a process has grown by while it was traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub growth: Option<RssGrowth>,
+    /// Of a difference of two profiles: the earlier one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difference: Option<Difference>,
+    /// The times at which the histories of subjects and samples have values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
     /// Of a hunt for what takes the machine's memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hunt: Option<Hunt>,

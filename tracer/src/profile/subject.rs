@@ -62,6 +62,9 @@ pub struct Subject {
     /// Its figures in the previous profile, where they are compared.
     #[serde(default, skip_serializing_if = "Values::is_empty")]
     pub before: Values,
+    /// What the profile is about in the first place at each time of `sections.history`; null where it was not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Option<i64>>,
     /// What is mapped of each kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub regions: BTreeMap<RegionKind, Values>,

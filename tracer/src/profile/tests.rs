@@ -181,7 +181,7 @@ fn equal_stacks_of_several_processes_are_one() {
 fn a_difference_says_what_is_new_and_what_is_gone() {
     let before = profile(&[(7, "stays", 100), (7, "goes", 30)]);
     let after = profile(&[(9, "stays", 140), (9, "comes", 60)]);
-    let changed = diff::between(&before, &after, false);
+    let changed = diff::between(&before, &after);
     let rows: Vec<_> = changed
         .samples
         .iter()

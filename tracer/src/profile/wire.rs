@@ -45,6 +45,20 @@ pub mod millis {
     }
 }
 
+/// Durations as whole milliseconds.
+pub mod all_millis {
+    use super::*;
+
+    pub fn serialize<S: Serializer>(durations: &[Duration], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(durations.iter().map(|duration| milliseconds(*duration)))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Duration>, D::Error> {
+        let millis = Vec::<u64>::deserialize(from)?;
+        Ok(millis.into_iter().map(Duration::from_millis).collect())
+    }
+}
+
 /// A duration as whole milliseconds, or null.
 pub mod optional_millis {
     use super::*;

@@ -3,16 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use super::path::{self, Step};
 use super::{FileOption, Options, Render};
-use crate::profile::{Detail, Measure, Profile, Sample};
+use crate::profile::{Measure, Profile, Sample};
 use crate::words::clean::clean;
 use crate::words::names;
-
-/// Stands in front of the frames of a stack whose outer end is not known.
-const CUT: &str = "[cut]";
-
-/// Stands for a stack without frames.
-const NO_STACK: &str = "[no stack]";
 
 /// The option that asks for a file of it.
 pub const FILE: FileOption = FileOption {
@@ -59,25 +54,14 @@ pub fn lines(profile: &Profile, measure: Measure) -> BTreeMap<String, u64> {
 /// The names of a stack, outermost first: whose it is, that it is cut, its frames, its cache.
 fn line(profile: &Profile, sample: &Sample, names: &[String]) -> String {
     let mut line = whose(profile, sample).unwrap_or_default();
-    let mut add = |name: &str| {
+    for step in path::steps(profile, sample) {
         if !line.is_empty() {
             line.push(';');
         }
-        line.push_str(name);
-    };
-    let stack = sample.stack.and_then(|stack| profile.stack(stack));
-    let frames = stack.map_or(&[][..], |stack| &stack.frames);
-    match stack.and_then(|stack| stack.cut) {
-        Some(_) => add(CUT),
-        None if frames.is_empty() => add(NO_STACK),
-        None => {}
-    }
-    let outermost_first = frames.iter().rev();
-    outermost_first
-        .filter_map(|frame| names.get(*frame as usize))
-        .for_each(|name| add(name));
-    if let Some(Detail::Kernel(object)) = &sample.detail {
-        add(&frame_name(&format!("[{}]", object.what)));
+        match step {
+            Step::Frame(frame) => line.push_str(&names[frame as usize]),
+            step => line.push_str(&frame_name(&step.word().unwrap_or_default())),
+        }
     }
     line
 }

@@ -6,12 +6,16 @@ pub mod file;
 mod folded;
 mod json;
 mod markdown;
+mod path;
+mod pprof;
+mod speedscope;
 mod svg;
 pub mod term;
 pub mod text;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::path::Path;
 
 use jiff::tz::TimeZone;
 
@@ -88,8 +92,33 @@ pub struct FileOption {
     pub details: &'static str,
 }
 
+/// What a format is called and what it is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Its name, as `--format` takes it.
+    pub name: &'static str,
+    /// How the names of its files end.
+    pub ending: &'static str,
+    /// What it is, in a few words, for the list of all.
+    pub words: &'static str,
+    /// What one report of it is.
+    pub content: Content,
+}
+
+/// What one report in a format is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Text, one report after the other.
+    Lines,
+    /// Text that is a document of its own.
+    Document,
+    /// Bytes that no terminal shows.
+    Binary,
+}
+
 macro_rules! formats {
-    ($($(#[$doc:meta])+ $name:ident = $renderer:expr, $file:expr;)+) => {
+    ($($(#[$doc:meta])+ $name:ident = $renderer:expr, $form:literal $ending:literal $content:ident $words:literal,
+       $file:expr;)+) => {
         /// A format.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Format { $($(#[$doc])+ $name,)+ }
@@ -103,7 +132,16 @@ macro_rules! formats {
                 match self { $(Self::$name => &$renderer,)+ }
             }
 
-            /// The option for a file of it; `None` for what goes to standard output alone.
+            /// What it is called and made of.
+            pub const fn form(self) -> Form {
+                match self {
+                    $(Self::$name => Form {
+                        name: $form, ending: $ending, words: $words, content: Content::$content,
+                    },)+
+                }
+            }
+
+            /// An option of its own for a file of it, where there is one; `-o` takes all formats.
             pub const fn file(self) -> Option<&'static FileOption> {
                 match self { $(Self::$name => $file,)+ }
             }
@@ -113,23 +151,52 @@ macro_rules! formats {
 
 formats! {
     /// For a person, in a terminal or a log.
-    Text = text::Text, None;
+    Text = text::Text, "text" ".txt" Lines "the report as on a terminal", None;
     /// `memlens/1`: one object, one line.
-    Json = json::Json, None;
-    /// Folded stacks, which flame graph tools read.
-    Folded = folded::Folded, Some(&folded::FILE);
-    /// A flame graph.
-    Svg = svg::Svg, Some(&svg::FILE);
+    Json = json::Json, "json" ".json" Lines "one object, memlens/1", None;
     /// A table for the summary of a job, an issue or a chat.
-    Markdown = markdown::Markdown, Some(&markdown::FILE);
+    Markdown = markdown::Markdown, "markdown" ".md" Document "a table for a job's summary or an issue",
+        Some(&markdown::FILE);
+    /// A flame graph.
+    Svg = svg::Svg, "svg" ".svg" Document "a flame graph", Some(&svg::FILE);
+    /// Folded stacks, which flame graph tools read.
+    Folded = folded::Folded, "folded" ".folded" Document "folded stacks, for flame graph tools", Some(&folded::FILE);
+    /// A gzipped `profile.proto`, which pprof, Parca, Pyroscope and speedscope read.
+    Pprof = pprof::Pprof, "pprof" ".pb.gz" Binary "for go tool pprof, Parca, Pyroscope, speedscope", None;
+    /// The form of <https://www.speedscope.app>.
+    Speedscope = speedscope::Speedscope, "speedscope" ".speedscope.json" Document "for speedscope", None;
 }
 
 impl Format {
-    /// The formats that files are written in, each with its option.
+    /// The formats that have an option of their own, each with it.
     pub fn with_file() -> impl Iterator<Item = (Self, &'static FileOption)> {
         Self::ALL
             .iter()
             .filter_map(|format| Some((*format, format.file()?)))
+    }
+
+    /// The format whose files are named like this; `None` where the ending does not say.
+    pub fn of_path(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let is_named = |format: &&Self| {
+            let stem = name.strip_suffix(format.form().ending);
+            stem.is_some_and(|stem| !stem.is_empty())
+        };
+        let named = Self::ALL.iter().filter(is_named);
+        named
+            .max_by_key(|format| format.form().ending.len())
+            .copied()
+    }
+
+    /// The format of a name that `--format` takes.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.iter();
+        all.find(|format| format.form().name == name).copied()
+    }
+
+    /// Whether it shows as many stacks as are asked for; others have all that there are.
+    pub const fn heeds_top(self) -> bool {
+        matches!(self, Self::Text | Self::Json)
     }
 }
 
@@ -137,4 +204,33 @@ impl Format {
 fn drawn(profile: &Profile, options: &Options) -> Measure {
     let level = profile.main_source().level();
     options.measure.unwrap_or(level)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_name_formats() {
+        let of = |name: &str| Format::of_path(Path::new(name));
+        assert_eq!(of("a/heap.pb.gz"), Some(Format::Pprof));
+        assert_eq!(of("heap.json"), Some(Format::Json));
+        assert_eq!(of("heap.speedscope.json"), Some(Format::Speedscope));
+        for name in [
+            "heap",
+            ".json",
+            "heap.gz",
+            "heap.JSON",
+            "heap.svgz",
+            "..",
+            "",
+        ] {
+            assert_eq!(of(name), None, "{name}");
+        }
+        for format in Format::ALL {
+            let form = format.form();
+            assert_eq!(of(&format!("x{}", form.ending)), Some(*format));
+            assert_eq!(Format::of_name(form.name), Some(*format));
+        }
+    }
 }

@@ -32,7 +32,7 @@ fn contradictions_are_refused_in_one_line() {
             "--combined keeps no single blocks, which --show-allocs needs: leave out one of the two",
         ),
         (
-            "leaks -p 1 --combined -o 1s --fail-over 1M",
+            "leaks -p 1 --combined --older 1s --fail-over 1M",
             "--combined keeps no single blocks, which --older needs: leave out one of the two",
         ),
         (
@@ -41,15 +41,29 @@ fn contradictions_are_refused_in_one_line() {
         ),
         (
             "leaks -p 1 --folded x --svg x",
-            "--folded and --svg both write to x: give two files",
+            "two outputs are to be written to x: give two files",
+        ),
+        (
+            "hunt -o x.svg --svg x.svg",
+            "two outputs are to be written to x.svg: give two files",
+        ),
+        (
+            "leaks -p 1 -o heap.png",
+            "the ending of heap.png names no form: give one of .txt, .json, .md, .svg, .folded, .pb.gz, .speedscope.json, \
+             or --format",
+        ),
+        (
+            "leaks -p 1 -o 30s",
+            "the ending of 30s names no form: give one of .txt, .json, .md, .svg, .folded, .pb.gz, .speedscope.json, or \
+             --format; for blocks older than that give --older 30s",
         ),
         (
             "vm -p 1 --folded x --svg x",
-            "--folded and --svg both write to x: give two files",
+            "two outputs are to be written to x: give two files",
         ),
         (
             "kernel --folded x --svg x",
-            "--folded and --svg both write to x: give two files",
+            "two outputs are to be written to x: give two files",
         ),
         (
             "host 10 --window 5",
@@ -138,9 +152,9 @@ fn mistakes_say_what_is_wrong() {
             ),
         ),
         ("host 5 0", invalid("0", "[COUNT]", "expected a whole number of reports, such as 3")),
-        ("leaks -o -5s", invalid("-5s", "--older <AGE>", "must not be negative")),
+        ("leaks --older -5s", invalid("-5s", "--older <AGE>", "must not be negative")),
         ("leaks -z -1K", invalid("-1K", "--min-size <BYTES>", "must not be negative")),
-        ("leaks -o --json", invalid("--json", "--older <AGE>", time)),
+        ("leaks --older --json", invalid("--json", "--older <AGE>", time)),
         ("host --window soon", invalid("soon", "--window <TIME>", time)),
         ("leaks -T -1", invalid("-1", "--top <N>", "expected a whole number, such as 20")),
         (

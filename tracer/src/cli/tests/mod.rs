@@ -3,7 +3,7 @@
 mod mistakes;
 
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
@@ -11,6 +11,7 @@ use crate::engine::target::Target;
 use crate::process::scope::{Exclude, Scope, User};
 use crate::profile::Grouping;
 use crate::profile::machine::{By, Of, Order as RowOrder};
+use crate::render::Format;
 use crate::sources::address_space::SpaceOrder;
 use crate::sources::heap::Order;
 
@@ -64,8 +65,14 @@ fn a_plain_command_line_takes_the_defaults() {
 fn the_defaults_are_as_documented() {
     let config = LeaksConfig::of(pids(&[1]));
     assert_eq!(config.schedule.interval, Duration::from_secs(5));
-    assert_eq!((config.schedule.count, config.output.top), (None, Some(10)));
-    assert_eq!((config.sort, config.output.source), (Order::Verdict, true));
+    assert_eq!(
+        (config.schedule.count, config.output.shown.top),
+        (None, Some(10))
+    );
+    assert_eq!(
+        (config.sort, config.output.shown.source),
+        (Order::Verdict, true)
+    );
     let walk = Walk {
         stack_depth: 127,
         unwind: Unwind::Auto,
@@ -101,7 +108,10 @@ fn targets_are_told_apart() {
     for (line, target) in cases {
         let config = leaks(line);
         assert_eq!(config.target, target, "{line}");
-        assert!(!config.output.json && config.host.is_none(), "{line}");
+        assert!(
+            config.output.outputs == Outputs::default() && config.host.is_none(),
+            "{line}"
+        );
     }
 }
 
@@ -109,7 +119,10 @@ fn targets_are_told_apart() {
 fn a_hunt_takes_a_pid_a_name_or_nothing() {
     let plain = hunt("hunt");
     assert_eq!((plain.target, plain.time), (None, Duration::from_secs(60)));
-    assert_eq!((plain.slowdown, plain.json), (10.0, false));
+    assert_eq!(
+        (plain.slowdown, plain.outputs.stdout()),
+        (10.0, Format::Text)
+    );
     for line in ["hunt 42", "hunt -p 42", "hunt --for 10m 42"] {
         assert_eq!(hunt(line).target, Some(pids(&[42])), "{line}");
     }
@@ -190,9 +203,12 @@ fn the_cpu_budget_is_a_share_of_the_machine() {
 #[test]
 fn every_option_of_bcc_memleak_has_its_word() {
     let config = leaks(
-        "leaks -p 1 -T 3 --sort age -o 250 -z 16 -Z 64KiB -a -O /lib/x.so -S je_ --stack-depth 20",
+        "leaks -p 1 -T 3 --sort age --older 250 -z 16 -Z 64KiB -a -O /lib/x.so -S je_ --stack-depth 20",
     );
-    assert_eq!((config.output.top, config.sort), (Some(3), Order::Age));
+    assert_eq!(
+        (config.output.shown.top, config.sort),
+        (Some(3), Order::Age)
+    );
     assert_eq!(config.older, Duration::from_millis(250));
     assert_eq!(
         config.sizes,
@@ -207,12 +223,50 @@ fn every_option_of_bcc_memleak_has_its_word() {
     assert_eq!(config.walk.stack_depth, 20);
 }
 
+/// Format and name of each file, and the form on standard output.
+fn outputs(line: &str) -> (Vec<(Format, String)>, Format) {
+    let outputs = leaks(line).output.outputs;
+    let name = |path: &Path| path.to_string_lossy().into_owned();
+    let files = outputs.files().map(|(format, path)| (format, name(path)));
+    (files.collect(), outputs.stdout())
+}
+
+#[test]
+fn outputs_are_told_by_their_endings() {
+    let file = |format, name: &str| (format, name.to_owned());
+    let (files, stdout) = outputs("leaks -p 1 -o a.pb.gz --output b/c.md --svg d.txt");
+    let expected = [
+        file(Format::Svg, "d.txt"),
+        file(Format::Pprof, "a.pb.gz"),
+        file(Format::Markdown, "b/c.md"),
+    ];
+    assert_eq!((files, stdout), (expected.to_vec(), Format::Text));
+    // A form is for the files whose endings do not say, or else for standard output.
+    let (files, stdout) = outputs("leaks -p 1 -o heap --format pprof -o b.svg");
+    let expected = [file(Format::Pprof, "heap"), file(Format::Svg, "b.svg")];
+    assert_eq!((files, stdout), (expected.to_vec(), Format::Text));
+    let (files, stdout) = outputs("leaks -p 1 --format folded -o b.svg");
+    assert_eq!(
+        (files, stdout),
+        (vec![file(Format::Svg, "b.svg")], Format::Folded)
+    );
+    assert_eq!(
+        outputs("leaks -p 1 -o - --format pprof"),
+        (Vec::new(), Format::Pprof)
+    );
+    assert_eq!(outputs("leaks -p 1 --json -o x.json").1, Format::Json);
+    assert!(parse_from("memlens leaks -p 1 --json --format svg".split(' ')).is_err());
+}
+
 #[test]
 fn every_word_has_its_setting() {
     let config = leaks(
-        "leaks -p 1 -T 0 -o 1m --sample-bytes 512KiB --fail-over 0 --unwind fp --unwind-memory 1M --no-source 250ms 4",
+        "leaks -p 1 -T 0 --older 1m --sample-bytes 512KiB --fail-over 0 --unwind fp --unwind-memory 1M --no-source 250ms 4",
     );
-    assert_eq!((config.output.top, config.output.source), (None, false));
+    assert_eq!(
+        (config.output.shown.top, config.output.shown.source),
+        (None, false)
+    );
     assert_eq!(config.older, Duration::from_secs(60));
     assert_eq!(config.sample_bytes, NonZeroU64::new(524_288));
     assert_eq!(config.fail_over, Some(0));
@@ -239,7 +293,7 @@ fn every_word_has_its_setting() {
     assert_eq!(config.schedule.interval, Duration::from_secs(2));
     assert_eq!((config.order, config.movable), (Some(0), true));
     assert_eq!(
-        (config.older, config.output.top),
+        (config.older, config.output.shown.top),
         (Duration::from_secs(30), None)
     );
     assert_eq!(kernel("kernel --slab filp").slab.as_deref(), Some("filp"));

@@ -6,14 +6,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use super::output::{options, print};
+use super::output::Printer;
 use crate::analysis::{change, holders, ledger};
-use crate::cli::{ExplainConfig, Invocation, Outcome};
+use crate::cli::{ExplainConfig, Invocation, Outcome, Shown};
 use crate::engine::attach::{Allocator, Prober};
 use crate::engine::target::Target;
 use crate::process::targets;
 use crate::profile::Profile;
-use crate::render::Format;
 use crate::sources::ledger::{FoundAllocator, look, reach};
 
 /// Runs `memlens explain`.
@@ -22,6 +21,9 @@ use crate::sources::ledger::{FoundAllocator, look, reach};
 /// What keeps the process from being looked at, in one line.
 pub fn run(invocation: &Invocation, config: &ExplainConfig) -> Result<Outcome> {
     let pid = process(&config.target)?;
+    let mut printer = Printer::showing(&config.outputs, &Shown::default(), invocation);
+    printer.options.top = None;
+    printer.open()?;
     let mut profile = match (config.trace, &config.diff) {
         (Some(time), _) => trace::run(invocation, pid, time)?,
         (None, Some(path)) => compared(pid, path)?,
@@ -33,12 +35,8 @@ pub fn run(invocation: &Invocation, config: &ExplainConfig) -> Result<Outcome> {
         holders::name(&mut profile);
     }
     ledger::add(&mut profile);
-    let format = if config.json {
-        Format::Json
-    } else {
-        Format::Text
-    };
-    print(format, &profile, &options(invocation))?;
+    profile.meta.last = true;
+    printer.print(profile)?;
     Ok(Outcome::Done(None))
 }
 

@@ -11,17 +11,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::output::{options, print};
+use super::output::Printer;
 use crate::analysis::hunt::choose::{least, resident_step};
 use crate::analysis::hunt::{conclude, judge_stacks, steps};
-use crate::cli::{HuntConfig, Invocation, Outcome};
+use crate::cli::{HuntConfig, Invocation, Outcome, Shown};
 use crate::engine::target::Target;
 use crate::engine::{Interrupt, runtime};
 use crate::process::targets;
 use crate::profile::hunt::{Hunt, HuntStep, StepKind, Suspect};
-use crate::profile::query::Shown;
+use crate::profile::query;
 use crate::profile::{Measure, Profile, Source, Subject};
-use crate::render::Format;
 use crate::sources::ledger::find;
 use crate::sources::machine::scan::ProcessKey;
 
@@ -40,12 +39,11 @@ const STACKS: usize = 20;
 pub fn run(invocation: &Invocation, config: &HuntConfig) -> Result<Outcome> {
     let asked_for = asked_for(config.target.as_ref())?;
     let interrupt = Interrupt::install()?;
+    let mut printer = Printer::showing(&config.outputs, &Shown::default(), invocation);
+    printer.options.top = None;
+    printer.open()?;
     let profile = runtime()?.block_on(hunt(invocation, config, asked_for, interrupt))?;
-    let format = match config.json {
-        true => Format::Json,
-        false => Format::Text,
-    };
-    print(format, &profile, &options(invocation))?;
+    printer.print(profile)?;
     Ok(Outcome::Done(None))
 }
 
@@ -180,9 +178,9 @@ fn together(
     let mut profile = join::joined(machine, row, traced, STACKS);
     judge_stacks(&mut profile);
     profile.sort(Source::Heap, Measure::HeapGrowthPerSLow);
-    let profile = profile.top(Shown {
+    let profile = profile.top(query::Shown {
         stacks: Some(STACKS),
-        ..Shown::ALL
+        ..query::Shown::ALL
     });
     if was_tried {
         let sections = &profile.sections;

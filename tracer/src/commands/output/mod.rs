@@ -1,19 +1,21 @@
 //! Where profiles go: standard output, and the files that were asked for.
 
-use std::collections::BTreeSet;
+mod files;
+
 use std::io::{self, IsTerminal, Write};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::analysis::holders;
 use crate::analysis::verdict::{self, Stacks};
-use crate::cli::{Invocation, Output};
+use crate::cli::{Invocation, Output, Outputs, Shown as AskedFor};
 use crate::engine::{Flow, Selection};
 use crate::profile::query::Shown;
 use crate::profile::{CommandExit, Grouping, Measure, Profile, Source};
-use crate::render::file::{self, WriteFileError};
-use crate::render::{Format, Options};
+use crate::render::{Content, Format, Options};
 use crate::sources::heap::Order;
+
+use files::Files;
 
 /// How the stacks of a heap trace are judged and shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,15 +63,14 @@ impl Heaps {
 
 /// Prints profiles, and writes them to files.
 pub struct Printer<'a> {
-    output: &'a Output,
+    outputs: &'a Outputs,
     /// What the renderers heed.
     pub options: Options,
     /// Merges the stacks of all processes, and orders them by this.
     by_stack: Option<Measure>,
     /// What is to become of the stacks of a heap trace.
     heaps: Option<Heaps>,
-    /// Failures to write files that were said.
-    known_failures: BTreeSet<String>,
+    files: Files,
     /// The last profile of the trace.
     pub last: Option<Profile>,
 }
@@ -77,18 +78,23 @@ pub struct Printer<'a> {
 impl<'a> Printer<'a> {
     /// One for what the command line asks of outputs.
     pub fn new(output: &'a Output, invocation: &Invocation) -> Self {
+        Self::showing(&output.outputs, &output.shown, invocation)
+    }
+
+    /// One for these outputs, which show this.
+    pub fn showing(outputs: &'a Outputs, shown: &AskedFor, invocation: &Invocation) -> Self {
         let options = Options {
-            source: output.source,
-            addresses: output.addresses,
-            top: output.top,
+            source: shown.source,
+            addresses: shown.addresses,
+            top: shown.top,
             ..options(invocation)
         };
         Self {
-            output,
+            outputs,
             options,
             by_stack: None,
             heaps: None,
-            known_failures: BTreeSet::new(),
+            files: Files::default(),
             last: None,
         }
     }
@@ -110,7 +116,7 @@ impl<'a> Printer<'a> {
 
     /// Which samples the profiles must have for what is to be written.
     pub fn selection(&self) -> Selection {
-        match self.output.top {
+        match self.options.top {
             Some(top) if !self.needs_all() => Selection {
                 stacks: top,
                 per_subject: self.options.per_process,
@@ -123,14 +129,23 @@ impl<'a> Printer<'a> {
     /// Whether what is shown rests on all stacks.
     fn needs_all(&self) -> bool {
         let judged = |heaps: Heaps| heaps.group_frames.is_some() || heaps.must_know_all;
-        !self.output.files.is_empty() || self.by_stack.is_some() || self.heaps.is_some_and(judged)
+        self.outputs.files().next().is_some()
+            || !self.outputs.stdout().heeds_top()
+            || self.by_stack.is_some()
+            || self.heaps.is_some_and(judged)
     }
 
-    /// Refuses files that cannot be made, before the trace rather than after it.
-    pub fn check_files(&self) -> Result<()> {
-        for (_, path) in self.output.files.iter() {
-            file::check(path)?;
+    /// Refuses outputs that cannot be made, before the trace rather than after it.
+    pub fn open(&mut self) -> Result<()> {
+        let form = self.outputs.stdout().form();
+        if form.content == Content::Binary && io::stdout().is_terminal() {
+            bail!(
+                "{} is no text, and standard output is a terminal: give -o FILE{}, or redirect it",
+                form.name,
+                form.ending
+            );
         }
+        self.files = Files::open(self.outputs)?;
         Ok(())
     }
 
@@ -147,7 +162,7 @@ impl<'a> Printer<'a> {
         self.options
             .known_notes
             .extend(profile.notes.iter().cloned());
-        self.write_files(&profile)?;
+        self.files.write(&profile, &self.options)?;
         if profile.meta.last {
             self.last = Some(profile);
         }
@@ -155,6 +170,14 @@ impl<'a> Printer<'a> {
     }
 
     fn show(&self, profile: &Profile) -> Result<Flow> {
+        let format = self.outputs.stdout();
+        let is_for_last = format.form().content != Content::Lines;
+        if is_for_last && !profile.meta.last {
+            return Ok(Flow::On);
+        }
+        if is_for_last {
+            return print(format, profile, &self.options);
+        }
         let mut merged = self.by_stack.map(|by| profile.by_stack(by.source(), by));
         if self
             .heaps
@@ -163,39 +186,15 @@ impl<'a> Printer<'a> {
             merged.iter_mut().for_each(verdict::sort);
         }
         let profile = merged.as_ref().unwrap_or(profile);
-        if !self.output.json {
-            return print(Format::Text, profile, &self.options);
+        if format == Format::Text {
+            return print(format, profile, &self.options);
         }
         let shown = Shown {
-            stacks: self.output.top,
+            stacks: self.options.top,
             per_subject: self.options.per_process,
             others: None,
         };
-        print(Format::Json, &profile.top(shown), &self.options)
-    }
-
-    /// Writes the files; the profile must have all stacks.
-    fn write_files(&mut self, profile: &Profile) -> Result<()> {
-        let options = Options {
-            width: None,
-            color: false,
-            ..self.options.clone()
-        };
-        let written = self.output.files.iter().map(|(format, path)| {
-            file::write_file(path, |out| format.renderer().render(profile, &options, out))
-        });
-        let mut failures: Vec<WriteFileError> = written.filter_map(Result::err).collect();
-        let fatal = if profile.meta.last {
-            failures.pop()
-        } else {
-            None
-        };
-        for failure in &failures {
-            if profile.meta.last || self.known_failures.insert(failure.to_string()) {
-                eprintln!("memlens: {failure}");
-            }
-        }
-        fatal.map_or(Ok(()), |failure| Err(failure.into()))
+        print(format, &profile.top(shown), &self.options)
     }
 }
 
