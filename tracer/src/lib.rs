@@ -15,6 +15,7 @@ pub mod preflight;
 pub mod process;
 pub mod profile;
 pub mod reach;
+pub mod recording;
 pub mod render;
 pub mod schema;
 pub mod sources;

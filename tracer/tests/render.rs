@@ -1,5 +1,6 @@
 //! The outputs of a profile, against golden files and against what must hold for any profile.
 
+mod recordings;
 mod samples;
 
 use std::collections::BTreeSet;

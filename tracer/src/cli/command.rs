@@ -11,6 +11,8 @@ use super::host::{HostArgs, HostConfig};
 use super::hunt::{HuntArgs, HuntConfig};
 use super::kernel::KernelConfig;
 use super::leaks::{LeaksArgs, LeaksConfig};
+use super::record::{RecordArgs, RecordConfig};
+use super::report::{DiffConfig, ReportArgs, ReportConfig};
 use super::trace::{TraceArgs, TraceConfig};
 use super::vm::{VmArgs, VmConfig};
 
@@ -29,6 +31,10 @@ Examples:
   memlens kernel                     which kernel stacks hold the kernel's own memory
   memlens trace -p 4242              every allocation and free, one line each
   memlens explain 4242               where its memory is: kernel, allocator, runtime
+  memlens record -p 4242 -o a.memlens
+                                     heap, address space and machine over time, to a file
+  memlens report a.memlens -o a.html what it has, as a page to look at
+  memlens diff a.memlens b.memlens   what grew between two recordings, runs or builds
   memlens doctor                     what works on this machine, and how to fix the rest
   memlens demo                       a built-in leaky program, traced for ten seconds
 
@@ -73,6 +79,9 @@ enum Typed {
     Trace(TraceArgs),
     Host(HostArgs),
     Explain(ExplainArgs),
+    Record(Box<RecordArgs>),
+    Report(Box<ReportArgs>),
+    Diff(Box<DiffConfig>),
     Doctor(DoctorArgs),
     Demo(DemoConfig),
 }
@@ -109,6 +118,12 @@ pub enum Command {
     Host(HostConfig),
     /// Find out what takes memory, in four steps.
     Hunt(HuntConfig),
+    /// Record memory over time.
+    Record(Box<RecordConfig>),
+    /// Show what was recorded.
+    Report(Box<ReportConfig>),
+    /// Compare two profiles.
+    Diff(Box<DiffConfig>),
 }
 
 impl TryFrom<Cli> for Invocation {
@@ -128,6 +143,12 @@ impl TryFrom<Cli> for Invocation {
             Typed::Explain(args) => Command::Explain(args.try_into()?),
             Typed::Doctor(args) => Command::Doctor(args.into()),
             Typed::Demo(config) => Command::Demo(config),
+            Typed::Record(args) => Command::Record(Box::new((*args).try_into()?)),
+            Typed::Report(args) => Command::Report(Box::new((*args).try_into()?)),
+            Typed::Diff(config) => {
+                config.output.outputs.check()?;
+                Command::Diff(config)
+            }
         };
         Ok(Self {
             command,

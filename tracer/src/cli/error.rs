@@ -84,6 +84,14 @@ pub enum ConfigError {
     /// A file whose name does not say what to write.
     #[error("the ending of {} names no form: give one of {}, or --format{}", .0.display(), endings(), age_hint(.0))]
     UnknownForm(PathBuf),
+    /// No file to record to.
+    #[error("nothing to record to: give -o FILE.memlens")]
+    NoRecording,
+    /// Neither the machine nor a target.
+    #[error(
+        "nothing to record: give a target (-p PID, -n NAME, --all or, at the end, -- COMMAND), or --sources host"
+    )]
+    NothingToRecord,
     /// Growth over less time than a report covers.
     #[error("--window is shorter than INTERVAL: give at least the time between two reports")]
     ShortWindow,

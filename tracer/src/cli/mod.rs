@@ -18,6 +18,8 @@ mod hunt;
 mod kernel;
 mod leaks;
 mod parsers;
+mod record;
+mod report;
 mod shared;
 mod tips;
 mod trace;
@@ -42,6 +44,8 @@ pub use host::HostConfig;
 pub use hunt::HuntConfig;
 pub use kernel::KernelConfig;
 pub use leaks::{FailOn, LeaksConfig};
+pub use record::{RecordConfig, Recorded};
+pub use report::{DiffConfig, ReportConfig, Symbols};
 pub use shared::{
     Allocator, HostWideConfig, Output, Outputs, Schedule, Shown, SizeRange, Unwind, Walk,
 };

@@ -1,6 +1,7 @@
 //! The commands: each turns what was asked for into a target, sources and a renderer, and runs them.
 
 mod demo;
+mod diff;
 mod doctor;
 mod explain;
 mod host;
@@ -8,6 +9,9 @@ mod hunt;
 mod kernel;
 mod leaks;
 mod output;
+mod record;
+mod report;
+mod stored;
 mod trace;
 mod vm;
 
@@ -38,6 +42,9 @@ pub fn run(invocation: &Invocation) -> Outcome {
         Command::Explain(config) => explain::run(invocation, config),
         Command::Doctor(config) => doctor::run(invocation, config),
         Command::Demo(config) => demo::run(invocation, config),
+        Command::Record(config) => record::run(invocation, config),
+        Command::Report(config) => report::run(invocation, config),
+        Command::Diff(config) => diff::run(invocation, config),
     };
     done.unwrap_or_else(|failure| {
         eprintln!("memlens: {}", error::one_line(&failure));

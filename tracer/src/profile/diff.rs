@@ -26,6 +26,45 @@ pub struct Difference {
     pub before_complete: bool,
 }
 
+/// What became of a sample between the two profiles of a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// It is only in the later one.
+    New,
+    /// There is more of it.
+    Grown,
+    /// There is as much of it.
+    Unchanged,
+    /// There is less of it.
+    Shrunk,
+    /// It is only in the earlier one.
+    Gone,
+}
+
+impl Fate {
+    /// By the amounts before and after.
+    pub const fn of(before: i64, after: i64) -> Self {
+        match (before, after) {
+            (0, 1..) => Self::New,
+            (1.., 0) => Self::Gone,
+            _ if after > before => Self::Grown,
+            _ if after < before => Self::Shrunk,
+            _ => Self::Unchanged,
+        }
+    }
+
+    /// In one word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Grown => "grown",
+            Self::Unchanged => "unchanged",
+            Self::Shrunk => "shrunk",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 /// What two samples are matched by.
 #[derive(PartialEq, Eq, Hash, Clone)]
 struct Key<'a> {

@@ -22,6 +22,17 @@ pub enum Source {
 }
 
 impl Source {
+    /// Its name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Heap => "heap",
+            Self::AddressSpace => "address_space",
+            Self::PageFaults => "page_faults",
+            Self::Kernel => "kernel",
+            Self::Process => "process",
+        }
+    }
+
     /// What it follows in the first place: the bytes that are held.
     pub const fn level(self) -> Measure {
         match self {

@@ -134,6 +134,11 @@ impl Values {
         self.0.iter().map(|(measure, value)| (*measure, *value))
     }
 
+    /// Drops the values of other measures than these.
+    pub fn retain(&mut self, is_wanted: impl Fn(Measure) -> bool) {
+        self.0.retain(|measure, _| is_wanted(*measure));
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -291,6 +291,39 @@ impl Profile {
         self.with_samples(kept.cloned().collect(), self.omitted.clone())
     }
 
+    /// The part of a profile of several sources that is about one of them.
+    pub fn only(&self, source: Source) -> Self {
+        let mut only = self.filter(|sample| sample.source == source);
+        let columns: Vec<bool> = self
+            .measures
+            .iter()
+            .map(|measure| measure.source() == source)
+            .collect();
+        let keep = |values: &mut Vec<Option<Number>>| {
+            let mut wanted = columns.iter();
+            values.retain(|_| wanted.next() == Some(&true));
+        };
+        only.measures.retain(|measure| measure.source() == source);
+        for sample in &mut only.samples {
+            keep(&mut sample.values);
+            keep(&mut sample.before);
+        }
+        only.omitted.retain(|omitted| omitted.source == source);
+        for subject in &mut only.subjects {
+            subject.totals.retain(|measure| measure.source() == source);
+            subject.before.retain(|measure| measure.source() == source);
+            if source != Source::AddressSpace {
+                subject.regions.clear();
+            }
+        }
+        if source != Source::Heap {
+            only.findings.clear();
+            only.sections.heap = None;
+            only.sections.reachability.clear();
+        }
+        only
+    }
+
     /// The same with other samples; frames, stacks and modules that nothing refers to any more are dropped.
     pub(super) fn with_samples(&self, samples: Vec<Sample>, omitted: Vec<Omitted>) -> Self {
         let profile = Self {

@@ -1,11 +1,11 @@
 //! Folded stacks: one line per stack, outermost frame first, then its value; what flame graph tools read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use super::path::{self, Step};
 use super::{FileOption, Options, Render};
-use crate::profile::{Measure, Profile, Sample};
+use crate::profile::{Measure, Number, Profile, Sample};
 use crate::words::clean::clean;
 use crate::words::names;
 
@@ -20,21 +20,46 @@ pub const FILE: FileOption = FileOption {
 /// The renderer: a line for each stack with a value, sorted; the values of equal lines are added up.
 ///
 /// Where there are several processes, or can be, "name-pid" is the outermost frame; for a stack that several share, it
-/// is their number. For the kernel's memory the cache is the innermost frame.
+/// is their number. For the kernel's memory the cache is the innermost frame. A line of a difference has two values, the
+/// earlier and the later one.
 pub struct Folded;
 
 impl Render for Folded {
     fn render(&self, profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
-        for (stack, value) in lines(profile, super::drawn(profile, options)) {
-            writeln!(out, "{stack} {value}")?;
+        let measure = super::drawn(profile, options);
+        match profile.sections.difference {
+            Some(_) => compared(profile, measure)
+                .iter()
+                .try_for_each(|line| writeln!(out, "{line}")),
+            None => lines(profile, measure)
+                .iter()
+                .try_for_each(|(stack, value)| writeln!(out, "{stack} {value}")),
         }
-        Ok(())
     }
 }
 
 /// The stacks with their values of a measure. Pages that back other memory with stacks of its own are left out, so that
 /// no byte is counted twice.
 pub fn lines(profile: &Profile, measure: Measure) -> BTreeMap<String, u64> {
+    values(profile, measure, |sample| profile.value(sample, measure))
+}
+
+/// The stacks of a difference with their earlier and their later values, the input of differential flame graphs.
+pub fn compared(profile: &Profile, measure: Measure) -> Vec<String> {
+    let before = values(profile, measure, |sample| profile.before(sample, measure));
+    let after = values(profile, measure, |sample| profile.after(sample, measure));
+    let stacks: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let value = |of: &BTreeMap<String, u64>, stack| of.get(stack).copied().unwrap_or(0);
+    let line = |stack| format!("{stack} {} {}", value(&before, stack), value(&after, stack));
+    stacks.into_iter().map(line).collect()
+}
+
+/// The stacks with some value of each sample, as far as it is above zero.
+fn values(
+    profile: &Profile,
+    measure: Measure,
+    value: impl Fn(&Sample) -> Option<Number>,
+) -> BTreeMap<String, u64> {
     let names = profile
         .frames
         .iter()
@@ -42,7 +67,11 @@ pub fn lines(profile: &Profile, measure: Measure) -> BTreeMap<String, u64> {
     let names: Vec<String> = names.collect();
     let mut lines = BTreeMap::new();
     for sample in profile.stack_samples(measure.source()) {
-        match profile.amount(sample, measure) {
+        match value(sample)
+            .map_or(0, Number::whole)
+            .max(0)
+            .cast_unsigned()
+        {
             0 => {}
             _ if sample.is_backing() => {}
             value => *lines.entry(line(profile, sample, &names)).or_default() += value,

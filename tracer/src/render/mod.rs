@@ -4,10 +4,12 @@ pub mod collapse;
 pub mod csv;
 pub mod file;
 mod folded;
+mod html;
 mod json;
 mod markdown;
 mod path;
 mod pprof;
+mod recording;
 mod speedscope;
 mod svg;
 pub mod term;
@@ -165,6 +167,10 @@ formats! {
     Pprof = pprof::Pprof, "pprof" ".pb.gz" Binary "for go tool pprof, Parca, Pyroscope, speedscope", None;
     /// The form of <https://www.speedscope.app>.
     Speedscope = speedscope::Speedscope, "speedscope" ".speedscope.json" Document "for speedscope", None;
+    /// A page to look at, in a browser.
+    Html = html::Html, "html" ".html" Document "a page to look at: verdicts, time, icicle, table", None;
+    /// What `memlens report` and `memlens diff` read: profiles over time.
+    Recording = recording::Recording, "recording" ".memlens" Binary "a recording, for memlens report and diff", None;
 }
 
 impl Format {
@@ -192,6 +198,11 @@ impl Format {
     pub fn of_name(name: &str) -> Option<Self> {
         let mut all = Self::ALL.iter();
         all.find(|format| format.form().name == name).copied()
+    }
+
+    /// Whether it shows values over time.
+    pub const fn wants_history(self) -> bool {
+        matches!(self, Self::Html)
     }
 
     /// Whether it shows as many stacks as are asked for; others have all that there are.

@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use inferno::flamegraph::color::{BasicPalette, Palette};
 use inferno::flamegraph::{self, Options as Drawing};
 
-use super::folded::lines;
+use super::folded::{compared, lines};
 use super::{FileOption, Options, Render, drawn};
-use crate::profile::{Measure, Profile, Source};
+use crate::profile::{Difference, Measure, Number, Profile, Source};
 use crate::words::clean::clean;
-use crate::words::units::{bytes, counted};
+use crate::words::units::{bytes, change, counted, duration};
 use crate::words::{measure, names};
 
 /// The option that asks for a file of it.
@@ -25,28 +25,91 @@ pub struct Svg;
 impl Render for Svg {
     fn render(&self, profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
         let measure = drawn(profile, options);
-        let title = title(profile, measure);
-        let lines = lines(profile, measure);
+        let Picture {
+            title,
+            subtitle,
+            lines,
+            drawn,
+        } = match &profile.sections.difference {
+            Some(difference) => compared_picture(profile, difference, measure),
+            None => picture(profile, measure),
+        };
         if lines.is_empty() {
             return write_empty(&title, out);
         }
-        let drawn = lines.values().sum();
         let mut drawing = Drawing::default();
         drawing.title = title;
-        drawing.subtitle = subtitle(profile, measure, drawn);
+        drawing.subtitle = subtitle;
         drawing.count_name = measure::noun(measure).to_owned();
         drawing.colors = Palette::Basic(BasicPalette::Mem);
         // The same name has the same color in every picture, so that two can be compared.
         drawing.hash = true;
         // Through a buffer, so that an error of `out` comes back as it is.
         let mut picture = Vec::new();
-        let lines = lines
-            .iter()
-            .map(|(stack, value)| format!("{stack} {value}"));
-        let lines: Vec<String> = lines.collect();
         flamegraph::from_lines(&mut drawing, lines.iter().map(String::as_str), &mut picture)?;
         let root = format!("all: {}", measure::words(measure, drawn));
         out.write_all(with_root(&String::from_utf8_lossy(&picture), &root).as_bytes())
+    }
+}
+
+/// What is drawn.
+struct Picture {
+    title: String,
+    subtitle: Option<String>,
+    /// Folded stacks, with one value, or with two of a difference.
+    lines: Vec<String>,
+    /// The width of it all.
+    drawn: u64,
+}
+
+fn picture(profile: &Profile, measure: Measure) -> Picture {
+    let lines = lines(profile, measure);
+    let drawn = lines.values().sum();
+    let line = |(stack, value): (&String, &u64)| format!("{stack} {value}");
+    Picture {
+        title: title(profile, measure),
+        subtitle: subtitle(profile, measure, drawn),
+        lines: lines.iter().map(line).collect(),
+        drawn,
+    }
+}
+
+/// Widths are of the later profile; red has grown, blue has shrunk.
+fn compared_picture(profile: &Profile, difference: &Difference, measure: Measure) -> Picture {
+    let value = |value: Option<Number>| value.map_or(0, Number::whole).max(0).cast_unsigned();
+    let (mut before, mut after, mut gone) = (0_u64, 0_u64, 0_u64);
+    for sample in profile.stack_samples(measure.source()) {
+        let (was, now) = (
+            value(profile.before(sample, measure)),
+            value(profile.after(sample, measure)),
+        );
+        before += was;
+        after += now;
+        gone += if now == 0 { was } else { 0 };
+    }
+    let apart = profile.meta.time.duration_since(difference.before.time);
+    let since = match difference.same_run {
+        true => format!("compared with {} earlier", duration(apart.unsigned_abs())),
+        false => "compared with another run".to_owned(),
+    };
+    let subject = names::subject(profile);
+    let title = format!(
+        "memlens: {subject}, {}, {} {since}",
+        measure::words(measure, after),
+        change(crate::profile::difference(after, before))
+    );
+    let not_drawn = match gone {
+        0 => String::new(),
+        gone => format!(
+            "; {} of stacks that are gone not drawn",
+            measure::words(measure, gone)
+        ),
+    };
+    Picture {
+        title: clean(&title).into_owned(),
+        subtitle: Some(format!("red has grown, blue has shrunk{not_drawn}")),
+        lines: compared(profile, measure),
+        drawn: after,
     }
 }
 

@@ -8,6 +8,7 @@
 mod address;
 mod cache;
 mod demangle;
+pub mod elsewhere;
 mod image;
 mod kernel;
 mod module;

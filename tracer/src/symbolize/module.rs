@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use object::elf::{FileHeader64, NT_GNU_BUILD_ID, PT_LOAD};
@@ -90,6 +90,11 @@ impl Module {
                 .unwrap_or_default()
         })
     }
+}
+
+/// Build id of an ELF file, in hex.
+pub(super) fn build_id(path: &Path) -> Option<String> {
+    read_elf(&File::open(path).ok()?).ok()?.build_id
 }
 
 fn read_elf(file: &File) -> object::read::Result<Elf> {

@@ -108,8 +108,13 @@ impl Names {
         let _ = self.blazesym.evict(&evict::Elf::new(path).into());
     }
 
+    /// Names addresses of an ELF file's own address space, in their order.
+    pub fn at_addresses(&self, path: &Path, addresses: &[u64]) -> Vec<Found> {
+        self.look_up(path, Input::VirtOffset(addresses), true)
+    }
+
     fn in_file_batch(&self, path: &Path, offsets: &[u64]) -> Vec<Found> {
-        let mut found = self.look_up(path, offsets, true);
+        let mut found = self.look_up(path, Input::FileOffset(offsets), true);
         // Debug information may be broken, belong to another build, or not cover hand-written code: the file's own
         // symbol table is asked for what is left.
         let left: Vec<usize> = (0..found.len())
@@ -117,7 +122,7 @@ impl Names {
             .collect();
         if !left.is_empty() {
             let left_offsets: Vec<u64> = left.iter().map(|index| offsets[*index]).collect();
-            let again = self.look_up(path, &left_offsets, false);
+            let again = self.look_up(path, Input::FileOffset(&left_offsets), false);
             left.into_iter()
                 .zip(again)
                 .for_each(|(index, name)| found[index] = name);
@@ -125,15 +130,13 @@ impl Names {
         found
     }
 
-    fn look_up(&self, path: &Path, offsets: &[u64], debug: bool) -> Vec<Found> {
+    fn look_up(&self, path: &Path, wanted: Input<&[u64]>, debug: bool) -> Vec<Found> {
+        let count = wanted.as_inner_ref().len();
         let mut elf = Elf::new(path);
         elf.debug_syms = debug;
-        match self
-            .blazesym
-            .symbolize(&Source::Elf(elf), Input::FileOffset(offsets))
-        {
+        match self.blazesym.symbolize(&Source::Elf(elf), wanted) {
             Ok(all) => all.into_iter().map(name).collect(),
-            Err(_) => vec![Err(Missing::SymbolsUnreadable); offsets.len()],
+            Err(_) => vec![Err(Missing::SymbolsUnreadable); count],
         }
     }
 }

@@ -38,6 +38,13 @@ pub fn words(measure: Measure, amount: u64) -> String {
     format!("{} {what}", value(measure, amount))
 }
 
+/// The figure without its source: "live bytes", "change bytes", "mapped bytes".
+pub fn name(measure: Measure) -> String {
+    let key = measure.key();
+    let name = key.split_once('.').map_or(key, |(_, name)| name);
+    name.replace('_', " ")
+}
+
 /// What is counted, in the plural.
 pub fn noun(measure: Measure) -> &'static str {
     match (measure, measure.unit()) {

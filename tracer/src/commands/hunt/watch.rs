@@ -1,11 +1,8 @@
 //! Looks at the machine again and again in a thread of its own, from the beginning of a hunt to its end.
 
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::analysis::hunt::choose::{self, Candidate, matters};
 use crate::engine::meta;
@@ -14,6 +11,7 @@ use crate::profile::machine::{By, Of, Order};
 use crate::profile::series::{Series, of_series};
 use crate::profile::{Growth, Meta, Profile, Subject};
 use crate::sources::machine::View;
+use crate::sources::machine::background::{Background, Sampled};
 use crate::sources::machine::observe::{Observer, Rising};
 use crate::sources::machine::root::Root;
 use crate::sources::machine::sampler::Sampler;
@@ -36,15 +34,13 @@ const NO_ROWS: View = View {
 };
 
 /// A watch over the machine. It ends when it is dropped.
-pub struct Watch {
-    state: Arc<Mutex<State>>,
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Watch(Background<State>);
 
 struct State {
     sampler: Sampler,
     observer: Observer,
+    /// How long the hunt takes.
+    time: Duration,
     /// Why it has ended early.
     failure: Option<String>,
     followed: Option<Followed>,
@@ -75,36 +71,14 @@ impl Watch {
     pub fn begin(time: Duration) -> Result<Self> {
         let mut sampler = Sampler::new(Root::machine(), Extras::default());
         let first = sampler.snapshot()?;
-        let state = Arc::new(Mutex::new(State {
+        let background = Background::begin(State {
             observer: Observer::new(By::Process, None, first),
             sampler,
+            time,
             failure: None,
             followed: None,
-        }));
-        let (stop, stopped) = mpsc::channel::<()>();
-        let shared = Arc::clone(&state);
-        let thread = std::thread::Builder::new()
-            .name("watch".into())
-            .spawn(move || {
-                let mut due = Instant::now();
-                loop {
-                    due = (due + period(time, lock(&shared).sampler.took())).max(Instant::now());
-                    let wait = due.saturating_duration_since(Instant::now());
-                    match stopped.recv_timeout(wait) {
-                        Err(RecvTimeoutError::Timeout) => {}
-                        Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-                    }
-                    if !lock(&shared).sample() {
-                        return;
-                    }
-                }
-            })
-            .context("cannot start a thread")?;
-        Ok(Self {
-            state,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        })?;
+        Ok(Self(background))
     }
 
     /// How all processes move.
@@ -112,7 +86,7 @@ impl Watch {
     /// # Errors
     /// Why the watch has ended early.
     pub fn seen(&self) -> Result<Seen> {
-        let state = lock(&self.state);
+        let state = self.0.state();
         if let Some(failure) = &state.failure {
             bail!("{failure}");
         }
@@ -126,7 +100,7 @@ impl Watch {
     pub fn machine(&self) -> Profile {
         let State {
             sampler, observer, ..
-        } = &mut *lock(&self.state);
+        } = &mut *self.0.state();
         let meta = Meta {
             last: true,
             ..meta()
@@ -138,7 +112,7 @@ impl Watch {
 
     /// Follows the process that has a PID now: it, and its row; `None` where there is none.
     pub fn follow(&self, pid: u32) -> Option<(ProcessKey, Subject)> {
-        let state = &mut *lock(&self.state);
+        let state = &mut *self.0.state();
         let key = state.observer.key_of(pid)?;
         let row = state.observer.row_of(key, &mut state.sampler)?;
         state.followed = Some(Followed {
@@ -151,7 +125,7 @@ impl Watch {
 
     /// The followed process is traced from now on. What that takes at the beginning may hold it up for a moment.
     pub fn restart(&self) {
-        let state = &mut *lock(&self.state);
+        let state = &mut *self.0.state();
         if let Some(followed) = &mut state.followed {
             let now = state.observer.total_of(followed.key);
             followed.traced = now.map(|(at, bytes)| Series::new(at, bytes));
@@ -161,7 +135,7 @@ impl Watch {
     /// How the followed process has moved until now, or until its end: since the beginning of the watch or, where that
     /// is no line, since it is traced.
     pub fn followed_growth(&self) -> Option<Growth> {
-        let state = lock(&self.state);
+        let state = self.0.state();
         let followed = state.followed.as_ref()?;
         let traced = followed.traced.as_ref();
         let traced = traced.and_then(|series| of_series(series, false, |bytes| Some(*bytes)));
@@ -179,12 +153,15 @@ impl Watch {
 
     /// Whether a process was not there any more at the last pass.
     pub fn is_gone(&self, key: ProcessKey) -> bool {
-        lock(&self.state).observer.growth_of(key).is_none()
+        self.0.state().observer.growth_of(key).is_none()
     }
 }
 
-impl State {
-    /// Takes one sample; whether the watch goes on.
+impl Sampled for State {
+    fn period(&self) -> Duration {
+        period(self.time, self.sampler.took())
+    }
+
     fn sample(&mut self) -> bool {
         match self.sampler.snapshot() {
             Ok(snapshot) => self.observer.add(snapshot),
@@ -206,15 +183,6 @@ impl State {
     }
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 fn candidates(rising: Vec<Rising>, passes: u64) -> Vec<Candidate> {
     let (now, second) = (info::now_in_ticks(), procfs::ticks_per_second().max(1));
     let all = rising.into_iter().map(|one| Candidate {
@@ -230,11 +198,6 @@ fn candidates(rising: Vec<Rising>, passes: u64) -> Vec<Candidate> {
     candidates
 }
 
-/// The state; a panic elsewhere leaves figures that are as good as before.
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Time between two samples of a hunt of so long, of which a pass takes so much.
 fn period(time: Duration, pass: Duration) -> Duration {
     let wanted = (time / SAMPLES).clamp(SHORTEST, LONGEST);
@@ -243,6 +206,8 @@ fn period(time: Duration, pass: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]

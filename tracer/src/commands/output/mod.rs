@@ -15,7 +15,7 @@ use crate::profile::{CommandExit, Grouping, Measure, Profile, Source};
 use crate::render::{Content, Format, Options};
 use crate::sources::heap::Order;
 
-use files::Files;
+pub use files::Files;
 
 /// How the stacks of a heap trace are judged and shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Heaps {
 
 impl Heaps {
     /// The profile with its stacks joined and in order, and with the verdicts on them.
-    fn judge(self, profile: Profile) -> Profile {
+    pub fn judge(self, profile: Profile) -> Profile {
         let mut profile = match self.group_frames {
             Some(frames) => self.sorted(profile.group_frames(Source::Heap, frames)),
             None => profile,
@@ -133,6 +133,12 @@ impl<'a> Printer<'a> {
             || !self.outputs.stdout().heeds_top()
             || self.by_stack.is_some()
             || self.heaps.is_some_and(judged)
+    }
+
+    /// Whether something that is to be written shows values over time.
+    pub fn wants_history(&self) -> bool {
+        let mut formats = self.outputs.files().map(|(format, _)| format);
+        self.outputs.stdout().wants_history() || formats.any(Format::wants_history)
     }
 
     /// Refuses outputs that cannot be made, before the trace rather than after it.

@@ -3,6 +3,7 @@
 mod address_space;
 mod blocks;
 mod closing;
+mod difference;
 mod growth;
 mod heap;
 mod host_wide;
@@ -26,6 +27,9 @@ pub struct Text;
 impl Render for Text {
     fn render(&self, profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
         let mut out = Writer::new(out, options.width, options.color);
+        if let Some(difference) = &profile.sections.difference {
+            return difference::write(&mut out, profile, difference, options);
+        }
         if profile.sections.hunt.is_some() {
             return hunt::write(&mut out, profile, options);
         }

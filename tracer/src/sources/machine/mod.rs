@@ -1,11 +1,13 @@
 //! The machine and its processes, as `/proc` and the cgroups tell: pass after pass, with trends. Reading is in `scan`,
 //! `cgroups` and `sampler`; the rest is pure.
 
+pub mod background;
 pub mod cgroup_files;
 pub mod cgroups;
 pub mod figures;
 pub mod meminfo;
 pub mod observe;
+pub mod pace;
 pub mod pressure;
 mod rank;
 pub mod root;
