@@ -25,6 +25,17 @@ pub fn victims() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("victims")
 }
 
+/// Folder with the tests of the HTML report, whose packages must be there.
+pub fn browser_tests() -> Result<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
+    ensure!(
+        folder.join("node_modules").exists(),
+        "there is no {}: `cargo xtask test` installs what the tests need",
+        folder.join("node_modules").display()
+    );
+    Ok(folder)
+}
+
 /// The program under test: `MEMLENS_BIN`, else the newest built one, else one built now.
 pub fn memlens() -> Result<PathBuf> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();

@@ -82,6 +82,9 @@ pub const TESTS: &[Need] = &[
     need(&["binutils"], "damages a library's unwind tables"),
     need(&["jq"], "runs the examples of docs/json.md"),
     need(&["python3-venv"], "the environment of DuckDB"),
+    need(&["chromium"], "opens the HTML report"),
+    need(&["debuginfod"], "a server of debug files, and its client"),
+    need(&["tmux"], "a terminal for memlens top"),
 ];
 
 /// What the kernel matrix needs besides.
@@ -157,6 +160,34 @@ pub fn install_duckdb() -> Result<()> {
     ];
     run::run(Command::new(&python).args(pip))
         .context("cannot install DuckDB: the tests of the documents need it, once")
+}
+
+/// Installs what the tests of the HTML report need of npm, unless it is there.
+pub fn install_browser_tests() -> Result<()> {
+    const NPM: &[Need] = &[need(
+        &["npm"],
+        "installs the driver of the browser, and speedscope",
+    )];
+    let folder = run::workspace_root()?.join("tests/browser");
+    let (lock, installed) = (
+        folder.join("package-lock.json"),
+        folder.join("node_modules/.package-lock.json"),
+    );
+    let time = |file: &Path| fs::metadata(file).and_then(|about| about.modified()).ok();
+    if time(&installed).is_some_and(|installed| Some(installed) >= time(&lock)) {
+        return Ok(());
+    }
+    // Some packages of Node bring it along, and conflict with the one that has its name.
+    if !run::in_path("npm") {
+        install_missing(NPM)?;
+    }
+    eprintln!("xtask: installing the packages of tests/browser, once");
+    run::run(
+        Command::new("npm")
+            .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
+            .current_dir(&folder),
+    )
+    .context("cannot install the packages of tests/browser: the tests of the HTML report need them, once")
 }
 
 fn all_names(needs: &[Need]) -> String {

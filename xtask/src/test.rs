@@ -50,6 +50,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if is_root && args.part != Part::Unit {
         packages::install_missing(packages::TESTS)?;
         packages::install_duckdb()?;
+        packages::install_browser_tests()?;
     }
     if args.part != Part::Root {
         sum.add(unit(filter)?);

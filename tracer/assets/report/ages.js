@@ -7,6 +7,7 @@
   const HEIGHT = 84;
   const BASE = 14;
   const TOP = 12;
+  const WIDEST_BAR = 56;
 
   /** Sum of the buckets of several samples. */
   function sumOf(lists, samples) {
@@ -29,22 +30,25 @@
     let sum = 0;
     for (let bucket = buckets.length - 1; bucket > 0; bucket--) {
       sum += buckets[bucket];
-      if (sum >= half) return `half of it is older than ${format.ageLimit(bucket - 1)}`;
+      if (sum >= half) return `half older than ${format.ageLimit(bucket - 1)}`;
     }
-    return 'half of it is younger than 1ms';
+    return 'half younger than 1ms';
   }
 
   function bar(bucket, value, x, width, scale, unit) {
     const height = value > 0 ? Math.max(value * scale, 1) : 0;
-    return svg('rect', { class: 'bar', x, y: HEIGHT - BASE - height, width: Math.max(width - 1, 1), height },
-      svg('title', {}, document.createTextNode(`${bucketWords(bucket)}: ${format.value(value, unit)}`)));
+    return svg(
+      'rect',
+      { class: 'bar', x, y: HEIGHT - BASE - height, width: Math.max(width - 1, 1), height },
+      svg('title', {}, document.createTextNode(`${bucketWords(bucket)}: ${format.value(value, unit)}`)),
+    );
   }
 
   /** A histogram of log2 buckets, from the first to the last that is not empty. */
   function histogram(buckets, unit, pixels, range) {
     const [first, last] = range;
     const most = Math.max(...buckets, 1);
-    const width = pixels / (last - first + 1);
+    const width = Math.min(pixels / (last - first + 1), WIDEST_BAR);
     const scale = (HEIGHT - BASE - TOP) / most;
     const chart = svg('svg', { viewBox: `0 0 ${pixels} ${HEIGHT}`, width: pixels, height: HEIGHT, role: 'img' });
     const every = Math.ceil(42 / width);

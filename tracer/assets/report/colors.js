@@ -39,8 +39,30 @@
 
   // Distinct in lightness as well, for readers who do not tell some hues apart; at least 3:1 against the page.
   const LINES = {
-    light: ['#1f5fbf', '#c2410c', '#15803d', '#7e22ce', '#b7791f', '#0e7490', '#be123c', '#4d5a6b', '#6b8e23', '#a0527a'],
-    dark: ['#6aa5f8', '#f0884d', '#5fcf80', '#c08af5', '#e6c15c', '#4cc7d9', '#f2708a', '#a3b0c2', '#b1d157', '#dfa0c4'],
+    light: [
+      '#1f5fbf',
+      '#c2410c',
+      '#15803d',
+      '#7e22ce',
+      '#b7791f',
+      '#0e7490',
+      '#be123c',
+      '#4d5a6b',
+      '#6b8e23',
+      '#a0527a',
+    ],
+    dark: [
+      '#6aa5f8',
+      '#f0884d',
+      '#5fcf80',
+      '#c08af5',
+      '#e6c15c',
+      '#4cc7d9',
+      '#f2708a',
+      '#a3b0c2',
+      '#b1d157',
+      '#dfa0c4',
+    ],
   };
 
   function ofLine(index, dark) {

@@ -29,10 +29,26 @@
     });
   }
 
+  /** Draws the page for paper: light, unfolded, with the frames of the first stacks. Afterwards as it was. */
+  function print(page, printing) {
+    if (Boolean(page.printing) === printing) return;
+    page.printing = printing;
+    const root = document.documentElement;
+    if (printing) page.screenTheme = root.dataset.theme;
+    root.dataset.theme = printing ? 'light' : page.screenTheme;
+    if (printing && page.source) page.table.print();
+    else page.table.clearPrint();
+    memlens.header.setOpen(printing);
+    if (page.series) page.series.printing = printing;
+    page.flame.setPrinting(printing);
+    page.recolor();
+    if (page.source) page.showLists();
+  }
+
   function listenPaper(page) {
-    matchMedia('print').addEventListener('change', (event) => page.print(event.matches));
-    window.addEventListener('beforeprint', () => page.print(true));
-    window.addEventListener('afterprint', () => page.print(false));
+    matchMedia('print').addEventListener('change', (event) => print(page, event.matches));
+    window.addEventListener('beforeprint', () => print(page, true));
+    window.addEventListener('afterprint', () => print(page, false));
   }
 
   function listenSelects(page) {

@@ -84,7 +84,8 @@
       samples,
       roles,
       // One point has no growth.
-      history: raw.history?.at_ms.length > 1 && history && samples.some((sample) => history[sample]?.length) ? history : null,
+      history:
+        raw.history?.at_ms.length > 1 && history && samples.some((sample) => history[sample]?.length) ? history : null,
       columns: raw.measures.flatMap((m, at) => (m.source === source.key && has(raw.samples.values[at]) ? [at] : [])),
       hasAges: some(samples.map((sample) => raw.samples.ages?.[sample])),
       hasFreed: some(samples.map((sample) => raw.samples.freed?.[sample])),
@@ -146,7 +147,7 @@
   }
 
   function frameName(data, frame) {
-    return text(data, data.raw.frames.name[frame]);
+    return text(data, data.raw.frames.name[frame]) || '(unknown)';
   }
 
   /** What a sample is called without a stack: the kind of its memory. */
@@ -154,8 +155,10 @@
     return text(data, data.raw.samples.label[sample]);
   }
 
-  /** The function that wants the memory: the first one beyond the folded frames of the allocator. */
+  /** The function that wants the memory: as the data names it, or the first one beyond the folded frames. */
   function wantedBy(data, sample) {
+    const caller = data.raw.samples.caller?.[sample] ?? -1;
+    if (caller >= 0) return text(data, caller);
     const nodes = stackOf(data, sample);
     const node = nodes.find((candidate) => data.fold[candidate] < 0) ?? nodes[0];
     if (node !== undefined) return frameName(data, data.frame[node]);
@@ -168,6 +171,17 @@
   }
 
   memlens.data = {
-    read, undelta, model, text, stackOf, linesOf, foldText, placeOf, frameName, labelOf, wantedBy, subjectName,
+    read,
+    undelta,
+    model,
+    text,
+    stackOf,
+    linesOf,
+    foldText,
+    placeOf,
+    frameName,
+    labelOf,
+    wantedBy,
+    subjectName,
   };
 })((globalThis.memlens ??= {}));

@@ -55,7 +55,8 @@
 
   function intervalWords(model, interval) {
     const [begin, end] = interval.map((point) => model.at[point]);
-    return `from ${begin === 0 ? '0s' : format.duration(begin)} to ${format.duration(end)} (${format.duration(end - begin)})`;
+    const first = begin === 0 ? '0s' : format.duration(begin);
+    return `from ${first} to ${format.duration(end)} (${format.duration(end - begin)})`;
   }
 
   /** What the icicle shows, in one line. */
@@ -63,23 +64,29 @@
     const { measure } = view;
     const stacks = format.counted(tree.samples.length, 'stack');
     const growth = measure.kind === 'growth' || view.diff;
-    const over = growth && model.sources[view.source].history && !(view.diff && model.raw.samples.before)
-      ? ` ${intervalWords(model, view.interval)}`
-      : '';
+    const over =
+      growth && model.sources[view.source].history && !(view.diff && model.raw.samples.before)
+        ? ` ${intervalWords(model, view.interval)}`
+        : '';
     if (view.diff) {
       const more = (tree.total + tree.net[0]) / 2;
       const less = more - tree.total;
-      return `Difference of ${measure.name}${over}: ${format.change(tree.net[0], measure.unit)}; ` +
-        `${format.change(more, measure.unit)} (red) and ${format.change(less, measure.unit)} (blue) in ${stacks}`;
+      return (
+        `Difference of ${measure.name}${over}: ${format.change(tree.net[0], measure.unit)}; ` +
+        `${format.change(more, measure.unit)} (red) and ${format.change(less, measure.unit)} (blue) in ${stacks}`
+      );
     }
     const total = format.value(tree.total, measure.unit);
     if (growth || measure.kind === 'signed') {
-      const less = tree.shrunk < 0 ? `; ${format.change(tree.shrunk, measure.unit)} in stacks that shrank is not drawn` : '';
+      const less =
+        tree.shrunk < 0 ? `; ${format.change(tree.shrunk, measure.unit)} in stacks that shrank is not drawn` : '';
       return `${capital(measure.name)}${over}: +${total} in ${stacks}${less}`;
     }
     if (measure.kind === 'older') return `Bytes older than ${format.ageLimit(view.exponent)}: ${total} in ${stacks}`;
-    const of = whole > tree.total ? ` (${format.share(tree.total, whole)} of ${format.value(whole, measure.unit)})` : '';
-    if (measure.kind === 'age') return `Live bytes: ${total} in ${stacks}${of}. Color: mean age; pale is young, deep is old`;
+    const of =
+      whole > tree.total ? ` (${format.share(tree.total, whole)} of ${format.value(whole, measure.unit)})` : '';
+    if (measure.kind === 'age')
+      return `Live bytes: ${total} in ${stacks}${of}. Color: mean age; pale is young, deep is old`;
     return `${capital(measure.name)}: ${total} in ${stacks}${of}`;
   }
 

@@ -137,8 +137,9 @@
       const read = (name) => style.getPropertyValue(name).trim();
       this.dark = !this.printing && document.documentElement.dataset.theme === 'dark';
       this.theme = Object.fromEntries(
-        ['bg', 'box', 'box-text', 'box-dim', 'box-dim-text', 'box-match', 'box-match-text', 'accent', 'fg']
-          .map((name) => [name, read(`--${name}`)]),
+        ['bg', 'box', 'box-text', 'box-dim', 'box-dim-text', 'box-match', 'box-match-text', 'accent', 'fg'].map(
+          (name) => [name, read(`--${name}`)],
+        ),
       );
       this.font = `${FONT_SIZE}px ${read('--mono')}`;
       this.context.font = this.font;
@@ -185,17 +186,25 @@
     /** Collects the visible boxes again, and fits the canvas to them. */
     resize() {
       if (!this.tree) return;
+      this.collect();
+      // The new height may have made a scroll bar come or go.
+      if (!this.printing && this.scroller.clientWidth !== this.pixels) this.collect();
+      this.draw();
+    }
+
+    collect() {
       this.pixels = this.printing ? PRINT.width : this.scroller.clientWidth;
       this.rows = Math.max(collect(this.tree, this.zoomed, this.pixels, this.visible), 1);
       this.fit();
-      this.draw();
     }
 
     fit() {
       const { canvas, printing } = this;
       const whole = this.rows * ROW;
       // Computed, not read back from the style: reading would lay out the page once more.
-      this.height = Math.round(Math.min(whole, printing ? PRINT.rows * ROW : Math.min(window.innerHeight * SHARE_OF_WINDOW, HIGHEST)));
+      this.height = Math.round(
+        Math.min(whole, printing ? PRINT.rows * ROW : Math.min(window.innerHeight * SHARE_OF_WINDOW, HIGHEST)),
+      );
       this.space.style.height = printing ? 'auto' : `${whole}px`;
       this.scroller.style.height = printing ? 'auto' : `${this.height + BORDERS}px`;
       this.scale = printing ? PRINT.scale : window.devicePixelRatio || 1;

@@ -38,14 +38,18 @@
     return `${count(value)} ${value === 1 ? one : many || `${one}s`}`;
   }
 
-  /** A duration, rounded down: "850ms", "10.2s", "2m 5s", "2h 5m", "3d 4h". */
+  function twoDigits(number) {
+    return String(number).padStart(2, '0');
+  }
+
+  /** A duration, rounded down: "850ms", "10.2s", "2m05s", "2h05m", "3d4h". */
   function duration(ms) {
     const seconds = Math.floor(ms / 1000);
     if (ms < 1000) return `${Math.floor(ms)}ms`;
     if (seconds < 60) return `${seconds}.${Math.floor((ms % 1000) / 100)}s`;
-    if (seconds < 3600) return `${Math.floor(seconds / 60)}m ${seconds % 60}s`;
-    if (seconds < 86400) return `${Math.floor(seconds / 3600)}h ${Math.floor((seconds % 3600) / 60)}m`;
-    return `${Math.floor(seconds / 86400)}d ${Math.floor((seconds % 86400) / 3600)}h`;
+    if (seconds < 3600) return `${Math.floor(seconds / 60)}m${twoDigits(seconds % 60)}s`;
+    if (seconds < 86400) return `${Math.floor(seconds / 3600)}h${twoDigits(Math.floor((seconds % 3600) / 60))}m`;
+    return `${Math.floor(seconds / 86400)}d${Math.floor((seconds % 86400) / 3600)}h`;
   }
 
   /** A power of two of milliseconds as a short limit: "1s", "16s", "1m", "17m", "1h", "4h". */

@@ -8,10 +8,20 @@
 
   // What a kind of finding means for the reader: a color, always beside the kind in words.
   const TONES = new Map([
-    ['leak', 'bad'], ['growing', 'bad'], ['growth', 'bad'],
-    ['unexplained', 'warn'], ['stack_only', 'warn'], ['one_time_loss', 'warn'], ['outlook', 'warn'],
-    ['collection', 'info'], ['load', 'info'], ['cache', 'info'], ['turnover', 'info'], ['change', 'info'],
-    ['taken_back', 'good'], ['steady', 'good'],
+    ['leak', 'bad'],
+    ['growing', 'bad'],
+    ['growth', 'bad'],
+    ['unexplained', 'warn'],
+    ['stack_only', 'warn'],
+    ['one_time_loss', 'warn'],
+    ['outlook', 'warn'],
+    ['collection', 'info'],
+    ['load', 'info'],
+    ['cache', 'info'],
+    ['turnover', 'info'],
+    ['change', 'info'],
+    ['taken_back', 'good'],
+    ['steady', 'good'],
   ]);
 
   /** A kind or a course as a label: color and words. */
@@ -44,15 +54,26 @@
 
   function showLosses({ complete, losses, notes }) {
     const list = (sentences) => el('ul', {}, ...sentences.map((text) => el('li', {}, nameOf(text, 2000))));
-    const state = complete && losses.length === 0
-      ? el('span', { class: 'chip good' }, 'complete')
-      : el('details', { id: 'loss-details', open: !complete },
-        el('summary', {}, el('span', { class: 'chip warn' }, complete ? 'complete, with remarks' : 'not complete'), ' ',
-          format.counted(losses.length, 'loss', 'losses')),
-        list(losses));
+    const state =
+      complete && losses.length === 0
+        ? el('span', { class: 'chip good' }, 'complete')
+        : el(
+            'details',
+            { id: 'loss-details', open: !complete },
+            el(
+              'summary',
+              {},
+              el('span', { class: 'chip warn' }, complete ? 'complete, with remarks' : 'not complete'),
+              ' ',
+              format.counted(losses.length, 'loss', 'losses'),
+            ),
+            list(losses),
+          );
     byId('losses').replaceChildren(state);
     if (notes.length === 0) return;
-    byId('losses').append(el('details', { id: 'notes' }, el('summary', {}, format.counted(notes.length, 'note')), list(notes)));
+    byId('losses').append(
+      el('details', { id: 'notes' }, el('summary', {}, format.counted(notes.length, 'note')), list(notes)),
+    );
   }
 
   /** Paper does not unfold: opens what is folded, and folds it again afterwards. */
@@ -64,14 +85,20 @@
   }
 
   function command(text) {
-    return el('div', { class: 'command' }, el('code', { dir: 'ltr' }, format.name(text, 1000)), dom.copyButton(() => text));
+    return el(
+      'div',
+      { class: 'command' },
+      el('code', { dir: 'ltr' }, format.name(text, 1000)),
+      dom.copyButton(() => text),
+    );
   }
 
   function finding(item, onSelect) {
     const words = nameOf(sentence(item), 2000);
-    const text = item.sample >= 0
-      ? el('button', { type: 'button', class: 'link', onclick: () => onSelect(item.sample) }, words)
-      : words;
+    const text =
+      item.sample >= 0
+        ? el('button', { type: 'button', class: 'link', onclick: () => onSelect(item.sample) }, words)
+        : words;
     const body = el('div', { class: 'finding-body' }, text);
     if (item.holder) body.append(el('div', { class: 'holder' }, 'held by ', nameOf(item.holder, 1000)));
     body.append(...item.commands.map(command));

@@ -1,29 +1,40 @@
 // The page: its state, what is computed again when the state changes, controls and keys.
 (function (memlens) {
   'use strict';
-  const { format, data, dom, tree: views, search, describe } = memlens;
+  const { format, data, dom, values, tree: views, search, describe } = memlens;
   const { byId } = dom;
-
-  // Width of a printed page in CSS pixels: A4 or Letter with the margins of the print style.
-  const PAPER = 680;
 
   class Page {
     constructor(raw) {
       this.model = data.model(raw);
       const last = Math.max(this.model.at.length - 1, 0);
       this.state = {
-        source: this.usable()[0]?.index ?? -1, subject: -1,
-        measure: null, exponent: 10, interval: [0, last], diff: Boolean(raw.samples.before), fold: true, inverted: false,
-        search: '', selected: -1,
+        source: this.usable()[0]?.index ?? -1,
+        subject: -1,
+        measure: null,
+        exponent: 10,
+        interval: [0, last],
+        diff: Boolean(raw.samples.before),
+        fold: true,
+        inverted: false,
+        search: '',
+        selected: -1,
       };
       this.found = null;
       this.makeParts();
       this.listen();
     }
 
+    /** Width of the paper in CSS pixels, A4 or Letter with the margins of the print style; 0 on the screen. */
+    get paper() {
+      return this.printing ? 680 : 0;
+    }
+
     /** Sources with stacks to show. */
     usable() {
-      return this.model.sources.filter((source) => source.samples.length > 0 && views.measuresOf(this.model, source).length > 0);
+      return this.model.sources.filter(
+        (source) => source.samples.length > 0 && values.measuresOf(this.model, source).length > 0,
+      );
     }
 
     get source() {
@@ -33,20 +44,36 @@
     makeParts() {
       const { model } = this;
       this.flame = new memlens.flame.Flame(
-        model, { canvas: byId('flame'), scroller: byId('flame-scroll'), space: byId('flame-space') },
-        { select: (box) => this.boxSelected(box), zoom: () => this.zoomed(), hover: (box, event) => this.tooltip(box, event) },
+        model,
+        { canvas: byId('flame'), scroller: byId('flame-scroll'), space: byId('flame-space') },
+        {
+          select: (box) => this.boxSelected(box),
+          zoom: () => this.zoomed(),
+          hover: (box, event) => memlens.tooltip.show(this, box, event),
+        },
       );
       this.table = new memlens.table.StackTable(
         model,
-        { head: byId('stack-head'), body: byId('stack-body'), more: byId('more-stacks'), caption: byId('list-caption'), printed: byId('printed-stacks') },
+        {
+          head: byId('stack-head'),
+          body: byId('stack-body'),
+          more: byId('more-stacks'),
+          caption: byId('list-caption'),
+          printed: byId('printed-stacks'),
+        },
         { select: (sample) => this.selectSample(sample) },
       );
       if (model.at.length < 2) return;
       this.series = new memlens.series.Series(
         model,
         {
-          chart: byId('series-chart'), legend: byId('series-legend'), choice: byId('series-choice'), begin: byId('interval-begin'),
-          end: byId('interval-end'), words: byId('interval-words'), reset: byId('interval-reset'),
+          chart: byId('series-chart'),
+          legend: byId('series-legend'),
+          choice: byId('series-choice'),
+          begin: byId('interval-begin'),
+          end: byId('interval-end'),
+          words: byId('interval-words'),
+          reset: byId('interval-reset'),
         },
         { interval: (interval) => this.setInterval(interval) },
       );
@@ -62,7 +89,11 @@
       this.showLedger();
       for (const id of ['stacks', 'list', 'ages']) byId(id).hidden = !this.source;
       if (!this.source) return;
-      dom.fillSelect(byId('source'), this.usable().map(({ index, name }) => ({ id: index, text: format.name(name, 60) })), this.state.source);
+      dom.fillSelect(
+        byId('source'),
+        this.usable().map(({ index, name }) => ({ id: index, text: format.name(name, 60) })),
+        this.state.source,
+      );
       byId('source-label').hidden = this.usable().length < 2;
       this.offer();
       this.showTree();
@@ -77,15 +108,23 @@
       if (!used.has(state.subject)) state.subject = -1;
       dom.fillSelect(byId('subject'), [{ id: -1, text: 'all processes' }, ...subjects], state.subject);
       byId('subject-label').hidden = subjects.length < 2;
-      this.measures = views.measuresOf(model, source);
+      this.measures = values.measuresOf(model, source);
       const same = (measure) => measure.id === state.measure?.id || measure.name === state.measure?.name;
       state.measure = this.measures.find(same) ?? this.measures[0];
-      dom.fillSelect(byId('measure'), this.measures.map(({ id, name }) => ({ id, text: name })), state.measure.id);
-      const exponents = views.exponentsOf(model, source);
+      dom.fillSelect(
+        byId('measure'),
+        this.measures.map(({ id, name }) => ({ id, text: name })),
+        state.measure.id,
+      );
+      const exponents = values.exponentsOf(model, source);
       if (!exponents.includes(state.exponent)) state.exponent = exponents[0] ?? 10;
-      dom.fillSelect(byId('exponent'), exponents.map((id) => ({ id, text: format.ageLimit(id) })), state.exponent);
+      dom.fillSelect(
+        byId('exponent'),
+        exponents.map((id) => ({ id, text: format.ageLimit(id) })),
+        state.exponent,
+      );
       state.diff = state.diff && this.differs(state.measure);
-      byId('diff').disabled = !views.canDiffer(model, source);
+      byId('diff').disabled = !values.canDiffer(model, source);
     }
 
     subjectWords(subject) {
@@ -101,7 +140,7 @@
 
     /** Ages and growth have no earlier moment; without an earlier profile only the measure of the history has one. */
     differs(measure) {
-      if (measure.kind !== 'column' || !views.canDiffer(this.model, this.source)) return false;
+      if (measure.kind !== 'column' || !values.canDiffer(this.model, this.source)) return false;
       return Boolean(this.model.raw.samples.before) || measure.index === this.source.roles.primary;
     }
 
@@ -135,46 +174,19 @@
 
     showButtons() {
       const { state } = this;
-      for (const [id, on] of [['invert', state.inverted], ['diff', state.diff], ['frames', !state.fold]]) {
+      for (const [id, on] of [
+        ['invert', state.inverted],
+        ['diff', state.diff],
+        ['frames', !state.fold],
+      ]) {
         byId(id).setAttribute('aria-pressed', String(on));
       }
       byId('exponent-label').hidden = state.measure.kind !== 'older' || state.diff;
       byId('zoom-reset').disabled = this.flame.zoomed === 0;
     }
 
-    /** Samples of the table and of the ages: those of the view that match the search and are in the zoomed box. */
-    listed() {
-      const { model, state, flame, found } = this;
-      let samples = views.samplesOf(model, this.source, state.subject);
-      if (found) samples = samples.filter((sample) => found.samples[sample]);
-      if (flame.zoomed === 0) return samples;
-      const under = new Set();
-      const { tree } = flame;
-      const inside = new Uint8Array(tree.size);
-      for (let box = flame.zoomed; box < tree.size; box++) inside[box] = box === flame.zoomed || inside[tree.parent[box]] ? 1 : 0;
-      tree.samples.forEach((sample, at) => inside[tree.boxOf[at]] && under.add(sample));
-      return samples.filter((sample) => under.has(sample));
-    }
-
     showLists() {
-      const { model, state, flame } = this;
-      const samples = this.listed();
-      const all = views.samplesOf(model, this.source, state.subject).length;
-      const through = flame.zoomed > 0 ? ` through ${format.name(views.boxText(model, flame.tree, flame.zoomed), 80)}` : '';
-      const number = samples.length === all ? format.counted(all, 'stack') : `${format.count(samples.length)} of ${format.counted(all, 'stack')}`;
-      // The ages first: they need the width of the page, which is quicker to get without the rows of the table.
-      this.showAges(samples, number + through);
-      this.table.show(this.view(), samples, number + through);
-    }
-
-    showAges(samples, words) {
-      const { model, state } = this;
-      const { hasAges, hasFreed } = this.source;
-      byId('ages').hidden = !hasAges && !hasFreed;
-      if (byId('ages').hidden) return;
-      const one = state.selected >= 0;
-      byId('ages-words').textContent = one ? `of the selected stack: ${format.name(data.wantedBy(model, state.selected), 80)}` : `of ${words}`;
-      memlens.ages.show(byId('ages-charts'), model, this.source, one ? [state.selected] : samples, this.printing ? PAPER : 0);
+      memlens.lists.show(this);
     }
 
     showSeries() {
@@ -187,7 +199,11 @@
       const { ledger } = this.model.raw;
       byId('ledger').hidden = !ledger;
       if (!ledger) return;
-      memlens.treemap.show({ map: byId('ledger-map'), body: byId('ledger-rows'), words: byId('ledger-words') }, ledger, this.printing ? PAPER : 0);
+      memlens.treemap.show(
+        { map: byId('ledger-map'), body: byId('ledger-rows'), words: byId('ledger-words') },
+        ledger,
+        this.paper,
+      );
     }
 
     // ---- selection and zoom
@@ -205,6 +221,7 @@
       this.offer();
       this.table.open.add(sample);
       state.selected = sample;
+      this.series?.focus(sample);
       this.showTree();
       this.markSelected(true);
       this.showLists();
@@ -214,6 +231,7 @@
 
     selectSample(sample) {
       this.state.selected = sample;
+      this.series?.focus(sample);
       this.markSelected(true);
       this.showLists();
       this.showSeries();
@@ -225,7 +243,8 @@
       const at = state.selected < 0 ? -1 : flame.tree.samples.indexOf(state.selected);
       const box = at < 0 ? -1 : flame.tree.boxOf[at];
       flame.mark(box, reveal);
-      if (state.selected >= 0 && box < 0) byId('selected-words').textContent = 'The selected stack has nothing of this measure.';
+      if (state.selected >= 0 && box < 0)
+        byId('selected-words').textContent = 'The selected stack has nothing of this measure.';
       else this.sayBox(box);
     }
 
@@ -233,7 +252,8 @@
       this.sayBox(box);
       const { tree } = this.flame;
       // Only the end of exactly one stack stands for that stack.
-      const ends = tree.first[box] === tree.first[box + 1] ? tree.samples.filter((_, at) => tree.boxOf[at] === box) : [];
+      const ends =
+        tree.first[box] === tree.first[box + 1] ? tree.samples.filter((_, at) => tree.boxOf[at] === box) : [];
       const sample = ends.length === 1 ? ends[0] : -1;
       if (sample === this.state.selected) return;
       this.state.selected = sample;
@@ -250,20 +270,6 @@
     zoomed() {
       this.showButtons();
       this.showLists();
-    }
-
-    tooltip(box, event) {
-      const tip = byId('tooltip');
-      tip.hidden = box < 0;
-      if (box < 0) return;
-      const lines = describe.box(this.model, this.flame.tree, box, this.view());
-      const name = box === 0 ? format.name(this.flame.rootText, 300) : lines.name;
-      const part = (className, text) => (text ? dom.el('div', { class: className, dir: 'ltr' }, text) : null);
-      tip.replaceChildren(...[part('tip-name', name), part('tip-value', lines.value), part('tip-value', lines.extra), part('tip-place', lines.place)].filter(Boolean));
-      const left = Math.min(event.clientX + 12, window.innerWidth - tip.offsetWidth - 8);
-      const below = event.clientY + 16;
-      const top = below + tip.offsetHeight > window.innerHeight - 4 ? event.clientY - tip.offsetHeight - 10 : below;
-      tip.style.transform = `translate(${Math.max(left, 4)}px, ${Math.max(top, 4)}px)`;
     }
 
     // ---- changes of the state
@@ -318,12 +324,14 @@
     }
 
     toggleDiff() {
-      if (!views.canDiffer(this.model, this.source)) {
+      if (!values.canDiffer(this.model, this.source)) {
         dom.announce('No difference: the data has one moment only.');
         return;
       }
       const diff = !this.state.diff;
-      const primary = this.measures.find((measure) => measure.kind === 'column' && measure.index === this.source.roles.primary);
+      const primary = this.measures.find(
+        (measure) => measure.kind === 'column' && measure.index === this.source.roles.primary,
+      );
       const measure = diff && !this.differs(this.state.measure) ? primary : this.state.measure;
       byId('measure').value = measure.id;
       this.set({ diff, measure });
@@ -341,7 +349,7 @@
       }
     }
 
-    // ---- theme and paper
+    // ---- theme
 
     /** Draws everything again that has colors of its own. */
     recolor() {
@@ -351,31 +359,19 @@
       this.showLedger();
     }
 
-    print(printing) {
-      if (this.printing === printing) return;
-      this.printing = printing;
-      const root = document.documentElement;
-      if (printing) this.screenTheme = root.dataset.theme;
-      root.dataset.theme = printing ? 'light' : this.screenTheme;
-      if (printing && this.source) this.table.print();
-      else this.table.clearPrint();
-      memlens.header.setOpen(printing);
-      if (this.series) this.series.printing = printing;
-      this.flame.setPrinting(printing);
-      this.recolor();
-      if (this.source) this.showLists();
-    }
-
     listen() {
       memlens.controls.listen(this);
     }
   }
 
   async function start() {
+    memlens.stats.started_ms = performance.now();
     memlens.controls.startTheme();
     try {
       const raw = await data.read(byId('data'));
       memlens.stats.decoded_ms = performance.now();
+      // Hidden until now: large data takes a moment to unpack, and empty controls are of no use.
+      byId('report').hidden = false;
       memlens.page = new Page(raw);
       memlens.page.start();
       memlens.stats.first_draw_ms = performance.now();

@@ -13,7 +13,7 @@
       return { test: (name) => (anyCase ? name.toLowerCase() : name).includes(text), error: null };
     }
     try {
-      const regular = new RegExp(expression[1], anyCase ? 'iu' : 'u');
+      const regular = new RegExp(expression[1], anyCase ? 'i' : '');
       return { test: (name) => regular.test(name), error: null };
     } catch (error) {
       return { test: null, error: error.message.replace(/^Invalid regular expression: (\/.*\/[a-z]*: )?/, '') };
@@ -22,7 +22,7 @@
 
   /** Which functions, nodes and samples match: a sample does if a frame of its stack or its label does. */
   function matches(model, test) {
-    const names = model.functions.name.map((name) => (test(model.strings[name]) ? 1 : 0));
+    const names = model.functions.name.map((name) => (test(data.text(model, name)) ? 1 : 0));
     const functions = Uint8Array.from(names);
     const nodes = new Uint8Array(model.parent.length);
     for (let node = 0; node < nodes.length; node++) {

@@ -7,7 +7,9 @@
   const LINES = 10;
   const HEIGHT = 200;
   const PAPER = 700;
-  const SECONDS = [0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400];
+  const SECONDS = [
+    0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400,
+  ];
   // Axis labels of sizes are whole numbers of a unit if the steps are powers of two.
   const SIZES = Array.from({ length: 50 }, (_, exponent) => 2 ** exponent);
 
@@ -18,13 +20,21 @@
       return { id: `subjects:${measure}`, text: `processes: ${name}`, rank: key === source?.key ? 0 : 2 };
     });
     const stacks = source?.history
-      ? [{ id: 'largest', text: 'largest stacks', rank: 1 }, { id: 'growing', text: 'fastest growing stacks', rank: 1 }]
+      ? [
+          { id: 'largest', text: 'largest stacks', rank: 1 },
+          { id: 'growing', text: 'fastest growing stacks', rank: 1 },
+        ]
       : [];
     return [...processes, ...stacks].sort((a, b) => a.rank - b.rank);
   }
 
   function timeTick(seconds) {
-    return seconds === 0 ? '0' : format.duration(seconds * 1000).replace(/\.0s$/, 's').replace(/ 0[ms]$/, '');
+    return seconds === 0
+      ? '0'
+      : format
+          .duration(seconds * 1000)
+          .replace(/\.0s$/, 's')
+          .replace(/ 0[ms]$/, '');
   }
 
   function lastOf(list) {
@@ -43,16 +53,29 @@
     if (choice.startsWith('subjects:')) {
       const measure = Number(choice.slice(choice.indexOf(':') + 1));
       const lines = model.subjectsHistory.get(measure).map((values, subject) => ({
-        id: `p${subject}`, name: data.subjectName(model, subject), values, unit: model.raw.measures[measure].unit, subject,
+        id: `p${subject}`,
+        name: data.subjectName(model, subject),
+        values,
+        unit: model.raw.measures[measure].unit,
+        subject,
       }));
-      const wanted = lines.filter((line) => line.values.length > 0 && (view.subject < 0 || line.subject === view.subject));
+      const wanted = lines.filter(
+        (line) => line.values.length > 0 && (view.subject < 0 || line.subject === view.subject),
+      );
       return wanted.sort(byLast).slice(0, LINES);
     }
     const { unit } = model.raw.measures[source.roles.primary];
     const lineOf = (sample) => ({
-      id: `s${sample}`, name: data.wantedBy(model, sample), values: source.history[sample] ?? [], unit, sample,
+      id: `s${sample}`,
+      name: data.wantedBy(model, sample),
+      values: source.history[sample] ?? [],
+      unit,
+      sample,
     });
-    const lines = memlens.tree.samplesOf(model, source, view.subject).map(lineOf).filter((line) => line.values.length > 0);
+    const lines = memlens.values
+      .samplesOf(model, source, view.subject)
+      .map(lineOf)
+      .filter((line) => line.values.length > 0);
     const shown = lines.sort(choice === 'growing' ? byChange : byLast).slice(0, LINES);
     if (view.selected >= 0 && !shown.some((line) => line.sample === view.selected)) {
       shown.push(...lines.filter((line) => line.sample === view.selected));
@@ -61,7 +84,10 @@
   }
 
   class Series {
-    /** `elements`: chart, legend, choice, begin, end, words, reset. `on.interval([begin, end])` is called for a new one. */
+    /**
+     * `elements`: chart, legend, choice, begin, end, words, reset.
+     * `on.interval([begin, end])` is called for a new interval.
+     */
     constructor(model, elements, on) {
       this.model = model;
       this.elements = elements;
@@ -95,6 +121,13 @@
       this.draw();
     }
 
+    /** A selected stack is seen among the stacks, not among the processes. */
+    focus(sample) {
+      const { choice } = this.elements;
+      const stacks = [...choice.options].some(({ value }) => value === 'largest');
+      if (sample >= 0 && stacks && choice.value.startsWith('subjects:')) choice.value = 'largest';
+    }
+
     slide(input) {
       const { begin, end } = this.elements;
       let interval = [Number(begin.value), Number(end.value)];
@@ -102,7 +135,10 @@
       if (interval[0] >= interval[1]) {
         const last = this.model.at.length - 1;
         const at = Number(input.value);
-        interval = input === begin ? [Math.min(at, last - 1), Math.min(at, last - 1) + 1] : [Math.max(at, 1) - 1, Math.max(at, 1)];
+        interval =
+          input === begin
+            ? [Math.min(at, last - 1), Math.min(at, last - 1) + 1]
+            : [Math.max(at, 1) - 1, Math.max(at, 1)];
       }
       this.on.interval(interval);
     }
@@ -124,16 +160,31 @@
       const color = (name) => style.getPropertyValue(`--${name}`).trim();
       const unit = this.lines[0]?.unit ?? 'bytes';
       const axis = {
-        stroke: color('muted'), font: `11px ${color('sans')}`, ticks: { stroke: color('line'), width: 1, size: 4 },
+        stroke: color('muted'),
+        font: `11px ${color('sans')}`,
+        ticks: { stroke: color('line'), width: 1, size: 4 },
         grid: { stroke: color('grid'), width: 1 },
       };
       return {
-        width: this.width(), height: HEIGHT, padding: [8, 12, 0, 0], legend: { show: false },
+        width: this.width(),
+        height: HEIGHT,
+        padding: [8, 12, 0, 0],
+        legend: { show: false },
         cursor: { drag: { x: true, y: false, setScale: false }, y: false, points: { size: 5 } },
-        scales: { x: { time: false }, y: { range: (_, low, high) => [Math.min(low ?? 0, 0), (high ?? 0) * 1.05 || 1] } },
+        scales: {
+          x: { time: false },
+          y: { range: (_, low, high) => [Math.min(low ?? 0, 0), (high ?? 0) * 1.05 || 1] },
+        },
         axes: [
           { ...axis, size: 26, gap: 3, incrs: SECONDS, values: (_, ticks) => ticks.map(timeTick) },
-          { ...axis, size: 72, gap: 4, space: 34, incrs: unit.startsWith('bytes') ? SIZES : undefined, values: (_, ticks) => ticks.map((v) => format.value(v, unit)) },
+          {
+            ...axis,
+            size: 72,
+            gap: 4,
+            space: 34,
+            incrs: unit.startsWith('bytes') ? SIZES : undefined,
+            values: (_, ticks) => ticks.map((v) => format.value(v, unit)),
+          },
         ],
         series: [{}, ...this.lines.map((line, index) => this.seriesOf(line, index))],
         hooks: {
@@ -149,9 +200,12 @@
       const dark = document.documentElement.dataset.theme === 'dark';
       const chosen = line.sample !== undefined && line.sample === this.view.selected;
       return {
-        stroke: colors.ofLine(index, dark), width: chosen ? 3 : 1.5, points: { show: false },
+        stroke: colors.ofLine(index, dark),
+        width: chosen ? 3 : 1.5,
+        points: { show: false },
         // Half of the lines are dashed: the color is not all that tells them apart.
-        dash: index >= LINES / 2 ? [5, 3] : undefined, show: !this.hidden.has(line.id),
+        dash: index >= LINES / 2 ? [5, 3] : undefined,
+        show: !this.hidden.has(line.id),
       };
     }
 
@@ -181,22 +235,30 @@
       const [begin, end] = view.interval;
       const whole = begin === 0 && end === model.at.length - 1;
       this.elements.reset.hidden = whole;
-      this.elements.words.textContent =
-        `Growth ${describe.intervalWords(model, view.interval)}${whole ? ', the whole time' : ''}`;
-      for (const [input, point] of [[this.elements.begin, begin], [this.elements.end, end]]) {
+      const words = `Growth ${describe.intervalWords(model, view.interval)}`;
+      this.elements.words.textContent = whole ? `${words}, the whole time` : words;
+      for (const [input, point] of [
+        [this.elements.begin, begin],
+        [this.elements.end, end],
+      ]) {
         input.setAttribute('aria-valuetext', format.duration(model.at[point]));
       }
       if (!plot || plot.scales.x.min === null) return;
       const left = plot.valToPos(model.at[begin] / 1000, 'x');
       const right = plot.valToPos(model.at[end] / 1000, 'x');
-      plot.setSelect({ left, top: 0, width: whole ? 0 : right - left, height: whole ? 0 : plot.over.clientHeight }, false);
+      plot.setSelect(
+        { left, top: 0, width: whole ? 0 : right - left, height: whole ? 0 : plot.over.clientHeight },
+        false,
+      );
     }
 
     // ---- the legend
 
     showLegend() {
       this.legend = this.lines.map((line, index) => this.legendRow(line, index));
-      this.elements.legend.replaceChildren(...this.legend.map(({ button }) => button));
+      const heading = (words) => el('span', { class: 'number' }, words);
+      const head = el('div', { class: 'legend-head', 'aria-hidden': 'true' }, heading('value'), heading('growth'));
+      this.elements.legend.replaceChildren(head, ...this.legend.map(({ button }) => button));
       this.showValues(null);
     }
 
@@ -206,10 +268,19 @@
       swatch.style.borderColor = colors.ofLine(index, dark);
       const value = el('span', { class: 'number' });
       const growth = format.change(changeOf(line.values, this.view.interval), line.unit);
-      const button = el('button', {
-        type: 'button', 'aria-pressed': String(!this.hidden.has(line.id)), title: 'Show or hide this line',
-        onclick: () => this.toggle(line, index, button),
-      }, swatch, dom.nameOf(line.name, 120), value, el('span', { class: 'number growth' }, growth));
+      const button = el(
+        'button',
+        {
+          type: 'button',
+          'aria-pressed': String(!this.hidden.has(line.id)),
+          title: 'Show or hide this line',
+          onclick: () => this.toggle(line, index, button),
+        },
+        swatch,
+        dom.nameOf(line.name, 120),
+        value,
+        el('span', { class: 'number growth' }, growth),
+      );
       return { button, value };
     }
 

@@ -1,7 +1,7 @@
 // The table of stacks: sorting, the first hundred rows, a row that opens the whole stack, and the list for paper.
 (function (memlens) {
   'use strict';
-  const { format, data, dom, stack, header, tree: views } = memlens;
+  const { format, data, dom, stack, header, values } = memlens;
   const { el, nameOf } = dom;
 
   const FIRST_ROWS = 100;
@@ -23,16 +23,29 @@
     const add = (key, title, value, text) => columns.push({ key, title, value, text });
     const addMeasure = (key, title, index, print = format.value) => {
       if (index < 0) return;
-      add(key, title, (sample) => samples.values[index][sample] ?? 0, (value) => print(value, measures[index].unit));
+      add(
+        key,
+        title,
+        (sample) => samples.values[index][sample],
+        (value) => print(value, measures[index].unit),
+      );
     };
-    const subjectsOf = views.samplesOf(model, source, view.subject);
+    const subjectsOf = values.samplesOf(model, source, view.subject);
     const total = primary < 0 ? 0 : subjectsOf.reduce((sum, sample) => sum + (samples.values[primary][sample] ?? 0), 0);
     addMeasure('live', measures[primary]?.name.replace(' bytes', '') ?? 'live', primary);
     addMeasure('blocks', 'blocks', blocks);
     if (primary >= 0 && (source.history || samples.before)) {
-      add('growth', 'growth', views.growthOf(model, source, view.interval), (value) => format.change(value, measures[primary].unit));
+      add('growth', 'growth', values.growthOf(model, source, view.interval), (value) =>
+        format.change(value, measures[primary].unit),
+      );
     } else addMeasure('growth', measures[change]?.name, change, format.change);
-    if (primary >= 0) add('share', 'share', (sample) => samples.values[primary][sample] ?? 0, (value) => format.share(value, total));
+    if (primary >= 0)
+      add(
+        'share',
+        'share',
+        (sample) => samples.values[primary][sample] ?? 0,
+        (value) => format.share(value, total),
+      );
     addMeasure('oldest', 'oldest', oldest);
     add('course', 'course', (sample) => verdicts.get(sample) ?? data.text(model, samples.course[sample]));
     add('process', 'process', (sample) => data.subjectName(model, samples.subject[sample]));
@@ -44,6 +57,7 @@
     return el('span', { class: 'arrow', 'aria-hidden': 'true' }, sorted ? (descending ? '\u25be' : '\u25b4') : '');
   }
 
+  /** Numbers from the largest, names by the alphabet. */
   function compare(a, b) {
     return typeof a === 'number' ? b - a : a < b ? -1 : a > b ? 1 : 0;
   }
@@ -75,7 +89,8 @@
 
     draw() {
       this.columns = columnsOf(this.model, this.view, this.verdicts);
-      if (!this.columns.some(({ key }) => key === this.sort.key)) this.sort = { key: this.columns[0].key, reversed: false };
+      if (!this.columns.some(({ key }) => key === this.sort.key))
+        this.sort = { key: this.columns[0].key, reversed: false };
       this.drawHead();
       this.sorted = this.order();
       let shown = this.all ? this.sorted : this.sorted.slice(0, FIRST_ROWS);
@@ -90,7 +105,11 @@
       const { value } = this.columns.find(({ key }) => key === this.sort.key);
       const direction = this.sort.reversed ? -1 : 1;
       const keys = new Map(this.samples.map((sample) => [sample, value(sample)]));
-      return [...this.samples].sort((a, b) => direction * compare(keys.get(a), keys.get(b)) || a - b);
+      // What is not known comes last in both directions.
+      const unknown = (sample) => Number(keys.get(sample) === null);
+      return [...this.samples].sort(
+        (a, b) => unknown(a) - unknown(b) || direction * compare(keys.get(a), keys.get(b)) || a - b,
+      );
     }
 
     drawHead() {
@@ -98,12 +117,22 @@
         const sorted = this.sort.key === key;
         // Numbers start with the largest, names with the first of the alphabet.
         const descending = Boolean(text) !== this.sort.reversed;
-        return el('th', {
-          scope: 'col', class: `${text ? 'number' : ''} col-${key}`,
-          'aria-sort': sorted ? (descending ? 'descending' : 'ascending') : null,
-        }, el('button', { type: 'button', 'data-key': key, onclick: () => this.sortBy(key) },
-          // Before the heading of numbers, so that the heading ends where the numbers end.
-          text ? arrow(sorted, descending) : '', title, text ? '' : arrow(sorted, descending)));
+        return el(
+          'th',
+          {
+            scope: 'col',
+            class: `${text ? 'number' : ''} col-${key}`,
+            'aria-sort': sorted ? (descending ? 'descending' : 'ascending') : null,
+          },
+          el(
+            'button',
+            { type: 'button', 'data-key': key, onclick: () => this.sortBy(key) },
+            // Before the heading of numbers, so that the heading ends where the numbers end.
+            text ? arrow(sorted, descending) : '',
+            title,
+            text ? '' : arrow(sorted, descending),
+          ),
+        );
       });
       const focused = document.activeElement?.dataset?.key;
       this.elements.head.replaceChildren(el('tr', {}, ...cells));
@@ -120,8 +149,11 @@
     rows(sample, index) {
       const isOpen = this.open.has(sample);
       const chosen = sample === this.view.selected;
-      const row = el('tr', { class: chosen ? 'row selected' : 'row', 'data-sample': sample, onclick: () => this.toggle(sample) },
-        ...this.columns.map((column) => this.cell(column, sample, index === 0, isOpen)));
+      const row = el(
+        'tr',
+        { class: chosen ? 'row selected' : 'row', 'data-sample': sample, onclick: () => this.toggle(sample) },
+        ...this.columns.map((column) => this.cell(column, sample, index === 0, isOpen)),
+      );
       return isOpen ? [row, this.detail(sample)] : [row];
     }
 
@@ -133,23 +165,39 @@
         const others = this.model.raw.samples.others[sample];
         return el('td', { class: 'col-process' }, nameOf(of, 32), others > 0 ? ` +${others}` : '');
       }
-      return el('td', { class: 'col-function' },
+      return el(
+        'td',
+        { class: 'col-function' },
         // One stop for the Tab key; the arrow keys move between the rows.
-        el('button', { type: 'button', class: 'link', 'aria-expanded': String(isOpen), tabindex: isFirst ? '0' : '-1' }, nameOf(of, 160)));
+        el(
+          'button',
+          { type: 'button', class: 'link', 'aria-expanded': String(isOpen), tabindex: isFirst ? '0' : '-1' },
+          nameOf(of, 160),
+        ),
+      );
     }
 
     detail(sample) {
       const copy = dom.copyButton(() => this.textOf(sample), 'Copy stack');
-      return el('tr', { class: 'detail' }, el('td', { colspan: this.columns.length },
-        el('div', { class: 'detail-head' }, copy, ...stack.remarks(this.model, sample)),
-        stack.frameList(this.model, sample, this.view.fold)));
+      return el(
+        'tr',
+        { class: 'detail' },
+        el(
+          'td',
+          { colspan: this.columns.length },
+          el('div', { class: 'detail-head' }, copy, ...stack.remarks(this.model, sample)),
+          stack.frameList(this.model, sample, this.view.fold),
+        ),
+      );
     }
 
     /** A stack as text, with the figures of its row in front. */
     textOf(sample) {
       const figures = this.columns
         .filter(({ text, key }) => text && key !== 'share')
-        .map(({ title, value, text }) => `${title} ${text(value(sample))}`);
+        .map(({ title, value, text }) => [title, text(value(sample))])
+        .filter(([, figure]) => figure)
+        .map((pair) => pair.join(' '));
       const process = format.name(data.subjectName(this.model, this.model.raw.samples.subject[sample]), 80);
       return stack.asText(this.model, sample, `${process}: ${figures.join(', ')}`);
     }
@@ -179,10 +227,17 @@
 
     /** The first stacks with their frames, for paper only. */
     print() {
-      const items = this.sorted.slice(0, PRINTED_STACKS).map((sample) =>
-        el('section', { class: 'printed-stack' },
-          el('h3', {}, this.textOf(sample).split('\n', 1)[0]), ...stack.remarks(this.model, sample),
-          stack.frameList(this.model, sample, true)));
+      const items = this.sorted
+        .slice(0, PRINTED_STACKS)
+        .map((sample) =>
+          el(
+            'section',
+            { class: 'printed-stack' },
+            el('h3', {}, this.textOf(sample).split('\n', 1)[0]),
+            ...stack.remarks(this.model, sample),
+            stack.frameList(this.model, sample, true),
+          ),
+        );
       this.elements.printed.replaceChildren(...items);
     }
 

@@ -14,14 +14,14 @@
     return Math.max(Math.max(...areas) / square, square / Math.min(...areas));
   }
 
-  /** Squarified layout (Bruls et al.): rectangles {x, y, width, height} of the sizes, which must be sorted, widest first. */
+  /** Squarified layout (Bruls et al.): rectangles {x, y, width, height} of sizes that are sorted, the largest first. */
   function squarify(sizes, x, y, width, height) {
     const total = sizes.reduce((sum, size) => sum + size, 0);
     const scale = total > 0 ? (width * height) / total : 0;
     const areas = sizes.map((size) => size * scale);
     const places = [];
     const free = { x, y, width, height };
-    for (let from = 0; from < areas.length; ) {
+    for (let from = 0; from < areas.length;) {
       const side = Math.min(free.width, free.height);
       let to = from + 1;
       while (to < areas.length && worst(areas.slice(from, to + 1), side) <= worst(areas.slice(from, to), side)) to++;
@@ -82,26 +82,47 @@
 
   function cells(rows, area, level, dark) {
     const list = sorted(rows);
-    const places = squarify(list.map((row) => row.rss), area.x, area.y, area.width, area.height);
+    const places = squarify(
+      list.map((row) => row.rss),
+      area.x,
+      area.y,
+      area.width,
+      area.height,
+    );
     return list.flatMap((row, index) => {
       const place = places[index];
       const own = rectangle(row, place, level, dark);
-      const inner = { x: place.x + 2, y: place.y + HEADING, width: place.width - 5, height: place.height - HEADING - 3 };
+      const inner = {
+        x: place.x + 2,
+        y: place.y + HEADING,
+        width: place.width - 5,
+        height: place.height - HEADING - 3,
+      };
       const nested = level < 2 && row.rows?.length > 0 && inner.width > 30 && inner.height > 20;
       return nested ? [own, ...cells(row.rows, inner, level + 1, dark)] : [own];
     });
   }
 
   function tableRows(rows, level, total) {
-    return [...rows].sort((a, b) => b.rss - a.rss).flatMap((row) => {
-      const name = el('th', { scope: 'row' }, nameOf(row.name, 120));
-      name.style.paddingLeft = `${level * 14 + 4}px`;
-      const number = (value) => el('td', { class: 'number' }, value > 0 ? format.bytes(value) : '');
-      return [
-        el('tr', {}, name, number(row.rss), el('td', { class: 'number' }, format.share(row.rss, total)), number(row.size), number(row.swap)),
-        ...tableRows(row.rows || [], level + 1, total),
-      ];
-    });
+    return [...rows]
+      .sort((a, b) => b.rss - a.rss)
+      .flatMap((row) => {
+        const name = el('th', { scope: 'row' }, nameOf(row.name, 120));
+        name.style.paddingLeft = `${level * 14 + 4}px`;
+        const number = (value) => el('td', { class: 'number' }, value > 0 ? format.bytes(value) : '');
+        return [
+          el(
+            'tr',
+            {},
+            name,
+            number(row.rss),
+            el('td', { class: 'number' }, format.share(row.rss, total)),
+            number(row.size),
+            number(row.swap),
+          ),
+          ...tableRows(row.rows || [], level + 1, total),
+        ];
+      });
   }
 
   /** Shows the ledger in the elements map, table body and words. `paper`: width of the page, or 0. */

@@ -46,7 +46,7 @@ pub struct ReportArgs {
 /// Settings of `memlens report`.
 #[derive(Clone, Debug, PartialEq, Args)]
 pub struct ReportConfig {
-    /// A recording, or what --json has written.
+    /// A recording, or what --json has written; "-" is standard input.
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// The moment to show [default: the last].

@@ -1,5 +1,7 @@
 //! Profiles that were stored: recordings, and what `--json` writes.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -10,6 +12,8 @@ use crate::recording::{Moment, Recording, When, is_recording};
 use crate::symbolize::elsewhere::Elsewhere;
 use crate::words::units::duration;
 
+/// The name of standard input.
+const STDIN: &str = "-";
 /// Most profiles that a history is made of.
 const HISTORY: usize = 120;
 
@@ -33,18 +37,25 @@ impl Stored {
     /// What it is not, in one line.
     pub fn open(path: &Path) -> Result<Self> {
         let cannot = || format!("cannot read {}", path.display());
-        let (moments, profiles) = match is_recording(path).with_context(cannot)? {
-            true => {
-                let recording = Recording::open(path).with_context(cannot)?;
-                (recording.moments().to_vec(), Profiles::Recording(recording))
-            }
-            false => {
-                let profiles = read_json(path)?;
-                (
-                    profiles.iter().map(moment).collect(),
-                    Profiles::Json(profiles),
-                )
-            }
+        let begin = begin(path).with_context(cannot)?;
+        let is_stdin = path == Path::new(STDIN);
+        let (moments, profiles) = if is_recording(&begin) {
+            let recording = match is_stdin {
+                true => Recording::of_bytes(begin),
+                false => Recording::open(path),
+            };
+            let recording = recording.with_context(cannot)?;
+            (recording.moments().to_vec(), Profiles::Recording(recording))
+        } else {
+            let text = match is_stdin {
+                true => begin,
+                false => std::fs::read(path).with_context(cannot)?,
+            };
+            let profiles = read_json(&text, path)?;
+            (
+                profiles.iter().map(moment).collect(),
+                Profiles::Json(profiles),
+            )
         };
         Ok(Self {
             path: path.to_owned(),
@@ -103,6 +114,9 @@ impl Stored {
         let places = self.moments(track).into_iter();
         let places = places.filter(|(place, moment)| *place <= end && moment.session == session);
         let places: Vec<usize> = places.map(|(place, _)| place).collect();
+        if places.len() < 2 {
+            return Ok(());
+        }
         let mut timeline = Timeline::default();
         self.profiles(&spread(&places, HISTORY), |_, profile| {
             timeline.add(&profile)
@@ -153,6 +167,17 @@ pub fn name(profile: Profile, elsewhere: &mut Elsewhere) -> Profile {
     named
 }
 
+/// The begin of a file, or all of standard input, which can be read only once.
+fn begin(path: &Path) -> io::Result<Vec<u8>> {
+    const BEGIN: u64 = 1 << 10;
+    let mut begin = Vec::new();
+    match path == Path::new(STDIN) {
+        true => io::stdin().read_to_end(&mut begin)?,
+        false => File::open(path)?.take(BEGIN).read_to_end(&mut begin)?,
+    };
+    Ok(begin)
+}
+
 /// Some of many places, evenly spread, the first and the last among them.
 fn spread(places: &[usize], most: usize) -> Vec<usize> {
     if places.len() <= most {
@@ -163,9 +188,8 @@ fn spread(places: &[usize], most: usize) -> Vec<usize> {
 }
 
 /// The profiles of a file that `--json` has written: one on each line.
-fn read_json(path: &Path) -> Result<Vec<Profile>> {
+fn read_json(text: &[u8], path: &Path) -> Result<Vec<Profile>> {
     let shown = path.display();
-    let text = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
     let lines = text
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.trim_ascii().is_empty());

@@ -35,7 +35,7 @@ use serde_json::value::RawValue;
 use crate::profile::{Frame, Module, Stack, wire};
 
 pub use encoder::Encoder;
-pub use frames::{FrameError, first};
+pub use frames::{FrameError, Packer, first};
 pub use reader::{Moment, ReadError, Recording, is_recording};
 pub use when::When;
 pub use writer::Writer;

@@ -46,23 +46,37 @@ pub struct Moment {
     pub elapsed: Duration,
 }
 
+/// Where a recording is.
+#[derive(Debug)]
+enum Input {
+    File(PathBuf),
+    Bytes(Vec<u8>),
+}
+
+impl Input {
+    fn open(&self) -> io::Result<Box<dyn Read + '_>> {
+        Ok(match self {
+            Self::File(path) => Box::new(File::open(path)?),
+            Self::Bytes(bytes) => Box::new(bytes.as_slice()),
+        })
+    }
+}
+
 /// A recording whose moments are known.
 #[derive(Debug)]
 pub struct Recording {
-    path: PathBuf,
+    input: Input,
     moments: Vec<Moment>,
     /// What is wrong with its end.
     damage: Option<String>,
 }
 
-/// Whether a file begins like a recording, of whatever version.
-pub fn is_recording(path: &Path) -> io::Result<bool> {
-    let mut begin = Vec::new();
-    File::open(path)?.take(1 << 10).read_to_end(&mut begin)?;
-    Ok(match Frames::open(begin.as_slice()) {
-        Ok(_) | Err(FrameError::OtherVersion(_)) => true,
-        Err(_) => false,
-    })
+/// Whether a file that begins so is a recording, of whatever version.
+pub fn is_recording(begin: &[u8]) -> bool {
+    matches!(
+        Frames::open(begin),
+        Ok(_) | Err(FrameError::OtherVersion(_))
+    )
 }
 
 impl Recording {
@@ -71,8 +85,20 @@ impl Recording {
     /// # Errors
     /// Why it is not, or has not, what can be read.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
+        Self::of(Input::File(path.to_owned()))
+    }
+
+    /// The same with what was read of a pipe.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn of_bytes(bytes: Vec<u8>) -> Result<Self, ReadError> {
+        Self::of(Input::Bytes(bytes))
+    }
+
+    fn of(input: Input) -> Result<Self, ReadError> {
         let mut recording = Self {
-            path: path.to_owned(),
+            input,
             moments: Vec::new(),
             damage: None,
         };
@@ -139,8 +165,8 @@ impl Recording {
         &self,
         mut take: impl FnMut(usize, Snapshot) -> Result<(), ReadError>,
     ) -> Result<Option<FrameError>, ReadError> {
-        let file = File::open(&self.path).map_err(FrameError::Io)?;
-        let mut frames = Frames::open(file)?;
+        let input = self.input.open().map_err(FrameError::Io)?;
+        let mut frames = Frames::open(input)?;
         let mut headers = 0_usize;
         loop {
             let content = match frames.read() {

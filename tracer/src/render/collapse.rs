@@ -1,12 +1,12 @@
 //! Frames that say nothing about who allocates in one line: those of allocators and containers at one end of a stack,
-//! of interpreters in it, and of a runtime around `main` at the other end.
+//! of interpreters in it, and of a runtime and the C library around `main` at the other end.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::profile::Frame;
 use crate::words::names;
-use crate::words::serving::{allocation, interpreter, is_rust_runtime};
+use crate::words::serving::{allocation, interpreter, is_c_start, is_rust_runtime};
 
 pub use crate::words::serving::first_meaningful;
 
@@ -27,8 +27,8 @@ pub enum Part<'a> {
 /// Runs shorter than this are shown as they are: one line would take the place of one line.
 const SHORTEST: usize = 2;
 /// Divides the frames of a stack, innermost first. The innermost frames that only allocate are one run, if a frame
-/// follows that does something else; so are frames of an interpreter's loop beyond that frame, and those of the Rust
-/// runtime around `main` or a thread's closure.
+/// follows that does something else; so are frames of an interpreter's loop beyond that frame, those of the Rust
+/// runtime around `main` or a thread's closure, and those of the C library around all of it.
 pub fn parts<'a>(frames: &[&'a Frame]) -> Vec<Part<'a>> {
     let mut labels: Vec<Cow<'a, str>> =
         frames.iter().map_while(|frame| allocation(frame)).collect();
@@ -40,7 +40,7 @@ pub fn parts<'a>(frames: &[&'a Frame]) -> Vec<Part<'a>> {
     let start = labels.len();
     let mut parts = Vec::new();
     parts.extend(labels.pop().map(|of| Part::Run { frames: start, of }));
-    let (run, of) = runtime(frames, start).unwrap_or((frames.len()..frames.len(), ""));
+    let (run, of) = runtime(frames, start).unwrap_or((start..start, ""));
     interpreted(frames, start..run.start, wants + 1, &mut parts);
     if !run.is_empty() {
         let of = Cow::Borrowed(of);
@@ -49,8 +49,28 @@ pub fn parts<'a>(frames: &[&'a Frame]) -> Vec<Part<'a>> {
             of,
         });
     }
-    interpreted(frames, run.end..frames.len(), wants + 1, &mut parts);
+    let end = c_start(frames, run.end.max(start));
+    interpreted(frames, run.end..end, wants + 1, &mut parts);
+    if end < frames.len() {
+        parts.push(Part::Run {
+            frames: frames.len() - end,
+            of: Cow::Borrowed("libc start-up"),
+        });
+    }
     parts
+}
+
+/// Where the frames begin through which the C library reaches `main` or a thread's function; the end if they are no run.
+fn c_start(frames: &[&Frame], from: usize) -> usize {
+    let starts = frames[from..]
+        .iter()
+        .rev()
+        .take_while(|frame| is_c_start(frame))
+        .count();
+    match starts >= SHORTEST && starts < frames.len() {
+        true => frames.len() - starts,
+        false => frames.len(),
+    }
 }
 
 /// Adds a range of frames; from one of them on those of interpreters are runs.
@@ -250,6 +270,19 @@ mod tests {
             "_start",
         ];
         assert_eq!(shown(&start), ["0", "1", "7 of std::rt", "9", "10"]);
+        let c = [
+            "leak",
+            "main",
+            "__libc_start_call_main",
+            "__libc_start_main_impl",
+            "_start",
+        ];
+        assert_eq!(shown(&c), ["0", "1", "3 of libc start-up"]);
+        assert_eq!(
+            shown(&["work", "start_thread", "clone3"]),
+            ["0", "2 of libc start-up"]
+        );
+        assert_eq!(shown(&["start_thread", "clone3"]), ["0", "1"]);
         let thread = [
             "program::work::{{closure}}",
             "std::sys::backtrace::__rust_begin_short_backtrace",

@@ -9,6 +9,15 @@ use crate::profile::{Measure, Number, Profile, Sample};
 use crate::words::clean::clean;
 use crate::words::names;
 
+/// Which frames a stack has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frames {
+    /// All of them.
+    All,
+    /// Runs of frames that say nothing about who allocates are one.
+    Telling,
+}
+
 /// The option that asks for a file of it.
 pub const FILE: FileOption = FileOption {
     name: "folded",
@@ -28,10 +37,10 @@ impl Render for Folded {
     fn render(&self, profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
         let measure = super::drawn(profile, options);
         match profile.sections.difference {
-            Some(_) => compared(profile, measure)
+            Some(_) => compared(profile, measure, Frames::All)
                 .iter()
                 .try_for_each(|line| writeln!(out, "{line}")),
-            None => lines(profile, measure)
+            None => lines(profile, measure, Frames::All)
                 .iter()
                 .try_for_each(|(stack, value)| writeln!(out, "{stack} {value}")),
         }
@@ -40,14 +49,20 @@ impl Render for Folded {
 
 /// The stacks with their values of a measure. Pages that back other memory with stacks of its own are left out, so that
 /// no byte is counted twice.
-pub fn lines(profile: &Profile, measure: Measure) -> BTreeMap<String, u64> {
-    values(profile, measure, |sample| profile.value(sample, measure))
+pub fn lines(profile: &Profile, measure: Measure, frames: Frames) -> BTreeMap<String, u64> {
+    values(profile, measure, frames, |sample| {
+        profile.value(sample, measure)
+    })
 }
 
 /// The stacks of a difference with their earlier and their later values, the input of differential flame graphs.
-pub fn compared(profile: &Profile, measure: Measure) -> Vec<String> {
-    let before = values(profile, measure, |sample| profile.before(sample, measure));
-    let after = values(profile, measure, |sample| profile.after(sample, measure));
+pub fn compared(profile: &Profile, measure: Measure, frames: Frames) -> Vec<String> {
+    let before = values(profile, measure, frames, |sample| {
+        profile.before(sample, measure)
+    });
+    let after = values(profile, measure, frames, |sample| {
+        profile.after(sample, measure)
+    });
     let stacks: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let value = |of: &BTreeMap<String, u64>, stack| of.get(stack).copied().unwrap_or(0);
     let line = |stack| format!("{stack} {} {}", value(&before, stack), value(&after, stack));
@@ -58,6 +73,7 @@ pub fn compared(profile: &Profile, measure: Measure) -> Vec<String> {
 fn values(
     profile: &Profile,
     measure: Measure,
+    frames: Frames,
     value: impl Fn(&Sample) -> Option<Number>,
 ) -> BTreeMap<String, u64> {
     let names = profile
@@ -74,16 +90,24 @@ fn values(
         {
             0 => {}
             _ if sample.is_backing() => {}
-            value => *lines.entry(line(profile, sample, &names)).or_default() += value,
+            value => {
+                *lines
+                    .entry(line(profile, sample, frames, &names))
+                    .or_default() += value
+            }
         }
     }
     lines
 }
 
 /// The names of a stack, outermost first: whose it is, that it is cut, its frames, its cache.
-fn line(profile: &Profile, sample: &Sample, names: &[String]) -> String {
+fn line(profile: &Profile, sample: &Sample, frames: Frames, names: &[String]) -> String {
     let mut line = whose(profile, sample).unwrap_or_default();
-    for step in path::steps(profile, sample) {
+    let steps = match frames {
+        Frames::All => path::steps(profile, sample),
+        Frames::Telling => path::folded(profile, sample),
+    };
+    for step in steps {
         if !line.is_empty() {
             line.push(';');
         }

@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use crate::profile::{CutReason, Detail, Profile, Sample};
+use super::collapse::{Part, parts};
+use crate::profile::{CutReason, Detail, Frame, Profile, Sample};
 
 /// A step of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +15,8 @@ pub enum Step<'a> {
     NoStack,
     /// The frame of this index.
     Frame(u32),
+    /// Several frames that say nothing about who allocates, and whose they are.
+    Run(usize, Cow<'a, str>),
     /// What is held: the cache of the kernel's objects, the kind of a range.
     Kind(Cow<'a, str>),
 }
@@ -25,9 +28,39 @@ impl Step<'_> {
             Self::Frame(_) => return None,
             Self::Cut(_) => Cow::Borrowed("[cut]"),
             Self::NoStack => Cow::Borrowed("[no stack]"),
+            Self::Run(frames, of) => Cow::Owned(format!("({frames} frames of {of})")),
             Self::Kind(what) => Cow::Owned(format!("[{what}]")),
         })
     }
+}
+
+/// The steps of a sample, outermost first, with runs of frames of allocators and runtimes as one step each, as text has
+/// them.
+pub fn folded<'a>(profile: &'a Profile, sample: &'a Sample) -> Vec<Step<'a>> {
+    let frames: Vec<&Frame> = profile.frames(sample).collect();
+    let mut runs = parts(&frames).into_iter().rev();
+    let mut left = 0;
+    let mut folded = Vec::new();
+    for step in steps(profile, sample) {
+        let Step::Frame(_) = step else {
+            folded.push(step);
+            continue;
+        };
+        if left == 0 {
+            left = match runs.next() {
+                Some(Part::Run { frames, of }) => {
+                    folded.push(Step::Run(frames, of));
+                    frames
+                }
+                _ => {
+                    folded.push(step);
+                    1
+                }
+            };
+        }
+        left -= 1;
+    }
+    folded
 }
 
 /// The steps of a sample, outermost first.

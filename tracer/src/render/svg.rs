@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use inferno::flamegraph::color::{BasicPalette, Palette};
 use inferno::flamegraph::{self, Options as Drawing};
 
-use super::folded::{compared, lines};
+use super::folded::{Frames, compared, lines};
 use super::{FileOption, Options, Render, drawn};
 use crate::profile::{Difference, Measure, Number, Profile, Source};
 use crate::words::clean::clean;
@@ -16,7 +16,8 @@ use crate::words::{measure, names};
 pub const FILE: FileOption = FileOption {
     name: "svg",
     help: "Write a flame graph to FILE with every report; the width is live bytes",
-    details: "All stacks are included, regardless of --top. Each report replaces the file.\n\nExample: --svg heap.svg",
+    details: "All stacks are included, regardless of --top; runs of frames that only allocate or start a program are one \
+              box, and with -v are not. Each report replaces the file.\n\nExample: --svg heap.svg",
 };
 
 /// The renderer. A profile without anything to draw gives a small picture that says so.
@@ -25,14 +26,18 @@ pub struct Svg;
 impl Render for Svg {
     fn render(&self, profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
         let measure = drawn(profile, options);
+        let frames = match options.all_frames || options.addresses {
+            true => Frames::All,
+            false => Frames::Telling,
+        };
         let Picture {
             title,
             subtitle,
             lines,
             drawn,
         } = match &profile.sections.difference {
-            Some(difference) => compared_picture(profile, difference, measure),
-            None => picture(profile, measure),
+            Some(difference) => compared_picture(profile, difference, measure, frames),
+            None => picture(profile, measure, frames),
         };
         if lines.is_empty() {
             return write_empty(&title, out);
@@ -62,8 +67,8 @@ struct Picture {
     drawn: u64,
 }
 
-fn picture(profile: &Profile, measure: Measure) -> Picture {
-    let lines = lines(profile, measure);
+fn picture(profile: &Profile, measure: Measure, frames: Frames) -> Picture {
+    let lines = lines(profile, measure, frames);
     let drawn = lines.values().sum();
     let line = |(stack, value): (&String, &u64)| format!("{stack} {value}");
     Picture {
@@ -75,7 +80,12 @@ fn picture(profile: &Profile, measure: Measure) -> Picture {
 }
 
 /// Widths are of the later profile; red has grown, blue has shrunk.
-fn compared_picture(profile: &Profile, difference: &Difference, measure: Measure) -> Picture {
+fn compared_picture(
+    profile: &Profile,
+    difference: &Difference,
+    measure: Measure,
+    frames: Frames,
+) -> Picture {
     let value = |value: Option<Number>| value.map_or(0, Number::whole).max(0).cast_unsigned();
     let (mut before, mut after, mut gone) = (0_u64, 0_u64, 0_u64);
     for sample in profile.stack_samples(measure.source()) {
@@ -108,7 +118,7 @@ fn compared_picture(profile: &Profile, difference: &Difference, measure: Measure
     Picture {
         title: clean(&title).into_owned(),
         subtitle: Some(format!("red has grown, blue has shrunk{not_drawn}")),
-        lines: compared(profile, measure),
+        lines: compared(profile, measure, frames),
         drawn: after,
     }
 }

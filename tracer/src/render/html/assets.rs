@@ -24,8 +24,9 @@ macro_rules! scripts {
 }
 
 scripts! {
-    "format.js" "data.js" "tree.js" "search.js" "colors.js" "dom.js" "describe.js" "flame.js" "header.js" "series.js"
-    "stack.js" "table.js" "ages.js" "treemap.js" "controls.js" "main.js"
+    "format.js" "data.js" "values.js" "tree.js" "search.js" "colors.js" "dom.js" "describe.js" "flame.js"
+    "header.js" "series.js" "stack.js" "table.js" "ages.js" "treemap.js" "lists.js" "tooltip.js" "controls.js"
+    "main.js"
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::{Options, Render};
 use crate::profile::Profile;
 
 /// Data that is larger is packed.
-const LARGEST_PLAIN: usize = 1_000_000;
+const LARGEST_PLAIN: usize = 64 << 10;
 
 /// The renderer.
 pub struct Html;
@@ -57,7 +57,7 @@ fn hash(text: &str) -> String {
 /// The data as an element that is no script: JSON in which nothing can end the element, or base64 of gzip.
 fn element(json: &[u8], out: &mut dyn Write) -> io::Result<()> {
     if json.len() > LARGEST_PLAIN {
-        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+        let mut packed = GzEncoder::new(Vec::new(), Compression::default());
         packed.write_all(json)?;
         let packed = BASE64.encode(packed.finish()?);
         return write!(

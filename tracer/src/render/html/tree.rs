@@ -61,7 +61,8 @@ pub struct Tree {
     known: HashMap<(i64, i64, i64), i64>,
     /// Frames of the profile that say the same are one.
     places: HashMap<(i64, i64, i64, u32, u8), i64>,
-    /// Nodes of the stacks that were added.
+    /// Places of the profile's frames, and nodes of its stacks, that were added.
+    added: HashMap<u32, i64>,
     stacks: HashMap<u32, i64>,
 }
 
@@ -74,11 +75,16 @@ impl Tree {
         if let Some(known) = self.stacks.get(&stack) {
             return *known;
         }
+        let indices = profile.stack(stack).map_or(&[][..], |stack| &stack.frames);
         let frames: Vec<&Frame> = profile.frames_of(Some(stack)).collect();
         let folds = folds(&frames, strings);
         let mut node = NONE;
-        for (frame, fold) in frames.iter().zip(folds).rev() {
-            let frame = self.frame(profile, frame, strings);
+        for ((index_in_profile, frame), fold) in indices.iter().zip(&frames).zip(folds).rev() {
+            let frame = match self.added.get(index_in_profile) {
+                Some(known) => *known,
+                None => self.frame(profile, frame, strings),
+            };
+            self.added.insert(*index_in_profile, frame);
             let nodes = &mut self.nodes;
             node = *self.known.entry((node, frame, fold)).or_insert_with(|| {
                 nodes.parent.push(node);

@@ -75,8 +75,12 @@ impl Row {
         }
     }
 
+    /// Columns before its place. Several frames in one line have none, and move no other line's.
     fn name_columns(&self) -> usize {
-        elide::columns(&self.name) + elide::columns(&self.suffix)
+        match self.place.is_empty() {
+            true => 0,
+            false => elide::columns(&self.name) + elide::columns(&self.suffix),
+        }
     }
 }
 

@@ -173,6 +173,11 @@ fn without_suffix(name: &str) -> &str {
     &name[..end.unwrap_or(name.len())]
 }
 
+/// Whether a frame is one through which the C library reaches `main` or a thread's function.
+pub fn is_c_start(frame: &Frame) -> bool {
+    names::symbol(frame).is_some_and(|name| tables::C_START.contains(&without_suffix(name)))
+}
+
 /// Whether a frame is one through which a Rust program reaches `main`, or a thread its closure.
 pub fn is_rust_runtime(frame: &Frame) -> bool {
     const MODULES: [&str; 7] = [

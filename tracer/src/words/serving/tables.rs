@@ -134,3 +134,19 @@ const VECTOR: &[&str] = &[
     "_M_realloc_insert", "_M_realloc_append", "_M_insert_aux", "_M_fill_insert", "_M_range_insert", "_M_default_append",
     "_M_allocate_and_copy",
 ];
+
+/// Functions of C libraries through which a program reaches `main`, and a thread its function: of glibc and musl.
+pub const C_START: [&str; 12] = [
+    "_start",
+    "_start_c",
+    "__libc_start_main",
+    "__libc_start_main_impl",
+    "__libc_start_call_main",
+    "libc_start_main_stage2",
+    "start_thread",
+    "start",
+    "clone",
+    "clone3",
+    "__clone",
+    "__clone3",
+];
