@@ -34,7 +34,7 @@ try {
   await page.waitForFunction(() => document.title.includes(' - speedscope'), null, { timeout: 60_000 });
   // The view that lists functions by name, as text of the page.
   await page.getByText('Sandwich').click();
-  await page.waitForFunction(() => document.body.innerText.includes('Symbol'), null, { timeout: 60_000 });
+  await page.waitForFunction(() => document.body.innerText.includes('%)'), null, { timeout: 60_000 });
   const words = await page.evaluate(() => `${document.title}\n${document.body.innerText}`);
   if (errors.length > 0) throw new Error(errors.join('; '));
   console.log(words);

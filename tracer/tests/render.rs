@@ -15,7 +15,7 @@ use unicode_width::UnicodeWidthChar;
 use samples::any::any_sample;
 use samples::golden::check_folder;
 use samples::xml::{check_xml, picture_texts};
-use samples::{Sample, kernel, leaks, vm};
+use samples::{Sample, difference, kernel, leaks, vm};
 
 fn options() -> Options {
     Options {
@@ -258,6 +258,66 @@ fn kernel_memory_is_as_blessed() {
     check_folder("kernel", files);
 }
 
+#[test]
+fn differences_are_as_blessed() {
+    let mut files = outputs(&difference::all());
+    files.extend(difference::all().iter().map(markdown));
+    files.push(page(&difference::all()[0]));
+    check_folder("difference", files);
+}
+
+/// The data of the page, one line for each part.
+fn page(sample: &Sample) -> (String, String) {
+    let html = written(Format::Html, &sample.profile, &options());
+    let begin = "id=\"data\">";
+    let data = html.find(begin).map(|at| &html[at + begin.len()..]);
+    let data = data.and_then(|rest| rest.split_once("</script>"));
+    let (data, _) = data.expect("the page has its data");
+    let data: serde_json::Value = serde_json::from_str(data).expect("the data is JSON");
+    let parts = data.as_object().expect("the data is an object").iter();
+    let lines = parts.map(|(key, value)| format!("{key}: {value}\n"));
+    (format!("{}.page.txt", sample.name), lines.collect())
+}
+
+#[test]
+fn forms_for_viewers_are_as_blessed() {
+    let mut files = Vec::new();
+    for name in [
+        "one_process",
+        "several_processes",
+        "cut_stack",
+        "plumbing",
+        "verdict_leak",
+    ] {
+        let sample = leaks::sample(name);
+        let speedscope = written(Format::Speedscope, &sample.profile, &options());
+        files.push((format!("{name}.speedscope.json"), speedscope));
+        files.push(page(&sample));
+    }
+    check_folder("viewers", files);
+}
+
+/// No form fails on anything, and those that are packed are what they say.
+#[test]
+fn every_form_takes_every_profile() {
+    let differences = difference::all().into_iter();
+    for sample in all().chain(differences) {
+        for format in Format::ALL {
+            let mut out = Vec::new();
+            let written = format
+                .renderer()
+                .render(&sample.profile, &options(), &mut out);
+            written.expect("a vector takes all");
+            let begins = |bytes: &[u8]| out.starts_with(bytes);
+            match format {
+                Format::Pprof => assert!(begins(&[0x1f, 0x8b]), "{}", sample.name),
+                Format::Recording => assert!(begins(b"\x50\x2a\x4d\x18"), "{}", sample.name),
+                _ => assert!(std::str::from_utf8(&out).is_ok(), "{}", sample.name),
+            }
+        }
+    }
+}
+
 fn all() -> impl Iterator<Item = Sample> {
     leaks::all()
         .into_iter()
@@ -451,6 +511,18 @@ proptest! {
     }
 
     /// Nothing that a program chose is markup: no row of the table has a bar too many, and there is no element or link.
+    #[test]
+    fn any_profile_takes_every_form(sample in any_sample()) {
+        for format in Format::ALL {
+            let mut out = Vec::new();
+            format.renderer().render(&sample.profile, &options(), &mut out).expect("a vector takes all");
+        }
+        let page = written(Format::Html, &sample.profile, &options());
+        // Whatever a symbol is called, the page has its own elements alone.
+        prop_assert_eq!(page.matches("</script>").count(), 2);
+        prop_assert_eq!(page.matches("<script").count(), 2);
+    }
+
     #[test]
     fn names_are_no_markdown(sample in any_sample()) {
         let (_, markdown) = markdown(&sample);

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use memlens::recording::Recording;
 use memlens_tests::{Memlens, Program, Victim, need, paths};
 use tempfile::TempDir;
 
@@ -21,6 +22,8 @@ fn written(names: &[&str]) -> Result<(TempDir, Vec<PathBuf>)> {
     }
     let mut memlens = Memlens::start(args)?;
     memlens.wait_until_tracing()?;
+    // A report without the leak comes first.
+    std::thread::sleep(Duration::from_millis(500));
     victim.go_to("done")?;
     std::thread::sleep(Duration::from_secs(1));
     memlens.interrupt()?.succeeded()?;
@@ -84,12 +87,13 @@ fn pprof_reads_a_heap() -> Result<()> {
     let none = shown("go", &["tool", "pprof", "-top", &base], heap)?;
     has(&none, &["Showing nodes accounting for 0"])?;
     // A difference from the time before the leak has all of it.
-    let (recording, difference) = (
-        files[1].display().to_string(),
-        folder.path().join("d.pb.gz"),
-    );
+    let moments = Recording::open(&files[1])?;
+    let first = moments.moments().first().context("no moment")?.elapsed;
+    let (first, last) = (format!("{}ms", first.as_millis()), "1h");
+    let recording = files[1].display().to_string();
+    let difference = folder.path().join("d.pb.gz");
     let out = difference.display().to_string();
-    Memlens::run(["report", &recording, "--between", "200ms", "1h", "-o", &out])?.succeeded()?;
+    Memlens::run(["report", &recording, "--between", &first, last, "-o", &out])?.succeeded()?;
     let grown = shown("go", &["tool", "pprof", "-top", "-unit=b"], &difference)?;
     has(&grown, &["30000B", "leak_malloc"])
 }

@@ -1,6 +1,7 @@
 //! The difference of two profiles, as a profile: what each stack and each subject holds more, or less, in the later
 //! one.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use schemars::JsonSchema;
@@ -63,6 +64,55 @@ impl Fate {
             Self::Gone => "gone",
         }
     }
+}
+
+/// The samples of one source in a difference, by what became of them. Pages under other memory are left out.
+#[derive(Debug, Default)]
+pub struct Changes<'a> {
+    /// What grew and what is new, most first.
+    pub grown: Vec<&'a Sample>,
+    /// What shrank and what is gone, most first.
+    pub shrunk: Vec<&'a Sample>,
+    /// How many did neither.
+    pub unchanged: usize,
+    /// What the source follows, then and now, all samples together.
+    pub before: i64,
+    /// Now.
+    pub after: i64,
+}
+
+impl<'a> Changes<'a> {
+    /// Of a difference.
+    pub fn of(profile: &'a Profile, source: Source) -> Self {
+        let mut changes = Self::default();
+        for sample in profile
+            .samples_of(source)
+            .filter(|sample| !sample.is_backing())
+        {
+            let (before, after) = then_and_now(profile, sample);
+            changes.before = changes.before.saturating_add(before);
+            changes.after = changes.after.saturating_add(after);
+            match Fate::of(before, after) {
+                Fate::New | Fate::Grown => changes.grown.push(sample),
+                Fate::Shrunk | Fate::Gone => changes.shrunk.push(sample),
+                Fate::Unchanged => changes.unchanged += 1,
+            }
+        }
+        let change = |sample: &&Sample| profile.whole(sample, source.level()).unwrap_or(0);
+        changes.grown.sort_by_key(|sample| Reverse(change(sample)));
+        changes.shrunk.sort_by_key(change);
+        changes
+    }
+}
+
+/// What a sample's source follows of it, then and now.
+pub fn then_and_now(profile: &Profile, sample: &Sample) -> (i64, i64) {
+    let level = sample.source.level();
+    let whole = |value: Option<Number>| value.map_or(0, Number::whole);
+    (
+        whole(profile.before(sample, level)),
+        whole(profile.after(sample, level)),
+    )
 }
 
 /// What two samples are matched by.

@@ -4,7 +4,11 @@ use std::io::{self, Write};
 
 use super::term::frames;
 use super::{FileOption, Options, Render, collapse};
-use crate::profile::{Detail, Frame, Kind, Measure, Profile, Sample, Severity, Source, Unit};
+use crate::profile::diff::{Changes, then_and_now};
+use crate::profile::{
+    Detail, Difference, Frame, Kind, Measure, Profile, Sample, Severity, Source, Unit,
+};
+use crate::words::difference::since;
 use crate::words::exit::command_exit;
 use crate::words::loss::sentences;
 use crate::words::markdown::{cell, code, escaped};
@@ -25,9 +29,14 @@ pub struct Markdown;
 impl Render for Markdown {
     fn render(&self, profile: &Profile, options: &Options, out: &mut dyn Write) -> io::Result<()> {
         let source = profile.main_source();
-        writeln!(out, "{}", verdict(profile, source))?;
-        if profile.has(source) {
-            stacks(out, profile, source, options)?;
+        match &profile.sections.difference {
+            Some(difference) => compared(out, profile, difference, options)?,
+            None => {
+                writeln!(out, "{}", verdict(profile, source))?;
+                if profile.has(source) {
+                    stacks(out, profile, source, options)?;
+                }
+            }
         }
         let remarks = remarks(profile);
         if !remarks.is_empty() {
@@ -55,6 +64,52 @@ fn verdict(profile: &Profile, source: Source) -> String {
     let traced = duration(profile.meta.elapsed);
     let (mark, why) = complete::verdict(profile);
     format!("{subject}: {amount}traced for {traced}; **{mark}** {why}")
+}
+
+/// What a difference has more, and the stacks that grew or shrank.
+fn compared(
+    out: &mut dyn Write,
+    profile: &Profile,
+    difference: &Difference,
+    options: &Options,
+) -> io::Result<()> {
+    let amount = |value: i64| bytes(value.max(0).cast_unsigned());
+    let changes = Changes::of(profile, profile.main_source());
+    let (mark, why) = complete::verdict(profile);
+    writeln!(
+        out,
+        "{}: {}, {} before, {} now, {}; **{mark}** {why}",
+        code(&names::subject(profile)),
+        change(changes.after.saturating_sub(changes.before)),
+        amount(changes.before),
+        amount(changes.after),
+        since(profile, difference)
+    )?;
+    let most = options.top.unwrap_or(usize::MAX);
+    let shown: Vec<&Sample> = [changes.grown, changes.shrunk].concat();
+    if shown.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n| # | change | before | now | function | place |\n| --: | --: | --: | --: | --- | --- |"
+    )?;
+    for (rank, sample) in (1..).zip(shown.iter().take(most)) {
+        let (before, after) = then_and_now(profile, sample);
+        let [function, place] = caller(profile, sample);
+        let moved = change(after.saturating_sub(before));
+        let amounts = format!("{moved} | {} | {}", amount(before), amount(after));
+        writeln!(out, "| {rank} | {amounts} | {function} | {place} |")?;
+    }
+    match shown.len().saturating_sub(most) as u64 {
+        0 => Ok(()),
+        more => writeln!(
+            out,
+            "\n{} more {}",
+            count(more),
+            plural(more, "stack", "stacks")
+        ),
+    }
 }
 
 /// The columns of figures.

@@ -9,7 +9,8 @@ use super::folded::{Frames, compared, lines};
 use super::{FileOption, Options, Render, drawn};
 use crate::profile::{Difference, Measure, Number, Profile, Source};
 use crate::words::clean::clean;
-use crate::words::units::{bytes, change, counted, duration};
+use crate::words::difference::since;
+use crate::words::units::{bytes, change, counted};
 use crate::words::{measure, names};
 
 /// The option that asks for a file of it.
@@ -97,11 +98,7 @@ fn compared_picture(
         after += now;
         gone += if now == 0 { was } else { 0 };
     }
-    let apart = profile.meta.time.duration_since(difference.before.time);
-    let since = match difference.same_run {
-        true => format!("compared with {} earlier", duration(apart.unsigned_abs())),
-        false => "compared with another run".to_owned(),
-    };
+    let since = since(profile, difference);
     let subject = names::subject(profile);
     let title = format!(
         "memlens: {subject}, {}, {} {since}",

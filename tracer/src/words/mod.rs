@@ -2,6 +2,7 @@
 
 pub mod clean;
 pub mod complete;
+pub mod difference;
 pub mod elide;
 pub mod ended;
 pub mod error;

@@ -1,6 +1,7 @@
 //! Profiles made by hand, one for each thing that an output must show well.
 
 pub mod any;
+pub mod difference;
 pub mod golden;
 pub mod kernel;
 pub mod leaks;

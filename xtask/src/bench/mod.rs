@@ -9,6 +9,7 @@ mod json;
 mod kernel;
 mod machine;
 mod memleak;
+mod output;
 mod page;
 mod pair;
 mod passes;
@@ -144,6 +145,11 @@ const BENCHES: &[Bench] = &[
         name: "report",
         about: "a report of 1,000,000 live blocks on 10,000 stacks: time and memory",
         run: report::speed,
+    },
+    Bench {
+        name: "output",
+        about: "10,000 stacks of a recording in each form: time, memory, size",
+        run: output::forms,
     },
     Bench {
         name: "ages",

@@ -71,7 +71,7 @@ pub fn speed(plan: &Plan) -> Result<Outcome> {
 }
 
 /// A victim that has leaked so many blocks from each of its stacks since it was traced, and its tracer.
-fn filled(plan: &Plan, blocks_per_stack: u64, flags: &[&str]) -> Result<(Victim, Tracer)> {
+pub fn filled(plan: &Plan, blocks_per_stack: u64, flags: &[&str]) -> Result<(Victim, Tracer)> {
     let program = compile("stacks", &own_source("stacks")?, &[])?;
     let mut victim = Victim::speaking(&program, &[blocks_per_stack.to_string()])?;
     let mode = Mode {

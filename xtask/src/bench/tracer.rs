@@ -251,7 +251,7 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
 }
 
 /// Megabytes (10^6 bytes) of the line VmHWM, which has KiB.
-fn peak_megabytes(status: &str) -> Option<f64> {
+pub fn peak_megabytes(status: &str) -> Option<f64> {
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::io;
 
 use super::{closing, number};
-use crate::profile::diff::{Difference, Fate};
+use crate::profile::diff::{Changes, Difference, Fate, then_and_now};
 use crate::profile::{Measure, Number, Profile, Sample, Source, Subject};
 use crate::render::Options;
 use crate::render::term::frames::{self, Neighbors};
@@ -28,8 +28,8 @@ pub fn write(
     if source == Source::Process {
         return processes(out, profile, options);
     }
-    let rows = Rows::of(profile, source);
-    sums(out, profile, source, &rows)?;
+    let rows = Changes::of(profile, source);
+    sums(out, profile, &rows)?;
     out.blank()?;
     let most = options.top.unwrap_or(usize::MAX);
     let least = most.saturating_mul(SHRUNK_OF_TEN).div_ceil(10);
@@ -49,46 +49,10 @@ pub fn write(
     closing::write(out, profile, options)
 }
 
-/// The samples of a source by what became of them.
-struct Rows<'a> {
-    /// What grew and what is new, most first.
-    grown: Vec<&'a Sample>,
-    /// What shrank and what is gone, most first.
-    shrunk: Vec<&'a Sample>,
-    unchanged: usize,
-}
-
-impl<'a> Rows<'a> {
-    fn of(profile: &'a Profile, source: Source) -> Self {
-        let all = profile
-            .samples_of(source)
-            .filter(|sample| !sample.is_backing());
-        let (mut grown, mut shrunk, mut unchanged) = (Vec::new(), Vec::new(), 0);
-        for sample in all {
-            match fate(profile, sample) {
-                Fate::New | Fate::Grown => grown.push(sample),
-                Fate::Shrunk | Fate::Gone => shrunk.push(sample),
-                Fate::Unchanged => unchanged += 1,
-            }
-        }
-        grown.sort_by_key(|sample| Reverse(changed(profile, sample)));
-        shrunk.sort_by_key(|sample| changed(profile, sample));
-        Self {
-            grown,
-            shrunk,
-            unchanged,
-        }
-    }
-}
-
 /// What became of a sample.
 fn fate(profile: &Profile, sample: &Sample) -> Fate {
-    let level = sample.source.level();
-    let whole = |value: Option<Number>| value.map_or(0, Number::whole);
-    Fate::of(
-        whole(profile.before(sample, level)),
-        whole(profile.after(sample, level)),
-    )
+    let (before, after) = then_and_now(profile, sample);
+    Fate::of(before, after)
 }
 
 /// How much more a sample holds.
@@ -139,47 +103,36 @@ fn heading(
 }
 
 /// The sums: how much more, how many stacks.
-fn sums(
-    out: &mut Writer<'_>,
-    profile: &Profile,
-    source: Source,
-    rows: &Rows<'_>,
-) -> io::Result<()> {
-    let level = source.level();
-    let all = || rows.grown.iter().chain(&rows.shrunk);
-    let together: i64 = all().map(|sample| changed(profile, sample)).sum();
-    let now = profile
-        .samples_of(source)
-        .filter(|sample| !sample.is_backing());
-    let now: i64 = now
-        .map(|sample| profile.after(sample, level).map_or(0, Number::whole))
-        .fold(0, i64::saturating_add);
+fn sums(out: &mut Writer<'_>, profile: &Profile, rows: &Changes<'_>) -> io::Result<()> {
     let amount = |value: i64| bytes(value.max(0).cast_unsigned());
-    let line = Line::default().strong(&change(together)).plain(&format!(
-        ": {} before, {} now",
-        amount(now.saturating_sub(together)),
-        amount(now)
-    ));
+    let line = Line::default()
+        .strong(&change(rows.after.saturating_sub(rows.before)))
+        .plain(&format!(
+            ": {} before, {} now",
+            amount(rows.before),
+            amount(rows.after)
+        ));
     out.line(&line)?;
     let part = |samples: &[&Sample], verb: &str, of: Fate| {
-        let bytes_of: i64 = samples.iter().map(|sample| changed(profile, sample)).sum();
+        let moved: i64 = samples.iter().map(|sample| changed(profile, sample)).sum();
         let special = samples.iter().filter(|sample| fate(profile, sample) == of);
         let special = match special.count() {
             0 => String::new(),
             some => format!(" ({} of them {})", count(some as u64), of.word()),
         };
         let stacks = counted(samples.len() as u64, "stack");
-        format!(
-            "{stacks} {verb} by {}{special}",
-            bytes(bytes_of.unsigned_abs())
-        )
+        let moved = bytes(moved.unsigned_abs());
+        (!samples.is_empty()).then(|| format!("{stacks} {verb} by {moved}{special}"))
     };
     let grew = part(&rows.grown, "grew", Fate::New);
     let shrank = part(&rows.shrunk, "shrank", Fate::Gone);
-    out.say(&format!(
-        "{grew}, {shrank}, {} unchanged",
-        count(rows.unchanged as u64)
-    ))
+    let unchanged =
+        (rows.unchanged > 0).then(|| format!("{} unchanged", count(rows.unchanged as u64)));
+    let parts: Vec<String> = grew.into_iter().chain(shrank).chain(unchanged).collect();
+    match parts.is_empty() {
+        true => out.say("no stack in either"),
+        false => out.say(&parts.join(", ")),
+    }
 }
 
 /// How much more a stack holds, and whose it is.
