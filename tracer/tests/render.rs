@@ -292,6 +292,8 @@ fn forms_for_viewers_are_as_blessed() {
         let sample = leaks::sample(name);
         let speedscope = written(Format::Speedscope, &sample.profile, &options());
         files.push((format!("{name}.speedscope.json"), speedscope));
+        let heaptrack = written(Format::Heaptrack, &sample.profile, &options());
+        files.push((format!("{name}.heaptrack"), heaptrack));
         files.push(page(&sample));
     }
     check_folder("viewers", files);

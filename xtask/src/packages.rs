@@ -84,6 +84,7 @@ pub const TESTS: &[Need] = &[
     need(&["python3-venv"], "the environment of DuckDB"),
     need(&["chromium"], "opens the HTML report"),
     need(&["debuginfod"], "a server of debug files, and its client"),
+    need(&["heaptrack"], "opens the file that is for it"),
     need(&["tmux"], "a terminal for memlens top"),
 ];
 

@@ -99,6 +99,22 @@ fn pprof_reads_a_heap() -> Result<()> {
 }
 
 #[test]
+fn heaptrack_reads_what_is_left() -> Result<()> {
+    let (_folder, files) = written(&["a.heaptrack"])?;
+    let shown = shown("heaptrack_print", &["-l1", "-f"], &files[0])?;
+    has(
+        &shown,
+        &[
+            "Debuggee command was: memlens: leak_each",
+            "30.00K leaked over 1 calls from",
+            "leak_malloc",
+            "leak_outer",
+            "total memory leaked: 30.00K",
+        ],
+    )
+}
+
+#[test]
 fn speedscope_opens_both_forms_that_it_reads() -> Result<()> {
     let (_folder, files) = written(&["a.speedscope.json", "a.pb.gz"])?;
     let script = paths::browser_tests()?.join("speedscope.mjs");

@@ -4,6 +4,7 @@ pub mod collapse;
 pub mod csv;
 pub mod file;
 mod folded;
+mod heaptrack;
 mod html;
 mod json;
 mod markdown;
@@ -167,6 +168,8 @@ formats! {
     Pprof = pprof::Pprof, "pprof" ".pb.gz" Binary "for go tool pprof, Parca, Pyroscope, speedscope", None;
     /// The form of <https://www.speedscope.app>.
     Speedscope = speedscope::Speedscope, "speedscope" ".speedscope.json" Document "for speedscope", None;
+    /// What `heaptrack_print` and `heaptrack_gui` open.
+    Heaptrack = heaptrack::Heaptrack, "heaptrack" ".heaptrack" Document "for heaptrack_gui and heaptrack_print", None;
     /// A page to look at, in a browser.
     Html = html::Html, "html" ".html" Document "a page to look at: verdicts, time, icicle, table", None;
     /// What `memlens report` and `memlens diff` read: profiles over time.
@@ -202,7 +205,7 @@ impl Format {
 
     /// Whether it shows values over time.
     pub const fn wants_history(self) -> bool {
-        matches!(self, Self::Html)
+        matches!(self, Self::Html | Self::Heaptrack)
     }
 
     /// Whether it shows as many stacks as are asked for; others have all that there are.

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Endings of the forms.
-const ENDINGS: [&str; 9] = [
+const ENDINGS: [&str; 10] = [
     "txt",
     "json",
     "md",

@@ -50,12 +50,12 @@ fn contradictions_are_refused_in_one_line() {
         (
             "leaks -p 1 -o heap.png",
             "the ending of heap.png names no form: give one of .txt, .json, .md, .svg, .folded, .pb.gz, .speedscope.json, \
-             or --format",
+             .heaptrack, .html, .memlens, or --format",
         ),
         (
             "leaks -p 1 -o 30s",
-            "the ending of 30s names no form: give one of .txt, .json, .md, .svg, .folded, .pb.gz, .speedscope.json, or \
-             --format; for blocks older than that give --older 30s",
+            "the ending of 30s names no form: give one of .txt, .json, .md, .svg, .folded, .pb.gz, .speedscope.json, .heaptrack, \
+             .html, .memlens, or --format; for blocks older than that give --older 30s",
         ),
         (
             "vm -p 1 --folded x --svg x",
