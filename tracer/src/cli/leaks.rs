@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use super::error::ConfigError;
 use super::parsers::{parse_age, parse_sample_bytes, parse_slowdown, whole_number};
 use super::shared::{
-    Allocator, HostWideArgs, HostWideConfig, MAX_MAX_LIVE, Output, Schedule, ScopeArgs, SizeRange,
-    TargetArgs, UNREAD, Walk,
+    Allocator, BudgetArgs, GroupingArgs, HostWideArgs, HostWideConfig, MAX_MAX_LIVE, Output,
+    Schedule, ScopeArgs, SizeRange, TargetArgs, UNREAD, Walk,
 };
 use super::values::parse_size;
 use crate::engine::target::Target;
@@ -60,7 +60,11 @@ pub struct LeaksArgs {
     #[command(flatten)]
     scope: ScopeArgs,
     #[command(flatten)]
+    grouping: GroupingArgs,
+    #[command(flatten)]
     host: HostWideArgs,
+    #[command(flatten)]
+    budget: BudgetArgs,
     #[command(flatten)]
     rest: LeaksConfig,
 }
@@ -240,10 +244,10 @@ impl TryFrom<LeaksArgs> for LeaksConfig {
         args.rest.check_combined()?;
         args.rest.sizes.check()?;
         args.rest.output.outputs.check()?;
-        let (target, by) = args.scope.target(args.target)?;
+        let (target, by) = args.scope.target(args.target, args.grouping)?;
         Ok(Self {
             target,
-            host: by.map(|by| args.host.config(by)),
+            host: by.map(|by| args.host.config(args.budget, by)),
             schedule: args.schedule,
             ..args.rest
         })

@@ -6,7 +6,10 @@ use clap::{Args, ValueEnum};
 
 use super::error::ConfigError;
 use super::parsers::parse_interval_argument;
-use super::shared::{HostWideArgs, HostWideConfig, Outputs, Schedule, ScopeArgs, TargetArgs, Walk};
+use super::shared::{
+    BudgetArgs, GroupingArgs, HostWideArgs, HostWideConfig, Outputs, Schedule, ScopeArgs,
+    TargetArgs, Walk,
+};
 use crate::engine::target::Target;
 use crate::render::Format;
 
@@ -54,7 +57,11 @@ pub struct RecordArgs {
     #[command(flatten)]
     scope: ScopeArgs,
     #[command(flatten)]
+    grouping: GroupingArgs,
+    #[command(flatten)]
     host: HostWideArgs,
+    #[command(flatten)]
+    budget: BudgetArgs,
     #[command(flatten)]
     rest: RecordConfig,
 }
@@ -112,14 +119,14 @@ impl TryFrom<RecordArgs> for RecordConfig {
         if !args.rest.outputs.files().any(is_recording) {
             return Err(ConfigError::NoRecording);
         }
-        let (target, by) = match args.scope.target(args.target) {
+        let (target, by) = match args.scope.target(args.target, args.grouping) {
             Ok((target, by)) => (Some(target), by),
             Err(ConfigError::NoTarget(_)) => (None, None),
             Err(error) => return Err(error),
         };
         let config = Self {
             target,
-            host: by.map(|by| args.host.config(by)),
+            host: by.map(|by| args.host.config(args.budget, by)),
             schedule: Schedule {
                 interval: args.interval,
                 count: args.count,

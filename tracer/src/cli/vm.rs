@@ -5,7 +5,7 @@ use tracer_common::faults::MAX_INTERVAL;
 
 use super::error::ConfigError;
 use super::parsers::whole_number;
-use super::shared::{Output, Schedule, ScopeArgs, TargetArgs, UNREAD, Walk};
+use super::shared::{GroupingArgs, Output, Schedule, ScopeArgs, TargetArgs, UNREAD, Walk};
 use crate::engine::target::Target;
 use crate::profile::{Grouping, Measure};
 use crate::sources::address_space::SpaceOrder;
@@ -58,6 +58,8 @@ pub struct VmArgs {
     target: TargetArgs,
     #[command(flatten)]
     scope: ScopeArgs,
+    #[command(flatten)]
+    grouping: GroupingArgs,
     #[command(flatten)]
     rest: VmConfig,
     #[command(flatten)]
@@ -131,7 +133,7 @@ impl TryFrom<VmArgs> for VmConfig {
 
     fn try_from(args: VmArgs) -> Result<Self, ConfigError> {
         args.rest.output.outputs.check()?;
-        let (target, by) = args.scope.target(args.target)?;
+        let (target, by) = args.scope.target(args.target, args.grouping)?;
         let distance = args.faults.sample_faults.unwrap_or(0);
         Ok(Self {
             target,

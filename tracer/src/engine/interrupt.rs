@@ -1,5 +1,6 @@
 //! Ctrl-C: the first asks for the last report, the second leaves at once.
 
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,9 @@ const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 /// Signals so close to the first count as the same request: `timeout` sends one to its child and one to its group, and
 /// a terminal and a script may both pass one on.
 const SAME_REQUEST: Duration = Duration::from_millis(300);
+
+/// What is to be done before the program exits at once.
+static BEFORE_LEAVING: OnceLock<fn()> = OnceLock::new();
 
 /// Tells whether the user wants the trace to end.
 #[derive(Clone)]
@@ -36,6 +40,11 @@ impl Interrupt {
             .spawn(move || wait(&signals, &sender))
             .context("cannot start a thread")?;
         Ok(Self(receiver))
+    }
+
+    /// Has something done before the program exits at once: the first that asks for it. It must not wait for anything.
+    pub fn before_leaving(done: fn()) {
+        let _ = BEFORE_LEAVING.set(done);
     }
 
     /// One that is asked for by hand: sending `true` ends the trace, and so does dropping the sender.
@@ -73,6 +82,9 @@ fn wait(signals: &SigSet, sender: &watch::Sender<bool>) {
             StopRequest::End => drop(sender.send_replace(true)),
             StopRequest::Same => {}
             StopRequest::Leave => {
+                if let Some(done) = BEFORE_LEAVING.get() {
+                    done();
+                }
                 eprintln!("memlens: interrupted again: exiting now; all probes are removed");
                 std::process::exit(EXIT_INTERRUPTED);
             }

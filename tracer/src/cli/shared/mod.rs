@@ -10,6 +10,6 @@ mod walk;
 pub use blocks::{Allocator, MAX_MAX_LIVE, SizeRange};
 pub use output::{Output, Outputs, Shown, TOP, endings};
 pub use schedule::Schedule;
-pub use scope::{HostWideArgs, HostWideConfig, ScopeArgs};
+pub use scope::{BudgetArgs, GroupingArgs, HostWideArgs, HostWideConfig, ScopeArgs};
 pub use target::{ProcessArgs, TargetArgs, UNREAD};
 pub use walk::{Unwind, Walk};

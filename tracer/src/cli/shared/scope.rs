@@ -48,6 +48,13 @@ pub struct ScopeArgs {
     /// Example: --all --exclude java --exclude /user.slice
     #[arg(long, value_name = "NAME|PID|CGROUP", value_parser = parse_exclude)]
     exclude: Vec<Exclude>,
+}
+
+/// What the first table of a whole host has rows for, in `leaks` and in `vm`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Whole host")]
+#[group(conflicts_with_all = ["process", "command"], requires = "scope")]
+pub struct GroupingArgs {
     /// What the report has rows for.
     ///
     /// With container, processes outside of containers are grouped by systemd unit or cgroup. With stack, a stack that
@@ -70,6 +77,13 @@ pub struct HostWideArgs {
     #[arg(default_value_t = 0, hide_default_value = true)]
     #[arg(allow_negative_numbers = true)]
     per_process: usize,
+}
+
+/// What probes in a whole host may cost, and whose they are.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Whole host")]
+#[group(conflicts_with_all = ["process", "command"], requires = "scope")]
+pub struct BudgetArgs {
     /// Most that the probes may cost, in percent of the machine's CPUs; off sets no limit.
     ///
     /// Each process is tried for a few tens of milliseconds and priced by how often its probes are hit; then it is
@@ -129,32 +143,46 @@ impl Default for HostWideConfig {
 
 impl ScopeArgs {
     /// The target of a command that can trace the whole host, and what its first table has rows for then.
-    pub fn target(self, target: TargetArgs) -> Result<(Target, Option<Grouping>), ConfigError> {
-        if self.all || self.cgroup.is_some() || self.user.is_some() {
-            let Self {
-                cgroup,
-                user,
-                exclude,
-                ..
-            } = self;
-            let scope = Scope {
-                cgroup,
-                user,
-                exclude,
-            };
-            return Ok((Target::Host(scope), Some(self.by)));
+    pub fn target(
+        self,
+        target: TargetArgs,
+        grouping: GroupingArgs,
+    ) -> Result<(Target, Option<Grouping>), ConfigError> {
+        if let Some(scope) = self.scope() {
+            return Ok((Target::Host(scope), Some(grouping.by)));
         }
         let target = target.target("-p PID, -n NAME, --all or, at the end, -- COMMAND")?;
         Ok((target, None))
+    }
+
+    /// The scope, where one was given.
+    pub fn scope(self) -> Option<Scope> {
+        let is_given = self.all || self.cgroup.is_some() || self.user.is_some();
+        is_given.then_some(Scope {
+            cgroup: self.cgroup,
+            user: self.user,
+            exclude: self.exclude,
+        })
     }
 }
 
 impl HostWideArgs {
     /// The settings of a trace of the whole host.
-    pub fn config(self, by: Grouping) -> HostWideConfig {
+    pub fn config(self, budget: BudgetArgs, by: Grouping) -> HostWideConfig {
         HostWideConfig {
             by,
             per_process: self.per_process,
+            ..budget.config()
+        }
+    }
+}
+
+impl BudgetArgs {
+    /// The settings of a trace of the whole host, with a row for each process.
+    pub fn config(self) -> HostWideConfig {
+        HostWideConfig {
+            by: Grouping::default(),
+            per_process: 0,
             cpu_budget_percent: self.cpu_budget,
             young: self.young,
             max_processes: self.max_processes as usize,

@@ -71,13 +71,15 @@ impl ProcessArgs {
 impl TargetArgs {
     /// The target; without one, `possible` says what can be given.
     pub fn target(self, possible: &'static str) -> Result<Target, ConfigError> {
+        self.optional()?.ok_or(ConfigError::NoTarget(possible))
+    }
+
+    /// The target, where one was given.
+    pub fn optional(self) -> Result<Option<Target>, ConfigError> {
         match self.command.first() {
             Some(program) if program.is_empty() => Err(ConfigError::EmptyCommand),
-            Some(_) => Ok(Target::Command(self.command)),
-            None => self
-                .processes
-                .target()
-                .ok_or(ConfigError::NoTarget(possible)),
+            Some(_) => Ok(Some(Target::Command(self.command))),
+            None => Ok(self.processes.target()),
         }
     }
 }

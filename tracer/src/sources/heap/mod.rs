@@ -100,6 +100,16 @@ impl Heap {
         self.absent.as_deref()
     }
 
+    /// The least age of the blocks that samples count, from the next profile on.
+    pub fn set_older(&mut self, older: Duration) {
+        self.options.older = older;
+    }
+
+    /// The next profile is to say what holds the blocks, whenever else that is said.
+    pub fn ask_for_holders(&mut self) {
+        self.reaching.ask();
+    }
+
     fn base_interval(&self) -> u64 {
         self.options.sample_bytes.map_or(0, u64::from)
     }

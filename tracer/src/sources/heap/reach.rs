@@ -152,6 +152,8 @@ struct Errors {
 #[derive(Default)]
 pub struct Reaching {
     when: When,
+    /// Blocks are to be judged for the next report.
+    is_asked: bool,
     found: Arc<Mutex<Vec<(Owner, Found, Errors)>>>,
     judged: HashMap<Owner, Judged>,
     /// Programs that were not judged, and why.
@@ -175,6 +177,11 @@ impl Reaching {
         }
     }
 
+    /// Blocks are judged for the next report.
+    pub fn ask(&mut self) {
+        self.is_asked = true;
+    }
+
     /// The work before a report. `unfit` tells why a program cannot be judged; `is_whole` that no block is older than
     /// the trace.
     pub fn work(
@@ -184,7 +191,9 @@ impl Reaching {
         is_whole: bool,
         unfit: impl Fn(Owner) -> Option<String>,
     ) -> Option<Work> {
+        let is_asked = std::mem::take(&mut self.is_asked);
         let is_due = match self.when {
+            _ if is_asked => true,
             When::Off => false,
             When::Last => last,
             When::Every => true,

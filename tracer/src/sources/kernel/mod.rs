@@ -143,8 +143,13 @@ impl KernelTrace {
         trace.caches.begin();
         trace.clock = TraceClock::start();
         trace.memory.enable();
-        eprintln!("memlens: tracing the kernel's memory; Ctrl-C ends");
+        log.say(|| "tracing the kernel's memory; Ctrl-C ends".to_owned());
         Ok(trace)
+    }
+
+    /// The least age of what the samples hold, from the next profile on.
+    pub fn set_older(&mut self, older: Duration) {
+        self.options.older = older;
     }
 
     /// Looks at stacks that are new.
