@@ -26,6 +26,7 @@ pub mod python;
 pub mod report;
 pub mod row;
 pub mod schema;
+pub mod screen;
 pub mod trace;
 pub mod victim;
 
@@ -34,5 +35,6 @@ pub use program::Program;
 pub use python::Python;
 pub use report::{HeapFigures, Live, Report};
 pub use row::Row;
+pub use screen::Screen;
 pub use trace::{Traced, trace};
 pub use victim::Victim;

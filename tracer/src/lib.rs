@@ -20,5 +20,6 @@ pub mod render;
 pub mod schema;
 pub mod sources;
 pub mod symbolize;
+pub mod top;
 pub mod unwind;
 pub mod words;

@@ -47,6 +47,7 @@ pub const TESTS: &[Need] = &[
         &["nginx", "nginx-light"],
         "real program under load, forks workers",
     ),
+    need(&["tmux"], "a terminal for the live view"),
     need(&["sqlite3"], "real program under load"),
     need(&["python3"], "real program under load, C extensions"),
     need(

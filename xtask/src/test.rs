@@ -199,6 +199,8 @@ pub fn bless() -> Result<()> {
                 "host",
                 "--test",
                 "explain",
+                "--test",
+                "top",
                 "as_blessed",
             ])
             .env("MEMLENS_BLESS", "1")

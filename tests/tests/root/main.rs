@@ -27,6 +27,7 @@ mod recordings;
 mod refusals;
 mod stacks;
 mod targets;
+mod top;
 mod unwinding;
 mod verifier;
 mod viewers;

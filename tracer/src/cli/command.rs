@@ -13,6 +13,7 @@ use super::kernel::KernelConfig;
 use super::leaks::{LeaksArgs, LeaksConfig};
 use super::record::{RecordArgs, RecordConfig};
 use super::report::{DiffConfig, ReportArgs, ReportConfig};
+use super::top::{TopArgs, TopConfig};
 use super::trace::{TraceArgs, TraceConfig};
 use super::vm::{VmArgs, VmConfig};
 
@@ -27,6 +28,7 @@ Examples:
                                      exit 1 if, after five minutes, over 10 MiB are older than one
   memlens hunt                       what takes memory: the machine, the process, the stack, in a minute
   memlens host                       is memory shrinking, who grows, what to run next
+  memlens top                        the same, live: processes, and with Enter their stacks
   memlens vm -p 4242                 who has mapped address space, and what of it is in memory
   memlens kernel                     which kernel stacks hold the kernel's own memory
   memlens trace -p 4242              every allocation and free, one line each
@@ -78,6 +80,7 @@ enum Typed {
     Kernel(Box<KernelConfig>),
     Trace(TraceArgs),
     Host(HostArgs),
+    Top(Box<TopArgs>),
     Explain(ExplainArgs),
     Record(Box<RecordArgs>),
     Report(Box<ReportArgs>),
@@ -116,6 +119,8 @@ pub enum Command {
     Demo(DemoConfig),
     /// Watch the machine and who grows on it.
     Host(HostConfig),
+    /// The live view.
+    Top(Box<TopConfig>),
     /// Find out what takes memory, in four steps.
     Hunt(HuntConfig),
     /// Record memory over time.
@@ -139,6 +144,7 @@ impl TryFrom<Cli> for Invocation {
             }
             Typed::Trace(args) => Command::Trace(args.try_into()?),
             Typed::Host(args) => Command::Host(args.try_into()?),
+            Typed::Top(args) => Command::Top(Box::new((*args).try_into()?)),
             Typed::Hunt(args) => Command::Hunt(args.try_into()?),
             Typed::Explain(args) => Command::Explain(args.try_into()?),
             Typed::Doctor(args) => Command::Doctor(args.into()),

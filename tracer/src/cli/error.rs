@@ -95,4 +95,7 @@ pub enum ConfigError {
     /// Growth over less time than a report covers.
     #[error("--window is shorter than INTERVAL: give at least the time between two reports")]
     ShortWindow,
+    /// A live view that hardly moves.
+    #[error("INTERVAL is longer than a minute: give a shorter one, such as 5s")]
+    SlowView,
 }

@@ -22,6 +22,7 @@ mod record;
 mod report;
 mod shared;
 mod tips;
+mod top;
 mod trace;
 mod values;
 mod vm;
@@ -49,6 +50,7 @@ pub use report::{DiffConfig, ReportConfig, Symbols};
 pub use shared::{
     Allocator, HostWideConfig, Output, Outputs, Schedule, Shown, SizeRange, Unwind, Walk,
 };
+pub use top::TopConfig;
 pub use trace::TraceConfig;
 pub use values::{BareUnit, ValueError, parse_size, parse_time};
 pub use vm::{VmConfig, Width};
@@ -75,7 +77,9 @@ pub fn parse_from(
     let cli = Cli::from_arg_matches(&matches)?;
     Invocation::try_from(cli).map_err(|error| CliError::Config {
         error: match (error, pid_as_interval(&matches)) {
-            (ConfigError::NoTarget(_), Some(pid)) => ConfigError::PidAsInterval(pid),
+            (ConfigError::NoTarget(_) | ConfigError::SlowView, Some(pid)) => {
+                ConfigError::PidAsInterval(pid)
+            }
             (error, _) => error,
         },
         command: matches.subcommand_name().unwrap_or_default().to_owned(),

@@ -12,6 +12,7 @@ mod output;
 mod record;
 mod report;
 mod stored;
+mod top;
 mod trace;
 mod vm;
 
@@ -38,6 +39,7 @@ pub fn run(invocation: &Invocation) -> Outcome {
         Command::Kernel(config) => kernel::run(invocation, config),
         Command::Trace(config) => trace::run(invocation, config),
         Command::Host(config) => host::run(invocation, config),
+        Command::Top(config) => top::run(invocation, config),
         Command::Hunt(config) => hunt::run(invocation, config),
         Command::Explain(config) => explain::run(invocation, config),
         Command::Doctor(config) => doctor::run(invocation, config),
