@@ -230,7 +230,14 @@ fn mistakes_say_what_is_wrong() -> Result<()> {
         (&["trace", "4242"], "tip: for process 4242 use '-p 4242'"),
         (&["doctor", "--probes"], "<--pid <PID>|--name <NAME>>"),
         (&["host", "soon"], "soon"),
-        (&["host", "--watch", "--json"], "--json"),
+        (
+            &["host", "--watch"],
+            "tip: a view that refreshes in place is 'memlens top'",
+        ),
+        (
+            &["host", "-w"],
+            "tip: a view that refreshes in place is 'memlens top'",
+        ),
         (&["host", "--csv", "-"], "--csv"),
         (&["host", "-p", "1"], "-p"),
     ];

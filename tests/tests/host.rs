@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -254,40 +254,6 @@ fn figures_go_to_a_file_and_a_full_disk_is_told() -> Result<()> {
     full.failed_with(&["cannot write /dev/full", "no space left"])?;
     let nowhere = Memlens::run(["host", "--csv", "/no/such/folder/a.csv"])?;
     nowhere.refused_with(&["cannot write /no/such/folder/a.csv", "create it first"])
-}
-
-#[test]
-fn watching_needs_a_terminal_and_leaves_it_as_it_was() -> Result<()> {
-    Memlens::run(["host", "--watch"])?.refused_with(&["--watch needs a terminal"])?;
-    let command = format!("{} host --watch 400ms 3", paths::memlens()?.display());
-    // script gives its command a terminal of its own.
-    let script = need::program("script")?;
-    let output = Command::new("timeout")
-        .arg("30")
-        .arg(script)
-        .args(["-qec", &command, "/dev/null"])
-        .stdin(Stdio::null())
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    ensure!(output.status.success(), "{}: {text}", output.status);
-    let (enter, leave) = ("\x1b[?1049h", "\x1b[?1049l");
-    let (picture, after) = text
-        .split_once(leave)
-        .context("the other screen was not left")?;
-    ensure!(
-        picture.contains(enter) && picture.contains("q leave"),
-        "{picture:?}"
-    );
-    ensure!(
-        picture.matches("\x1b[?2026h").count() >= 3,
-        "it was not refreshed: {picture:?}"
-    );
-    ensure!(text.contains("\x1b[?25h"), "the cursor was not shown again");
-    ensure!(
-        after.contains("last report"),
-        "the last report does not stay: {after:?}"
-    );
-    Ok(())
 }
 
 /// Without root everything is there but what belongs to others, and that is said.

@@ -9,7 +9,7 @@ mod keys;
 use std::collections::BTreeSet;
 
 use jiff::tz::TimeZone;
-use memlens::profile::machine::{Figure, Holder, shorten};
+use memlens::profile::machine::{Figure, Holder};
 use memlens::profile::{Measure, Profile};
 use memlens::render::csv::Csv;
 use memlens::render::{Format, Options, Render};
@@ -61,10 +61,6 @@ fn golden_texts() -> Vec<(String, String)> {
         width: Some(width),
         ..options()
     };
-    let brief = Options {
-        brief: true,
-        ..narrow(80)
-    };
     let color = Options {
         color: true,
         ..options()
@@ -73,7 +69,6 @@ fn golden_texts() -> Vec<(String, String)> {
         ("50", narrow(50)),
         ("80", narrow(80)),
         ("120", narrow(120)),
-        ("brief", brief),
         ("colors", color),
     ] {
         let text = text_of(&sample("leaking"), &options);
@@ -175,33 +170,6 @@ fn a_closed_output_is_an_error() {
     }
 }
 
-/// Shortened to nothing it still says what is left out.
-#[test]
-fn a_profile_can_be_shortened_to_its_core() {
-    let rss = |profile: &Profile| {
-        let machine = profile.sections.machine.as_ref().expect("of a machine");
-        let shown = profile.totals().amount(Measure::ProcessRssBytes);
-        shown + machine.rest.amount(Measure::ProcessRssBytes)
-    };
-    let mut profile = sample("leaking");
-    let all = rss(&profile);
-    let mut lines = text_of(&profile, &options()).lines().count();
-    while shorten(&mut profile, 1) {
-        let now = text_of(&profile, &options()).lines().count();
-        assert!(now <= lines, "grew from {lines} to {now}");
-        lines = now;
-    }
-    let machine = profile.sections.machine.as_ref().expect("of a machine");
-    let left = (
-        profile.subjects.len(),
-        machine.cgroups.len(),
-        profile.notes.len(),
-    );
-    assert_eq!(left, (1, 0, 0));
-    assert_eq!(rss(&profile), all);
-    assert!(text_of(&profile, &options()).contains("more processes with"));
-}
-
 fn columns(line: &str) -> usize {
     line.chars().map(|letter| letter.width().unwrap_or(0)).sum()
 }
@@ -211,12 +179,12 @@ proptest! {
 
     /// No line is wider than the terminal, and no control character reaches it, whatever a program calls itself.
     #[test]
-    fn lines_stay_within_the_width(width in 0usize..160, name in "\\PC{0,40}|[\u{0}-\u{1f}a-z]{0,20}", brief in any::<bool>()) {
+    fn lines_stay_within_the_width(width in 0usize..160, name in "\\PC{0,40}|[\u{0}-\u{1f}a-z]{0,20}") {
         for (_, mut profile) in all() {
             for subject in &mut profile.subjects {
                 subject.command.clone_from(&name);
             }
-            let options = Options { width: Some(width), brief, ..options() };
+            let options = Options { width: Some(width), ..options() };
             let text = text_of(&profile, &options);
             for line in text.split('\n') {
                 prop_assert!(columns(line) <= width, "{} columns: {line:?}", columns(line));

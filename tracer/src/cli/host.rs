@@ -14,7 +14,6 @@ use crate::sources::machine::View;
 const EXAMPLES: &str = "\
 Examples:
   memlens host                       a report every 5 seconds until Ctrl-C
-  memlens host --watch               the same in place, on a terminal
   memlens host 1m 1                  one report after a minute: slow growth shows
   memlens host --by container        one row for each container, service or cgroup
   memlens host --sort size --of swap the processes with most memory in swap
@@ -73,9 +72,6 @@ pub struct HostConfig {
     /// Example: --window 10m
     #[arg(long, value_name = "TIME", value_parser = parse_interval, help_heading = "Table", allow_hyphen_values = true)]
     pub window: Option<Duration>,
-    /// Refresh in place, on a terminal: q quits, s changes the order, o the figure, space pauses.
-    #[arg(short, long, help_heading = "Output", conflicts_with = "json")]
-    pub watch: bool,
     /// Print each report as one JSON object on one line.
     #[arg(long, help_heading = "Output")]
     pub json: bool,

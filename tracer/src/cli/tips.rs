@@ -15,11 +15,18 @@ pub fn with_tip(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     }
     let tip = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(typed)) if !typed.starts_with('-') => process_tip(typed, words),
+        Some(ContextValue::String(typed)) => moved_tip(typed, words),
         _ => None,
     };
     let tips = tip.map(|tip| ContextValue::StyledStrs(vec![tip.into()]));
     error.insert(ContextKind::Suggested, tips.unwrap_or(ContextValue::None));
     error
+}
+
+/// Where an option has gone.
+fn moved_tip(typed: &str, words: &[OsString]) -> Option<String> {
+    let is_watch = matches!(typed, "--watch" | "-w") && words.iter().any(|word| word == "host");
+    is_watch.then(|| "a view that refreshes in place is 'memlens top'".to_owned())
 }
 
 /// How to name a process, where a command that has no other positional argument was given a bare word.

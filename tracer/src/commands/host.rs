@@ -1,7 +1,6 @@
 //! `memlens host`: looks at the machine again and again, and reports who grows on it.
 
 mod output;
-mod screen;
 mod wait;
 
 use std::time::{Duration, Instant};
@@ -15,7 +14,6 @@ use crate::engine::{Flow, Interrupt, meta};
 use crate::process::info::own_resident_bytes;
 use crate::profile::machine::{By, Of};
 use crate::profile::{Meta, Profile};
-use crate::sources::machine::View;
 use crate::sources::machine::observe::Observer;
 use crate::sources::machine::pace::period;
 use crate::sources::machine::root::Root;
@@ -24,7 +22,7 @@ use crate::sources::machine::scan::Extras;
 use crate::words::units::{bytes, counted_processes, duration};
 
 use output::Output;
-use wait::{Key, Wake};
+use wait::Wake;
 
 /// Runs `memlens host`.
 ///
@@ -39,7 +37,6 @@ pub fn run(invocation: &Invocation, config: &HostConfig) -> Result<Outcome> {
         observer: Observer::new(config.by, config.window, first),
         sampler,
         config,
-        view: config.view,
         log: Log::new(invocation.verbose),
     };
     run.follow(&mut output)?;
@@ -58,7 +55,6 @@ struct Run<'a> {
     config: &'a HostConfig,
     observer: Observer,
     sampler: Sampler,
-    view: View,
     log: Log,
 }
 
@@ -69,25 +65,13 @@ impl Run<'_> {
         let mut reports = 0_u64;
         let mut due = begun + self.config.schedule.interval;
         let mut sample_due = begun + self.period();
-        output.begin(|| self.report(false))?;
         loop {
             let mut last = false;
-            match output.wait(due.min(sample_due))? {
+            match output.wait(due.min(sample_due)) {
                 Wake::Due => self.sample()?,
                 Wake::Interrupted => {
                     self.sample()?;
                     last = true;
-                }
-                Wake::Key(Key::Redraw) => {
-                    output.redraw()?;
-                    continue;
-                }
-                Wake::Key(key) => {
-                    self.change_view(key);
-                    self.sample()?;
-                    output.picture(&self.report(false))?;
-                    self.settle();
-                    continue;
                 }
             }
             let now = Instant::now();
@@ -126,7 +110,8 @@ impl Run<'_> {
 
     fn report(&mut self, last: bool) -> Profile {
         let meta = Meta { last, ..meta() };
-        let mut profile = self.observer.profile(self.view, meta, &mut self.sampler);
+        let view = self.config.view;
+        let mut profile = self.observer.profile(view, meta, &mut self.sampler);
         profile.notes = self.sampler.notes();
         advice::add(&mut profile, &has_command);
         self.log.details(|| {
@@ -146,15 +131,5 @@ impl Run<'_> {
     fn settle(&mut self) {
         self.observer.settle();
         self.sampler.refresh();
-    }
-
-    fn change_view(&mut self, key: Key) {
-        match key {
-            Key::Order => self.view.order = self.view.order.other(),
-            Key::Of => self.view.of = self.view.of.next(),
-            Key::Redraw => {}
-        }
-        self.sampler
-            .set_extras(extras(self.config.by, self.view.of));
     }
 }

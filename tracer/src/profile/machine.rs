@@ -10,7 +10,7 @@ use super::measure::Measure;
 use super::named::named;
 use super::number::Values;
 use super::subject::{Growth, Subject};
-use super::{Profile, wire};
+use super::wire;
 
 /// What only a look at the whole machine has. The subjects are the rows of its table: processes, or groups without a
 /// PID.
@@ -189,16 +189,6 @@ named! {
     }
 }
 
-impl Order {
-    /// The other one.
-    pub const fn other(self) -> Self {
-        match self {
-            Self::Growth => Self::Size,
-            Self::Size => Self::Growth,
-        }
-    }
-}
-
 impl Of {
     /// The figure.
     pub const fn measure(self) -> Measure {
@@ -210,11 +200,6 @@ impl Of {
             Self::Swap => Measure::ProcessSwapBytes,
             Self::Virtual => Measure::ProcessVirtualBytes,
         }
-    }
-
-    /// The next one; after the last the first.
-    pub const fn next(self) -> Self {
-        Self::ALL[(self as usize + 1) % Self::ALL.len()]
     }
 }
 
@@ -330,27 +315,6 @@ impl MachineSection {
     }
 }
 
-/// Leaves out what matters least, for a screen that is too low: cgroups, then rows of the table down to `least_rows`,
-/// then what stands at the end. Returns whether there was something to leave out.
-pub fn shorten(profile: &mut Profile, least_rows: usize) -> bool {
-    let Some(machine) = &mut profile.sections.machine else {
-        return false;
-    };
-    let rows = profile.subjects.len();
-    if machine.cgroups.len() > 1 && machine.cgroups.len() * 2 > rows {
-        return machine.cgroups.pop().is_some();
-    }
-    if rows > least_rows
-        && let Some(row) = profile.subjects.pop()
-    {
-        machine.rest.add(&row.totals);
-        return true;
-    }
-    profile.notes.pop().is_some()
-        || machine.cgroups.pop().is_some()
-        || (profile.findings.len() > 2 && profile.findings.pop().is_some())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -364,14 +328,5 @@ mod tests {
             (Holder::Kernel.name(), Holder::Kernel.words()),
             ("kernel", "the kernel")
         );
-    }
-
-    #[test]
-    fn the_figures_take_turns() {
-        let all: Vec<Of> = std::iter::successors(Some(Of::Total), |of| Some(of.next()))
-            .take(7)
-            .collect();
-        assert_eq!(all[..6], *Of::ALL);
-        assert_eq!(all[6], Of::Total);
     }
 }

@@ -60,8 +60,6 @@ pub struct Options {
     pub per_process: usize,
     /// What flame graphs and folded stacks show; `None` is what the source follows: live or mapped bytes.
     pub measure: Option<Measure>,
-    /// Whether to write the compact form of the report of a machine.
-    pub brief: bool,
 }
 
 impl Default for Options {
@@ -79,7 +77,6 @@ impl Default for Options {
             top: None,
             per_process: 0,
             measure: None,
-            brief: false,
         }
     }
 }

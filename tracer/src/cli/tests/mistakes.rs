@@ -19,6 +19,15 @@ fn contradictions_are_refused_in_one_line() {
             "no target: to trace process 4242 give -p 4242",
         ),
         ("vm 4242 3", "no target: to trace process 4242 give -p 4242"),
+        ("top 4242", "no target: to trace process 4242 give -p 4242"),
+        (
+            "top 90s",
+            "INTERVAL is longer than a minute: give a shorter one, such as 5s",
+        ),
+        (
+            "top 2s --window 1s",
+            "--window is shorter than INTERVAL: give at least the time between two reports",
+        ),
         (
             "leaks -p 1 -z 2K -Z 1K",
             "--min-size 2048 is larger than --max-size 1024: no block can match, swap them",
@@ -113,7 +122,7 @@ fn mistakes_say_what_is_wrong() {
         ("leaks -n a --cpu-budget 1", apart("--cpu-budget <PERCENT>", process)),
         ("kernel --slab a --order 1", apart("--slab <NAME>", " '--order <N>'\n")),
         ("kernel --slab a --movable", apart("--slab <NAME>", " '--movable'\n")),
-        ("host --watch --json", apart("--watch", " '--json'\n")),
+        ("top --cpu-budget 1", missing(scope)),
         ("explain 1 -p 1", apart("[PID]", " '--pid <PID>'\n")),
         ("explain 1 --trace 5 --diff a", apart("--trace <SECONDS>", " '--diff <FILE>'\n")),
         ("leaks --exclude 5", missing(scope)),
@@ -251,6 +260,7 @@ fn mistakes_say_what_is_wrong() {
                 .into(),
         ),
         ("explain 1 2", "unexpected argument '2' found\n\nUsage:".into()),
+        ("host -w", "unexpected argument '-w' found\n\n  tip: a view that refreshes in place is 'memlens top'\n".into()),
         ("trace --all", "unexpected argument '--all' found\n\nUsage:".into()),
         ("leaks --jsn", "unexpected argument '--jsn' found\n\n  tip: a similar argument exists: '--json'\n".into()),
         ("leeks", "unrecognized subcommand 'leeks'\n\n  tip: a similar subcommand exists: 'leaks'\n".into()),

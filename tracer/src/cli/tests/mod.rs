@@ -39,6 +39,7 @@ reader!(leaks Leaks Box<LeaksConfig>);
 reader!(vm Vm Box<VmConfig>);
 reader!(kernel Kernel Box<KernelConfig>);
 reader!(host Host HostConfig);
+reader!(top Top Box<TopConfig>);
 reader!(hunt Hunt HuntConfig);
 reader!(explain Explain ExplainConfig);
 reader!(doctor Doctor DoctorConfig);
@@ -298,7 +299,7 @@ fn every_word_has_its_setting() {
     );
     assert_eq!(kernel("kernel --slab filp").slab.as_deref(), Some("filp"));
 
-    let config = host("host 1m 3 --by name --sort size --of swap -T 0 --window 1m -w --csv a.csv");
+    let config = host("host 1m 3 --by name --sort size --of swap -T 0 --window 1m --csv a.csv");
     assert_eq!(
         (config.by, config.schedule.count),
         (By::Name, NonZeroU64::new(3))
@@ -308,8 +309,27 @@ fn every_word_has_its_setting() {
         (RowOrder::Size, Of::Swap, None)
     );
     assert_eq!(config.window, Some(Duration::from_secs(60)));
-    assert!(config.watch && !config.json);
+    assert!(!config.json);
     assert_eq!(config.csv, Some("a.csv".into()));
+
+    let config = top("top 2s 5 --by container --older 30s -- ./prog -x");
+    let command = ["./prog", "-x"].map(OsString::from);
+    assert_eq!(config.target, Some(Target::Command(command.into())));
+    assert_eq!(
+        (config.interval, config.older),
+        (Duration::from_secs(2), Duration::from_secs(30))
+    );
+    assert_eq!(
+        (config.by, config.count),
+        (By::Container, NonZeroU64::new(5))
+    );
+    let config = top("top --user root --max-processes 9");
+    assert_eq!(config.host.map(|host| host.max_processes), Some(9));
+    let config = top("top");
+    assert_eq!(
+        (config.target, config.interval),
+        (None, Duration::from_secs(1))
+    );
 
     let config = doctor("doctor -p 7 --probes --unwind");
     assert_eq!(config.target, Some(pids(&[7])));

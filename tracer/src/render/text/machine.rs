@@ -29,10 +29,8 @@ pub(super) fn write(out: &mut Writer<'_>, profile: &Profile, options: &Options) 
         out.sentence(Line::default(), &finding.text, 2)?;
     }
     out.blank()?;
-    figures(out, machine, options.brief)?;
-    if !options.brief {
-        list(out, limits(machine))?;
-    }
+    figures(out, machine)?;
+    list(out, limits(machine))?;
     list(out, pressure(machine))?;
     if !profile.subjects.is_empty() {
         out.blank()?;
@@ -94,26 +92,14 @@ const GRID: [Figure; 15] = [
     Figure::Committed,
 ];
 
-/// Those of them that a low screen shows.
-const BRIEF: [Figure; 8] = [
-    Figure::Available,
-    Figure::Free,
-    Figure::Anonymous,
-    Figure::Shared,
-    Figure::Cache,
-    Figure::SlabUnreclaimable,
-    Figure::Other,
-    Figure::Swap,
-];
-
 /// Columns of a figure in the grid, and with a gap between two of them.
 const CELL: usize = 40;
 const WIDE_CELL: usize = 46;
 
 /// The machine's figures, each with its change, in as many columns as fit.
-fn figures(out: &mut Writer<'_>, machine: &MachineSection, brief: bool) -> io::Result<()> {
-    let mut grid = if brief { BRIEF.to_vec() } else { GRID.to_vec() };
-    if !brief && machine.figure(Figure::Zswap).bytes > 0 {
+fn figures(out: &mut Writer<'_>, machine: &MachineSection) -> io::Result<()> {
+    let mut grid = GRID.to_vec();
+    if machine.figure(Figure::Zswap).bytes > 0 {
         grid.push(Figure::Zswap);
     }
     let (columns, width) = match out.width().unwrap_or(2 * WIDE_CELL) {
