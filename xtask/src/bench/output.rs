@@ -28,6 +28,7 @@ const ENDINGS: [&str; 10] = [
     "html",
     "pb.gz",
     "speedscope.json",
+    "heaptrack",
     "memlens",
 ];
 /// Time between two looks at the memory of a process that lives for some hundred milliseconds.
