@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::Outcome;
-use super::shared::endings;
 use super::values::{BareUnit, parse_time};
+use crate::render::Format;
 
 /// What to type where a time was meant: `-o` was short for --older once.
 fn age_hint(path: &Path) -> String {
@@ -82,7 +82,7 @@ pub enum ConfigError {
     #[error("two outputs are to be written to {}: give two files", .0.display())]
     SameFile(PathBuf),
     /// A file whose name does not say what to write.
-    #[error("the ending of {} names no form: give one of {}, or --format{}", .0.display(), endings(), age_hint(.0))]
+    #[error("the ending of {} names no form: give one of {}, or --format{}", .0.display(), Format::endings(), age_hint(.0))]
     UnknownForm(PathBuf),
     /// No file to record to.
     #[error("nothing to record to: give -o FILE.memlens")]

@@ -295,6 +295,6 @@ impl<'a> Stack<'a> {
             amount(Measure::HeapLiveBlocks),
         );
         self.move_to(0, tables, out)?;
-        self.add(bytes, blocks.min(MOST_LIVE).max(1), tables, out)
+        self.add(bytes, blocks.clamp(1, MOST_LIVE), tables, out)
     }
 }

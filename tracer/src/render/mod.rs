@@ -194,6 +194,12 @@ impl Format {
             .copied()
     }
 
+    /// All endings, for the help and for mistakes: ".txt, .json, ...".
+    pub fn endings() -> String {
+        let endings = Self::ALL.iter().map(|format| format.form().ending);
+        endings.collect::<Vec<_>>().join(", ")
+    }
+
     /// The format of a name that `--format` takes.
     pub fn of_name(name: &str) -> Option<Self> {
         let mut all = Self::ALL.iter();

@@ -8,7 +8,7 @@ mod target;
 mod walk;
 
 pub use blocks::{Allocator, MAX_MAX_LIVE, SizeRange};
-pub use output::{Output, Outputs, Shown, TOP, endings};
+pub use output::{Output, Outputs, Shown, TOP};
 pub use schedule::Schedule;
 pub use scope::{BudgetArgs, GroupingArgs, HostWideArgs, HostWideConfig, ScopeArgs};
 pub use target::{ProcessArgs, TargetArgs, UNREAD};

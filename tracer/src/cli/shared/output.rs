@@ -99,12 +99,6 @@ impl Outputs {
     }
 }
 
-/// All formats with their endings, for the help and for mistakes: ".pb.gz (for go tool pprof), ...".
-pub fn endings() -> String {
-    let endings = Format::ALL.iter().map(|format| format.form().ending);
-    endings.collect::<Vec<_>>().join(", ")
-}
-
 impl FromArgMatches for Outputs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let asked_for = matches.get_one::<String>("format");

@@ -16,11 +16,10 @@ pub fn write(app: &App, path: &Path) -> String {
 
 fn written(app: &App, path: &Path) -> Result<(), String> {
     let format = Format::of_path(path).ok_or_else(|| {
-        let endings: Vec<&str> = Format::ALL.iter().map(|one| one.form().ending).collect();
         format!(
             "cannot tell the form of {}: end it in {}",
             path.display(),
-            endings.join(", ")
+            Format::endings()
         )
     })?;
     let profile = app.seen().ok_or("there is nothing to write yet")?;
