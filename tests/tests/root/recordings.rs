@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use memlens::profile::{Measure, Profile, Source};
 use memlens::recording::Recording;
+use memlens_tests::cgroup::Cgroup;
 use memlens_tests::child::Owned;
 use memlens_tests::memlens::Ended;
-use memlens_tests::{HeapFigures, Live, Memlens, Program, Report, Victim, need, paths};
+use memlens_tests::{HeapFigures, Live, Memlens, Program, Report, Victim, code, need, paths};
 
 /// Kills while something is recorded.
 const KILLS: u32 = 30;
@@ -72,6 +73,60 @@ fn heap_address_space_and_machine_are_recorded_together() -> Result<()> {
     ensure!(reports[1].totals().amount(Measure::VmMappedBytes) > 0);
     let machine = reports[2].sections.machine.as_ref().context("no machine")?;
     ensure!(machine.processes_total > 1 && !reports[2].subjects.is_empty());
+    Ok(())
+}
+
+/// Heap and address space of a part of the host in one trace: each is as exact as alone, for processes that were there
+/// before, and for those that came.
+#[test]
+fn heap_and_address_space_of_a_scope_are_exact_together() -> Result<()> {
+    need::root()?;
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("a.memlens");
+    let cgroup = Cgroup::new()?;
+    let start = |blocks: &str| -> Result<Victim> {
+        let victim = cgroup.enter(Program::new("leak_each").command(&["malloc", blocks])?)?;
+        Victim::start(victim)
+    };
+    let mut before = start("1")?;
+    let scope = ["--cgroup", cgroup.path(), "--young", "--cpu-budget", "off"];
+    let mut args = vec![
+        "record",
+        "500ms",
+        "-o",
+        text(&file)?,
+        "--sources",
+        "heap,vm",
+    ];
+    args.extend(scope);
+    let mut memlens = Memlens::start(args)?;
+    memlens.wait_until_tracing()?;
+    let mut later = start("2")?;
+    for victim in [&before, &later] {
+        code::until_probed(victim.pid(), "libc.so")?;
+    }
+    before.run()?;
+    later.run()?;
+    memlens.interrupt()?.succeeded()?;
+    let reports = reports(&file, &[])?;
+    let expected = [
+        (before.pid(), Live::new(30_000, 1)),
+        (later.pid(), Live::new(60_000, 2)),
+    ];
+    for (pid, live) in expected {
+        reports[0].check_process(pid, live)?;
+        let mapped = reports[1]
+            .process(pid)
+            .context("no row of its address space")?;
+        let mapped = mapped.totals.amount(Measure::VmMappedBytes);
+        let maps = memlens::process::maps::read(pid)?;
+        let known: u64 = maps.iter().map(|mapping| mapping.end - mapping.start).sum();
+        ensure!(
+            mapped == known,
+            "{mapped} bytes mapped, and the maps of {pid} have {known}"
+        );
+    }
+    ensure!(reports[0].complete && reports[1].complete);
     Ok(())
 }
 

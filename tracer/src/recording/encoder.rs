@@ -5,8 +5,8 @@ use std::io;
 
 use serde_json::{Value, value};
 
-use super::ages::{self, Base};
 use super::frames::Packer;
+use super::steady::{self, Base};
 use super::{Header, Record, Snapshot, Tables, patch, tree};
 use crate::profile::{Identities, Profile, Source, wire};
 
@@ -104,10 +104,10 @@ impl Track {
         let mut tree = tree::of_profile(profile, &mut self.identities)?;
         let base = Base {
             elapsed_ms: wire::milliseconds(profile.meta.elapsed),
-            reports: ages::longest(&mut tree),
+            reports: steady::longest(&mut tree),
         };
-        ages::to_births(&mut tree, base);
-        ages::settle(&mut tree, &self.tree);
+        steady::to_births(&mut tree, base);
+        steady::settle(&mut tree, &self.tree, base);
         let patch = patch::difference(&self.tree, &tree).unwrap_or_else(|| serde_json::json!({}));
         let tables = &self.identities.tables.profile;
         let new = Tables {

@@ -16,12 +16,12 @@
 //! since the one before it of its track and session: new entries of the tables of modules, frames and stacks, which
 //! only grow, and a merge patch (RFC 7396) of the tree (see `tree.rs`) that a profile is kept as.
 
-mod ages;
 mod encoder;
 mod frames;
 mod patch;
 mod reader;
 mod replay;
+mod steady;
 mod tree;
 mod when;
 mod writer;

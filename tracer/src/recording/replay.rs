@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::ages::{self, Base};
 use super::reader::ReadError;
+use super::steady::{self, Base};
 use super::{Snapshot, Tables, patch, tree};
 use crate::profile::{Profile, wire};
 
@@ -55,7 +55,7 @@ impl Replay {
             return Err(ReadError::NoSnapshot);
         };
         let mut tree = track.tree.clone();
-        ages::to_ages(&mut tree, track.base);
+        steady::to_ages(&mut tree, track.base);
         tree::to_profile(tree, &track.tables).map_err(ReadError::content)
     }
 }

@@ -73,11 +73,13 @@ fn refer(tree: &mut Value, stacks: &[Value], modules: &Value) {
     }
 }
 
-/// Ages to whole seconds, estimates to three digits; without nulls.
+/// Ages to whole seconds, estimates to three digits, without slopes, which are kept while they are close; without nulls.
 fn simplify(tree: &mut Value) {
     match tree {
         Value::Object(object) => {
-            object.retain(|_, value| !value.is_null());
+            let is_close =
+                |key: &str| key.starts_with("heap.growth_bytes_per_s") || key == "reports";
+            object.retain(|key, value| !value.is_null() && !is_close(key));
             for (key, value) in object.iter_mut() {
                 match (key.as_str(), value.as_i64()) {
                     (
