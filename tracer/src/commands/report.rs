@@ -8,6 +8,7 @@ use crate::analysis::verdict;
 use crate::cli::{Invocation, Outcome, ReportConfig};
 use crate::profile::{Profile, diff};
 use crate::recording::When;
+use crate::render::Format;
 use crate::symbolize::elsewhere::Elsewhere;
 use crate::words::units::{counted, duration};
 
@@ -31,7 +32,8 @@ pub fn run(invocation: &Invocation, config: &ReportConfig) -> Result<Outcome> {
         // Files have the first part.
         match place {
             0 => printer.open()?,
-            _ => println!(),
+            _ if config.output.outputs.stdout() == Format::Text => println!(),
+            _ => {}
         }
         let profile = of_part(&stored, part, config, printer.wants_history())?;
         printer.print(name(profile, &mut elsewhere))?;

@@ -294,6 +294,9 @@ impl<'a> Stack<'a> {
             amount(Measure::HeapLiveBytes),
             amount(Measure::HeapLiveBlocks),
         );
+        if (self.bytes, self.live.len() as u64) == (bytes, blocks) {
+            return Ok(());
+        }
         self.move_to(0, tables, out)?;
         self.add(bytes, blocks.clamp(1, MOST_LIVE), tables, out)
     }
