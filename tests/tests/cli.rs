@@ -165,7 +165,7 @@ fn contradictions_are_one_line() -> Result<()> {
         (&["leaks", "-p", "1", "--combined", "-a"], "--show-allocs"),
         (
             &["leaks", "-p", "1", "--svg", "a", "--folded", "a"],
-            "--folded",
+            "two outputs are to be written to a",
         ),
         (&["host", "10", "--window", "1"], "--window"),
     ];

@@ -101,8 +101,6 @@ fn heap_and_address_space_of_a_scope_are_exact_together() -> Result<()> {
     args.extend(scope);
     let mut memlens = Memlens::start(args)?;
     memlens.wait_until_tracing()?;
-    // Not at once: of a process that moves into a cgroup in the first moments the address space is not known.
-    std::thread::sleep(Duration::from_secs(1));
     let mut later = start("2")?;
     for victim in [&before, &later] {
         code::until_probed(victim.pid(), "libc.so")?;

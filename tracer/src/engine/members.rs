@@ -36,6 +36,8 @@ pub struct Members {
     users: Users,
     loading: HashMap<u32, Loading>,
     scope: Option<InScope>,
+    /// Programs that one source has counted in by itself, or begun anew, and of which all are to be told.
+    untold: Vec<Owner>,
 }
 
 /// What only a trace of a scope keeps, whose processes come by themselves.
@@ -77,6 +79,7 @@ impl Members {
             users: Users::default(),
             loading: HashMap::new(),
             scope: None,
+            untold: Vec::new(),
         }
     }
 
@@ -335,7 +338,18 @@ impl Members {
             exe: info.exe.clone(),
             cgroup: cgroup_text(owner.tgid),
         };
-        self.judge(tracer, &program, row, at, looks, Some(&info))
+        let is_admitted = self.judge(tracer, &program, row, at, looks, Some(&info));
+        if is_admitted {
+            self.untold.push(owner);
+        }
+        is_admitted
+    }
+
+    /// Programs that a source has counted in by itself since this was asked before, and whether each is new.
+    pub fn take_untold(&mut self) -> Vec<(Owner, bool)> {
+        let untold = std::mem::take(&mut self.untold);
+        let is_new = |owner| Some((owner, self.programs.get(&owner)?.started_in_trace));
+        untold.into_iter().filter_map(is_new).collect()
     }
 
     /// Whether the trace is about a program that looks like this.
@@ -397,6 +411,7 @@ impl Members {
             ..before.clone()
         };
         self.programs.insert(new, member);
+        self.untold.push(new);
         Some(before)
     }
 

@@ -39,6 +39,20 @@ pub enum Form {
     TooEarly,
 }
 
+impl Form {
+    /// The form in a word or two, as reports show it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Growing => "growing",
+            Self::Saturating => "saturating",
+            Self::Steady => "steady",
+            Self::Shrinking => "shrinking",
+            Self::Turnover => "turnover",
+            Self::TooEarly => "too early",
+        }
+    }
+}
+
 /// What can be said of a course.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Course {

@@ -1,6 +1,6 @@
 //! A recording as a file that is added to.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,8 @@ impl Writer {
     /// Opens a recording to be added to, or begins one. What a killed memlens left half written is cut off.
     ///
     /// # Errors
-    /// Why nothing can be written there; a file that is no recording is left alone.
+    /// Why nothing can be written there; a file that is no recording, or that another process records into, is left
+    /// alone.
     pub fn open(path: &Path) -> Result<Self, WriteFileError> {
         Self::try_open(path).map_err(|cause| WriteFileError {
             path: path.to_owned(),
@@ -40,6 +41,9 @@ impl Writer {
             .truncate(false)
             .open(path)?;
         let about = file.metadata()?;
+        if about.is_file() {
+            lock(&file)?;
+        }
         let end = match about.is_file() && about.len() > 0 {
             true => whole(&file)?,
             false => 0,
@@ -102,6 +106,17 @@ impl Writer {
             }
         }
         written
+    }
+}
+
+/// Keeps other writers away until the file is closed: two would write over each other.
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(io::Error::other(
+            "another memlens records into it; name another file",
+        )),
+        // A file system without locks is no reason not to record.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 

@@ -327,7 +327,7 @@ fn heap_verdict(profile: &Profile, index: u32, subject: &Subject) -> (&'static s
         None => (
             subject
                 .course
-                .map_or("too early", |course| form(course.form)),
+                .map_or(Form::TooEarly.name(), |course| course.form.name()),
             false,
         ),
     }
@@ -339,18 +339,6 @@ pub fn short(mark: &'static str) -> &'static str {
         "collection that never shrinks" => "collection",
         "cache or warm-up" => "cache",
         mark => mark,
-    }
-}
-
-/// The form of a course in a word.
-pub const fn form(form: Form) -> &'static str {
-    match form {
-        Form::Growing => "growing",
-        Form::Saturating => "saturating",
-        Form::Steady => "steady",
-        Form::Shrinking => "shrinking",
-        Form::Turnover => "turnover",
-        Form::TooEarly => "too early",
     }
 }
 

@@ -215,6 +215,24 @@ fn what_is_no_recording_is_refused_and_left_alone() {
     assert!(Recording::open(&path).is_err());
 }
 
+/// Two writers would write over each other.
+#[test]
+fn a_file_has_one_writer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("a.memlens");
+    let mut writer = Writer::open(&path).expect("a recording");
+    writer.add(&all_samples()[0]).expect("is written");
+    let error = Writer::open(&path).err().expect("is refused").to_string();
+    assert!(
+        error.ends_with("a.memlens: another memlens records into it; name another file"),
+        "{error}"
+    );
+    writer.add(&all_samples()[0]).expect("is written");
+    assert_eq!(read(&path).len(), 2);
+    drop(writer);
+    assert!(Writer::open(&path).is_ok());
+}
+
 /// Fields and records of later versions are passed over.
 #[test]
 fn what_is_not_known_is_passed_over() {

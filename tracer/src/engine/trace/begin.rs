@@ -96,7 +96,9 @@ impl<S: Source> Trace<S> {
         self.source.attach_all(&mut self.core)?;
         self.core.clock = TraceClock::start();
         self.core.tracer.enable();
-        self.source.begun(&mut self.core)
+        let begun = self.source.begun(&mut self.core);
+        self.tell();
+        begun
     }
 }
 

@@ -152,6 +152,20 @@ impl<S: Source> Trace<S> {
         lines
     }
 
+    /// Takes in what the sources were sent.
+    fn drain(&mut self) -> Result<Flow> {
+        let flow = self.source.drain(&mut self.core);
+        self.tell();
+        flow
+    }
+
+    /// Tells all sources of programs that one of them has counted in.
+    pub(super) fn tell(&mut self) {
+        for (owner, is_new) in self.core.members.take_untold() {
+            self.source.joined(&mut self.core, owner, is_new);
+        }
+    }
+
     /// Nothing is counted from now on.
     pub fn freeze(&mut self) {
         if !self.is_frozen {
@@ -245,7 +259,7 @@ impl<S: Source> Live for Trace<S> {
             Woken::Tables => self.core.publish_arrived(),
             Woken::Events => {}
         }
-        let flow = self.source.drain(&mut self.core)?;
+        let flow = self.drain()?;
         let is_over = !self.core.members.come_by_themselves() && self.core.watcher.running() == 0;
         Ok(if is_over && flow == Flow::On {
             Flow::Ended
@@ -256,13 +270,14 @@ impl<S: Source> Live for Trace<S> {
 
     fn tick(&mut self) {
         // What it may fail at is printing, which the next event shows again.
-        let _ = self.source.drain(&mut self.core);
+        let _ = self.drain();
         self.core.resolve_new_stacks(RESOLVE_AT_ONCE);
         self.core.print_diagnostics(MESSAGES_AT_ONCE);
         if self.core.members.have_lost_events(&self.core.tracer) {
             let _ = self.resynchronize();
         }
         self.source.tick(&mut self.core);
+        self.tell();
     }
 
     /// A Ctrl-C goes to the command as well: its end belongs to the trace.
@@ -311,7 +326,7 @@ impl<S: Source> Live for Trace<S> {
         if last {
             self.freeze();
         }
-        self.source.drain(&mut self.core)?;
+        self.drain()?;
         self.core.resolve_new_stacks(usize::MAX);
         let elapsed = self.core.clock.take_moment();
         self.source.measure(&mut self.core)?;

@@ -8,8 +8,8 @@ use super::tree::{Frames, NONE, Nodes, Strings, Tree, index};
 use crate::analysis::verdict;
 use crate::profile::ledger::Ledger;
 use crate::profile::{
-    Ages, Detail, Finding, FindingKind, Form, Frame, History, Kind, Measure, Number, Profile,
-    Sample, Severity, Source, Subject, Unit,
+    Ages, Detail, Finding, FindingKind, Frame, History, Kind, Measure, Number, Profile, Sample,
+    Severity, Source, Subject, Unit,
 };
 use crate::render::Options;
 use crate::render::collapse::first_meaningful;
@@ -273,18 +273,7 @@ fn whose(subject: &Subject) -> Whose {
         },
         state: subject.state.word(),
         totals: totals.collect(),
-        verdict: subject.course.map_or("", |course| form(course.form)),
-    }
-}
-
-const fn form(form: Form) -> &'static str {
-    match form {
-        Form::Growing => "growing",
-        Form::Saturating => "saturating",
-        Form::Steady => "steady",
-        Form::Shrinking => "shrinking",
-        Form::Turnover => "turnover",
-        Form::TooEarly => "too early",
+        verdict: subject.course.map_or("", |course| course.form.name()),
     }
 }
 
@@ -377,7 +366,7 @@ fn course(profile: &Profile, sample: &Sample) -> &'static str {
         Source::Heap => verdict::class(profile, sample).kind(),
         _ => None,
     };
-    let course = || sample.course.map(|course| form(course.form));
+    let course = || sample.course.map(|course| course.form.name());
     kind.and_then(verdict::mark)
         .or_else(course)
         .unwrap_or_default()

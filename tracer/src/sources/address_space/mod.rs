@@ -322,7 +322,6 @@ impl AddressSpace {
         {
             let mut maps = maps_of(owner);
             self.begin_account(core, owner, &maps, false, lost);
-            self.begin_rates(core, owner);
             // Its first call is then walked by the tables of its code, before anybody has looked at it.
             if let Some(unwinder) = &mut core.unwinder {
                 core.identities.translate(pid, &mut maps);
@@ -343,5 +342,10 @@ impl AddressSpace {
             let is_young = |born| now.saturating_sub(born) < EARLY_KEPT_NS;
             core.members.row(*owner).is_some() || account.born_ns.is_some_and(is_young)
         });
+        // Also those that go by another owner id now.
+        self.rates
+            .retain(|owner, _| core.members.row(*owner).is_some());
+        self.before
+            .retain(|owner, _| core.members.row(*owner).is_some());
     }
 }

@@ -203,10 +203,12 @@ impl Faults {
         places.entry(place).or_default()
     }
 
-    /// A program begins to be traced: what the kernel counts from here on is of the trace.
+    /// A program begins to be traced, unless it is already: what the kernel counts from here on is of the trace.
     pub fn begin(&mut self, owner: Owner) {
-        self.counted
-            .extend(counters(owner.tgid).map(|counted| (owner, counted)));
+        if !self.counted.contains_key(&owner) {
+            self.counted
+                .extend(counters(owner.tgid).map(|counted| (owner, counted)));
+        }
     }
 
     /// Rows of the stacks that mapped what was touched.

@@ -261,7 +261,6 @@ impl Heap {
                 .admit_running(&core.tracer, owner, row, info, now)
         {
             core.look(pid);
-            self.begin_rates(core, owner);
         }
         core.tracer.process(row).map_or(0, |process| process.hits)
     }
@@ -286,7 +285,6 @@ impl Heap {
         let hits = row.and_then(|row| core.tracer.process(row));
         self.off.remove(&old);
         self.displaced.remove(&old);
-        self.begin_rates(core, new);
         if let Some(row) = row {
             core.tracer.set_active(row, true);
         }
