@@ -1,6 +1,8 @@
 //! The programs that a trace is about, as they come, replace one another and end: named ones, a command's, or those of
 //! a scope.
 
+pub mod out_of_step;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,11 +13,11 @@ use tracer_common::loss::Loss;
 use super::member::Member;
 use super::watch::Program;
 use crate::bpf::Tracer;
+use crate::process::cgroup;
 use crate::process::info::{self, Machine, ProcessInfo};
 use crate::process::maps::Mapping;
 use crate::process::scope::{Candidate, Filter, Scope, ScopeError};
 use crate::process::users::Users;
-use crate::process::{cgroup, maps};
 use crate::profile::{Place, State};
 
 /// Names of programs that are left out and reported.
@@ -36,8 +38,9 @@ pub struct Members {
     users: Users,
     loading: HashMap<u32, Loading>,
     scope: Option<InScope>,
-    /// Programs that one source has counted in by itself, or begun anew, and of which all are to be told.
-    untold: Vec<Owner>,
+    /// Programs that one source has counted in by itself, or begun anew, and of which all are to be told; and whether
+    /// all that they have done since their first instruction is told of.
+    untold: Vec<(Owner, bool)>,
 }
 
 /// What only a trace of a scope keeps, whose processes come by themselves.
@@ -54,15 +57,6 @@ struct InScope {
     began: u64,
     /// Process events that were lost and repaired.
     lost_events: u64,
-}
-
-/// How what is known differs from the process table, after events were lost.
-#[derive(Default)]
-pub struct OutOfStep {
-    /// Programs that are gone.
-    pub gone: Vec<Owner>,
-    /// Programs that no event has reported, with their rows.
-    pub new: Vec<(Program, u32)>,
 }
 
 /// What a process looks like from outside.
@@ -340,16 +334,17 @@ impl Members {
         };
         let is_admitted = self.judge(tracer, &program, row, at, looks, Some(&info));
         if is_admitted {
-            self.untold.push(owner);
+            let is_new = self.get(owner).is_some_and(|own| own.started_in_trace);
+            self.untold.push((owner, is_new));
         }
         is_admitted
     }
 
     /// Programs that a source has counted in by itself since this was asked before, and whether each is new.
     pub fn take_untold(&mut self) -> Vec<(Owner, bool)> {
-        let untold = std::mem::take(&mut self.untold);
-        let is_new = |owner| Some((owner, self.programs.get(&owner)?.started_in_trace));
-        untold.into_iter().filter_map(is_new).collect()
+        let mut untold = std::mem::take(&mut self.untold);
+        untold.retain(|(owner, _)| self.programs.contains_key(owner));
+        untold
     }
 
     /// Whether the trace is about a program that looks like this.
@@ -411,7 +406,8 @@ impl Members {
             ..before.clone()
         };
         self.programs.insert(new, member);
-        self.untold.push(new);
+        // What it has done until now was told of the old one.
+        self.untold.push((new, false));
         Some(before)
     }
 
@@ -452,41 +448,6 @@ impl Members {
         let lost = tracer.loss(Loss::LifecycleFull).unwrap_or(0);
         std::mem::replace(&mut scope.lost_events, lost) < lost
     }
-
-    /// How what is known differs from the process table.
-    pub fn out_of_step(&self, tracer: &Tracer) -> OutOfStep {
-        let Some(scope) = &self.scope else {
-            return OutOfStep::default();
-        };
-        let rows: Vec<_> = tracer.process_rows().collect();
-        let is_gone = |(owner, row): &(&Owner, &u32)| {
-            let now = rows.iter().find(|(number, _)| number == *row);
-            now.is_none_or(|(_, process)| process.owner.tgid != owner.tgid || process.active == 0)
-                && maps::read(owner.tgid).is_err()
-        };
-        let gone = scope.rows.iter().filter(is_gone).map(|(owner, _)| *owner);
-        let new = rows
-            .iter()
-            .filter(|(_, process)| process.active != 0 && !scope.rows.contains_key(&process.owner))
-            .filter_map(|(row, process)| Some((running_program(process.owner)?, *row)));
-        OutOfStep {
-            gone: gone.collect(),
-            new: new.collect(),
-        }
-    }
-}
-
-/// What the kernel side would have reported of a program that runs; `None` if it has ended.
-fn running_program(owner: Owner) -> Option<Program> {
-    let info = info::read(owner.tgid).ok()?;
-    // It runs: it can be asked itself, and not its parent.
-    Some(Program {
-        owner,
-        comm: info.comm,
-        uid: info.uid,
-        parent: 0,
-        at_ns: 0,
-    })
 }
 
 /// Where a process belongs; nowhere if it has ended.

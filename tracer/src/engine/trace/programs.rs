@@ -10,7 +10,7 @@ use super::Trace;
 use crate::engine::core::Over;
 use crate::engine::ended::is_short_lived;
 use crate::engine::member::Member;
-use crate::engine::members::OutOfStep;
+use crate::engine::members::out_of_step::OutOfStep;
 use crate::engine::source::Source;
 use crate::engine::watch::{Change, Program};
 use crate::process::command::Exit;
