@@ -53,7 +53,7 @@ impl App {
     fn key_in_help(&mut self, key: KeyEvent, from: usize) -> Vec<Effect> {
         let from = match action_of(&key) {
             Some(Action::Up) => from.saturating_sub(1),
-            Some(Action::Down) => from + 1,
+            Some(Action::Down) => from.saturating_add(1),
             Some(Action::PageUp | Action::First) => 0,
             Some(Action::PageDown | Action::Last) => usize::MAX,
             Some(action @ (Action::Interrupt | Action::Suspend)) => return self.act(action),

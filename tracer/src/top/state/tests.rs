@@ -151,6 +151,13 @@ fn keys_lead_somewhere() {
         ),
         ("?", Place::Machine, Tab::Heap, Mode::Help(0), &[]),
         ("?jj", Place::Machine, Tab::Heap, Mode::Help(2), &[]),
+        (
+            "?Gj",
+            Place::Machine,
+            Tab::Heap,
+            Mode::Help(usize::MAX),
+            &[],
+        ),
         ("?x", Place::Machine, Tab::Heap, Mode::Keys, &[]),
         (
             "q",
