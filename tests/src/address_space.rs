@@ -69,10 +69,27 @@ pub fn mapped(pid: u32) -> Result<(u64, u64)> {
     Ok((mapped, reserved))
 }
 
-/// What a program has mapped that has worked and rests now: the same for a while.
+/// What a program has mapped that has worked and rests now: the same for a while, in which none of its threads was seen to
+/// run or to wait for a processor. A thread that is about to end has yet to give its stack back.
 pub fn rested(pid: u32) -> Result<(u64, u64)> {
     let (still, limit) = (Duration::from_millis(300), Duration::from_secs(30));
-    until_unchanged("the program rests", still, limit, || mapped(pid))
+    let mut busy = 0;
+    let (_, mapped) = until_unchanged("the program rests", still, limit, || {
+        busy += runnable_threads(pid)?;
+        Ok((busy, mapped(pid)?))
+    })?;
+    Ok(mapped)
+}
+
+/// Threads of a process that run or could run.
+fn runnable_threads(pid: u32) -> Result<usize> {
+    let mut runnable = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // One that has just ended is not there.
+        let status = std::fs::read_to_string(task?.path().join("status")).unwrap_or_default();
+        runnable += usize::from(status.lines().any(|line| line.starts_with("State:\tR")));
+    }
+    Ok(runnable)
 }
 
 /// What is tracked: bytes mapped, and mapped without access.

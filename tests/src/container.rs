@@ -135,10 +135,12 @@ impl Container {
             "{overlay}cd {0} && {before} && mount -t proc proc proc && exec chroot . /{PROGRAM} \"$@\"",
             self.root.display()
         );
+        // Not a shell that starts programs by vfork: what the child of one releases in its parent's memory, before it
+        // replaces its program, is missed by a trace of the parent.
         let mut command = Command::new(need::program("unshare")?);
         command
             .args(["--mount", "--propagation", "private", "--pid"])
-            .args(["--fork", "--kill-child", "sh", "-c", &script, "sh"])
+            .args(["--fork", "--kill-child", "bash", "-c", &script, "bash"])
             .args(args);
         self.cgroup.enter(command)
     }

@@ -200,6 +200,8 @@ pub fn bless() -> Result<()> {
                 "--test",
                 "explain",
                 "--test",
+                "hunt",
+                "--test",
                 "top",
                 "as_blessed",
             ])

@@ -314,13 +314,16 @@ fn not_growing(profile: &Profile, hunt: &Hunt, suspect: &Suspect) -> Found {
         Verdict::Growing => (
             HuntOutcome::DoesNotGrow,
             format!(
-                "{name} grows {}, which is next to nothing",
+                "{name} grows {}, which is next to nothing: in {watched} {seen}",
                 rate_of(&growth)
             ),
         ),
         Verdict::Shrinking => (
             HuntOutcome::DoesNotGrow,
-            format!("{name} shrinks by {}", rate(growth.per_min)),
+            format!(
+                "{name} shrinks by {}: in {watched} {seen}",
+                rate(growth.per_min)
+            ),
         ),
         Verdict::Steady => (
             HuntOutcome::DoesNotGrow,
