@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use memlens::profile::{Measure, Region, Source, Subject, Values};
 
-use crate::child::until_unchanged;
+use crate::child::{thread_states, until_unchanged};
 use crate::report::Report;
 use crate::row::Row;
 use crate::{Memlens, need};
@@ -75,21 +75,11 @@ pub fn rested(pid: u32) -> Result<(u64, u64)> {
     let (still, limit) = (Duration::from_millis(300), Duration::from_secs(30));
     let mut busy = 0;
     let (_, mapped) = until_unchanged("the program rests", still, limit, || {
-        busy += runnable_threads(pid)?;
+        let states = thread_states(pid)?;
+        busy += states.iter().filter(|state| **state == 'R').count();
         Ok((busy, mapped(pid)?))
     })?;
     Ok(mapped)
-}
-
-/// Threads of a process that run or could run.
-fn runnable_threads(pid: u32) -> Result<usize> {
-    let mut runnable = 0;
-    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        // One that has just ended is not there.
-        let status = std::fs::read_to_string(task?.path().join("status")).unwrap_or_default();
-        runnable += usize::from(status.lines().any(|line| line.starts_with("State:\tR")));
-    }
-    Ok(runnable)
 }
 
 /// What is tracked: bytes mapped, and mapped without access.

@@ -172,6 +172,17 @@ pub fn until_unchanged<T: PartialEq>(
     Ok(last.0)
 }
 
+/// State letters of a process's threads (proc_pid_stat(5)). One that has just ended has none.
+pub fn thread_states(pid: u32) -> Result<Vec<char>> {
+    let mut states = Vec::new();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let stat = std::fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
+        let rest = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        states.extend(rest.and_then(|rest| rest.chars().next()));
+    }
+    Ok(states)
+}
+
 /// Waits until a process has worked for so long, by its CPU time: what else runs on the machine does not matter.
 pub fn until_worked(pid: u32, time: Duration) -> Result<()> {
     /// `USER_HZ`, which is the same on all machines that memlens runs on.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use memlens::profile::Measure;
 use memlens_tests::address_space::{PAGE, mapped, trace};
-use memlens_tests::child::{send_signal, until, until_worked};
+use memlens_tests::child::{send_signal, thread_states, until, until_worked};
 use memlens_tests::{Memlens, Program, Python, Report, Victim, foreign, load, need, paths};
 
 use super::unwinding::busy::Busy;
@@ -27,15 +27,8 @@ impl Held {
         send_signal(pid, libc::SIGSTOP)?;
         let held = Self(pid);
         until("all threads are stopped", LIMIT, || {
-            let mut states = fs::read_dir(format!("/proc/{pid}/task"))?.map(|thread| {
-                let stat = fs::read_to_string(thread?.path().join("stat"))?;
-                let state = stat
-                    .rsplit_once(") ")
-                    .map(|(_, rest)| rest.starts_with('T'));
-                Ok::<bool, std::io::Error>(state == Some(true))
-            });
-            let running = states.any(|state| !state.unwrap_or(true));
-            Ok((!running).then_some(()))
+            let is_stopped = |state: &char| *state == 'T';
+            Ok(thread_states(pid)?.iter().all(is_stopped).then_some(()))
         })?;
         Ok(held)
     }

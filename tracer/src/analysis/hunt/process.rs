@@ -310,29 +310,27 @@ fn not_growing(profile: &Profile, hunt: &Hunt, suspect: &Suspect) -> Found {
             rate(least as f64)
         )
     });
+    let no_more = format!("in {watched} {seen}");
     let (outcome, text) = match growth.verdict {
         Verdict::Growing => (
             HuntOutcome::DoesNotGrow,
             format!(
-                "{name} grows {}, which is next to nothing: in {watched} {seen}",
+                "{name} grows {}, which is next to nothing: {no_more}",
                 rate_of(&growth)
             ),
         ),
         Verdict::Shrinking => (
             HuntOutcome::DoesNotGrow,
-            format!(
-                "{name} shrinks by {}: in {watched} {seen}",
-                rate(growth.per_min)
-            ),
+            format!("{name} shrinks by {}: {no_more}", rate(growth.per_min)),
         ),
         Verdict::Steady => (
             HuntOutcome::DoesNotGrow,
-            format!("{name} does not grow: in {watched} {seen}"),
+            format!("{name} does not grow: {no_more}"),
         ),
         // What is noisier than a leak that matters hides one.
         Verdict::Unclear if least.is_some_and(|least| least as f64 <= WIDE) => (
             HuntOutcome::DoesNotGrow,
-            format!("{name} does not certainly grow: in {watched} {seen}"),
+            format!("{name} does not certainly grow: {no_more}"),
         ),
         Verdict::Unclear => (
             HuntOutcome::TooEarly,
