@@ -1,6 +1,7 @@
 //! Python programs that work in one step: they wait for a line, work, say "done", and wait for another line.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -19,8 +20,13 @@ pub struct Python {
 impl Python {
     /// Starts this program.
     pub fn start(program: &str) -> Result<Self> {
-        let mut command = Command::new(need::program("python3")?);
-        command.args(["-c", program]);
+        Self::start_in(&need::program("python3")?, program)
+    }
+
+    /// The same in this interpreter.
+    pub fn start_in(interpreter: &Path, program: &str) -> Result<Self> {
+        let mut command = Command::new(interpreter);
+        command.args(["-X", "utf8", "-c", program]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Owned::start(&mut command)?;
         let handle = process.handle();
@@ -40,11 +46,17 @@ impl Python {
 
     /// Lets it work, to the end of its work.
     pub fn work(&mut self) -> Result<()> {
+        let line = self.told()?;
+        ensure!(line == "done\n", "{line:?}");
+        Ok(())
+    }
+
+    /// Lets it work, to the end of its work; the line that it says.
+    pub fn told(&mut self) -> Result<String> {
         writeln!(self.input, "go")?;
         let mut line = String::new();
         self.output.read_line(&mut line)?;
-        ensure!(line == "done\n", "{line:?}");
-        Ok(())
+        Ok(line)
     }
 
     /// Lets it end by itself; how it ended.

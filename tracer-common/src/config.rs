@@ -66,7 +66,7 @@ pub struct State {
     /// Keeps the record free of implicit padding.
     pub reserved: u32,
     /// Free rows of the stack tables, by class (see [`crate::rows`]).
-    pub free_rows: [crate::rows::Ring; crate::rows::CLASSES as usize],
+    pub free_rows: [crate::rows::Ring; crate::rows::RINGS as usize],
 }
 
 /// One traced process.
@@ -90,12 +90,14 @@ pub struct Process {
     pub active: u32,
     /// Other processes that run in its memory, between `vfork` and `exec`; they are counted with it.
     pub guests: u32,
-    /// Keeps the record free of implicit padding.
-    pub reserved: u32,
+    /// Number of the layout of its language runtime, plus one; 0: it has none that is known.
+    pub runtime: u32,
+    /// Address of what that runtime keeps its state in.
+    pub runtime_base: u64,
     /// Probe hits so far, in an adaptive trace, traced or not; up to 255 of each thread come later.
     pub hits: u64,
 }
 
-const _: () = assert!(size_of::<Config>() == 160);
-const _: () = assert!(size_of::<State>() == 48);
-const _: () = assert!(size_of::<Process>() == 56);
+const _: () = assert!(size_of::<Config>() == 168);
+const _: () = assert!(size_of::<State>() == 80);
+const _: () = assert!(size_of::<Process>() == 64);

@@ -1,6 +1,6 @@
 //! Keys and values of the BPF maps: who owns a block, and what is kept of it.
 
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::sampling;
 
@@ -9,7 +9,18 @@ use crate::sampling;
 /// `image` is drawn from a counter that never repeats within a trace, so neither an `exec` nor a
 /// reused PID can make two programs' blocks meet.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, FromBytes, IntoBytes,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    FromBytes,
+    Immutable,
+    IntoBytes,
 )]
 #[repr(C)]
 pub struct Owner {

@@ -24,6 +24,7 @@ mod pod;
 pub mod record;
 pub mod registers;
 pub mod rows;
+pub mod runtime;
 pub mod sampling;
 pub mod space;
 pub mod stack;

@@ -1,12 +1,12 @@
 //! Sizes of the tables in the kernel, and where each number comes from.
 
-/// Processes that a trace can follow at one time: what a large host runs. Each has a row of 56 bytes, and one of the
+/// Processes that a trace can follow at one time: what a large host runs. Each has a row of 64 bytes, and one of the
 /// stack tables for what its own stacks could not hold; the rows of those that have ended are used again.
 pub const MAX_PROCESSES: u32 = 1 << 13;
 
-/// Rows for stacks of up to 16 frames; there are half as many for 32, a quarter for 64 and an eighth for 128: 122,880
-/// in all. Node under load shows some 10,000 distinct stacks, a request server a few thousand, the processes of a host
-/// some hundred each. The frames take 8 MiB for each class, 32 MiB in all; a row besides takes 136 bytes, 17 MiB in
+/// Rows for stacks of up to 16 words; there are half as many for 32, and so on to a sixteenth for 256: 126,976 in all.
+/// The longest are for stacks with frames of a language runtime behind the native ones. Node under load shows some 10,000 distinct stacks, a request server a few thousand, the processes of a host
+/// some hundred each. The frames take 8 MiB for each class, 40 MiB in all; a row besides takes 136 bytes, 17 MiB in
 /// all, and 80 more where a stack is in it.
 pub const SHORT_STACKS: u32 = 1 << 16;
 
@@ -51,3 +51,10 @@ pub const DIAGNOSTICS_RING_BYTES: u32 = 256 << 10;
 /// Bytes of the ring buffer for process events (exec, exit, admission): 8,000 events, in case all processes of a host
 /// begin to be traced at once.
 pub const LIFECYCLE_RING_BYTES: u32 = 256 << 10;
+
+/// Code objects of language runtimes whose names are known to have been told. A large program has some 20,000 functions
+/// that allocate.
+pub const MAX_CODES: u32 = 1 << 16;
+
+/// Bytes of the ring buffer for names of code objects: 2,900 of them, more than are new between two looks.
+pub const NOTES_RING_BYTES: u32 = 4 << 20;

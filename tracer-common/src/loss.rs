@@ -49,6 +49,12 @@ counters! {
         /// Probes that were found to be gone from a process's memory, although nobody had removed them. Counted by user
         /// space.
         ProbesGone("probes_gone", affects_totals = true),
+        /// Blocks not tracked because the program that goes on with stacks in language runtimes could not run.
+        NotContinued("not_continued", affects_totals = true),
+        /// Names of code objects dropped because their ring buffer was full.
+        NamesDropped("names_dropped", affects_totals = false),
+        /// Code objects that were on a stack and could not be read.
+        CodeUnreadable("code_unreadable", affects_totals = false),
         /// Diagnostic messages dropped because their ring buffer was full.
         DiagnosticsDropped("diagnostics_dropped", affects_totals = false),
     }

@@ -68,6 +68,11 @@ kernel_offsets! {
         return_address: return_instance.orig_ret_vaddr,
         return_next: return_instance.next,
     }
+    // The thread register, by which a runtime's thread states are known.
+    {
+        task_thread: task_struct.thread,
+        thread_fsbase: thread_struct.fsbase,
+    }
     // What a thread's page faults came to.
     {
         task_min_flt: task_struct.min_flt,

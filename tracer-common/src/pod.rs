@@ -8,6 +8,8 @@ use crate::key::{StackKey, StackTotals};
 use crate::lifetime::{Lifetimes, OldFrees};
 use crate::live::Directory;
 use crate::registers::RegisterConfig;
+use crate::runtime::note::CodeKey;
+use crate::runtime::python::PythonLayout;
 use crate::stack::StackMeta;
 use crate::unwind::{FileKey, FileTable, Mapping};
 
@@ -24,6 +26,7 @@ macro_rules! pods {
 }
 
 pods!(
+    CodeKey,
     Config,
     Directory,
     FileKey,
@@ -36,6 +39,7 @@ pods!(
     Mapping,
     OldFrees,
     Process,
+    PythonLayout,
     RegisterConfig,
     StackKey,
     StackMeta,

@@ -1,7 +1,7 @@
 //! Rows of the stack tables: which numbers there are, how many frames each can hold, and where these lie.
 //!
-//! The first rows are the processes' own. The others come in four classes, for stacks of up to 16, 32, 64 and 128
-//! frames, and each class has as much memory as another: half as many rows for twice as many frames. So a row's number
+//! The first rows are the processes' own. The others come in five classes, for stacks of up to 16, 32, 64, 128
+//! and 256 words, and each class has as much memory as another: half as many rows for twice as many frames. So a row's number
 //! tells where its frames are, and a row can be used again for another stack without anything being moved.
 //!
 //! Rows that are free wait in one ring for each class. User space puts rows in, the programs take them out, and nobody
@@ -12,7 +12,10 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::limits::{MAX_PROCESSES, SHORT_STACKS};
 
 /// Number of classes.
-pub const CLASSES: u32 = 4;
+pub const CLASSES: u32 = 5;
+
+/// Room for the rings of so many classes: a power of two, so that an index can be masked.
+pub const RINGS: u32 = 8;
 
 /// Frames of the smallest class, as a power of two.
 const SMALLEST: u32 = 4;
@@ -35,7 +38,7 @@ pub const NO_ROW: u32 = u32::MAX;
 /// The class of the smallest rows that hold so many frames.
 #[inline(always)]
 pub const fn class_for(frames: u32) -> u32 {
-    (frames > 16) as u32 + (frames > 32) as u32 + (frames > 64) as u32
+    (frames > 16) as u32 + (frames > 32) as u32 + (frames > 64) as u32 + (frames > 128) as u32
 }
 
 /// Rows of a class; a power of two.
@@ -75,8 +78,8 @@ pub const fn first_frame(row: u32, class: u32) -> u32 {
     let number = row
         .wrapping_sub(MAX_PROCESSES)
         .wrapping_sub(rows_before(class));
-    // The class is at most 3, and says so to the verifier.
-    (class * CLASS_FRAMES).wrapping_add(number << (SMALLEST + (class & 3)))
+    // The class is less than 8, and says so to the verifier.
+    (class * CLASS_FRAMES).wrapping_add(number << (SMALLEST + (class & (RINGS - 1))))
 }
 
 /// First row of a class.

@@ -1,6 +1,6 @@
 //! Allocations, from the entry of the outermost call to its return.
 
-use core::ptr::read_volatile;
+use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::pt_regs;
@@ -19,8 +19,11 @@ use crate::clock;
 use crate::config::config;
 use crate::diagnose::{lost, say};
 use crate::emit;
+use crate::loss;
+use crate::maps::PROBE_RUNTIME;
 use crate::memory::read_user;
 use crate::records::Thread;
+use crate::runtime;
 use crate::sample;
 use crate::stack;
 use crate::thread;
@@ -258,7 +261,7 @@ pub fn leave_by_trampoline(ctx: &RetProbeContext) {
         result,
         caller: Registers { ip, sp, bp },
     };
-    leave(thread, &ending);
+    leave(ctx, thread, &ending);
 }
 
 /// A call is about to return: the return address is still on the stack.
@@ -288,6 +291,7 @@ pub fn leave_by_ret(ctx: &ProbeContext) {
             bp,
         };
         leave(
+            ctx,
             thread,
             &Ending {
                 function,
@@ -301,7 +305,7 @@ pub fn leave_by_ret(ctx: &ProbeContext) {
 
 /// Closes the open call if it is this one, and accounts for what it did.
 #[inline(always)]
-fn leave(thread: *mut Thread, ending: &Ending) {
+fn leave(ctx: &impl EbpfContext, thread: *mut Thread, ending: &Ending) {
     let Some(process) = thread::process_of(thread) else {
         return;
     };
@@ -338,23 +342,73 @@ fn leave(thread: *mut Thread, ending: &Ending) {
     if addr == 0 || !pending.has(Pending::RECORD) {
         return;
     }
-    let size = pending.size;
-    // SAFETY: as above.
-    let row = unsafe {
-        stack::capture(
-            &raw mut (*thread).walk,
-            caller,
-            process,
-            (*thread).slot.wrapping_sub(1),
+    // SAFETY: as above; user space has put the program there, which takes the same context.
+    unsafe {
+        let slot = (*thread).slot.wrapping_sub(1);
+        (*thread).result = addr;
+        let row = stack::capture(&raw mut (*thread).walk, caller, process, slot);
+        write_volatile(&raw mut (*thread).row, row);
+        if row == stack::IN_RUNTIME {
+            PROBE_RUNTIME.tail_call(ctx, runtime::WALK);
+            loss::count(Loss::NotContinued);
+            return;
+        }
+        insert(thread, process);
+    }
+}
+
+/// An allocation whose stack goes on in a language runtime.
+#[inline(always)]
+pub fn walk_runtime(ctx: &ProbeContext) {
+    let Some((thread, process)) = thread::resumed() else {
+        return;
+    };
+    // SAFETY: both were checked for null. User space has put the program there.
+    unsafe {
+        runtime::find_row(thread, process);
+        PROBE_RUNTIME.tail_call(ctx, runtime::ACCOUNT);
+    }
+}
+
+/// An allocation whose stack is known by now.
+#[inline(always)]
+pub fn account_in_runtime(ctx: &ProbeContext) {
+    let Some((thread, process)) = thread::resumed() else {
+        return;
+    };
+    // SAFETY: both were checked for null. User space has put the program there.
+    unsafe {
+        insert(thread, process);
+        if (*thread).is_new != 0 {
+            PROBE_RUNTIME.tail_call(ctx, runtime::NAMES);
+        }
+    }
+}
+
+/// Accounts for the block that the thread's call has returned, on the row of its stack.
+///
+/// # Safety
+///
+/// Both must have been checked for null.
+#[inline(always)]
+unsafe fn insert(thread: *mut Thread, process: *mut Process) {
+    // SAFETY: as the caller promises; only this thread writes its state. Volatile, so that the verifier does not follow
+    // each row by itself.
+    let (pending, addr, row, owner) = unsafe {
+        (
+            &(*thread).pending,
+            (*thread).result,
+            read_volatile(&raw const (*thread).row),
+            (*process).owner,
         )
     };
     account::insert(
         &AllocKey { addr, owner },
         &LiveBlock {
-            size,
+            size: pending.size,
             time_ns: clock::tick_ns(),
             stack: row,
-            function: LiveBlock::function_and_step(function, pending.step()),
+            function: LiveBlock::function_and_step(pending.function, pending.step()),
         },
     );
 }

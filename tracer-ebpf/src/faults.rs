@@ -6,6 +6,7 @@
 //! the sample is decided before anything that costs.
 
 use core::ffi::c_void;
+use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
@@ -21,8 +22,11 @@ use tracer_common::stack::Registers;
 
 use crate::config::config;
 use crate::emit;
+use crate::loss;
+use crate::maps::FAULT_RUNTIME;
 use crate::memory::{read_kernel_u32, read_kernel_u64};
 use crate::records::Thread;
+use crate::runtime;
 use crate::sampler;
 use crate::stack::{self, Innermost};
 use crate::thread;
@@ -55,30 +59,69 @@ pub fn begin(ctx: &RawTracePointContext) {
         false => unsafe { bpf_task_pt_regs(bpf_get_current_task_btf().cast()) as u64 },
     };
     // SAFETY: only this thread writes its state.
-    let slot = unsafe { (*thread).slot }.wrapping_sub(1);
-    let mut row = slot;
+    let slot = unsafe {
+        (*thread).drawn_by = interval;
+        (*thread).slot.wrapping_sub(1)
+    };
     // Threads of the kernel that work for a program (io_uring) have no stack in it.
-    if let Some(registers) = registers(regs) {
-        let innermost = Innermost {
-            registers,
-            // The kernel touches memory in a system call, behind whose instruction the program stands.
-            on_instruction: is_user as u32,
-        };
-        // SAFETY: the scratch area of the current thread's state, and its process's row.
-        row = unsafe { stack::capture_from(&raw mut (*thread).walk, innermost, process, slot) };
+    let row = match registers(regs) {
+        None => slot,
+        Some(registers) => {
+            let innermost = Innermost {
+                registers,
+                // The kernel touches memory in a system call, behind whose instruction the program stands.
+                on_instruction: is_user as u32,
+            };
+            // SAFETY: the scratch area of the current thread's state, and its process's row.
+            unsafe { stack::capture_from(&raw mut (*thread).walk, innermost, process, slot) }
+        }
+    };
+    // SAFETY: only this thread writes its state. User space has put the program there, which takes the same context.
+    unsafe {
+        write_volatile(&raw mut (*thread).row, row);
+        if row == stack::IN_RUNTIME {
+            FAULT_RUNTIME.tail_call(ctx, runtime::WALK);
+            loss::count(Loss::FaultsDropped);
+            return;
+        }
     }
+    touched(ctx, thread, process);
+}
+
+/// A page fault whose stack goes on in a language runtime.
+#[inline(always)]
+pub fn walk_runtime(ctx: &RawTracePointContext) {
+    let Some((thread, process)) = thread::resumed() else {
+        return;
+    };
+    // SAFETY: both were checked for null. User space has put the program there.
+    unsafe {
+        runtime::find_row(thread, process);
+        touched(ctx, thread, process);
+        if (*thread).is_new != 0 {
+            FAULT_RUNTIME.tail_call(ctx, runtime::NAMES);
+        }
+    }
+}
+
+/// Tells of the page fault, and keeps what it takes to know later what came of it.
+#[inline(always)]
+fn touched(ctx: &RawTracePointContext, thread: *mut Thread, process: *mut Process) {
+    let error: u64 = ctx.arg(2);
     tell(
         process,
         FaultEvent {
-            address,
-            stack: row,
-            interval,
+            address: ctx.arg(0),
+            // SAFETY: only this thread writes its state, which was checked for null.
+            stack: unsafe { read_volatile(&raw const (*thread).row) },
+            // SAFETY: as above.
+            interval: unsafe { (*thread).drawn_by },
             error: error as u32,
             kind: FaultKind::Touched as u32,
             ..FaultEvent::default()
         },
     );
-    // SAFETY: only this thread writes its state.
+    // SAFETY: as above.
     unsafe {
         (*thread).faults_before = counters();
         (*thread).fault_is_open = 1;

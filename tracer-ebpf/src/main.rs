@@ -22,6 +22,7 @@ mod memory;
 mod process;
 mod process_table;
 mod records;
+mod runtime;
 mod sample;
 mod sampler;
 mod space;
@@ -85,6 +86,30 @@ fn alloc_return(ctx: RetProbeContext) -> u32 {
 fn alloc_ret(ctx: ProbeContext) -> u32 {
     kernel_stack::keep(&ctx);
     alloc::leave_by_ret(&ctx);
+    0
+}
+
+/// The stack of an allocation goes on in a language runtime.
+#[uprobe]
+fn alloc_runtime(ctx: ProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
+    alloc::walk_runtime(&ctx);
+    0
+}
+
+/// That stack is known by now.
+#[uprobe]
+fn alloc_account(ctx: ProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
+    alloc::account_in_runtime(&ctx);
+    0
+}
+
+/// That stack is new.
+#[uprobe]
+fn alloc_names(ctx: ProbeContext) -> u32 {
+    kernel_stack::keep(&ctx);
+    runtime::tell_current();
     0
 }
 
@@ -157,6 +182,41 @@ fn space_enter(ctx: RawTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn space_leave(ctx: BtfTracePointContext) -> i32 {
     space::leave(&ctx);
+    0
+}
+
+/// The stack of a system call goes on in a language runtime.
+#[btf_tracepoint(function = "sys_exit")]
+fn space_runtime(ctx: BtfTracePointContext) -> i32 {
+    space::walk_runtime(&ctx);
+    0
+}
+
+/// That stack is known by now.
+#[btf_tracepoint(function = "sys_exit")]
+fn space_account(ctx: BtfTracePointContext) -> i32 {
+    space::tell_in_runtime(&ctx);
+    0
+}
+
+/// That stack is new.
+#[btf_tracepoint(function = "sys_exit")]
+fn space_names(_ctx: BtfTracePointContext) -> i32 {
+    runtime::tell_current();
+    0
+}
+
+/// The stack of a page fault goes on in a language runtime.
+#[raw_tracepoint(tracepoint = "page_fault_user")]
+fn fault_runtime(ctx: RawTracePointContext) -> i32 {
+    faults::walk_runtime(&ctx);
+    0
+}
+
+/// That stack is new.
+#[raw_tracepoint(tracepoint = "page_fault_user")]
+fn fault_names(_ctx: RawTracePointContext) -> i32 {
+    runtime::tell_current();
     0
 }
 

@@ -13,6 +13,9 @@ use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::memo::Memo;
 use tracer_common::rows;
+use tracer_common::runtime;
+use tracer_common::runtime::note::CodeKey;
+use tracer_common::runtime::python::PythonLayout;
 use tracer_common::space::SpaceEvent;
 use tracer_common::stack::StackMeta;
 use tracer_common::unwind::{FileKey, FileTable, Mapping};
@@ -173,3 +176,39 @@ pub static DIAGNOSTICS: RingBuf<Diagnostic, { limits::DIAGNOSTICS_RING_BYTES as 
 /// loads the programs.
 #[btf_map]
 pub static SESSION_RETURN: ProgramArray<1> = ProgramArray::new();
+
+/// Where things are in the language runtimes of the traced processes, one element for each version and build. Written by
+/// user space before a process refers to it, never removed. Full: processes with further ones have native frames only,
+/// and a note says so. Size: `MAX_LAYOUTS`.
+#[btf_map]
+pub static LAYOUTS: Array<PythonLayout, { runtime::MAX_LAYOUTS as usize }> = Array::new();
+
+/// Stamps of the code objects whose names were told. Written by the programs when a stack is new, removed by user space
+/// when the program image is over. Full: names are told again for each new stack. Size: `MAX_CODES`, elements allocated
+/// as they come.
+#[btf_map]
+pub static CODES: HashMap<CodeKey, u64, { limits::MAX_CODES as usize }, NO_PREALLOC> =
+    HashMap::new();
+
+/// What code objects are called, and for which stacks all of them have been told (`Note`). Full: the record is dropped,
+/// and counted; it is told again with the next new stack. Size: 600 of the most frequent ones between two looks.
+#[btf_map]
+pub static NOTES: RingBuf<u64, { limits::NOTES_RING_BYTES as usize }> = RingBuf::new();
+
+/// The programs that go on with a stack in a language runtime, for probes: the walk, the names, the
+/// account. Written by user space
+/// when it loads the programs; so are the other three, since a program runs on in one of its own kind only.
+#[btf_map]
+pub static PROBE_RUNTIME: ProgramArray<3> = ProgramArray::new();
+
+/// As [`PROBE_RUNTIME`], for the returns of sessions.
+#[btf_map]
+pub static SESSION_RUNTIME: ProgramArray<3> = ProgramArray::new();
+
+/// As [`PROBE_RUNTIME`], for the ends of system calls.
+#[btf_map]
+pub static SPACE_RUNTIME: ProgramArray<3> = ProgramArray::new();
+
+/// As [`PROBE_RUNTIME`], for page faults.
+#[btf_map]
+pub static FAULT_RUNTIME: ProgramArray<3> = ProgramArray::new();

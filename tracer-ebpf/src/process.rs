@@ -23,6 +23,7 @@ use crate::loss;
 use crate::maps::{PROCESS_SLOTS, PROCESSES, STATE};
 use crate::memory::{fetch_add, read_kernel_u32, read_kernel_u64, read_user};
 use crate::process_table::{process_slot, register, send, send_as, take_in};
+use crate::runtime;
 use crate::thread;
 
 /// The current process has replaced its program: its blocks are gone, and a new image begins.
@@ -50,6 +51,7 @@ pub fn exec() {
         (*process).mappings = Range { first: 0, count: 0 };
         (*process).generation = (*process).owner.image;
         (*process).code = (*process).owner.image;
+        (*process).runtime = 0;
         if config!(admit) != 0 {
             // Whether the trace is about the new program is for user space to say.
             (*process).active = 1;
@@ -60,6 +62,7 @@ pub fn exec() {
     if let Some(thread) = thread::existing() {
         // SAFETY: only this thread writes its state.
         unsafe { (*thread).pending.sp = 0 };
+        runtime::forget(thread);
     }
     send(owner, LifecycleKind::Exec, slot);
 }
@@ -91,6 +94,7 @@ fn forget_thread() {
             (*thread).pending.sp = 0;
             (*thread).slot = 0;
         }
+        runtime::forget(thread);
     }
 }
 
@@ -200,6 +204,7 @@ fn born(parent: *mut Process, child: u32) {
         return;
     }
     if let Some((row, new)) = register(child) {
+        runtime::inherit(parent, row);
         if config!(admit) == Admission::Births as u32 {
             // In order with the calls of both.
             // SAFETY: a helper without arguments.

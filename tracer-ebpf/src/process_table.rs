@@ -1,11 +1,11 @@
 //! The process table: rows of processes, and how they get one by themselves.
 
-use core::ptr::read_volatile;
+use core::ptr::{read_volatile, write_volatile};
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_ktime_get_ns};
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid};
-use tracer_common::config::{Process, State};
+use tracer_common::config::State;
 use tracer_common::event::{LifecycleEvent, LifecycleKind};
 use tracer_common::key::Owner;
 use tracer_common::limits;
@@ -107,18 +107,18 @@ pub fn register(tgid: u32) -> Option<(u32, Owner)> {
     let owner = unsafe {
         let image = fetch_add(&raw mut (*state).images, 1) + 1;
         let owner = Owner { tgid, image };
-        *process = Process {
-            owner,
-            trampoline: 0,
-            mappings: Range { first: 0, count: 0 },
-            step: 0,
-            generation: image,
-            code: image,
-            active: 1,
-            guests: 0,
-            reserved: 0,
-            hits: 0,
-        };
+        // One by one: zeros that are written at once are written by a loop, which the verifier goes through.
+        (*process).owner = owner;
+        write_volatile(&raw mut (*process).trampoline, 0);
+        write_volatile(&raw mut (*process).mappings, Range { first: 0, count: 0 });
+        write_volatile(&raw mut (*process).step, 0);
+        (*process).generation = image;
+        (*process).code = image;
+        write_volatile(&raw mut (*process).guests, 0);
+        write_volatile(&raw mut (*process).runtime, 0);
+        write_volatile(&raw mut (*process).runtime_base, 0);
+        write_volatile(&raw mut (*process).hits, 0);
+        write_volatile(&raw mut (*process).active, 1);
         owner
     };
     if PROCESS_SLOTS.insert(tgid, row, BPF_NOEXIST as u64).is_err() {

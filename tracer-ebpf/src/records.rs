@@ -37,6 +37,24 @@ pub struct Thread {
     pub faults_drawn: u32,
     /// The thread's minor and major faults before it.
     pub faults_before: [u64; 2],
+    /// Its register for thread-local storage; 0 until it has been read.
+    pub register: u64,
+    /// Its state in a language runtime; 0 until it has been found.
+    pub runtime_thread: u64,
+    /// The runtime's lists as they were when it had no state in them; 0 if it was not looked for.
+    pub runtime_heads: u64,
+    /// What the program that goes on needs of the one before: the new block, or when the system call began.
+    pub result: u64,
+    /// When the system call ended.
+    pub left_ns: u64,
+    /// By which interval the page fault was drawn.
+    pub drawn_by: u32,
+    /// The row of its stack.
+    pub row: u32,
+    /// 1: that is new, and what its code objects are called has not been told.
+    pub is_new: u32,
+    /// Keeps the record free of implicit padding.
+    pub padding: u32,
     /// Scratch area.
     pub walk: Walk,
 }
@@ -49,7 +67,8 @@ pub const WINDOW: usize = 256;
 /// Scratch area of one walk.
 #[repr(C)]
 pub struct Walk {
-    /// Registers of the frame that the walk stands on.
+    /// Registers of the frame that the walk stands on. In a runtime's frames, which have none, `sp` is the address of the
+    /// next frame (0 ends the list), and `bp` the word of the one before (0 for none), which may yet end its run.
     pub registers: Registers,
     /// Hash over the frames so far.
     pub hash: u64,
@@ -79,10 +98,23 @@ pub struct Walk {
     pub read_count: u32,
     /// How often the window was filled; more than once, or words beside it, and the walk is not remembered.
     pub fills: u32,
+    /// Words of a language runtime, in the upper half of the window.
+    pub runtime_words: u32,
+    /// Bytes of a runtime's frames that are read at once.
+    pub span: u32,
     /// The words that have been read, as far as there is room.
     pub reads: Reads,
     /// The frames, innermost first.
     pub addresses: [u64; 128],
-    /// A part of the stack.
+    /// A part of the stack; after the walk of native frames, a part of a runtime's frames in the lower half, and what
+    /// was found in the upper half.
     pub window: [u64; WINDOW],
 }
+
+const _: () = assert!(
+    core::mem::offset_of!(Walk, window) == core::mem::offset_of!(Walk, addresses) + 128 * 8,
+    "a stack is stored from both"
+);
+
+/// Where the words of a runtime begin in the window.
+pub const RUNTIME_WORDS: usize = WINDOW / 2;

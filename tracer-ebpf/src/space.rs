@@ -5,6 +5,7 @@ use core::ptr::{read_volatile, write_volatile};
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
+use tracer_common::config::Process;
 use tracer_common::event::CodeArea;
 use tracer_common::loss::Loss;
 use tracer_common::space::{SpaceCall, SpaceEvent};
@@ -13,6 +14,10 @@ use tracer_common::stack::Registers;
 use crate::config::config;
 use crate::emit;
 use crate::faults;
+use crate::loss;
+use crate::maps::SPACE_RUNTIME;
+use crate::records::Thread;
+use crate::runtime;
 use crate::stack;
 use crate::thread;
 use crate::vma;
@@ -71,7 +76,7 @@ pub fn leave(ctx: &BtfTracePointContext) {
     let Some(call) = SpaceCall::from_number(number(regs)) else {
         return;
     };
-    let mut args = arguments(regs);
+    let args = arguments(regs);
     let result: u64 = ctx.arg(1);
     if !call.can_matter(&args) || !call.succeeded(&args, result) {
         return;
@@ -86,15 +91,16 @@ pub fn leave(ctx: &BtfTracePointContext) {
     if matches!(call, SpaceCall::Shmat) {
         wants |= SEGMENT;
     }
-    // SAFETY: only this thread writes its state; volatile, so that it goes through memory.
-    let wants = unsafe {
+    // SAFETY: only this thread writes its state; volatile, so that it goes through memory. A helper without arguments.
+    let (wants, slot) = unsafe {
         write_volatile(&raw mut (*thread).space_wants, wants);
-        read_volatile(&raw const (*thread).space_wants)
+        (*thread).result = entered_ns;
+        (*thread).left_ns = bpf_ktime_get_ns();
+        (
+            read_volatile(&raw const (*thread).space_wants),
+            (*thread).slot.wrapping_sub(1),
+        )
     };
-    // SAFETY: a helper without arguments.
-    let left_ns = unsafe { bpf_ktime_get_ns() };
-    // SAFETY: as above; the process's row was checked for null.
-    let (slot, owner) = unsafe { ((*thread).slot.wrapping_sub(1), (*process).owner) };
     let mut row = slot;
     if wants & STACK != 0 {
         // SAFETY: the registers that the tracepoint gave, as the verifier knows.
@@ -108,6 +114,62 @@ pub fn leave(ctx: &BtfTracePointContext) {
         // SAFETY: the scratch area of the current thread's state, and its process's row.
         row = unsafe { stack::capture(&raw mut (*thread).walk, caller, process, slot) };
     }
+    // SAFETY: only this thread writes its state. User space has put the program there, which takes the same context.
+    unsafe {
+        write_volatile(&raw mut (*thread).row, row);
+        if row == stack::IN_RUNTIME {
+            SPACE_RUNTIME.tail_call(ctx, runtime::WALK);
+            loss::count(Loss::SpaceRingFull);
+            return;
+        }
+    }
+    tell(ctx, thread, process);
+}
+
+/// A system call whose stack goes on in a language runtime.
+#[inline(always)]
+pub fn walk_runtime(ctx: &BtfTracePointContext) {
+    let Some((thread, process)) = thread::resumed() else {
+        return;
+    };
+    // SAFETY: both were checked for null. User space has put the program there.
+    unsafe {
+        runtime::find_row(thread, process);
+        SPACE_RUNTIME.tail_call(ctx, runtime::ACCOUNT);
+    }
+}
+
+/// A system call whose stack is known by now.
+#[inline(always)]
+pub fn tell_in_runtime(ctx: &BtfTracePointContext) {
+    let Some((thread, process)) = thread::resumed() else {
+        return;
+    };
+    // SAFETY: both were checked for null; only this thread writes its state. User space has put the program there.
+    unsafe {
+        tell(ctx, thread, process);
+        if (*thread).is_new != 0 {
+            SPACE_RUNTIME.tail_call(ctx, runtime::NAMES);
+        }
+    }
+}
+
+/// Tells of the system call that has ended.
+#[inline(always)]
+fn tell(ctx: &BtfTracePointContext, thread: *mut Thread, process: *mut Process) {
+    let regs: *const pt_regs = ctx.arg(0);
+    let mut args = arguments(regs);
+    let result: u64 = ctx.arg(1);
+    // SAFETY: only this thread writes its state; both were checked for null.
+    let (row, wants, entered_ns, left_ns, owner) = unsafe {
+        (
+            read_volatile(&raw const (*thread).row),
+            read_volatile(&raw const (*thread).space_wants),
+            (*thread).result,
+            (*thread).left_ns,
+            (*process).owner,
+        )
+    };
     let mut area = CodeArea::default();
     if wants & FILE != 0 {
         area = vma::at(result);

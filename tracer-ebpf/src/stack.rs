@@ -13,6 +13,7 @@ use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::memo::Start;
 use tracer_common::rows;
+use tracer_common::runtime::CHECK_WORDS;
 use tracer_common::stack::{
     End, Memory, Registers, StackMeta, hash_end, hash_frame, step_by_frame_pointer,
 };
@@ -25,7 +26,7 @@ use crate::diagnose::{lost, say};
 use crate::maps::{FRAMES, FREE_ROWS, ROW_CACHE, STACK_ROWS, STACKS, STATE};
 use crate::memo;
 use crate::memory::{read_user, replace_if};
-use crate::records::{WINDOW, Walk};
+use crate::records::{RUNTIME_WORDS, WINDOW, Walk};
 use crate::trampoline::{replaced_return, trampoline};
 use crate::unwind::KernelTables;
 
@@ -225,19 +226,37 @@ extern "C" fn walk_rare_frame(walk: *mut Walk, rule: u32) -> u64 {
     0
 }
 
-/// Stores one frame a turn.
+/// Stores one word a turn: the native frames, then those of a runtime with the words that belong to them.
 unsafe extern "C" fn store_frame(turn: u32, context: *mut LoopContext) -> i64 {
     // SAFETY: as in `walk_frame`.
     unsafe {
         let walk = (*context).walk;
-        if turn >= (*walk).frames {
-            return 1;
-        }
         let Some(frame) = FRAMES.get_ptr_mut((*walk).store_at.wrapping_add(turn)) else {
             return 1;
         };
-        write_volatile(frame, (*walk).addresses[(turn & 127) as usize]);
+        // By arithmetic, since the verifier would follow each way by itself: 0 for a native frame, 1 behind them.
+        let behind = (*walk).frames.wrapping_sub(1).wrapping_sub(turn) >> 31;
+        let at = turn.wrapping_sub((*walk).frames.wrapping_mul(behind)) & 127;
+        // The scratch area's two arrays lie side by side.
+        let words = (&raw const (*walk).addresses).cast::<u64>();
+        let word = words.add((at + behind * (128 + RUNTIME_WORDS as u32)) as usize);
+        write_volatile(frame, read_volatile(word));
         0
+    }
+}
+
+/// Words that a stack takes in its row.
+///
+/// # Safety
+///
+/// `walk` must be the scratch area of the current thread.
+#[inline(always)]
+unsafe fn stored_words(walk: *mut Walk) -> u32 {
+    // SAFETY: as the caller promises.
+    let (native, of_runtime) = unsafe { ((*walk).frames, (*walk).runtime_words) };
+    match of_runtime {
+        0 => native,
+        words => native.wrapping_add(words).wrapping_add(CHECK_WORDS),
     }
 }
 
@@ -249,7 +268,10 @@ pub struct Innermost {
     pub on_instruction: u32,
 }
 
-/// Captures the stack whose innermost frame has these registers behind a call, and returns its row.
+/// No row: the stack goes on in a language runtime, for which another program is (see `runtime`).
+pub const IN_RUNTIME: u32 = rows::NO_ROW - 1;
+
+/// Captures the stack whose innermost frame has these registers behind a call, and returns its row, or [`IN_RUNTIME`].
 ///
 /// # Safety
 ///
@@ -301,6 +323,7 @@ pub unsafe fn capture_from(
         (*walk).frames = 0;
         (*walk).read_count = 0;
         (*walk).fills = 0;
+        (*walk).runtime_words = 0;
         (*walk).end = End::TooDeep as u32;
         let owner = (*process).owner;
         let start = Start {
@@ -309,6 +332,7 @@ pub unsafe fn capture_from(
             generation: (*walk).generation as u64,
         };
         if innermost.on_instruction == 0
+            && read_volatile(&raw const (*process).runtime) == 0
             && let Some(row) = memo::recall(walk, &start)
         {
             return row;
@@ -319,11 +343,11 @@ pub unsafe fn capture_from(
             (&raw mut context).cast(),
             0,
         );
-        let key = StackKey {
-            hash: hash_end((*walk).hash, End::from_raw((*walk).end)),
-            tgid: owner.tgid,
-            code: read_volatile(&raw const (*process).code),
-        };
+        // Read once more: the verifier would follow the walk with and without a runtime.
+        if read_volatile(&raw const (*process).runtime) != 0 {
+            return IN_RUNTIME;
+        }
+        let key = key(walk, process);
         let row = row_of(walk, &key, owner);
         if row == rows::NO_ROW {
             lost(Loss::StackTableFull);
@@ -333,6 +357,23 @@ pub unsafe fn capture_from(
             memo::remember(walk, &start, row);
         }
         row
+    }
+}
+
+/// The key of the stack that was walked.
+///
+/// # Safety
+///
+/// As for [`capture`].
+#[inline(always)]
+pub unsafe fn key(walk: *mut Walk, process: *mut Process) -> StackKey {
+    // SAFETY: as the caller promises.
+    unsafe {
+        StackKey {
+            hash: hash_end((*walk).hash, End::from_raw((*walk).end)),
+            tgid: (*process).owner.tgid,
+            code: read_volatile(&raw const (*process).code),
+        }
     }
 }
 
@@ -377,13 +418,13 @@ unsafe extern "C" fn take_row(_turn: u32, search: *mut Search) -> i64 {
     }
     // SAFETY: a map element that was checked for null; the index is masked.
     unsafe {
-        let ring = &raw mut (*state).free_rows[(class & (rows::CLASSES - 1)) as usize];
+        let ring = &raw mut (*state).free_rows[(class & (rows::RINGS - 1)) as usize];
         let taken = read_volatile(&raw const (*ring).taken);
         if taken == read_volatile(&raw const (*ring).put) {
             search.class = class + 1;
             return 0;
         }
-        let Some(row) = FREE_ROWS.get_ptr(rows::ring_index(class & (rows::CLASSES - 1), taken))
+        let Some(row) = FREE_ROWS.get_ptr(rows::ring_index(class & (rows::RINGS - 1), taken))
         else {
             return 1;
         };
@@ -401,7 +442,7 @@ unsafe extern "C" fn take_row(_turn: u32, search: *mut Search) -> i64 {
 /// the walk.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn store(walk: *mut Walk, hash: u64, code: u32, tgid: u32, image: u32) -> u32 {
+pub extern "C" fn store(walk: *mut Walk, hash: u64, code: u32, tgid: u32, image: u32) -> u32 {
     if walk.is_null() {
         return rows::NO_ROW;
     }
@@ -409,12 +450,12 @@ extern "C" fn store(walk: *mut Walk, hash: u64, code: u32, tgid: u32, image: u32
     // SAFETY: map elements that were checked for null, and the current thread's scratch area; the callbacks and their
     // contexts live as long as the calls.
     unsafe {
-        let frames = (*walk).frames;
+        let frames = (*walk).frames.wrapping_add((*walk).runtime_words);
         if (*walk).end != End::Complete as u32 {
             say(DiagnosticKind::CutStack, frames as u64, (*walk).end);
         }
         let mut search = Search {
-            class: rows::class_for(frames),
+            class: rows::class_for(stored_words(walk)),
             row: rows::NO_ROW,
         };
         bpf_loop(
@@ -430,7 +471,7 @@ extern "C" fn store(walk: *mut Walk, hash: u64, code: u32, tgid: u32, image: u32
         let first_frame = rows::first_frame(row, search.class);
         (*walk).store_at = first_frame;
         bpf_loop(
-            limits::MAX_DEPTH,
+            stored_words(walk),
             store_frame as *mut c_void,
             (&raw mut context).cast(),
             0,

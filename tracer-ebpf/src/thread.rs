@@ -122,6 +122,13 @@ pub fn existing() -> Option<*mut Thread> {
     (!thread.is_null()).then_some(thread)
 }
 
+/// The current thread and its process, in a program that another one has run on in.
+#[inline(always)]
+pub fn resumed() -> Option<(*mut Thread, *mut Process)> {
+    let thread = existing()?;
+    Some((thread, process_of(thread)?))
+}
+
 /// The process of a thread's state.
 #[inline(always)]
 pub fn process_of(thread: *mut Thread) -> Option<*mut Process> {

@@ -17,6 +17,7 @@ pub mod profile;
 pub mod reach;
 pub mod recording;
 pub mod render;
+pub mod runtime;
 pub mod schema;
 pub mod sources;
 pub mod symbolize;

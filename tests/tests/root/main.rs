@@ -25,6 +25,7 @@ mod programs;
 mod reach;
 mod recordings;
 mod refusals;
+mod runtimes;
 mod stacks;
 mod targets;
 mod top;

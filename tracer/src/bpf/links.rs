@@ -17,6 +17,7 @@ use super::error::LoadError;
 use super::multi::load_multi;
 use super::object;
 use super::probe::{Method, Probe, ProbeProgram, programs_for, sessions};
+use super::runtimes::{self, PROBE_RUNTIME};
 use super::sys;
 
 /// Attaching failed.
@@ -84,12 +85,14 @@ impl Links {
                 links.programs = load_multi(ebpf, method)?;
             }
             Method::PerfEvents => {
-                for program in programs_for(method) {
+                for program in programs_for(method).chain(ProbeProgram::OF_RUNTIMES) {
                     let name = program.name();
                     object::program::<UProbe>(ebpf, name)?
                         .load()
                         .map_err(|error| LoadError::Refused(format!("{name}: {error}")))?;
                 }
+                let names = ProbeProgram::OF_RUNTIMES.map(ProbeProgram::name);
+                runtimes::put_programs(ebpf, PROBE_RUNTIME, names)?;
             }
         }
         Ok(links)

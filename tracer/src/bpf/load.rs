@@ -12,6 +12,7 @@ use tracer_common::lifetime::{Lifetimes, OldFrees};
 use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::rows;
+use tracer_common::runtime::python::PythonLayout;
 use tracer_common::stack::StackMeta;
 
 use super::OBJECT;
@@ -95,6 +96,8 @@ pub struct Tracer {
     pub(super) old_frees: ArrayView<OldFrees>,
     pub(super) state: ArrayView<State>,
     pub(super) tables: UnwindTables,
+    /// Layouts of language runtimes, by their numbers.
+    pub(super) layouts: Vec<PythonLayout>,
     /// Rows of processes to release as soon as nobody runs in their memory.
     pub(super) leaving: Vec<u32>,
 }
@@ -165,6 +168,7 @@ impl Tracer {
             ebpf,
             links,
             keeper,
+            layouts: Vec::new(),
             leaving: Vec::new(),
         };
         for name in ["process_exec", "process_exit", "process_fork"] {

@@ -25,6 +25,7 @@ mod processes;
 mod publish;
 mod registers;
 mod rows;
+mod runtimes;
 mod space;
 mod sys;
 mod tables;
@@ -40,6 +41,7 @@ pub use load::{Settings, Tracer};
 pub use mappings::{Mapped, MappedCode, MappingEvent, MappingEvents};
 pub use probe::{Method, Probe, ProbeProgram};
 pub use registers::RegisterReader;
+pub use runtimes::{LayoutsFull, NoteRing};
 pub use tables::{MappingsFull, TableFull, TablePlace, TableRoom, TableSize, UnwindTables};
 
 /// The BPF object for traces of processes, built and committed by `cargo xtask ebpf`.

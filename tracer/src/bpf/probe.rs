@@ -45,10 +45,20 @@ pub enum ProbeProgram {
     FloorEnter,
     /// An empty program at a return, for benchmarks.
     FloorReturn,
+    /// Goes on with the stack of an allocation that is in a language runtime. Runs at no place of its own.
+    AllocRuntime,
+    /// Accounts for it. Runs at no place of its own.
+    AllocAccount,
+    /// Tells the names of the code on such a stack. Runs at no place of its own.
+    AllocNames,
 }
 
 impl ProbeProgram {
-    /// All programs, in the order in which they are attached.
+    /// The programs that others run on in, by their index in the array of programs.
+    pub(super) const OF_RUNTIMES: [Self; 3] =
+        [Self::AllocRuntime, Self::AllocNames, Self::AllocAccount];
+
+    /// All programs that are attached, in the order in which they are.
     pub const ALL: [Self; 9] = [
         Self::FreeEnter,
         Self::AllocReturn,
@@ -72,6 +82,9 @@ impl ProbeProgram {
             Self::LibraryChange => "library_change",
             Self::FloorEnter => "floor_enter",
             Self::FloorReturn => "floor_return",
+            Self::AllocRuntime => "alloc_runtime",
+            Self::AllocAccount => "alloc_account",
+            Self::AllocNames => "alloc_names",
         }
     }
 

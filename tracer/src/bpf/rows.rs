@@ -8,6 +8,7 @@ use tracer_common::key::{Owner, StackKey, StackTotals};
 use tracer_common::lifetime::Lifetimes;
 use tracer_common::limits;
 use tracer_common::rows::{self, CLASSES, Ring};
+use tracer_common::runtime::MAX_WORDS;
 use tracer_common::stack::{StackMeta, hash_stack};
 
 use super::view::ArrayView;
@@ -149,10 +150,10 @@ impl StackRows {
             .filter(|meta| meta.state == StackMeta::READY)
     }
 
-    /// A row's frames, innermost first.
+    /// The words of a row's stack: native addresses, innermost first, then those of a runtime (`tracer_common::runtime`).
     pub(super) fn frames(&self, meta: &StackMeta) -> Vec<u64> {
         let first = meta.first_frame as usize;
-        (first..first + meta.frames.min(limits::MAX_DEPTH) as usize)
+        (first..first + meta.frames.min(MAX_WORDS) as usize)
             .filter_map(|index| self.frames.read(index))
             .collect()
     }
@@ -290,8 +291,8 @@ mod tests {
     #[test]
     fn a_released_row_is_used_again() {
         let mut rows = rows();
-        let row = take(&rows, 100).expect("room");
-        finish(&rows, row, &[1; 100], StackMeta::READY);
+        let row = take(&rows, 200).expect("room");
+        finish(&rows, row, &[1; 200], StackMeta::READY);
         rows.totals.write(
             row as usize,
             StackTotals {
@@ -307,12 +308,12 @@ mod tests {
             (rows.meta(row), rows.totals.totals(row)),
             (None, StackTotals::default())
         );
-        let rest = rows::class_rows(3) - 1;
+        let rest = rows::class_rows(CLASSES - 1) - 1;
         for _ in 0..rest {
-            assert_ne!(take(&rows, 100), Some(row));
+            assert_ne!(take(&rows, 200), Some(row));
         }
-        assert_eq!(take(&rows, 100), Some(row));
-        assert_eq!(take(&rows, 100), None);
+        assert_eq!(take(&rows, 200), Some(row));
+        assert_eq!(take(&rows, 200), None);
     }
 
     /// A class that is used up borrows from the next larger one.

@@ -8,6 +8,7 @@ use super::error::LoadError;
 use super::events::Events;
 use super::load::Tracer;
 use super::object;
+use super::runtimes::{self, SPACE_RUNTIME};
 
 impl Tracer {
     /// Begins to watch the system calls that change address spaces; they are sent once the trace is enabled.
@@ -27,10 +28,20 @@ impl Tracer {
     }
 
     fn attach_returns(&mut self) -> Result<(), LoadError> {
+        let types = Btf::from_sys_fs()?;
+        let runtime = ["space_runtime", "space_names", "space_account"];
+        let programs = runtime.into_iter().chain(["space_leave"]);
+        let mut attached = Ok(());
+        for name in programs {
+            let program: &mut BtfTracePoint = object::program(&mut self.ebpf, name)?;
+            attached = attached.and_then(|()| program.load("sys_exit", &types));
+        }
+        if attached.is_ok() {
+            // Stacks in language runtimes are gone on with before the first one comes.
+            runtimes::put_programs(&mut self.ebpf, SPACE_RUNTIME, runtime)?;
+        }
         let program: &mut BtfTracePoint = object::program(&mut self.ebpf, "space_leave")?;
-        let attached = program
-            .load("sys_exit", &Btf::from_sys_fs()?)
-            .and_then(|()| program.attach());
+        let attached = attached.and_then(|()| program.attach());
         match attached {
             Ok(_) => Ok(()),
             // The kernel's types have no such tracepoint.

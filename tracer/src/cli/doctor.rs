@@ -11,6 +11,8 @@ Examples:
   memlens doctor -p 4242           also: which allocators process 4242 uses
   memlens doctor --probes -p 4242  also: every probe site, and whether it is fast
   memlens doctor --unwind -p 4242  also: how stacks are walked through each mapped file
+  memlens doctor --runtimes -p 4242
+                                   also: which language runtimes it has, and what stacks show of them
 Exit code 2 when something that memlens needs is missing.";
 
 /// Check what works on this machine, and say how to fix the rest.
@@ -50,6 +52,14 @@ pub struct DoctorConfig {
     /// Example: memlens doctor --unwind -p 4242
     #[arg(long, help_heading = "Output", requires = "process")]
     pub unwind: bool,
+    /// Tell which language runtimes are there, by what they were found, which offsets were checked, and what stacks will
+    /// show of them.
+    ///
+    /// Needs a process.
+    ///
+    /// Example: memlens doctor --runtimes -p 4242
+    #[arg(long, help_heading = "Output", requires = "process")]
+    pub runtimes: bool,
     /// Print one JSON object.
     #[arg(long, help_heading = "Output")]
     pub json: bool,

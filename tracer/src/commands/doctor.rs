@@ -1,6 +1,7 @@
 //! `memlens doctor`: gathers what the diagnosis is made of.
 
 mod coverage;
+mod runtimes;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -23,6 +24,7 @@ use crate::engine::target::{self, Chosen, Target};
 use crate::engine::{Flow, method};
 use crate::preflight::{self, Facts, Finding, State};
 use crate::process::targets;
+use crate::runtime::Files;
 use crate::words::units::count;
 
 /// Runs `memlens doctor`.
@@ -51,6 +53,13 @@ pub fn run(invocation: &Invocation, config: &DoctorConfig) -> Result<Outcome> {
             .iter()
             .filter_map(|process| coverage.of(process.pid, &process.comm).ok());
         diagnosis.unwind = Some(reports.collect());
+    }
+    if config.runtimes {
+        let mut files = Files::default();
+        let reports = processes
+            .iter()
+            .filter_map(|process| runtimes::of(&mut files, process.pid, &process.comm).ok());
+        diagnosis.runtimes = Some(reports.collect());
     }
     let text = if config.json {
         diagnosis.render_json()?

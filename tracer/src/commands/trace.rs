@@ -27,6 +27,7 @@ pub fn run(invocation: &Invocation, config: &TraceConfig) -> Result<Outcome> {
     let walk = Walk {
         depth: 1,
         table_bytes: None,
+        ..Walk::default()
     };
     engine::runtime()?.block_on(async {
         let about = target::resolve(&config.target, Grouping::default(), config.force)?;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::preflight::Finding;
 
-use super::{AllocatorRow, Diagnosis, ProbeTable, UntraceableRow, UnwindReport};
+use super::{AllocatorRow, Diagnosis, ProbeTable, RuntimeReport, UntraceableRow, UnwindReport};
 
 /// Name and version of the object's form; the number grows when a field changes its meaning or goes.
 const SCHEMA: &str = "memlens-doctor/1";
@@ -21,12 +21,14 @@ struct Document<'a> {
     probes: Option<&'a [ProbeTable]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unwind: Option<&'a [UnwindReport]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtimes: Option<&'a [RuntimeReport]>,
 }
 
 impl Diagnosis {
     /// One JSON object on one line, with a line feed.
     ///
-    /// Offsets are numbers in bytes. `probes` and `unwind` are absent where they were not asked for.
+    /// Offsets are numbers in bytes. `probes`, `unwind` and `runtimes` are absent where they were not asked for.
     ///
     /// # Errors
     /// Those of the serializer; none is known for this value.
@@ -40,6 +42,7 @@ impl Diagnosis {
             untraceable: &self.untraceable,
             probes: self.probes.as_deref(),
             unwind: self.unwind.as_deref(),
+            runtimes: self.runtimes.as_deref(),
         };
         serde_json::to_string(&document).map(|line| line + "\n")
     }

@@ -3,6 +3,7 @@
 mod json;
 mod layout;
 mod probes;
+mod runtimes;
 mod text;
 mod unwind;
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 use crate::preflight::{Finding, State};
 
+pub use runtimes::{RuntimeReport, RuntimeRow};
 pub use unwind::{UnsupportedRows, UnwindReport, UnwindRow, UnwindTotals, Walk};
 
 /// All that `memlens doctor` found.
@@ -25,6 +27,8 @@ pub struct Diagnosis {
     pub probes: Option<Vec<ProbeTable>>,
     /// How stacks are walked, one for each process; `None` where it was not asked for.
     pub unwind: Option<Vec<UnwindReport>>,
+    /// Language runtimes, one for each process; `None` where they were not asked for.
+    pub runtimes: Option<Vec<RuntimeReport>>,
 }
 
 /// An allocator in a process.

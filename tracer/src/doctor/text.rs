@@ -3,7 +3,7 @@
 use crate::preflight::{Finding, State};
 
 use super::layout::{Ink, WIDTH, hang, pad, paint, widest, wrap};
-use super::{AllocatorRow, Diagnosis, UntraceableRow, probes, unwind};
+use super::{AllocatorRow, Diagnosis, UntraceableRow, probes, runtimes, unwind};
 
 /// Width of the column of marks: that of the longest, "MISSING", and two spaces.
 const MARK: usize = 9;
@@ -25,6 +25,10 @@ impl Diagnosis {
         for report in self.unwind.iter().flatten() {
             out.push('\n');
             out.push_str(&unwind::render(report, color));
+        }
+        for report in self.runtimes.iter().flatten() {
+            out.push('\n');
+            out.push_str(&runtimes::render(report, color));
         }
         out.push('\n');
         for line in wrap(&self.verdict(), 0) {
@@ -172,6 +176,7 @@ again
             }],
             probes: None,
             unwind: None,
+            runtimes: None,
         };
         assert_eq!(
             diagnosis.render_text(false),

@@ -2,6 +2,7 @@
 //! tables, notes.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::ops::Range;
 use std::time::Duration;
 
 use tracer_common::diagnostic::Diagnostic;
@@ -14,6 +15,7 @@ use super::clock::TraceClock;
 use super::console::Log;
 use super::ended::EndedTally;
 use super::members::Members;
+use super::runtimes::{self, Runtimes};
 use super::snapshot::Snapshot;
 use super::unwinder::Unwinder;
 use super::watch::Watcher;
@@ -22,6 +24,7 @@ use crate::process::ProcessError;
 use crate::process::identity::Identities;
 use crate::process::maps::{self, Mapping};
 use crate::profile::CutReason;
+use crate::runtime::{Part, merge};
 use crate::symbolize::{Frame, Symbolizer};
 
 /// What all sources share.
@@ -36,6 +39,8 @@ pub struct Core {
     pub notes: Notes,
     /// Names of code.
     pub symbols: Symbolizer,
+    /// Language runtimes of the programs.
+    pub runtimes: Runtimes,
     /// Unwind tables; `None` where stacks are walked by frame pointers alone.
     pub unwinder: Option<Unwinder>,
     /// Files as the kernel knows them, in a trace of a scope.
@@ -91,7 +96,7 @@ impl Core {
         mut tracer: Tracer,
         watcher: Watcher,
         members: Members,
-        unwinder: Option<Unwinder>,
+        (unwinder, runtimes): (Option<Unwinder>, Runtimes),
         log: Log,
     ) -> Result<Self, LoadError> {
         Ok(Self {
@@ -101,6 +106,7 @@ impl Core {
             log,
             notes: Notes::default(),
             symbols: Symbolizer::new(),
+            runtimes,
             unwinder,
             identities: Identities::default(),
             over: Vec::new(),
@@ -156,6 +162,10 @@ impl Core {
         };
         if let Some(unwinder) = &mut self.unwinder {
             unwinder.publish_mapped(&mut self.tracer, pid, &maps);
+        }
+        if let Some(owner) = self.members.last(pid).map(|member| member.owner) {
+            let notes = self.runtimes.look(&mut self.tracer, owner, &maps);
+            notes.into_iter().for_each(|note| self.notes.add(note));
         }
     }
 
@@ -222,6 +232,7 @@ impl Core {
     /// Takes in the stacks that are new. Of named processes the frames are named while the process lives, at most so
     /// many at one go; of a scope those that a report shows.
     pub fn resolve_new_stacks(&mut self, most: usize) {
+        self.runtimes.drain();
         let new = self.tracer.new_stacks();
         if self.members.come_by_themselves() {
             return;
@@ -230,9 +241,10 @@ impl Core {
         let now = most.min(self.unresolved.len());
         for row in self.unresolved.drain(..now) {
             if let Some(meta) = self.tracer.stack_meta(row) {
-                let addresses = self.tracer.stack_frames(&meta);
+                let words = self.tracer.stack_frames(&meta);
+                let addresses = merge::native(&words);
                 self.symbols
-                    .resolve(code_of(&meta), &addresses, meta.first_is_return());
+                    .resolve(code_of(&meta), addresses, meta.first_is_return());
             }
         }
     }
@@ -249,16 +261,44 @@ impl Core {
         let Some(meta) = self.stack_meta(row) else {
             return out.build.stack(Vec::new(), Some(unknown));
         };
-        let addresses = self.tracer.stack_frames(&meta);
+        let words = self.tracer.stack_frames(&meta);
         let code = self.code_for(&meta, owner);
-        let frames = out.frames(&mut self.symbols, code, &addresses, meta.first_is_return());
-        out.build
-            .stack(frames, CutReason::of(End::from_raw(meta.end)))
+        let merged = self.runtimes.merge(&meta, owner, &words);
+        let mut frames = Vec::with_capacity(words.len());
+        let mut parts = merged.parts.as_slice();
+        while let Some(part) = parts.first() {
+            let run = native_run(parts);
+            parts = &parts[run.len().max(1)..];
+            match *part {
+                Part::Native(_) => {
+                    let first_is_return = run.start > 0 || meta.first_is_return();
+                    let native = &words[run];
+                    frames.extend(out.frames(&mut self.symbols, code, native, first_is_return));
+                }
+                Part::Code(code) => {
+                    let frame = self.runtimes.frame(row, &meta, code);
+                    frames.extend(out.intern(frame.as_slice()));
+                }
+                Part::Gap => frames.extend(out.intern(&[runtimes::gap()])),
+            }
+        }
+        let cut = CutReason::of(End::from_raw(meta.end)).or(merged.cut);
+        out.build.stack(frames, cut)
+    }
+
+    /// Why a stack that `owner` has is cut; `None` for a whole one.
+    pub fn cut(&self, meta: &StackMeta, owner: Owner) -> Option<CutReason> {
+        let of_walk = CutReason::of(End::from_raw(meta.end));
+        of_walk.or_else(|| {
+            let words = self.tracer.stack_frames(meta);
+            self.runtimes.merge(meta, owner, &words).cut
+        })
     }
 
     /// The outermost frame of a stack that is kept.
     pub fn outermost_frame(&mut self, meta: &StackMeta) -> Option<Frame> {
-        let address = self.tracer.stack_frames(meta).last().copied()?;
+        let words = self.tracer.stack_frames(meta);
+        let address = merge::native(&words).last().copied()?;
         self.symbols
             .symbolize(code_of(meta), &[address], true)
             .pop()
@@ -273,6 +313,24 @@ impl Core {
             false => self.members.code(owner.tgid).unwrap_or(owner),
         }
     }
+}
+
+/// Indices of the native frames with which parts begin.
+fn native_run(parts: &[Part]) -> Range<usize> {
+    let indices = parts.iter().map_while(|part| match part {
+        Part::Native(index) => Some(*index),
+        _ => None,
+    });
+    let mut run = 0..0;
+    for (number, index) in indices.enumerate() {
+        match number {
+            0 => run = index..index + 1,
+            _ if index == run.end => run.end += 1,
+            // A frame of the loop is left out here.
+            _ => break,
+        }
+    }
+    run
 }
 
 /// What a stack's addresses are known by to the symbolizer.

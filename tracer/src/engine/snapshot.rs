@@ -129,6 +129,7 @@ impl Snapshot {
             .as_deref()
             .map(|file| build.string(&file.to_string_lossy()));
         build.frame(Frame {
+            kind: frame.kind,
             symbol: symbol.filter(|symbol| !symbol.trim().is_empty()),
             missing: frame.missing,
             module,

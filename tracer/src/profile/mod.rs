@@ -63,7 +63,7 @@ pub use section::{
     GuardStep, HeapSection, HostWide, KernelFaults, KernelSection, LateFile, NetGrowth, OldSizes,
     PageFaults, Refused, Sampling, Sections, SlabCache, SlabGrowth, TableUse,
 };
-pub use stack::{CutReason, Frame, Missing, Module, Stack};
+pub use stack::{CutReason, Frame, FrameKind, Missing, Module, Stack};
 pub use subject::{CommandExit, Growth, Limit, LimitOf, State, Subject};
 
 /// Name and version of the JSON form. The number changes when a reader could break.

@@ -17,9 +17,30 @@ pub struct Module {
     pub build_id: Option<Arc<str>>,
 }
 
+/// What kind of code a frame is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FrameKind {
+    /// Of the processor.
+    #[default]
+    Native,
+    /// Of CPython's interpreter. Its `address` is that of the code object, and it is in no module.
+    Python,
+}
+
+impl FrameKind {
+    /// Whether it is code of the processor.
+    pub fn is_native(self) -> bool {
+        self == Self::Native
+    }
+}
+
 /// A frame of a stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Frame {
+    /// What kind of code it is of.
+    #[serde(default)]
+    pub kind: FrameKind,
     /// The function's demangled name; null where it is not known.
     pub symbol: Option<Arc<str>>,
     /// Why there is no symbol.
@@ -87,6 +108,14 @@ pub enum CutReason {
     NotKeptOrNotWalked,
     /// There is none: no call was seen.
     NoCall,
+    /// It has more frames of an interpreter than are kept.
+    RuntimeTooDeep,
+    /// A frame of an interpreter could not be read.
+    RuntimeUnreadable,
+    /// The frames of an interpreter were not read: it had just begun.
+    RuntimeNotRead,
+    /// The frames of an interpreter are others than its native frames execute.
+    RuntimeMismatch,
 }
 
 impl CutReason {
@@ -105,6 +134,17 @@ impl CutReason {
             End::ReturnProbe => Self::ReturnProbe,
             End::NoTable => Self::NoTable,
         })
+    }
+
+    /// Whether the native frames are whole.
+    pub const fn is_of_runtime(self) -> bool {
+        matches!(
+            self,
+            Self::RuntimeTooDeep
+                | Self::RuntimeUnreadable
+                | Self::RuntimeNotRead
+                | Self::RuntimeMismatch
+        )
     }
 
     /// The reason as a clause of a sentence.
@@ -128,6 +168,12 @@ impl CutReason {
                 "not kept: the table of stacks was full, or the kernel could not walk it"
             }
             Self::NoCall => "mapped by no call that was seen",
+            Self::RuntimeTooDeep => "deeper than the interpreter's frames kept",
+            Self::RuntimeUnreadable => "a frame of the interpreter could not be read",
+            Self::RuntimeNotRead => "the interpreter's frames were not read yet",
+            Self::RuntimeMismatch => {
+                "the interpreter's frames, shown last, do not fit its native frames"
+            }
         }
     }
 }
@@ -192,6 +238,10 @@ missing! {
     NotCode = "not code of a file";
     /// The kernel's symbols may not be read.
     KernelSymbolsUnreadable = "kernel symbols cannot be read";
+    /// A code object of an interpreter that was not read while it ran.
+    CodeGone = "code object was gone before it was read";
+    /// Not a frame: frames that were not walked stand here.
+    NotWalked = "native frames between were not walked";
     /// The symbolizer gives no reason.
     Unexplained = "unknown to the symbolizer";
 }

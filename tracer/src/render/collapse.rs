@@ -73,9 +73,30 @@ fn c_start(frames: &[&Frame], from: usize) -> usize {
     }
 }
 
+/// The files whose code without names is an interpreter's, and whose: those that have named frames of it in a stack in
+/// which the code is seen that they execute.
+fn interpreter_modules(frames: &[&Frame]) -> Vec<(Option<u32>, &'static str)> {
+    if frames.iter().all(|frame| frame.kind.is_native()) {
+        return Vec::new();
+    }
+    let named = frames.iter();
+    named
+        .filter_map(|frame| Some((frame.module, interpreter(frame)?)))
+        .collect()
+}
+
 /// Adds a range of frames; from one of them on those of interpreters are runs.
 fn interpreted(frames: &[&Frame], range: Range<usize>, from: usize, parts: &mut Vec<Part<'_>>) {
-    let whose = |index: usize| interpreter(frames[index]).filter(|_| index >= from);
+    let modules = interpreter_modules(frames);
+    let whose = |index: usize| {
+        let frame = frames[index];
+        let named = interpreter(frame).filter(|_| index >= from);
+        named.or_else(|| {
+            let is_its = names::symbol(frame).is_none() && frame.module.is_some();
+            let of = modules.iter().find(|(module, _)| *module == frame.module);
+            of.filter(|_| is_its && index >= from).map(|(_, of)| *of)
+        })
+    };
     let mut index = range.start;
     while index < range.end {
         let of = whose(index);

@@ -26,11 +26,13 @@ pub use symbolizer::Symbolizer;
 
 use std::path::PathBuf;
 
-use crate::profile::Missing;
+use crate::profile::{FrameKind, Missing};
 
 /// One frame of a symbolized stack.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Frame {
+    /// What kind of code it is of.
+    pub kind: FrameKind,
     /// The address as captured: a return address, so one past the call.
     pub address: u64,
     /// The function's demangled name; `None` where it is not known.

@@ -105,6 +105,18 @@ fn of_trace(loss: Loss, n: u64, losses: &Losses) -> Option<String> {
                 plural(n, "it was", "they were")
             ),
         ),
+        Loss::NotContinued => became(
+            "block",
+            "not tracked, because the program for stacks in language runtimes could not run: the totals are too low",
+        ),
+        Loss::NamesDropped => became(
+            "name of interpreted code",
+            &format!("{RING_FULL}: frames are without a name, the totals are exact"),
+        ),
+        Loss::CodeUnreadable => became(
+            "code object on a stack",
+            "not readable: its frames are without a name, the totals are exact",
+        ),
         Loss::DiagnosticsDropped => became(
             "diagnostic message",
             &format!("{RING_FULL}: the totals are exact"),

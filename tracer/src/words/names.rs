@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::clean::clean;
 use super::units::{count, counted_processes, plural};
-use crate::profile::{Frame, Place, Profile, Sample, Subject};
+use crate::profile::{Frame, Missing, Place, Profile, Sample, Subject};
 
 /// The function's name, where it has one.
 pub fn symbol(frame: &Frame) -> Option<&str> {
@@ -16,6 +16,9 @@ pub fn symbol(frame: &Frame) -> Option<&str> {
 
 /// The function's name, or module+0xoffset, or the bare address.
 pub fn frame(profile: &Profile, frame: &Frame) -> String {
+    if frame.missing == Some(Missing::NotWalked) {
+        return "...".to_owned();
+    }
     match (symbol(frame), profile.module(frame), frame.module_offset) {
         (Some(symbol), ..) => symbol.to_owned(),
         (None, Some(file), Some(offset)) => format!("{}+{offset:#x}", module(&file.path)),

@@ -76,6 +76,8 @@ fn the_defaults_are_as_documented() {
     );
     let walk = Walk {
         stack_depth: 127,
+        native: false,
+        no_interpreters: false,
         unwind: Unwind::Auto,
         unwind_memory: 256 << 20,
     };

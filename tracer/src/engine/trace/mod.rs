@@ -17,6 +17,7 @@ use super::core::Core;
 use super::members::Members;
 use super::meta::meta;
 use super::run::{Flow, Live};
+use super::runtimes::{Interpreters, Runtimes};
 use super::snapshot::{Selection, Snapshot};
 use super::source::Source;
 use super::target::About;
@@ -44,6 +45,8 @@ const COMMAND_GRACE: Duration = Duration::from_secs(2);
 pub struct Walk {
     /// Frames kept of a stack.
     pub depth: u32,
+    /// What is made of the frames of interpreters.
+    pub interpreters: Interpreters,
     /// Most bytes of kernel memory for unwind tables; `None` walks by frame pointers alone.
     pub table_bytes: Option<u64>,
 }
@@ -52,6 +55,7 @@ impl Default for Walk {
     fn default() -> Self {
         Self {
             depth: limits::MAX_DEPTH,
+            interpreters: Interpreters::Shown,
             table_bytes: Some(256 << 20),
         }
     }
@@ -110,7 +114,8 @@ impl<S: Source> Trace<S> {
         let mut tracer = Tracer::load(&settings)?;
         let watcher = Watcher::new(tracer.take_lifecycle()?, targets.is_none())
             .context("cannot watch for new mappings")?;
-        let mut core = Core::new(tracer, watcher, members, unwinder, log)?;
+        let runtimes = Runtimes::new(&mut tracer, walk.interpreters)?;
+        let mut core = Core::new(tracer, watcher, members, (unwinder, runtimes), log)?;
         source.load(&mut core)?;
         log.timing("loading", loading);
         drop(step);

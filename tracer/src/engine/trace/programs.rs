@@ -311,6 +311,9 @@ impl<S: Source> Trace<S> {
         self.core.referred = kept.map(|meta| meta.owner).collect();
         for owner in owners.difference(&self.core.referred) {
             self.core.symbols.forget(*owner);
+            if let Err(error) = self.core.runtimes.forget(&self.core.tracer, *owner) {
+                self.core.notes.add(error.to_string());
+            }
         }
         for row in over.iter().filter_map(|over| over.row) {
             if let Err(error) = self.core.tracer.release_process(row) {

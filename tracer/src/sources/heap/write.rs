@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracer_common::key::Owner;
-use tracer_common::stack::{End, StackMeta};
+use tracer_common::stack::StackMeta;
 
 use super::figures::Figures;
 use super::figures::Row;
@@ -16,6 +16,7 @@ use crate::profile::{
     Cut, CutReason, Filter, HeapSection, HostWide, Measure, Sampling, Source, Values,
 };
 use crate::reach::outcome::Class;
+use crate::runtime::merge;
 use crate::symbolize::Frame;
 
 /// Most values of a sample.
@@ -50,15 +51,16 @@ impl Heap {
             let meta = core
                 .stack_meta(row.row)
                 .filter(|_| unloaded.contains(&row.owner))?;
-            let addresses = core.tracer.stack_frames(&meta);
-            let frames = core.symbols.symbolize(code_of(&meta), &addresses, true);
+            let words = core.tracer.stack_frames(&meta);
+            let (native, of_runtime) = words.split_at(merge::native(&words).len());
+            let frames = core.symbols.symbolize(code_of(&meta), native, true);
             let place = |frame: Frame| (frame.module, frame.module_offset.unwrap_or(frame.address));
             let places: Vec<_> = frames
                 .into_iter()
                 .filter(|frame| !frame.inlined)
                 .map(place)
                 .collect();
-            Some((row.owner, meta.end, places))
+            Some((row.owner, meta.end, places, of_runtime.to_vec()))
         })
     }
 
@@ -107,7 +109,7 @@ impl Heap {
         {
             let cut = core
                 .stack_meta(row.row)
-                .and_then(|meta| Some((CutReason::of(End::from_raw(meta.end))?, meta)));
+                .and_then(|meta| Some((core.cut(&meta, row.owner)?, meta)));
             let (Some((reason, meta)), Some(subject)) = (cut, out.subject(row.owner)) else {
                 continue;
             };
@@ -209,7 +211,7 @@ fn last_module(
     meta: &StackMeta,
 ) -> Option<u32> {
     // How many frames are kept is nothing that a file can help.
-    if reason == CutReason::TooDeep {
+    if reason == CutReason::TooDeep || reason.is_of_runtime() {
         return None;
     }
     let frame = core.outermost_frame(meta)?;

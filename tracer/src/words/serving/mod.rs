@@ -11,8 +11,26 @@ use crate::profile::{Frame, Profile};
 /// The innermost frame that is not part of an allocator, a standard library or a system call: the one that wants the
 /// memory. Where there is none, the innermost frame.
 pub fn first_meaningful<'a>(profile: &Profile, frames: &[&'a Frame]) -> Option<&'a Frame> {
-    let caller = frames.iter().find(|frame| !serves(profile, frame));
+    let is_interpreted = frames.iter().any(|frame| !frame.kind.is_native());
+    let is_own = |frame: &&&Frame| {
+        !serves(profile, frame) && !(is_interpreted && is_interpreters(profile, frame))
+    };
+    let caller = frames.iter().find(is_own);
     caller.or(frames.first()).copied()
+}
+
+/// Whether a frame is code of an interpreter's own file, which works for the code that it executes.
+fn is_interpreters(profile: &Profile, frame: &Frame) -> bool {
+    let file = profile
+        .module(frame)
+        .map(|module| names::module(&module.path));
+    let is_python = |name: &str| {
+        let version = name
+            .strip_prefix("libpython")
+            .or_else(|| name.strip_prefix("python"));
+        version.is_some_and(|version| version.starts_with('3'))
+    };
+    frame.kind.is_native() && file.is_some_and(is_python)
 }
 
 /// Whether a frame is part of an allocator, a standard library or a system call.
@@ -32,7 +50,7 @@ pub fn serves(profile: &Profile, frame: &Frame) -> bool {
         "pcpu_alloc",
         "slab_alloc",
     ];
-    let Some(name) = names::symbol(frame) else {
+    let Some(name) = names::symbol(frame).filter(|_| frame.kind.is_native()) else {
         return false;
     };
     let of = |names: &[&str], name: &str| names.iter().any(|start| name.starts_with(start));
@@ -50,7 +68,7 @@ pub fn serves(profile: &Profile, frame: &Frame) -> bool {
 
 /// What a frame that only allocates belongs to; `None` for any other.
 pub fn allocation(frame: &Frame) -> Option<Cow<'_, str>> {
-    let name = names::symbol(frame)?;
+    let name = names::symbol(frame).filter(|_| frame.kind.is_native())?;
     let rust = rust_allocation(name).or_else(|| allocation_file(frame));
     let known = rust.or_else(|| c_allocation(name));
     known.map(Cow::Borrowed).or_else(|| cpp_allocation(name))
@@ -145,7 +163,7 @@ fn cpp_allocation(name: &str) -> Option<Cow<'_, str>> {
 /// Whose a frame is that only runs code of an interpreted or generated kind: the loop of an interpreter, and what leads
 /// from one call in it to the next.
 pub fn interpreter(frame: &Frame) -> Option<&'static str> {
-    let name = names::symbol(frame)?;
+    let name = names::symbol(frame).filter(|_| frame.kind.is_native())?;
     let bare = without_suffix(name);
     if tables::PYTHON.contains(&bare)
         || tables::PYTHON_STARTS
@@ -175,7 +193,8 @@ fn without_suffix(name: &str) -> &str {
 
 /// Whether a frame is one through which the C library reaches `main` or a thread's function.
 pub fn is_c_start(frame: &Frame) -> bool {
-    names::symbol(frame).is_some_and(|name| tables::C_START.contains(&without_suffix(name)))
+    let name = names::symbol(frame).filter(|_| frame.kind.is_native());
+    name.is_some_and(|name| tables::C_START.contains(&without_suffix(name)))
 }
 
 /// Whether a frame is one through which a Rust program reaches `main`, or a thread its closure.

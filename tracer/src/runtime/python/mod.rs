@@ -1,0 +1,10 @@
+//! CPython: which version a file is, where it keeps what, and how its tables of lines are read.
+
+pub mod build;
+mod debug_offsets;
+mod image;
+pub mod lines;
+mod loops;
+mod versions;
+
+pub use self::build::{Build, inspect};
