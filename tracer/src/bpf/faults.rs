@@ -21,7 +21,7 @@ impl Tracer {
         for name in runtime {
             object::program::<RawTracePoint>(&mut self.ebpf, name)?.load()?;
         }
-        runtimes::put_programs(&mut self.ebpf, FAULT_RUNTIME, runtime)?;
+        runtimes::put_programs(&self.ebpf, FAULT_RUNTIME, runtime)?;
         object::place(
             &mut self.ebpf,
             "page_fault",

@@ -38,7 +38,7 @@ impl Tracer {
         }
         if attached.is_ok() {
             // Stacks in language runtimes are gone on with before the first one comes.
-            runtimes::put_programs(&mut self.ebpf, SPACE_RUNTIME, runtime)?;
+            runtimes::put_programs(&self.ebpf, SPACE_RUNTIME, runtime)?;
         }
         let program: &mut BtfTracePoint = object::program(&mut self.ebpf, "space_leave")?;
         let attached = attached.and_then(|()| program.attach());

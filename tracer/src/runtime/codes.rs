@@ -39,14 +39,17 @@ impl Named {
     }
 }
 
+/// A code object, and since which record it has its address.
+type Version = (u64, Arc<CodeObject>);
+
 /// Code objects by address, each with those that had the address before.
 ///
 /// Records come in the order in which they were written. When a stack is told, all its code objects have been, and they
 /// cannot have been replaced since: a thread stands in them.
 #[derive(Debug, Default)]
 pub struct Codes {
-    /// By image and address: since which record, and what.
-    objects: HashMap<(u32, u64), Vec<(u64, Arc<CodeObject>)>>,
+    /// By image and address.
+    objects: HashMap<(u32, u64), Vec<Version>>,
     /// Rows of stacks: how many records came before.
     stacks: HashMap<u32, (Owner, u64)>,
     records: u64,

@@ -13,7 +13,8 @@ use crate::profile::{Frame, Profile};
 pub fn first_meaningful<'a>(profile: &Profile, frames: &[&'a Frame]) -> Option<&'a Frame> {
     let is_interpreted = frames.iter().any(|frame| !frame.kind.is_native());
     let is_own = |frame: &&&Frame| {
-        !serves(profile, frame) && !(is_interpreted && is_interpreters(profile, frame))
+        let works_for_code = is_interpreted && is_interpreters(profile, frame);
+        !works_for_code && !serves(profile, frame)
     };
     let caller = frames.iter().find(is_own);
     caller.or(frames.first()).copied()
