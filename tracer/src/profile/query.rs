@@ -196,6 +196,11 @@ impl Profile {
 
     /// What a frame is compared by, over processes, hosts and builds.
     pub fn code<'a>(&'a self, frame: &'a Frame) -> Code<'a> {
+        if let (false, Some(symbol)) = (frame.kind.is_native(), frame.symbol.as_deref()) {
+            // A code object lies elsewhere in each process, and has one address for all of its lines.
+            let line = frame.line.map(u64::from);
+            return (Some(symbol), frame.file.as_deref(), line, false);
+        }
         let module = self.module(frame);
         let name = module.map(|module| module.path.rsplit('/').next().unwrap_or(&module.path));
         let module = module

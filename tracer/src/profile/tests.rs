@@ -273,3 +273,19 @@ proptest! {
         }
     }
 }
+
+/// A line of interpreted code is the same wherever its code object lies, and another line of it is not.
+#[test]
+fn interpreted_code_is_compared_by_its_lines() {
+    let profile = Builder::new(Meta::default()).finish();
+    let frame = |address: u64, line: u32| Frame {
+        kind: FrameKind::Python,
+        address,
+        symbol: Some("Cache.grow".into()),
+        file: Some("/srv/app.py".into()),
+        line: Some(line),
+        ..Frame::default()
+    };
+    assert_eq!(profile.code(&frame(1, 7)), profile.code(&frame(2, 7)));
+    assert_ne!(profile.code(&frame(1, 7)), profile.code(&frame(1, 8)));
+}

@@ -150,6 +150,7 @@ fn runtime(frames: &[&Frame], from: usize) -> Option<(Range<usize>, &'static str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::FrameKind;
 
     fn stack(names: &[&str]) -> Vec<Frame> {
         let frame = |name: &&str| Frame {
@@ -207,6 +208,49 @@ mod tests {
             })
             .collect();
         assert_eq!(runs, [2, 3]);
+    }
+
+    /// Frames of an interpreter's file that have no names are its own where code is seen that it executes.
+    #[test]
+    fn unnamed_frames_of_an_interpreter_are_one_line() {
+        let frame = |name: &str, module: Option<u32>| Frame {
+            symbol: (!name.is_empty()).then(|| name.into()),
+            module,
+            ..Frame::default()
+        };
+        let code = |name: &str| Frame {
+            kind: FrameKind::Python,
+            ..frame(name, None)
+        };
+        let stack = [
+            frame("", Some(1)),
+            code("grow"),
+            frame("_PyFunction_Vectorcall", Some(1)),
+            frame("", Some(1)),
+            frame("", Some(2)),
+            code("malloc"),
+            frame("", Some(1)),
+            frame("", Some(1)),
+        ];
+        let lengths = |stack: &[Frame]| -> Vec<usize> {
+            let frames: Vec<&Frame> = stack.iter().collect();
+            let parts = parts(&frames).into_iter();
+            parts
+                .map(|part| match part {
+                    Part::Frame(_) => 1,
+                    Part::Run { frames, of } => {
+                        assert_eq!(of, "CPython");
+                        frames
+                    }
+                })
+                .collect()
+        };
+        assert_eq!(lengths(&stack), [1, 1, 2, 1, 1, 2]);
+        let native = stack.map(|frame| Frame {
+            kind: FrameKind::Native,
+            ..frame
+        });
+        assert_eq!(lengths(&native), [1; 8]);
     }
 
     #[test]
