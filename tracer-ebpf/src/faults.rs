@@ -97,6 +97,18 @@ pub fn walk_runtime(ctx: &RawTracePointContext) {
     // SAFETY: both were checked for null. User space has put the program there.
     unsafe {
         runtime::find_row(thread, process);
+        FAULT_RUNTIME.tail_call(ctx, runtime::ACCOUNT);
+    }
+}
+
+/// A page fault whose stack is known by now.
+#[inline(always)]
+pub fn tell_in_runtime(ctx: &RawTracePointContext) {
+    let Some((thread, process)) = thread::resumed() else {
+        return;
+    };
+    // SAFETY: both were checked for null; only this thread writes its state. User space has put the program there.
+    unsafe {
         touched(ctx, thread, process);
         if (*thread).is_new != 0 {
             FAULT_RUNTIME.tail_call(ctx, runtime::NAMES);

@@ -213,6 +213,13 @@ fn fault_runtime(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// That stack is known by now.
+#[raw_tracepoint(tracepoint = "page_fault_user")]
+fn fault_account(ctx: RawTracePointContext) -> i32 {
+    faults::tell_in_runtime(&ctx);
+    0
+}
+
 /// That stack is new.
 #[raw_tracepoint(tracepoint = "page_fault_user")]
 fn fault_names(_ctx: RawTracePointContext) -> i32 {

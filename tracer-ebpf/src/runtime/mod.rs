@@ -25,7 +25,7 @@ use crate::thread;
 pub const WALK: u32 = 0;
 /// Index of the program that tells names.
 pub const NAMES: u32 = 1;
-/// Index of the program that accounts, where that is one of its own.
+/// Index of the program that accounts.
 pub const ACCOUNT: u32 = 2;
 
 /// What was known of a thread's runtime no longer holds.

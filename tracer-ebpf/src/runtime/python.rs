@@ -108,6 +108,17 @@ extern "C" fn fill_frames(walk: *mut Walk, at: u64, frame_bytes: u32) -> u64 {
     1
 }
 
+/// Most frames that are kept, at least one. The verifier knows the number.
+#[inline(always)]
+fn most_frames() -> u32 {
+    let depth = config!(stack_depth);
+    if depth < MAX_FRAMES {
+        depth
+    } else {
+        MAX_FRAMES
+    }
+}
+
 /// One frame a turn; 1 ends the loop.
 unsafe extern "C" fn walk_frame(_turn: u32, frames: *mut Frames) -> i64 {
     // SAFETY: the context given to bpf_loop below, with pointers that were checked for null; indices are masked.
@@ -146,7 +157,7 @@ unsafe extern "C" fn walk_frame(_turn: u32, frames: *mut Frames) -> i64 {
             Frame::Invalid => cut = word::cut(CutFrames::Invalid),
             Frame::Code(word) => next = word,
         }
-        if next != 0 && (*walk).runtime_words >= MAX_FRAMES - 1 {
+        if next != 0 && (*walk).runtime_words >= most_frames() - 1 {
             cut = word::cut(CutFrames::TooDeep);
         }
         if cut != 0 {

@@ -17,7 +17,7 @@ impl Tracer {
     /// # Errors
     /// [`LoadError::NoPageFaults`] where the kernel has no such tracepoints.
     pub fn attach_faults(&mut self) -> Result<(), LoadError> {
-        let runtime = ["fault_runtime", "fault_names"];
+        let runtime = ["fault_runtime", "fault_names", "fault_account"];
         for name in runtime {
             object::program::<RawTracePoint>(&mut self.ebpf, name)?.load()?;
         }
