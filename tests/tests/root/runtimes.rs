@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use memlens::profile::{CutReason, Frame, FrameKind, Measure, Missing, Source};
 use memlens_tests::address_space::rested;
 use memlens_tests::{Memlens, Python, Report, Row, need, paths};
+use tracer_common::loss::Loss;
 
 /// Frames of a stack as Python tells them: function, file, line.
 type Frames = Vec<(String, String, u32)>;
@@ -145,6 +146,42 @@ fn code_that_is_replaced_keeps_its_name() -> Result<()> {
         blocks.len() == 300 && blocks.values().all(|blocks| *blocks == 1),
         "{blocks:?}"
     );
+    Ok(())
+}
+
+/// While memlens does not get to run, more functions are new than there is room for their names.
+#[test]
+fn names_without_room_are_counted() -> Result<()> {
+    need::root()?;
+    const FUNCTIONS: u64 = 5_000;
+    let mut python = Python::start(&REPLACED.replace("300", &FUNCTIONS.to_string()))?;
+    let mut memlens = Memlens::leaks(python.pid(), &["--top", "0"])?;
+    memlens.signal(libc::SIGSTOP)?;
+    python.work()?;
+    memlens.signal(libc::SIGCONT)?;
+    let report = memlens.stop()?;
+    let dropped = report.losses.of(Loss::NamesDropped);
+    ensure!(dropped > 0, "names_dropped is {dropped}");
+    // They are missing, and none is another function's.
+    let (mut blocks, mut unnamed) = (BTreeMap::new(), 0);
+    for row in report.heap() {
+        let own = row.frames().find(|frame| is_python(frame));
+        let held = row.amount(Measure::HeapLiveBlocks);
+        match own.and_then(|frame| frame.symbol.as_deref()) {
+            Some(name) if name.starts_with("work") => {
+                *blocks.entry(name.to_owned()).or_insert(0) += held
+            }
+            None if own.is_some() => unnamed += held,
+            _ => {}
+        }
+    }
+    let named = blocks.len() as u64;
+    ensure!(blocks.values().all(|blocks| *blocks == 1), "{blocks:?}");
+    ensure!(
+        named > 1_000 && (FUNCTIONS..FUNCTIONS + 10).contains(&(named + unnamed)),
+        "{named} and {unnamed}"
+    );
+    ensure!(report.complete, "the totals are exact");
     Ok(())
 }
 

@@ -75,6 +75,7 @@ impl Tally {
 }
 
 /// A process that works all the time, first under gdb, then under memlens: everything that gdb saw must be there.
+/// The native frames: gdb knows no others.
 fn compare(program: &str, pid: u32, sample: Sample) -> Result<()> {
     need::root()?;
     let truth = gdb::malloc_stacks(pid, sample)?;
@@ -87,13 +88,13 @@ fn compare(program: &str, pid: u32, sample: Sample) -> Result<()> {
         depths.max().unwrap_or(0)
     );
     ensure!(distinct.len() >= 10, "{program}: all stacks are alike");
-    let mut reports = vec![observe(pid, &[])?];
+    let mut reports = vec![observe(pid, &["--no-interpreters"])?];
     let mut tally = count(&truth, &rows(&reports));
     for _ in 1..WINDOWS {
         if tally.equal == truth.len() {
             break;
         }
-        reports.push(observe(pid, &[])?);
+        reports.push(observe(pid, &["--no-interpreters"])?);
         tally = count(&truth, &rows(&reports));
     }
     tally.check(program)?;

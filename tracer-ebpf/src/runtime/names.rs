@@ -25,6 +25,9 @@ struct Telling {
     walk: *mut Walk,
     layout: *const PythonLayout,
     owner: Owner,
+    /// 1: one was not told. What user space knows by its address is another one, so that the stack must not be told
+    /// either.
+    is_dropped: u64,
 }
 
 /// Tells the code objects of the thread's new stack that are not known, then the stack itself.
@@ -44,8 +47,12 @@ pub unsafe fn tell(thread: *mut Thread, process: *mut Process) {
             walk: &raw mut (*thread).walk,
             layout,
             owner,
+            is_dropped: 0,
         };
         bpf_loop(128, tell_code as *mut c_void, (&raw mut telling).cast(), 0);
+        if telling.is_dropped != 0 {
+            return;
+        }
         let Some(mut entry) = NOTES.reserve_untyped::<NoteHead>(0) else {
             lost(Loss::NamesDropped);
             return;
@@ -80,6 +87,7 @@ unsafe extern "C" fn tell_code(turn: u32, telling: *mut Telling) -> i64 {
         let stamp = code::read_code(walk, (*telling).layout, object);
         if stamp == 0 {
             lost(Loss::CodeUnreadable);
+            (*telling).is_dropped = 1;
             return 0;
         }
         if CODES.get(key).copied() == Some(stamp) {
@@ -95,6 +103,7 @@ unsafe extern "C" fn tell_code(turn: u32, telling: *mut Telling) -> i64 {
             let _ = CODES.insert(key, stamp, 0);
         } else {
             lost(Loss::NamesDropped);
+            (*telling).is_dropped = 1;
         }
     }
     0

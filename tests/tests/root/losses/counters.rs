@@ -73,6 +73,22 @@ const PROOFS: &[(&str, Proof)] = &[
         Test("host::harmless::probes_that_another_program_removes"),
     ),
     (
+        "not_continued",
+        Reason(
+            "the kernel lets a program run on in another one wherever that is loaded, as both are",
+        ),
+    ),
+    (
+        "names_dropped",
+        Test("runtimes::names_without_room_are_counted"),
+    ),
+    (
+        "code_unreadable",
+        Reason(
+            "the code that a thread runs is in memory, unless the machine has just taken it away",
+        ),
+    ),
+    (
         "diagnostics_dropped",
         Test("diagnostics::blocks_left_out_and_messages_dropped"),
     ),
