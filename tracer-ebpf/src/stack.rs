@@ -236,10 +236,14 @@ unsafe extern "C" fn store_frame(turn: u32, context: *mut LoopContext) -> i64 {
         };
         // By arithmetic, since the verifier would follow each way by itself: 0 for a native frame, 1 behind them.
         let behind = (*walk).frames.wrapping_sub(1).wrapping_sub(turn) >> 31;
-        let at = turn.wrapping_sub((*walk).frames.wrapping_mul(behind)) & 127;
-        // The scratch area's two arrays lie side by side.
+        let at = turn.wrapping_sub((*walk).frames.wrapping_mul(behind)) as u64;
+        // The scratch area's two arrays lie side by side. Volatile, so that both are masked as 64-bit numbers: Linux 6.1
+        // does not know the bounds of what 32-bit ones are joined to.
+        let array = behind as u64 * (128 + RUNTIME_WORDS as u64);
         let words = (&raw const (*walk).addresses).cast::<u64>();
-        let word = words.add((at + behind * (128 + RUNTIME_WORDS as u32)) as usize);
+        let word = words
+            .add((read_volatile(&raw const at) & 127) as usize)
+            .add((read_volatile(&raw const array) & (128 + RUNTIME_WORDS as u64)) as usize);
         write_volatile(frame, read_volatile(word));
         0
     }

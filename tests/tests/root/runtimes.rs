@@ -40,6 +40,13 @@ fn interpreters() -> Result<Vec<PathBuf>> {
     Ok(all)
 }
 
+/// Starts a program in the distribution's interpreter, which is there when it is traced.
+fn start(program: &str) -> Result<Python> {
+    let python = Python::start_in(SYSTEM.as_ref(), program)?;
+    rested(python.pid())?;
+    Ok(python)
+}
+
 fn is_python(frame: &Frame) -> bool {
     frame.kind == FrameKind::Python
 }
@@ -126,7 +133,7 @@ sys.stdin.readline()
 #[test]
 fn code_that_is_replaced_keeps_its_name() -> Result<()> {
     need::root()?;
-    let mut python = Python::start(REPLACED)?;
+    let mut python = start(REPLACED)?;
     let memlens = Memlens::leaks(python.pid(), &["--top", "0"])?;
     python.work()?;
     let report = memlens.stop()?;
@@ -154,7 +161,7 @@ fn code_that_is_replaced_keeps_its_name() -> Result<()> {
 fn names_without_room_are_counted() -> Result<()> {
     need::root()?;
     const FUNCTIONS: u64 = 5_000;
-    let mut python = Python::start(&REPLACED.replace("300", &FUNCTIONS.to_string()))?;
+    let mut python = start(&REPLACED.replace("300", &FUNCTIONS.to_string()))?;
     let mut memlens = Memlens::leaks(python.pid(), &["--top", "0"])?;
     memlens.signal(libc::SIGSTOP)?;
     python.work()?;
@@ -243,7 +250,7 @@ sys.stdin.readline()
 #[test]
 fn threads_have_their_own_frames() -> Result<()> {
     need::root()?;
-    let mut python = Python::start(THREADS)?;
+    let mut python = start(THREADS)?;
     let memlens = Memlens::leaks(python.pid(), &["--top", "0"])?;
     python.work()?;
     let report = memlens.stop()?;
@@ -285,7 +292,7 @@ sys.stdin.readline()
 #[test]
 fn mappings_have_the_frames_too() -> Result<()> {
     need::root()?;
-    let mut python = Python::start(MAPS)?;
+    let mut python = start(MAPS)?;
     let pid = python.pid().to_string();
     let mut memlens = Memlens::start(["vm", "3600", "--json", "--top", "0", "-p", &*pid])?;
     memlens.wait_until_tracing()?;
@@ -303,7 +310,7 @@ fn mappings_have_the_frames_too() -> Result<()> {
 fn the_loop_is_shown_where_it_is_asked_for() -> Result<()> {
     need::root()?;
     let shown = |more: &[&str]| -> Result<(usize, usize)> {
-        let mut python = Python::start(REPLACED)?;
+        let mut python = start(REPLACED)?;
         let memlens = Memlens::leaks(python.pid(), more)?;
         python.work()?;
         let report = memlens.stop()?;
@@ -348,7 +355,7 @@ sys.stdin.readline()
 #[test]
 fn states_that_come_and_go_are_followed() -> Result<()> {
     need::root()?;
-    let mut python = Python::start(STATES)?;
+    let mut python = start(STATES)?;
     let memlens = Memlens::leaks(python.pid(), &["--top", "0"])?;
     python.work()?;
     let report = memlens.stop()?;
@@ -369,8 +376,7 @@ fn states_that_come_and_go_are_followed() -> Result<()> {
 #[test]
 fn doctor_tells_the_runtime() -> Result<()> {
     need::root()?;
-    let python = Python::start(MAPS)?;
-    rested(python.pid())?;
+    let python = start(MAPS)?;
     let pid = python.pid().to_string();
     let text = Memlens::run(["doctor", "--runtimes", "-p", &*pid])?
         .output
