@@ -327,8 +327,9 @@ fn find_thread(thread: *mut Thread, layout: &PythonLayout, runtime: u64) -> u64 
         let mut search = Search {
             layout,
             register: (*thread).register,
-            interpreter: first,
-            thread: 0,
+            // Not 0: before Linux 6.7 the verifier follows a loop's first turn alone, and takes for granted what that leaves.
+            interpreter: read(first, layout.interpreter_next),
+            thread: read(first, layout.interpreter_threads),
             found: 0,
         };
         bpf_loop(
