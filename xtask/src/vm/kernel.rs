@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::suite::{ATTACHING, JUDGING, MORE, Suite, TRACEPOINTS, WALKING};
+use super::suite::{ATTACHING, JUDGING, MORE, RUNTIMES, Suite, TRACEPOINTS, WALKING};
 use crate::debian::Archive;
 
 /// The package whose dependencies are the kernel of a suite: Debian's build for virtual machines.
@@ -45,19 +45,19 @@ pub const KERNELS: &[Kernel] = &[
         series: "6.1",
         suite: "bookworm",
         processor: NO_CX16,
-        tests: Suite::Root(&[ATTACHING, WALKING, TRACEPOINTS, JUDGING]),
+        tests: Suite::Root(&[ATTACHING, WALKING, TRACEPOINTS, JUDGING, RUNTIMES]),
     },
     Kernel {
         series: "6.12",
         suite: "trixie",
         processor: NO_CX16,
-        tests: Suite::Root(&[ATTACHING, TRACEPOINTS, JUDGING]),
+        tests: Suite::Root(&[ATTACHING, TRACEPOINTS, JUDGING, RUNTIMES]),
     },
     Kernel {
         series: "7.2",
         suite: "forky",
         processor: CX16,
-        tests: Suite::Root(&[ATTACHING, WALKING, TRACEPOINTS, JUDGING, MORE]),
+        tests: Suite::Root(&[ATTACHING, WALKING, TRACEPOINTS, JUDGING, RUNTIMES, MORE]),
     },
 ];
 

@@ -80,6 +80,14 @@ pub const MORE: &[&str] = &[
     "targets::",
 ];
 
+/// The walk through an interpreter, in programs that others call at their ends; what each verifier walks through.
+pub const RUNTIMES: &[&str] = &[
+    "runtimes::stacks_are_those",
+    "runtimes::threads_have",
+    "runtimes::mappings_have",
+    "verifier::programs_stay_small",
+];
+
 /// Tests among them whose victims wait a fixed time, which is too short there.
 const TOO_FAST: &[&str] = &["unwinding::cases::a_command_by_way_of_a_shell"];
 
@@ -287,7 +295,17 @@ mod tests_of_suite {
     #[test]
     fn every_word_of_the_selection_names_a_test() -> anyhow::Result<()> {
         let folder = crate::run::workspace_root()?.join("tests/tests/root");
-        for word in [ATTACHING, WALKING, TRACEPOINTS, MORE, TOO_FAST].concat() {
+        for word in [
+            ATTACHING,
+            WALKING,
+            TRACEPOINTS,
+            JUDGING,
+            MORE,
+            RUNTIMES,
+            TOO_FAST,
+        ]
+        .concat()
+        {
             let (module, test) = word.rsplit_once("::").expect("a word names a module");
             let path = folder.join(module.replace("::", "/") + ".rs");
             let source = std::fs::read_to_string(&path)?;
