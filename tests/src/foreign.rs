@@ -1,11 +1,11 @@
-//! Victims in languages that bring an allocator of their own: Go and Java.
+//! Victims in languages that bring a runtime of their own: Go and Java.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{need, paths};
+use crate::{Stepped, need, paths};
 
 /// Builds the Go victim, with or without C in it.
 pub fn go(cgo: bool) -> Result<PathBuf> {
@@ -36,6 +36,27 @@ pub fn java() -> Result<Command> {
     let mut command = Command::new(need::program("java")?);
     command.arg("-cp").arg(folder).args(["-Xmx200m", "Direct"]);
     Ok(command)
+}
+
+/// The program that calls in many ways, compiled, so often each way before it is ready, in this Java.
+pub fn mixed(java: &Path, often: u32, options: &[&str]) -> Result<Stepped> {
+    let folder = paths::target().join("victims").join("java-mixed");
+    let source = paths::victims().join("Mixed.java");
+    let mut compiler = Command::new(need::program("javac")?);
+    compiler
+        .args(["--release", "11", "-nowarn", "-d"])
+        .args([&folder, &source]);
+    run(&mut compiler)?;
+    let mut command = Command::new(java);
+    command
+        .args(["-XX:+UnlockDiagnosticVMOptions", "-XX:+ShowHiddenFrames"])
+        .args(options)
+        .arg("-cp")
+        .arg(folder)
+        .args(["Mixed", &often.to_string()]);
+    let mut java = Stepped::start(command)?;
+    java.ready()?;
+    Ok(java)
 }
 
 fn compile_java(source: &Path, folder: &Path) -> Result<()> {

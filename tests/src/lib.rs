@@ -27,14 +27,15 @@ pub mod report;
 pub mod row;
 pub mod schema;
 pub mod screen;
+pub mod stepped;
 pub mod trace;
 pub mod victim;
 
 pub use memlens::Memlens;
 pub use program::Program;
-pub use python::Python;
 pub use report::{HeapFigures, Live, Report};
 pub use row::Row;
 pub use screen::Screen;
+pub use stepped::Stepped;
 pub use trace::{Traced, trace};
 pub use victim::Victim;

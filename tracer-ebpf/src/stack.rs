@@ -13,7 +13,7 @@ use tracer_common::limits;
 use tracer_common::loss::Loss;
 use tracer_common::memo::Start;
 use tracer_common::rows;
-use tracer_common::runtime::CHECK_WORDS;
+use tracer_common::runtime::{CHECK_WORDS, hotspot};
 use tracer_common::stack::{
     End, Memory, Registers, StackMeta, hash_end, hash_frame, step_by_frame_pointer,
 };
@@ -171,7 +171,8 @@ unsafe extern "C" fn walk_frame(_turn: u32, context: *mut LoopContext) -> i64 {
         }
         (*walk).addresses[(count & 127) as usize] = registers.ip;
         (*walk).frames = count + 1;
-        (*walk).hash = hash_frame((*walk).hash, registers.ip);
+        let before = (*walk).hash;
+        (*walk).hash = hash_frame(before, registers.ip);
         let memory = &mut StackWindow(walk);
         let stepped = if config!(unwind) == 0 {
             step_by_frame_pointer(&mut registers, memory)
@@ -184,7 +185,7 @@ unsafe extern "C" fn walk_frame(_turn: u32, context: *mut LoopContext) -> i64 {
             .rule(position.lookup_address(registers.ip));
             if !rule.is_plain() {
                 (*walk).registers.ip = registers.ip;
-                let ended = walk_rare_frame(walk, rule.0);
+                let ended = walk_rare_frame(walk, rule.0, before);
                 // Volatile, or the compiler drops the mask by which the verifier sees that it is 0 or 1.
                 return read_volatile(&raw const ended) as i64 & 1;
             }
@@ -203,11 +204,11 @@ unsafe extern "C" fn walk_frame(_turn: u32, context: *mut LoopContext) -> i64 {
     }
 }
 
-/// The step over a frame whose rule is not plain; 1 if the walk ends there. Checked by the verifier apart from the
-/// rest.
+/// The step over a frame whose rule is not plain, with the hash of the frames before it; 1 if the walk ends there.
+/// Checked by the verifier apart from the rest.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn walk_rare_frame(walk: *mut Walk, rule: u32) -> u64 {
+extern "C" fn walk_rare_frame(walk: *mut Walk, rule: u32, before: u64) -> u64 {
     if walk.is_null() {
         return 1;
     }
@@ -216,6 +217,13 @@ extern "C" fn walk_rare_frame(walk: *mut Walk, rule: u32) -> u64 {
         let mut registers = (*walk).registers;
         let mut position = (*walk).position;
         let memory = &mut SingleWords(walk);
+        if rule == Rule::INTERPRETED.0
+            && let Some(word) = hotspot::frame(registers.bp, memory)
+        {
+            let last = (*walk).frames.wrapping_sub(1);
+            (*walk).addresses[(last & 127) as usize] = word;
+            (*walk).hash = hash_frame(before, word);
+        }
         if let Err(end) = step_rare(&mut registers, &mut position, Rule(rule), memory) {
             (*walk).end = end as u32;
             return 1;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use memlens::profile::State;
 use memlens::profile::{Measure, Region, RegionKind};
 use memlens_tests::address_space::{PAGE, mapped, rested, trace, trace_with_ring};
-use memlens_tests::{Memlens, Program, Python, Report, Row, Victim, load, need, paths};
+use memlens_tests::{Memlens, Program, Report, Row, Victim, load, need, paths, python};
 use tracer_common::loss::Loss;
 
 /// Every way to map and unmap, each by a function of its own, to the page.
@@ -224,7 +224,7 @@ sys.stdin.readline()
 
 #[test]
 fn python_with_threads() -> Result<()> {
-    let mut python = Python::start(PYTHON)?;
+    let mut python = python::start(PYTHON)?;
     check_real(python.pid(), || python.work())
 }
 

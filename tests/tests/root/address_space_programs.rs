@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use memlens::profile::Measure;
 use memlens_tests::address_space::{PAGE, mapped, trace};
 use memlens_tests::child::{send_signal, thread_states, until, until_worked};
-use memlens_tests::{Memlens, Program, Python, Report, Victim, foreign, load, need, paths};
+use memlens_tests::{Memlens, Program, Report, Victim, foreign, load, need, paths, python};
 
 use super::unwinding::busy::Busy;
 
@@ -145,7 +145,7 @@ if __name__ == '__main__':
 
 #[test]
 fn python_with_processes() -> Result<()> {
-    let mut python = Python::start(POOL)?;
+    let mut python = python::start(POOL)?;
     check_at_work(python.pid(), || python.work())?;
     ensure!(python.end(LIMIT)?.success(), "python3 was hurt");
     Ok(())

@@ -15,6 +15,7 @@ mod filters;
 mod growth;
 mod host;
 mod hunt;
+mod java;
 mod kernel;
 mod lifecycle;
 mod losses;

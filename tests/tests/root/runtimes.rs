@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use memlens::profile::{CutReason, Frame, FrameKind, Measure, Missing, Source};
 use memlens_tests::address_space::rested;
-use memlens_tests::{Memlens, Python, Report, Row, need, paths};
+use memlens_tests::{Memlens, Report, Row, Stepped, need, paths, python};
 use tracer_common::loss::Loss;
 
 /// Frames of a stack as Python tells them: function, file, line.
@@ -41,8 +41,8 @@ fn interpreters() -> Result<Vec<PathBuf>> {
 }
 
 /// Starts a program in the distribution's interpreter, which is there when it is traced.
-fn start(program: &str) -> Result<Python> {
-    let python = Python::start_in(SYSTEM.as_ref(), program)?;
+fn start(program: &str) -> Result<Stepped> {
+    let python = python::start_in(SYSTEM.as_ref(), program)?;
     rested(python.pid())?;
     Ok(python)
 }
@@ -85,7 +85,7 @@ fn stacks_are_those_that_python_tells() -> Result<()> {
 }
 
 fn check_mixed(interpreter: &std::path::Path, script: &str) -> Result<()> {
-    let mut python = Python::start_in(interpreter, script)?;
+    let mut python = python::start_in(interpreter, script)?;
     rested(python.pid())?;
     let memlens = Memlens::leaks(python.pid(), &["--top", "0"])?;
     let truths: BTreeMap<u64, Frames> = serde_json::from_str(&python.told()?)?;

@@ -3,7 +3,11 @@
 //! A stack that goes through an interpreter is stored as its native addresses, then one word for each frame of the
 //! runtime, both innermost first. User space puts the latter in the place of the native frames of the interpreter's
 //! loop: each run of that loop executes one *run* of frames.
+//!
+//! HotSpot's interpreter has a native frame for each method that it executes, in which it says which one that is: the
+//! word takes the place of the native address.
 
+pub mod hotspot;
 pub mod note;
 pub mod python;
 pub mod word;

@@ -12,6 +12,17 @@ pub enum RuntimeFrame {
     NoFrame,
     /// The frames that follow are missing.
     Cut(CutFrames),
+    /// A frame of HotSpot's interpreter.
+    Java(Interpreted),
+}
+
+/// A place in a method that is interpreted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Interpreted {
+    /// Address of the method.
+    pub method: u64,
+    /// Address of the bytecode, its lowest 16 bits: a method has at most 65,535 bytes of them.
+    pub bytecode: u16,
 }
 
 /// A place in the code of a runtime.
@@ -53,6 +64,7 @@ const KIND_SHIFT: u32 = 60;
 const CUT: u64 = 0;
 const PYTHON: u64 = 1;
 const PYTHON_LAST: u64 = 2;
+const JAVA: u64 = 3;
 const OBJECT_SHIFT: u32 = 16;
 /// Objects are aligned to 8 bytes and lie below 2^47.
 const OBJECT_BITS: u32 = 44;
@@ -64,6 +76,12 @@ const BEFORE: u64 = 0xfffe;
 #[inline(always)]
 pub const fn is_runtime(word: u64) -> bool {
     word >> 63 != 0
+}
+
+/// Whether a word is of a frame that has no native address, so that it stands behind those that have one.
+#[inline(always)]
+pub const fn is_behind(word: u64) -> bool {
+    is_runtime(word) && word >> KIND_SHIFT & 7 != JAVA
 }
 
 /// Whether an address can be an object's: aligned, and in user space.
@@ -85,6 +103,12 @@ pub const fn python(object: u64, instruction: i64, ends_run: bool) -> u64 {
         UNKNOWN
     };
     MARK | kind << KIND_SHIFT | (object >> 3) << OBJECT_SHIFT | instruction
+}
+
+/// The word of a frame of HotSpot's interpreter, whose method must be [`is_object`], at this address of a bytecode.
+#[inline(always)]
+pub const fn java(method: u64, bytecode: u64) -> u64 {
+    MARK | JAVA << KIND_SHIFT | (method >> 3) << OBJECT_SHIFT | bytecode & 0xffff
 }
 
 /// The same frame as the outermost one of its run.
@@ -137,6 +161,13 @@ pub const fn decode(word: u64) -> Option<RuntimeFrame> {
                 ends_run: kind == PYTHON_LAST,
             })),
         },
+        JAVA => match object(word) {
+            0 => None,
+            method => Some(RuntimeFrame::Java(Interpreted {
+                method,
+                bytecode: low as u16,
+            })),
+        },
         _ => None,
     }
 }
@@ -162,6 +193,14 @@ mod tests {
             prop_assert_eq!(decode(word), Some(RuntimeFrame::Python(code)));
             let last = RuntimeFrame::Python(Code { ends_run: true, ..code });
             prop_assert_eq!(decode(ended(word)), Some(last));
+        }
+
+        #[test]
+        fn an_interpreted_frame_comes_back(method in 512u64..1 << 44, bytecode: u64) {
+            let word = java(method << 3, bytecode);
+            prop_assert!(is_runtime(word) && !is_behind(word));
+            let told = Interpreted { method: method << 3, bytecode: bytecode as u16 };
+            prop_assert_eq!(decode(word), Some(RuntimeFrame::Java(told)));
         }
 
         #[test]

@@ -34,6 +34,9 @@ pub enum Kind {
     ReturnProbe = 10,
     /// The file's table could not be read or is not loaded.
     NoTable = 11,
+    /// A frame of HotSpot's interpreter: `rsp = *(rbp - 8)`, `rip = *(rbp + 8)`, `rbp = *rbp`. The caller may have made
+    /// room for arguments between its frame and this one.
+    Interpreted = 12,
 }
 
 /// Largest CFA offset of [`Kind::Rsp`] and [`Kind::Rbp`], 32 MiB; the largest seen is 1,048,720.
@@ -63,6 +66,8 @@ impl Rule {
     pub const RETURN_PROBE: Self = Self(Kind::ReturnProbe as u32);
     /// Table missing.
     pub const NO_TABLE: Self = Self(Kind::NoTable as u32);
+    /// HotSpot's interpreter.
+    pub const INTERPRETED: Self = Self(Kind::Interpreted as u32);
     /// On a function's first instruction, whatever the tables say: the call has pushed the return
     /// address and nothing else has happened.
     pub const ENTRY: Self = Self(Kind::Rsp as u32 | 1 << 10);
@@ -152,6 +157,7 @@ impl Rule {
             9 => Kind::DerefRbp,
             10 => Kind::ReturnProbe,
             11 => Kind::NoTable,
+            12 => Kind::Interpreted,
             _ => Kind::Unsupported,
         }
     }

@@ -1,6 +1,7 @@
 //! The step from a frame to its caller.
 
 use super::rule::{Kind, Rule};
+use crate::runtime::hotspot;
 use crate::stack::{End, Memory, Registers, USER_END, check_frame_pointer, is_code_address};
 
 /// Where in its function a frame stands. A number, so that any bytes of a scratch area are one.
@@ -225,6 +226,9 @@ fn locate(
             (sp.wrapping_add(rule.deref_offset()), rule.deref_plus())
         } else if kind == Kind::DerefRbp as u32 {
             (bp.wrapping_add(rule.deref_offset()), rule.deref_plus())
+        } else if kind == Kind::Interpreted as u32 {
+            check_frame_pointer(registers)?;
+            (bp.wrapping_sub(hotspot::SENDER_SP), 0)
         } else if kind == Kind::Signal as u32 {
             (sp.wrapping_add(SIGNAL_SP), 0)
         } else {
@@ -240,6 +244,13 @@ fn locate(
             sp: cfa,
             ip_at: sp.wrapping_add(SIGNAL_IP),
             bp_at: sp.wrapping_add(SIGNAL_BP),
+        });
+    }
+    if kind == Kind::Interpreted as u32 {
+        return Ok(Caller {
+            sp: cfa,
+            ip_at: bp.wrapping_add(8),
+            bp_at: bp,
         });
     }
     let bp_at = if kind == Kind::DerefRbp as u32 {

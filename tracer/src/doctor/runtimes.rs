@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::layout::{Ink, hang, paint};
+use crate::words::units::{self, counted};
 
 /// Runtimes of one process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -30,8 +31,11 @@ pub struct RuntimeRow {
     pub offsets_from: Option<String>,
     /// Members whose offsets were compared with what the file says of itself.
     pub compared: Vec<String>,
-    /// Bytes of the interpreter's loop, of which the frames are replaced; 0 if it was not found.
-    pub loop_bytes: u64,
+    /// Bytes of the interpreter's loop, of which the frames are replaced; 0 if it was not found. Null for runtimes whose
+    /// interpreter has no loop.
+    pub loop_bytes: Option<u64>,
+    /// Methods that are compiled, and the bytes of the memory that they lie in; null for runtimes that compile none.
+    pub compiled: Option<(u64, u64)>,
     /// Interpreters and threads with a state that were found in the running process; null if they were not looked for.
     pub found: Option<(u64, u64)>,
     /// What stacks will show.
@@ -62,14 +66,20 @@ fn parts(row: &RuntimeRow) -> Vec<(&'static str, String)> {
             false => format!("{from}; as the file says: {}", row.compared.join(", ")),
         };
         parts.push(("offsets", text));
+    }
+    if let Some(bytes) = row.loop_bytes {
         parts.push((
             "loop",
-            match row.loop_bytes {
+            match bytes {
                 0 => "not found: its frames are not replaced, and the others are shown last"
                     .to_owned(),
                 bytes => format!("{bytes} bytes of code"),
             },
         ));
+    }
+    if let Some((methods, bytes)) = row.compiled {
+        let text = format!("{} in {}", counted(methods, "method"), units::bytes(bytes));
+        parts.push(("compiled", text));
     }
     if let Some((interpreters, threads)) = row.found {
         let plural = |count: u64, one: &str| match count {
@@ -105,7 +115,8 @@ mod tests {
                 found_by: "exported symbol _PyRuntime".to_owned(),
                 offsets_from: Some("table of versions".to_owned()),
                 compared: vec!["co_filename".to_owned(), "co_qualname".to_owned()],
-                loop_bytes: 55_644,
+                loop_bytes: Some(55_644),
+                compiled: None,
                 found: Some((1, 3)),
                 seen: "functions".to_owned(),
             }],

@@ -10,6 +10,7 @@ pub mod files;
 pub mod identity;
 pub mod info;
 pub mod maps;
+pub mod memory;
 pub mod pagemap;
 pub mod scope;
 pub mod slabinfo;

@@ -26,6 +26,9 @@ pub enum FrameKind {
     Native,
     /// Of CPython's interpreter. Its `address` is that of the code object, and it is in no module.
     Python,
+    /// Of Java: compiled by HotSpot, or run by its interpreter, when its `address` is that of the method and it is in no
+    /// module.
+    Java,
 }
 
 impl FrameKind {
@@ -240,6 +243,8 @@ missing! {
     KernelSymbolsUnreadable = "kernel symbols cannot be read";
     /// A code object of an interpreter that was not read while it ran.
     CodeGone = "code object was gone before it was read";
+    /// A compiler's code; other code was at its address as well, before or since.
+    CodeReplaced = "generated code, replaced by other";
     /// Not a frame: frames that were not walked stand here.
     NotWalked = "native frames between were not walked";
     /// The symbolizer gives no reason.

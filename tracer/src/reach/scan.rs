@@ -9,20 +9,11 @@ use super::graph::{INTERIOR, Rank};
 use super::index::{BlockIndex, Found, GRAIN};
 use crate::ahead::AHEAD;
 
+pub use crate::process::memory::Memory;
+
 /// Bytes that are read at a time. They stay in the CPU's cache until they have been looked at; smaller pieces are
 /// slower, and hold up a process that maps memory for longer in all.
 pub const PIECE: usize = 256 << 10;
-
-/// Where the bytes come from.
-pub trait Memory {
-    /// Reads from an address on, and says how many bytes could be read, which may be none.
-    fn read(&mut self, address: u64, into: &mut [u8]) -> usize;
-
-    /// Whether there is time to read more.
-    fn has_time(&self) -> bool {
-        true
-    }
-}
 
 /// What lies in a part of the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

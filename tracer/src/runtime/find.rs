@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::hotspot;
+use super::image::Segment;
 use super::python::{self, Build};
 use crate::process::files;
 use crate::process::maps::{self, FileId, MappedFile, Mapping};
@@ -20,6 +22,8 @@ pub enum Found {
     None,
     /// CPython.
     Python(Rc<Build>),
+    /// HotSpot.
+    HotSpot(Rc<hotspot::Build>),
     /// A runtime that cannot be followed.
     Unsupported(Unsupported),
 }
@@ -38,7 +42,7 @@ pub struct Attached {
 impl Attached {
     /// A build in a process that has mapped this file; `None` if it is not loaded as it says.
     pub fn of(build: Rc<Build>, file: &MappedFile, mapped: &[Mapping]) -> Option<Self> {
-        let bias = bias(&build, file, mapped)?;
+        let bias = bias(build.is_fixed, &build.segments, file, mapped)?;
         Some(Self {
             build,
             bias,
@@ -59,20 +63,36 @@ impl Attached {
     }
 }
 
+/// A runtime that is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// CPython.
+    Python(Attached),
+    /// HotSpot: the build, and where its file is loaded, above the stated addresses.
+    HotSpot(Rc<hotspot::Build>, u64),
+}
+
 /// Files that were looked at.
 #[derive(Debug, Default)]
 pub struct Files(HashMap<FileId, Found>);
 
 impl Files {
     /// The runtimes among the files that a process has mapped, in the order of their addresses.
-    pub fn look(&mut self, pid: u32, mapped: &[Mapping]) -> Vec<Result<Attached, Unsupported>> {
+    pub fn look(&mut self, pid: u32, mapped: &[Mapping]) -> Vec<Result<Runtime, Unsupported>> {
         let executable = maps::executable_files(mapped);
         executable
             .iter()
             .filter_map(|file| match self.find(pid, file) {
                 Found::None => None,
                 Found::Unsupported(why) => Some(Err(why)),
-                Found::Python(build) => Attached::of(build, file, mapped).map(Ok),
+                Found::Python(build) => {
+                    let attached = Attached::of(build, file, mapped);
+                    attached.map(|attached| Ok(Runtime::Python(attached)))
+                }
+                Found::HotSpot(build) => {
+                    let bias = bias(build.is_fixed, &build.segments, file, mapped)?;
+                    Some(Ok(Runtime::HotSpot(build, bias)))
+                }
             })
             .collect()
     }
@@ -100,8 +120,8 @@ pub fn other(path: &Path) -> Option<(&'static str, &'static str)> {
     const KNOWN: [(&str, &str, &str); 9] = [
         (
             "libjvm.so",
-            "HotSpot",
-            "native frames; names of compiled methods if the JVM writes a perf map (jcmd PID Compiler.perfmap)",
+            "a Java machine that does not describe itself",
+            "native frames; names of compiled methods if it writes a perf map (jcmd PID Compiler.perfmap)",
         ),
         (
             "node",
@@ -129,22 +149,29 @@ pub fn other(path: &Path) -> Option<(&'static str, &'static str)> {
 /// Looks at a file.
 pub fn inspect(data: &[u8]) -> Found {
     match python::inspect(data) {
-        None => Found::None,
+        None => match hotspot::file::inspect(data) {
+            Some(build) => Found::HotSpot(Rc::new(build)),
+            None => Found::None,
+        },
         Some(Ok(build)) => Found::Python(Rc::new(build)),
         Some(Err(why)) => Found::Unsupported(Unsupported(why)),
     }
 }
 
 /// Where a file is loaded, above its stated addresses.
-fn bias(build: &Build, file: &MappedFile, mapped: &[Mapping]) -> Option<u64> {
+pub fn bias(
+    is_fixed: bool,
+    segments: &[Segment],
+    file: &MappedFile,
+    mapped: &[Mapping],
+) -> Option<u64> {
     const PAGE: u64 = !4095;
-    if build.is_fixed {
+    if is_fixed {
         return Some(0);
     }
     let own = mapped.iter().filter(|mapping| mapping.file == file.id);
     own.filter_map(|mapping| {
-        let segment = build
-            .segments
+        let segment = segments
             .iter()
             .find(|segment| segment.offset & PAGE == mapping.offset)?;
         Some(mapping.start.wrapping_sub(segment.address & PAGE))

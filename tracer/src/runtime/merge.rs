@@ -3,7 +3,7 @@
 //! Both are walked from the innermost on, so that the first run belongs to the first frame of the loop. On whole stacks
 //! there are as many of one as of the other; where they are not, nothing is guessed.
 
-use tracer_common::runtime::word::{self, Code, CutFrames, RuntimeFrame};
+use tracer_common::runtime::word::{self, Code, CutFrames, Interpreted, RuntimeFrame};
 
 use crate::profile::CutReason;
 
@@ -14,6 +14,8 @@ pub enum Part {
     Native(usize),
     /// A frame of the runtime.
     Code(Code),
+    /// A native frame that says which method it interprets.
+    Interpreted(Interpreted),
     /// Native frames are missing here.
     Gap,
 }
@@ -33,17 +35,34 @@ struct Run {
     frames: Vec<Code>,
 }
 
-/// The native words of a stack; those of a runtime stand behind them.
+/// The words of the native frames of a stack; those of a runtime that have none stand behind them.
 pub fn native(words: &[u64]) -> &[u64] {
-    let is_native = |word: &u64| !word::is_runtime(*word);
+    let is_native = |word: &u64| !word::is_behind(*word);
     let count = words.iter().take_while(|word| is_native(word)).count();
     &words[..count]
 }
 
-/// A stack without a runtime.
+/// The addresses of code in a stack, without frames that are no native ones.
+pub fn addresses(words: &[u64]) -> Vec<u64> {
+    let native = words.iter().filter(|word| !word::is_runtime(**word));
+    native.copied().collect()
+}
+
+/// The part of a native frame, by its word.
+fn native_part(index: usize, word: u64) -> Part {
+    match word::decode(word) {
+        Some(RuntimeFrame::Java(interpreted)) => Part::Interpreted(interpreted),
+        _ => Part::Native(index),
+    }
+}
+
+/// A stack without frames behind the native ones.
 pub fn all_native(words: &[u64]) -> Merged {
+    let words = words.iter().enumerate();
     Merged {
-        parts: (0..words.len()).map(Part::Native).collect(),
+        parts: words
+            .map(|(index, word)| native_part(index, *word))
+            .collect(),
         cut: None,
     }
 }
@@ -69,7 +88,7 @@ pub fn merge(words: &[u64], is_loop: impl Fn(u64) -> bool, is_cut: bool, both: b
         (true, true) => true,
     };
     if !fits {
-        merged.parts.extend((0..native.len()).map(Part::Native));
+        merged.parts = all_native(native).parts;
         merged.cut = Some(match runs.is_empty() {
             true => CutReason::RuntimeNotRead,
             false => CutReason::RuntimeMismatch,
@@ -82,7 +101,7 @@ pub fn merge(words: &[u64], is_loop: impl Fn(u64) -> bool, is_cut: bool, both: b
         let run = is_loop(*address).then(|| left.next()).flatten();
         let frames = run.map_or(&[][..], |run| &run.frames);
         if frames.is_empty() || both {
-            merged.parts.push(Part::Native(index));
+            merged.parts.push(native_part(index, *address));
         }
         merged.parts.extend(frames.iter().copied().map(Part::Code));
     }
@@ -118,8 +137,8 @@ fn runs(words: &[u64]) -> (Vec<Run>, Option<CutFrames>) {
                 }
                 return (runs, Some(why));
             }
-            // No program writes it.
-            None => return (runs, Some(CutFrames::Invalid)),
+            // No program writes it there.
+            Some(RuntimeFrame::Java(_)) | None => return (runs, Some(CutFrames::Invalid)),
         }
     }
     if !open.frames.is_empty() {
@@ -151,6 +170,7 @@ mod tests {
             Part::Native(index) => index.to_string(),
             Part::Code(code) => char::from(b'a' - 1 + (code.object >> 12) as u8).to_string(),
             Part::Gap => "|".to_owned(),
+            Part::Interpreted(at) => format!("i{}", at.method),
         };
         let parts: Vec<String> = merged.parts.iter().map(text).collect();
         (parts.join(" "), merged.cut)
@@ -173,6 +193,14 @@ mod tests {
         // A loop that has no frame yet stays.
         let words = [1, 1000, 2, 1000, python(0, 0, true), frame(1, true)];
         assert_eq!(shown(&words, false, false), ("0 1 2 a".into(), None));
+    }
+
+    #[test]
+    fn interpreted_frames_stand_where_they_are() {
+        let words = [1, word::java(4096, 3), 2];
+        assert_eq!(shown(&words, false, false), ("0 i4096 2".into(), None));
+        assert_eq!(all_native(&words).parts.len(), 3);
+        assert_eq!((native(&words).len(), addresses(&words)), (3, vec![1, 2]));
     }
 
     #[test]

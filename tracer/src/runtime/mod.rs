@@ -3,9 +3,11 @@
 
 mod codes;
 pub mod find;
+pub mod hotspot;
+pub mod image;
 pub mod merge;
 pub mod python;
 
 pub use self::codes::{Codes, Named};
-pub use self::find::{Attached, Files, Found, Unsupported, inspect, other};
+pub use self::find::{Attached, Files, Found, Runtime, Unsupported, inspect, other};
 pub use self::merge::{Merged, Part};

@@ -1,5 +1,6 @@
 //! One program image: where its code was mapped when last looked at, remembered beyond its end.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::rc::Rc;
@@ -9,6 +10,7 @@ use crate::process::ProcessError;
 use crate::process::files;
 use crate::process::info::{self, ImageId};
 use crate::process::maps::{self, FileId, Mapping, MappingName};
+use crate::runtime::hotspot::Jvm;
 
 use super::module::{Module, Modules};
 
@@ -33,6 +35,8 @@ pub(super) struct Image {
     modules: HashMap<FileId, Rc<Module>>,
     /// What a just-in-time compiler wrote for `perf`.
     perf_map: Option<File>,
+    /// What generates code in it.
+    generated: Option<Rc<RefCell<Jvm>>>,
     /// Its PID is not looked at any more: the program has exited or another has taken its place.
     sealed: bool,
     read_at: Instant,
@@ -50,6 +54,7 @@ impl Image {
             unmapped: Vec::new(),
             modules: HashMap::new(),
             perf_map: None,
+            generated: None,
             sealed: false,
             read_at: Instant::now(),
         };
@@ -71,6 +76,7 @@ impl Image {
             unmapped: Vec::new(),
             modules: HashMap::new(),
             perf_map: None,
+            generated: None,
             sealed: false,
             read_at: Instant::now(),
         }
@@ -151,6 +157,16 @@ impl Image {
         self.modules
             .get(&mapping.file)
             .filter(|_| mapping.file.inode != 0)
+    }
+
+    /// What generates code in it.
+    pub fn generated(&self) -> Option<&Rc<RefCell<Jvm>>> {
+        self.generated.as_ref()
+    }
+
+    /// Tells what generates code in it.
+    pub fn set_generated(&mut self, machine: Rc<RefCell<Jvm>>) {
+        self.generated = Some(machine);
     }
 
     /// The perf map as it is now, or as it was left; `None` where there is none.

@@ -10,7 +10,7 @@ use blazesym::symbolize::{
 
 use super::demangle::demangle;
 use crate::process::info::own_resident_bytes;
-use crate::profile::Missing;
+use crate::profile::{FrameKind, Missing};
 
 /// Resident memory that blazesym's parsed files may add before they are dropped, to be parsed again at need.
 const MAX_GROWTH: u64 = 48 << 20;
@@ -24,6 +24,8 @@ pub(super) struct Name {
     pub layers: Vec<Layer>,
     /// Bytes from the outermost function's start to the address.
     pub offset: u64,
+    /// What kind of code it is.
+    pub kind: FrameKind,
 }
 
 /// A function, and the line in it.
@@ -163,6 +165,7 @@ fn name(symbolized: Symbolized<'_>) -> Found {
     Ok(Name {
         layers,
         offset: offset as u64,
+        kind: FrameKind::Native,
     })
 }
 

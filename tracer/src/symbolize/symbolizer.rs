@@ -1,8 +1,10 @@
 //! From the addresses of a stack to its frames.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{BufReader, Seek};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tracer_common::key::Owner;
@@ -14,7 +16,8 @@ use super::image::Image;
 use super::module::{Module, Modules};
 use super::names::{Found, Layer, Name, Names};
 use super::{Frame, FrameAddress, SymbolCache, frame_addresses, perf_map};
-use crate::profile::Missing;
+use crate::profile::{FrameKind, Missing};
+use crate::runtime::hotspot::{Jvm, Named};
 
 /// Bytes of frames that are kept: 30 to 100 thousand addresses.
 const CACHE_BYTES: usize = 32 << 20;
@@ -78,6 +81,13 @@ impl Symbolizer {
             .entry(owner)
             .or_insert_with(|| Image::unseen(owner.tgid));
         image.learn(mapping, &mut self.modules);
+    }
+
+    /// Tells of the machine that generates code in a program image.
+    pub fn generates(&mut self, owner: Owner, machine: Rc<RefCell<Jvm>>) {
+        if let Some(image) = self.images.get_mut(&owner) {
+            image.set_generated(machine);
+        }
     }
 
     /// Tells that the program image has ended, by exit or exec: its PID will not be looked at again.
@@ -222,6 +232,11 @@ impl Lookup<'_> {
             .iter()
             .filter(|at| !named.contains_key(at) && self.may_be_jit(at.lookup()));
         let left: Vec<FrameAddress> = left.copied().collect();
+        named.extend(self.in_generated(&left));
+        let left: Vec<FrameAddress> = left
+            .into_iter()
+            .filter(|at| !named.contains_key(at))
+            .collect();
         named.extend(self.in_perf_map(&left));
         addresses
             .iter()
@@ -271,6 +286,32 @@ impl Lookup<'_> {
             })
     }
 
+    /// Names code that a runtime has generated and tells of.
+    fn in_generated(&self, addresses: &[FrameAddress]) -> HashMap<FrameAddress, Found> {
+        let Some(machine) = self.image.generated() else {
+            return HashMap::new();
+        };
+        let mut machine = machine.borrow_mut();
+        let layer = |named: Named| Layer {
+            symbol: named.function,
+            file: named.file.map(PathBuf::from),
+            line: named.line,
+        };
+        let mut name = |at: &FrameAddress| {
+            let found = machine.frames(at.lookup())?;
+            let found = found.map(|at| Name {
+                layers: at.functions.into_iter().map(layer).collect(),
+                offset: at.offset,
+                kind: match at.is_java {
+                    true => FrameKind::Java,
+                    false => FrameKind::Native,
+                },
+            });
+            Some((*at, found))
+        };
+        addresses.iter().filter_map(&mut name).collect()
+    }
+
     fn in_perf_map(&mut self, addresses: &[FrameAddress]) -> HashMap<FrameAddress, Found> {
         if addresses.is_empty() {
             return HashMap::new();
@@ -297,6 +338,7 @@ impl Lookup<'_> {
                 Ok(Name {
                     layers: vec![layer],
                     offset: at.lookup() - jit.start,
+                    kind: FrameKind::Native,
                 })
             }
         };
@@ -365,7 +407,9 @@ fn is_vdso(mapping: &Mapping) -> bool {
 fn named(at: FrameAddress, place: &Place, name: Name) -> Arc<[Frame]> {
     let outermost = name.layers.len().saturating_sub(1);
     let offset = name.offset + (at.captured() - at.lookup());
+    let kind = name.kind;
     let frame = |(index, layer): (usize, Layer)| Frame {
+        kind,
         symbol: Some(layer.symbol),
         // Where an inlined function starts is not known.
         offset: (index == outermost).then_some(offset),

@@ -1,6 +1,7 @@
 //! Building a file's table from its `.eh_frame`.
 
 use std::fmt::Display;
+use std::ops::Range;
 
 use tracer_common::unwind::{BUCKET_BYTES, Kind, Rule, bucket, row, row_address, row_rule};
 
@@ -49,6 +50,29 @@ pub fn build(image: &[u8]) -> Result<Table, TableError> {
         segments: elf.code.iter().map(|(segment, _)| *segment).collect(),
         stats,
     })
+}
+
+/// The table of code that no file describes: each of these rules holds from its address on, in their order.
+pub fn table_of(code: Range<u64>, rules: &[(u64, Rule)]) -> Table {
+    let span = (code.end - code.start).min(MAX_SPAN) as u32;
+    let mut rows = Merged(Vec::with_capacity(rules.len()));
+    let mut last = 0;
+    for (address, rule) in rules {
+        let relative = address.saturating_sub(code.start).min(span.into()) as u32;
+        // Pieces may overlap only where the description is damaged.
+        last = relative.max(last);
+        rows.push(last, *rule);
+    }
+    if rows.0.is_empty() {
+        rows.push(0, Rule::NO_TABLE);
+    }
+    Table {
+        base: code.start,
+        buckets: buckets(&rows.0, span),
+        rows: rows.0,
+        segments: Vec::new(),
+        stats: Stats::default(),
+    }
 }
 
 /// SVMA of the first executable byte, and how many bytes on the last one ends.

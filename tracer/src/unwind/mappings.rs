@@ -19,6 +19,15 @@ pub enum Code<'a> {
         /// How many they are.
         buckets: u32,
     },
+    /// It is generated, and has a table that counts from an address in the process.
+    Generated {
+        /// That address.
+        base: u64,
+        /// Where its buckets were stored.
+        first_bucket: u32,
+        /// How many they are.
+        buckets: u32,
+    },
     /// One rule holds in all of it: [`Rule::NO_FDE`] for code that was built without tables,
     /// [`Rule::NO_TABLE`] for a table that is damaged or not loaded.
     Uniform(Rule),
@@ -30,9 +39,10 @@ pub enum Code<'a> {
 const KERNEL: u64 = 1 << 63;
 const PAGE: u64 = 4096;
 
-/// The executable mappings of a process, sorted; `code` is asked for each file mapping and the `[vdso]`.
+/// The executable mappings of a process, sorted; `code` is asked for each file mapping, memory without a file and the
+/// `[vdso]`.
 ///
-/// Memory without a file is code of a just-in-time compiler, walked by frame pointers. Pieces of one
+/// Memory without a file is code of a just-in-time compiler, most of which is walked by frame pointers. Pieces of one
 /// file that lie side by side become one mapping. The result may be longer than
 /// [`tracer_common::unwind::MAX_MAPPINGS`]; what is beyond is not found by the kernel.
 pub fn mappings<'a>(
@@ -63,7 +73,8 @@ fn code_of<'a>(
         MappingName::Special(name) if name == "[vdso]" => code(mapping),
         // The page that uprobes execute from; return probes put its address into stacks.
         MappingName::Special(name) if name == "[uprobes]" => Code::Uniform(Rule::RETURN_PROBE),
-        MappingName::Special(_) | MappingName::Anonymous => Code::Uniform(Rule::NO_FDE),
+        MappingName::Anonymous => code(mapping),
+        MappingName::Special(_) => Code::Uniform(Rule::NO_FDE),
     }
 }
 
@@ -71,6 +82,17 @@ fn place(mapping: &maps::Mapping, code: Code<'_>) -> Option<Mapping> {
     Some(match code {
         Code::Unknown => return None,
         Code::Uniform(rule) => Mapping::uniform(mapping.start, mapping.end, rule),
+        Code::Generated {
+            base,
+            first_bucket,
+            buckets,
+        } => Mapping {
+            start: mapping.start,
+            end: mapping.end,
+            bias: base,
+            first_bucket,
+            buckets,
+        },
         Code::Table {
             segments,
             base,

@@ -64,7 +64,10 @@ fn each_kind_of_memory_is_walked_in_its_way() {
 7fffffffe000-7ffffffff000 --xp 00000000 00:00 0 [uprobes]\n\
 ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]\n";
     let maps = maps::parse(text).expect("maps");
-    let placed = mappings(&maps, |_| code(&table));
+    let placed = mappings(&maps, |mapping| match mapping.name {
+        maps::MappingName::Anonymous => Code::Uniform(Rule::NO_FDE),
+        _ => code(&table),
+    });
     assert_eq!(
         placed,
         [

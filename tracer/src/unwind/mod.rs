@@ -16,7 +16,7 @@ mod size;
 mod table;
 
 pub use arrays::{Arrays, walk};
-pub use build::build;
+pub use build::{build, table_of};
 pub use elf::Segment;
 pub use error::TableError;
 pub use mappings::{Code, mappings};

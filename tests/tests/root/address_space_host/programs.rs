@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use memlens_tests::address_space::rested;
 use memlens_tests::child::until;
-use memlens_tests::{Python, load};
+use memlens_tests::{load, python};
 
 use super::Stage;
 
@@ -62,7 +62,7 @@ if __name__ == '__main__':
 #[test]
 fn python_with_forked_workers() -> Result<()> {
     let stage = Stage::enter()?;
-    let mut python = Python::start(PYTHON)?;
+    let mut python = python::start(PYTHON)?;
     let memlens = stage.trace(&[])?;
     python.work()?;
     let mut maps = vec![(python.pid(), rested(python.pid())?)];

@@ -2,17 +2,24 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 
 use tracer_common::runtime::python::{MOST_THREADS, PythonLayout};
 
 use crate::doctor::{RuntimeReport, RuntimeRow};
 use crate::process::ProcessError;
-use crate::process::maps;
+use crate::process::maps::{self, MappedFile, Mapping};
+use crate::runtime::find::bias;
+use crate::runtime::hotspot::{self, Jvm};
 use crate::runtime::{Attached, Files, Found, other};
 
 /// What stacks show of Python.
 const PYTHON: &str =
     "functions, files and lines of Python code, in the place of the native frames that execute it";
+
+/// What stacks show of Java.
+const JAVA: &str =
+    "methods, files and lines of Java code, compiled (with what was inlined) and interpreted";
 
 /// Looks at one process.
 ///
@@ -28,6 +35,7 @@ pub fn of(files: &mut Files, pid: u32, comm: &str) -> Result<RuntimeReport, Proc
                 let attached = Attached::of(build, &file, &maps);
                 runtimes.extend(attached.map(|attached| python(pid, &attached, path)));
             }
+            Found::HotSpot(build) => runtimes.extend(hotspot(pid, build, &file, &maps)),
             Found::Unsupported(why) => runtimes.push(RuntimeRow {
                 name: why.0,
                 file: path,
@@ -68,10 +76,45 @@ fn python(pid: u32, attached: &Attached, file: String) -> RuntimeRow {
             .iter()
             .map(|&member| member.to_owned())
             .collect(),
-        loop_bytes: loops.map(|range| range.end - range.start).sum(),
+        loop_bytes: Some(loops.map(|range| range.end - range.start).sum()),
+        compiled: None,
         found: count(pid, &build.layout, attached.runtime()),
         seen: PYTHON.to_owned(),
     }
+}
+
+/// A Java machine, by what it says of itself while it runs.
+fn hotspot(
+    pid: u32,
+    build: Rc<hotspot::Build>,
+    file: &MappedFile,
+    maps: &[Mapping],
+) -> Option<RuntimeRow> {
+    let bias = bias(build.is_fixed, &build.segments, file, maps)?;
+    let mut machine = Jvm::new(pid, build, bias);
+    machine.refresh();
+    let version = machine.version();
+    let blobs = machine.code().blobs_of_all();
+    let compiled = blobs.filter(|blob| blob.id.is_some()).count() as u64;
+    let heaps = machine.code().heaps.values();
+    let bytes = heaps.map(|heap| heap.range.end - heap.range.start).sum();
+    Some(RuntimeRow {
+        name: version.map_or_else(
+            || "HotSpot".to_owned(),
+            |version| format!("HotSpot {version}"),
+        ),
+        file: file.path.display().to_string(),
+        is_followed: version.is_some(),
+        found_by: "exported symbol gHotSpotVMStructs".to_owned(),
+        offsets_from: version.map(|_| "gHotSpotVMStructs in the running process".to_owned()),
+        compiled: version.map(|_| (compiled, bytes)),
+        seen: match (machine.refused(), version) {
+            (Some(why), _) => format!("native frames only: {why}"),
+            (None, None) => "native frames only: the process cannot be read".to_owned(),
+            (None, Some(_)) => JAVA.to_owned(),
+        },
+        ..RuntimeRow::default()
+    })
 }
 
 /// Interpreters and threads of a running process, by its own lists; `None` if its memory cannot be read.

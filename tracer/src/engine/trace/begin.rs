@@ -52,6 +52,7 @@ impl<S: Source> Trace<S> {
         owners
             .iter()
             .for_each(|owner| self.core.publish(owner.tgid));
+        self.core.publish_generated();
         self.core.clock = TraceClock::start();
         self.core.tracer.enable();
         for owner in owners {

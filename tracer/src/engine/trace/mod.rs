@@ -276,6 +276,7 @@ impl<S: Source> Live for Trace<S> {
     fn tick(&mut self) {
         // What it may fail at is printing, which the next event shows again.
         let _ = self.drain();
+        self.core.publish_generated();
         self.core.resolve_new_stacks(RESOLVE_AT_ONCE);
         self.core.print_diagnostics(MESSAGES_AT_ONCE);
         if self.core.members.have_lost_events(&self.core.tracer) {

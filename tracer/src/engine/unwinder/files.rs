@@ -15,6 +15,8 @@ pub enum Key {
     File(FileId),
     /// The same image in every 64-bit process.
     Vdso,
+    /// Code that a runtime generates in a process: the process, and the runtime's own address of the heap.
+    Generated(u32, u64),
 }
 
 /// What is known of a file's code.

@@ -10,6 +10,7 @@ mod capacity;
 mod files;
 #[cfg(test)]
 mod files_tests;
+mod generated;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -22,12 +23,13 @@ use tracer_common::unwind::{FileKey, FileTable, Rule};
 use self::builder::{Builder, Outcome, Urgency};
 use self::capacity::Capacity;
 use self::files::{Files, Key, State, Stored};
+use self::generated::Generated;
 use super::console::Step;
 use crate::bpf::{MappingsFull, TableSize, Tracer};
 use crate::process::files::{self as process_files, FileError, OpenedFile};
 use crate::process::maps::{self, FileId, MappedFile, Mapping, MappingName};
 use crate::profile::TableUse;
-use crate::unwind::{self, Code, Segment, Size, TableError};
+use crate::unwind::{self, Code, Segment, Size, Table, TableError};
 
 pub use self::builder::build_tables;
 pub use self::capacity::Extent;
@@ -41,6 +43,8 @@ pub struct Unwinder {
     /// Names the files by key and path.
     builder: Builder<(Key, PathBuf)>,
     capacity: Capacity,
+    /// Code that runtimes have generated.
+    generated: Generated,
     /// Live processes whose mappings had no room.
     unplaced: BTreeSet<u32>,
     notes: Vec<String>,
@@ -59,6 +63,7 @@ impl Unwinder {
             files,
             builder: Builder::new(),
             capacity: Capacity::new(memory),
+            generated: Generated::default(),
             unplaced: BTreeSet::new(),
             notes: Vec::new(),
         }
@@ -74,8 +79,10 @@ impl Unwinder {
     /// As [`Self::want`], for one whose mappings have been read.
     pub fn want_mapped(&mut self, pid: u32, maps: &[Mapping]) {
         // First, since a file with more users may now displace others.
-        self.files.uses(pid, maps.iter().filter_map(key).collect());
+        let keys = maps.iter().filter_map(key).chain(self.generated.keys(pid));
+        self.files.uses(pid, keys.collect());
         let mapped = maps::executable_files(maps);
+        self.generated.expect(pid, maps, &mapped);
         for (number, file) in mapped.iter().enumerate() {
             let key = Key::File(file.id);
             if !self.is_to_be_built(&key) {
@@ -98,6 +105,7 @@ impl Unwinder {
     /// what the kernel calls them (see `process::identity`).
     pub fn expect(&mut self, pid: u32, maps: &[Mapping]) {
         let mapped = maps::executable_files(maps);
+        self.generated.expect(pid, maps, &mapped);
         for (number, file) in mapped.iter().enumerate() {
             let key = Key::File(file.id);
             if file.id.dev.0 != 0
@@ -149,7 +157,7 @@ impl Unwinder {
 
     /// Room that the tables need which are built or wanted by now, and some for files that are mapped later.
     pub fn size(&self, extent: Extent) -> TableSize {
-        let mut need = Size::default();
+        let mut need = self.generated.expected();
         for (_, state) in self.files.states() {
             match state {
                 State::Wanted(size) => need += *size,
@@ -190,8 +198,12 @@ impl Unwinder {
     /// As [`Self::publish`], for a process whose mappings have been read.
     pub fn publish_mapped(&mut self, tracer: &mut Tracer, pid: u32, maps: &[Mapping]) {
         self.want_mapped(pid, maps);
-        let files = &self.files;
-        let mappings = unwind::mappings(maps, |mapping| {
+        let (files, generated) = (&self.files, &self.generated);
+        let maps = generated.split(pid, maps);
+        let mappings = unwind::mappings(&maps, |mapping| {
+            if mapping.name == MappingName::Anonymous {
+                return generated.code(pid, mapping, files);
+            }
             match key(mapping).and_then(|key| files.state(&key)) {
                 Some(State::Stored(stored)) => Code::Table {
                     segments: &stored.segments,
@@ -208,12 +220,24 @@ impl Unwinder {
             Ok(()) => drop(self.unplaced.remove(&pid)),
             Err(MappingsFull) => drop(self.unplaced.insert(pid)),
         }
+        self.generated.retire(tracer);
+    }
+
+    /// Takes the table of a heap of generated code in the place of the one before; to be published.
+    pub fn set_generated(&mut self, tracer: &mut Tracer, pid: u32, heap: u64, table: Table) {
+        let key = self.generated.set(pid, heap, &table);
+        if let Some(State::Stored(old)) = self.files.state(&key) {
+            self.generated.replaced(old.place);
+        }
+        self.files.set(key, State::Built(table));
+        self.store(tracer, key);
     }
 
     /// Forgets a process that has ended; the tables of its files stay while nobody else needs their room. Returns the
     /// processes that may get a table now that had no room before: publish their mappings again.
     pub fn release(&mut self, tracer: &mut Tracer, pid: u32) -> BTreeSet<u32> {
         tracer.release_mappings(pid);
+        self.generated.ended(pid);
         self.unplaced.remove(&pid);
         if !self.files.ended(pid) {
             return BTreeSet::new();
@@ -360,7 +384,7 @@ const fn delta(segment: &Segment, base: u64) -> u64 {
 fn file_key(key: Key) -> Option<FileKey> {
     match key {
         Key::File(id) => Some(FileKey::new(id.dev.0, id.dev.1, id.inode)),
-        Key::Vdso => None,
+        Key::Vdso | Key::Generated(..) => None,
     }
 }
 

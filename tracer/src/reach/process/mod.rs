@@ -1,7 +1,6 @@
 //! A live process as what is judged: its memory, its threads, what the kernel keeps for it, what its places are called.
 
 mod kernel;
-mod memory;
 mod modules;
 mod names;
 mod older;

@@ -5,13 +5,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::kernel;
-use super::memory::Reader;
 use super::modules::Modules;
 use super::names::Names;
 use super::older::{OlderBlocks, allocator_records};
 use super::threads::Threads;
 use crate::process::info::{self, ImageId, Machine};
 use crate::process::maps::{self, Mapping};
+use crate::process::memory::Reader;
 use crate::process::{ProcessError, pagemap};
 use crate::profile::{Registers, ledger};
 use crate::reach::index::BlockIndex;

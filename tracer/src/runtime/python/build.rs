@@ -5,8 +5,8 @@ use std::ops::Range;
 use tracer_common::runtime::python::PythonLayout;
 
 use super::debug_offsets::{self, MOST_BYTES, Refused};
-use super::image::{Image, Segment};
 use super::{loops, versions};
+use crate::runtime::image::{Image, Segment};
 
 /// What the state of all interpreters is kept in.
 const RUNTIME: &str = "_PyRuntime";

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl};
 
-use super::image::Image;
+use crate::runtime::image::Image;
 
 /// The function that executes code objects.
 pub const EVAL: &str = "_PyEval_EvalFrameDefault";

@@ -2,7 +2,6 @@
 
 pub mod build;
 mod debug_offsets;
-mod image;
 pub mod lines;
 mod loops;
 mod versions;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tracer_common::key::Owner;
+use tracer_common::runtime::word::is_runtime;
 use tracer_common::stack::StackMeta;
 
 use super::figures::Figures;
@@ -52,15 +53,16 @@ impl Heap {
                 .stack_meta(row.row)
                 .filter(|_| unloaded.contains(&row.owner))?;
             let words = core.tracer.stack_frames(&meta);
-            let (native, of_runtime) = words.split_at(merge::native(&words).len());
-            let frames = core.symbols.symbolize(code_of(&meta), native, true);
+            let of_runtime = words.iter().copied().filter(|word| is_runtime(*word));
+            let native = merge::addresses(&words);
+            let frames = core.symbols.symbolize(code_of(&meta), &native, true);
             let place = |frame: Frame| (frame.module, frame.module_offset.unwrap_or(frame.address));
             let places: Vec<_> = frames
                 .into_iter()
                 .filter(|frame| !frame.inlined)
                 .map(place)
                 .collect();
-            Some((row.owner, meta.end, places, of_runtime.to_vec()))
+            Some((row.owner, meta.end, places, of_runtime.collect::<Vec<_>>()))
         })
     }
 

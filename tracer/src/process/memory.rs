@@ -8,7 +8,16 @@ use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 use rustc_hash::FxHasher;
 
-use crate::reach::scan::Memory;
+/// Where the bytes of a process come from.
+pub trait Memory {
+    /// Reads from an address on, and says how many bytes could be read, which may be none.
+    fn read(&mut self, address: u64, into: &mut [u8]) -> usize;
+
+    /// Whether there is time to read more.
+    fn has_time(&self) -> bool {
+        true
+    }
+}
 
 /// Most pieces of one call (`UIO_MAXIOV` of include/uapi/linux/uio.h).
 const MOST_PIECES: usize = 1024;
@@ -45,12 +54,11 @@ impl Reader {
         (self.read(address, &mut bytes) == 8).then(|| u64::from_ne_bytes(bytes))
     }
 
-    /// A hash of the content of each range; `None` where it cannot be read whole.
-    pub fn hashes(&mut self, ranges: &[Range<u64>]) -> Vec<Option<u64>> {
-        let mut hashes = Vec::with_capacity(ranges.len());
+    /// The content of each range, in their order, with its index; `None` where it cannot be read whole.
+    pub fn each(&mut self, ranges: &[Range<u64>], mut take: impl FnMut(usize, Option<&[u8]>)) {
         let mut bytes = Vec::new();
         let length = |range: &Range<u64>| (range.end - range.start) as usize;
-        for some in ranges.chunks(MOST_PIECES) {
+        for (number, some) in ranges.chunks(MOST_PIECES).enumerate() {
             bytes.clear();
             bytes.resize(some.iter().map(length).sum(), 0);
             let remote = some.iter().map(|range| RemoteIoVec {
@@ -62,23 +70,25 @@ impl Reader {
             // It ends at the first piece that is not there.
             let got = process_vm_readv(self.pid, &mut local, &remote).unwrap_or(0);
             let mut at = 0;
-            for range in some {
+            for (index, range) in (number * MOST_PIECES..).zip(some) {
                 let end = at + length(range);
-                let own = if end <= got {
-                    Some(hash(&bytes[at..end]))
+                if end <= got {
+                    take(index, Some(&bytes[at..end]));
                 } else {
-                    self.hash(range)
-                };
-                hashes.push(own);
+                    let own = &mut bytes[at..end];
+                    let is_whole = self.read(range.start, own) == own.len();
+                    take(index, is_whole.then_some(&*own));
+                }
                 at = end;
             }
         }
-        hashes
     }
 
-    fn hash(&mut self, range: &Range<u64>) -> Option<u64> {
-        let mut bytes = vec![0; (range.end - range.start) as usize];
-        (self.read(range.start, &mut bytes) == bytes.len()).then(|| hash(&bytes))
+    /// A hash of the content of each range; `None` where it cannot be read whole.
+    pub fn hashes(&mut self, ranges: &[Range<u64>]) -> Vec<Option<u64>> {
+        let mut hashes = Vec::with_capacity(ranges.len());
+        self.each(ranges, |_, bytes| hashes.push(bytes.map(hash)));
+        hashes
     }
 }
 

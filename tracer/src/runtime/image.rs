@@ -1,4 +1,4 @@
-//! An ELF file with CPython in it: its symbols, and the words of its data as the loader leaves them.
+//! An ELF file with a language runtime in it: its symbols, and the words of its data as the loader leaves them.
 
 use std::collections::HashMap;
 use std::ops::Range;
