@@ -161,12 +161,16 @@ impl Core {
         let Ok(maps) = self.maps(pid) else {
             return;
         };
-        if let Some(unwinder) = &mut self.unwinder {
-            unwinder.publish_mapped(&mut self.tracer, pid, &maps);
-        }
-        if let Some(owner) = self.members.last(pid).map(|member| member.owner) {
+        let owner = self.members.last(pid).map(|member| member.owner);
+        if let Some(owner) = owner {
             let notes = self.runtimes.look(&mut self.tracer, owner, &maps);
             notes.into_iter().for_each(|note| self.notes.add(note));
+        }
+        if let Some(unwinder) = &mut self.unwinder {
+            if !owner.is_some_and(|owner| self.runtimes.generates(owner)) {
+                unwinder.forget_generated(pid);
+            }
+            unwinder.publish_mapped(&mut self.tracer, pid, &maps);
         }
     }
 
@@ -177,9 +181,11 @@ impl Core {
             .map(|(owner, machine)| (owner, Rc::clone(machine)))
             .collect();
         for (owner, machine) in machines {
-            let Some(code) = self.members.code(owner.tgid) else {
+            let member = self.members.get(owner);
+            let Some(member) = member.filter(|member| member.state.is_alive()) else {
                 continue;
             };
+            let code = member.code();
             let mut looking = machine.borrow_mut();
             let tables = looking.refresh();
             if let Some(why) = looking.refused() {

@@ -95,6 +95,11 @@ impl Runtimes {
         machines.map(|(owner, machine)| (*owner, machine))
     }
 
+    /// Whether code is generated in a program.
+    pub fn generates(&self, owner: Owner) -> bool {
+        self.machines.contains_key(&owner)
+    }
+
     /// Reads what the methods on a stack are called, while they are there.
     pub fn resolve(&self, meta: &StackMeta, words: &[u64]) {
         if let Some(machine) = self.machines.get(&meta.owner) {

@@ -72,6 +72,7 @@ pub fn all_native(words: &[u64]) -> Merged {
 pub fn merge(words: &[u64], is_loop: impl Fn(u64) -> bool, is_cut: bool, both: bool) -> Merged {
     let native = native(words);
     let (runs, cut) = runs(&words[native.len()..]);
+    let is_loop = |word: u64| !word::is_runtime(word) && is_loop(word);
     let loops = native.iter().filter(|address| is_loop(**address)).count();
     let mut merged = Merged {
         parts: Vec::with_capacity(words.len()),

@@ -26,12 +26,20 @@ pub fn frame(profile: &Profile, frame: &Frame) -> String {
     }
 }
 
-/// A C++ name without template arguments and parameters: `std::_Vector_base::_M_allocate`.
+/// A C++ name without template arguments and parameters: `std::_Vector_base::_M_allocate`. What Java and Python write in
+/// such brackets behind a dot is part of the name: `Session.<init>`, `main.<locals>.run`.
 pub fn without_arguments(name: &str) -> String {
     let mut depth = 0_usize;
     let mut path = String::new();
-    for letter in name.chars() {
+    let mut letters = name.chars();
+    while let Some(letter) = letters.next() {
         match letter {
+            '<' if depth == 0 && path.ends_with('.') => {
+                path.push(letter);
+                let own = letters.by_ref().take_while(|letter| *letter != '>');
+                path.extend(own);
+                path.push('>');
+            }
             '<' | '(' => depth += 1,
             '>' | ')' => depth = depth.saturating_sub(1),
             _ if depth == 0 => path.push(letter),
@@ -151,6 +159,16 @@ mod tests {
         assert_eq!(frame(&profile, &unknown), "main");
         assert_eq!(module("[heap]"), "[heap]");
         assert_eq!(module("/"), "/");
+    }
+
+    #[test]
+    fn brackets_behind_a_dot_belong_to_the_name() {
+        let names = [
+            "a.B.<init>",
+            "main.<locals>.run",
+            "std::vector<int>::f(int)",
+        ];
+        assert_eq!(names.map(short), ["a.B.<init>", "main.<locals>.run", "f"]);
     }
 
     #[test]

@@ -223,6 +223,11 @@ impl Unwinder {
         self.generated.retire(tracer);
     }
 
+    /// Forgets what another program of the process had generated.
+    pub fn forget_generated(&mut self, pid: u32) {
+        self.generated.ended(pid);
+    }
+
     /// Takes the table of a heap of generated code in the place of the one before; to be published.
     pub fn set_generated(&mut self, tracer: &mut Tracer, pid: u32, heap: u64, table: Table) {
         let key = self.generated.set(pid, heap, &table);

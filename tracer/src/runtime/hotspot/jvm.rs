@@ -51,11 +51,24 @@ pub struct At {
     pub is_java: bool,
 }
 
-/// Code that is gone.
-#[derive(Debug)]
-struct Gone {
-    code: Range<u64>,
-    name: String,
+/// Names of compiled methods that are gone, and where they lay.
+#[derive(Debug, Default)]
+struct Gone(VecDeque<(Range<u64>, String)>);
+
+impl Gone {
+    /// Remembers one; the oldest is forgotten where there are too many.
+    fn add(&mut self, code: Range<u64>, name: String) {
+        if self.0.len() >= MOST_GONE {
+            self.0.pop_front();
+        }
+        self.0.push_back((code, name));
+    }
+
+    /// The last one at an address that has another name than this.
+    fn other(&self, at: u64, name: Option<&str>) -> Option<&(Range<u64>, String)> {
+        let mut gone = self.0.iter().rev();
+        gone.find(|(code, own)| code.contains(&at) && name != Some(own))
+    }
 }
 
 /// A machine in a process.
@@ -66,7 +79,7 @@ pub struct Jvm {
     layout: Option<Rc<Layout>>,
     refused: Option<String>,
     cache: CodeCache,
-    gone: VecDeque<Gone>,
+    gone: Gone,
     interpreted: HashMap<u64, Option<Rc<Method>>>,
     due: Instant,
     whole_due: Instant,
@@ -89,7 +102,7 @@ impl Jvm {
             layout: None,
             refused: None,
             cache: CodeCache::default(),
-            gone: VecDeque::new(),
+            gone: Gone::default(),
             interpreted: HashMap::new(),
             due: now,
             whole_due: now,
@@ -143,15 +156,11 @@ impl Jvm {
 
     /// Remembers the names of compiled methods that are gone.
     fn remember_gone(&mut self, gone: Vec<Blob>) {
-        let named = gone.into_iter().filter_map(|blob| {
-            Some(Gone {
-                name: blob.method?.name.clone(),
-                code: blob.code,
-            })
-        });
-        self.gone.extend(named);
-        let excess = self.gone.len().saturating_sub(MOST_GONE);
-        self.gone.drain(..excess);
+        for blob in gone {
+            if let Some(method) = blob.method {
+                self.gone.add(blob.code, method.name.clone());
+            }
+        }
     }
 
     /// Where things are in it; `None` while it starts, or if it is refused.
@@ -188,24 +197,23 @@ impl Jvm {
             Some(method) => method.name.clone(),
             None => blob.name.to_string(),
         };
-        let mut names = self.gone.iter();
         let current = blob.as_ref().map(name);
-        let other = names.find(|gone| {
-            gone.code.contains(&lookup) && current.as_ref().is_none_or(|name| *name != gone.name)
-        });
-        match (blob, other) {
+        match (blob, self.gone.other(lookup, current.as_deref())) {
             (None, None) => None,
             // It may be of either.
             (Some(_), Some(_)) => Some(Err(Missing::CodeReplaced)),
-            (None, Some(gone)) => {
+            (None, Some((code, name))) => {
+                if self.gone.other(lookup, Some(name)).is_some() {
+                    return Some(Err(Missing::CodeReplaced));
+                }
                 let named = Named {
-                    function: gone.name.clone(),
+                    function: name.clone(),
                     file: None,
                     line: None,
                 };
                 Some(Ok(At {
                     functions: vec![named],
-                    offset: lookup - gone.code.start,
+                    offset: lookup - code.start,
                     is_java: true,
                 }))
             }
@@ -264,5 +272,32 @@ impl Jvm {
                 .bytecode(at.bytecode)
                 .and_then(|bytecode| method.line(&layout, bytecode)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_gone_is_known_by_its_name() {
+        let mut gone = Gone::default();
+        gone.add(0x1000..0x2000, "A.a".to_owned());
+        gone.add(0x1800..0x1900, "B.b".to_owned());
+        let other = |at, name| gone.other(at, name).map(|(_, name)| name.as_str());
+        assert_eq!(other(0x1000, None), Some("A.a"));
+        // Compiled anew at the same place.
+        assert_eq!(other(0x1000, Some("A.a")), None);
+        assert_eq!(other(0x1880, None), Some("B.b"));
+        assert_eq!(other(0x1880, Some("B.b")), Some("A.a"));
+        assert_eq!(other(0x2000, None), None);
+        for number in 0..MOST_GONE as u64 {
+            gone.add(number..number + 1, "C.c".to_owned());
+        }
+        assert_eq!(gone.0.len(), MOST_GONE);
+        assert!(
+            gone.other(0x1950, None)
+                .is_none_or(|(_, name)| name == "C.c")
+        );
     }
 }

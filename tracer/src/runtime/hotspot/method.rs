@@ -61,7 +61,7 @@ pub fn read(memory: &mut impl Pieces, layout: &Layout, methods: &[u64]) -> Vec<O
     let constants = constants(memory, layout, &links);
     let in_pool = |index: Option<u64>, constant: &Option<Constant>| {
         let index = index.filter(|index| *index != 0)?;
-        constant.map(|constant| constant.pool + at.pool_bytes + 8 * index)
+        constant.map(|constant| constant.pool.wrapping_add(at.pool_bytes + 8 * index))
     };
     let pools: Vec<_> = constants
         .iter()

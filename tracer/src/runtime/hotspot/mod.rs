@@ -10,7 +10,9 @@ mod jvm;
 mod layout;
 mod method;
 mod pieces;
-mod scopes;
+#[cfg(any(test, fuzzing))]
+pub mod sample;
+pub mod scopes;
 mod stream;
 mod structs;
 mod table;
@@ -20,6 +22,7 @@ pub use self::file::Build;
 pub use self::jvm::{Jvm, Named};
 pub use self::layout::Layout;
 pub use self::pieces::Pieces;
+pub use self::structs::Structs;
 pub use self::table::table;
 
 #[cfg(test)]

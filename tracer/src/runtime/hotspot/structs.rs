@@ -11,6 +11,8 @@ const MOST_ENTRIES: u64 = 8192;
 const MOST_STRIDE: u64 = 256;
 /// Entries that are read at a time.
 const AT_ONCE: u64 = 256;
+/// Most bytes of a structure.
+const MOST_OFFSET: u64 = 1 << 16;
 /// Most bytes of a name that is looked for.
 const NAME_BYTES: u64 = 64;
 
@@ -81,9 +83,10 @@ impl Structs {
         })
     }
 
-    /// A member by its names.
+    /// A member by its names, if its offset can be one.
     pub fn member(&self, of: &str, name: &str) -> Option<Member> {
-        self.members.get(&(of.to_owned(), name.to_owned())).copied()
+        let known = self.members.get(&(of.to_owned(), name.to_owned()));
+        known.copied().filter(|member| member.offset <= MOST_OFFSET)
     }
 
     /// Bytes of a structure.
@@ -91,7 +94,8 @@ impl Structs {
         self.sizes.get(of).copied()
     }
 
-    #[cfg(test)]
+    /// A description that a test has made.
+    #[cfg(any(test, fuzzing))]
     pub fn of(members: &[(&str, &str, Member)], sizes: &[(&str, u64)]) -> Self {
         let members = members.iter();
         let sizes = sizes.iter();

@@ -6,7 +6,7 @@ mod tables;
 use std::borrow::Cow;
 
 use super::names;
-use crate::profile::{Frame, Profile};
+use crate::profile::{Frame, FrameKind, Profile};
 
 /// The innermost frame that is not part of an allocator, a standard library or a system call: the one that wants the
 /// memory. Where there is none, the innermost frame.
@@ -31,7 +31,8 @@ fn is_interpreters(profile: &Profile, frame: &Frame) -> bool {
             .or_else(|| name.strip_prefix("python"));
         version.is_some_and(|version| version.starts_with('3'))
     };
-    frame.kind.is_native() && file.is_some_and(is_python)
+    let is_one = |name: &str| name == "libjvm.so" || is_python(name);
+    frame.kind.is_native() && file.is_some_and(is_one)
 }
 
 /// Whether a frame is part of an allocator, a standard library or a system call.
@@ -52,7 +53,7 @@ pub fn serves(profile: &Profile, frame: &Frame) -> bool {
         "slab_alloc",
     ];
     let Some(name) = names::symbol(frame).filter(|_| frame.kind.is_native()) else {
-        return false;
+        return allocation(frame).is_some();
     };
     let of = |names: &[&str], name: &str| names.iter().any(|start| name.starts_with(start));
     let bare = name.trim_start_matches('_');
@@ -69,7 +70,11 @@ pub fn serves(profile: &Profile, frame: &Frame) -> bool {
 
 /// What a frame that only allocates belongs to; `None` for any other.
 pub fn allocation(frame: &Frame) -> Option<Cow<'_, str>> {
-    let name = names::symbol(frame).filter(|_| frame.kind.is_native())?;
+    let name = names::symbol(frame)?;
+    if frame.kind == FrameKind::Java {
+        return java_allocation(name).map(Cow::Borrowed);
+    }
+    let name = Some(name).filter(|_| frame.kind.is_native())?;
     let rust = rust_allocation(name).or_else(|| allocation_file(frame));
     let known = rust.or_else(|| c_allocation(name));
     known.map(Cow::Borrowed).or_else(|| cpp_allocation(name))
@@ -105,6 +110,14 @@ fn allocation_file(frame: &Frame) -> Option<&'static str> {
     let known = FILES.iter().find(|(file, _)| path.starts_with(file))?;
     Some(known.1)
 }
+/// A method through which Java gets memory that is not its heap's.
+fn java_allocation(name: &str) -> Option<&'static str> {
+    let mut starts = tables::JAVA_ALLOCATION.iter();
+    starts
+        .any(|start| name.starts_with(start))
+        .then_some("Java's direct memory")
+}
+
 fn rust_allocation(name: &str) -> Option<&str> {
     const HOOKS: [&str; 4] = ["__rust_", "__rdl_", "__rg_", "__rustc::__r"];
     const MODULES: [&str; 4] = [
@@ -137,6 +150,9 @@ fn c_allocation(name: &str) -> Option<&str> {
         .find(|(start, _)| bare.starts_with(start))
     {
         return Some(of);
+    }
+    if tables::HOTSPOT_ALLOCATION.contains(&names::without_arguments(name).as_str()) {
+        return Some("HotSpot's allocator");
     }
     if tables::PYTHON_ALLOCATION.contains(&bare) {
         return Some("CPython's allocator");
@@ -173,16 +189,18 @@ pub fn interpreter(frame: &Frame) -> Option<&'static str> {
     {
         return Some("CPython");
     }
+    let path = names::without_arguments(name);
+    let is_stub = || name.starts_with("StubRoutines (");
+    if tables::HOTSPOT.contains(&path.as_str()) || is_stub() {
+        return Some("HotSpot");
+    }
     let builtin = bare.strip_prefix("Builtins_");
     let is_builtin = |name: &str| {
         tables::V8_BUILTINS
             .iter()
             .any(|start| name.starts_with(start))
     };
-    let is_v8 = || {
-        let path = names::without_arguments(name);
-        tables::V8.contains(&path.as_str())
-    };
+    let is_v8 = || tables::V8.contains(&path.as_str());
     (builtin.is_some_and(is_builtin) || name.contains("::") && is_v8()).then_some("V8")
 }
 
@@ -253,6 +271,7 @@ mod tests {
             ("je_arena_malloc_hard", "jemalloc"),
             ("_mi_page_malloc", "mimalloc"),
             ("MemoryContextAllocZero", "MemoryContextAllocZero"),
+            ("os::malloc(unsigned long, MEMFLAGS)", "HotSpot's allocator"),
             ("__libc_calloc@@GLIBC_2.2.5", "__libc_calloc"),
             (
                 "void std::vector<Session, std::allocator<Session> >::_M_realloc_insert<Session>(Session&&)",
@@ -276,6 +295,23 @@ mod tests {
     }
 
     #[test]
+    fn javas_direct_memory_is_known() {
+        let java = |name: &str| Frame {
+            kind: FrameKind::Java,
+            ..frame(name)
+        };
+        let of = "Java's direct memory";
+        for (name, of) in [
+            ("java.nio.ByteBuffer.allocateDirect", Some(of)),
+            ("jdk.internal.misc.Unsafe.allocateMemory", Some(of)),
+            ("app.Cache.malloc", None),
+            ("malloc", None),
+        ] {
+            assert_eq!(allocation(&java(name)).as_deref(), of, "{name}");
+        }
+    }
+
+    #[test]
     fn interpreters_are_known() {
         for (name, of) in [
             ("_PyEval_EvalFrameDefault", Some("CPython")),
@@ -284,6 +320,11 @@ mod tests {
             (
                 "v8::internal::(anonymous namespace)::Invoke(v8::internal::Isolate*, v8::internal::InvokeParams const&)",
                 Some("V8"),
+            ),
+            ("StubRoutines (1)", Some("HotSpot")),
+            (
+                "JavaCalls::call_helper(JavaValue*, methodHandle const&, JavaCallArguments*, JavaThread*)",
+                Some("HotSpot"),
             ),
             ("Builtins_ArrayPrototypePush", None),
             ("py::handler:/srv/app.py", None),

@@ -150,3 +150,52 @@ pub const C_START: [&str; 12] = [
     "__clone",
     "__clone3",
 ];
+
+/// Methods of Java's library through which it gets memory that is not its heap's: starts of their names.
+pub const JAVA_ALLOCATION: &[&str] = &[
+    "jdk.internal.misc.Unsafe.",
+    "sun.misc.Unsafe.",
+    "java.nio.DirectByteBuffer.<init>",
+    "java.nio.ByteBuffer.allocateDirect",
+    "java.nio.Bits.",
+];
+
+/// Functions of HotSpot through which it, and Java's library, allocate.
+pub const HOTSPOT_ALLOCATION: &[&str] = &[
+    "os::malloc",
+    "os::realloc",
+    "AllocateHeap",
+    "ReallocateHeap",
+    "Unsafe_AllocateMemory0",
+    "Unsafe_ReallocateMemory0",
+];
+
+/// Functions of HotSpot and of its launcher that lead from native code to methods.
+pub const HOTSPOT: &[&str] = &[
+    "JavaCalls::call",
+    "JavaCalls::call_helper",
+    "JavaCalls::call_static",
+    "JavaCalls::call_virtual",
+    "JavaCalls::call_special",
+    "os::os_exception_wrapper",
+    "jni_invoke_static",
+    "jni_invoke_nonstatic",
+    "jni_CallStaticVoidMethod",
+    "jni_CallStaticObjectMethod",
+    "jni_CallVoidMethod",
+    "jni_CallObjectMethod",
+    "jni_NewObjectV",
+    "JVM_InvokeMethod",
+    "JVM_NewInstanceFromConstructor",
+    "JVM_DoPrivileged",
+    "Reflection::invoke",
+    "Reflection::invoke_method",
+    "Reflection::invoke_constructor",
+    "InstanceKlass::call_class_initializer",
+    "JavaThread::run",
+    "JavaThread::thread_main_inner",
+    "Thread::call_run",
+    "thread_native_entry",
+    "JavaMain",
+    "ThreadJavaMain",
+];
