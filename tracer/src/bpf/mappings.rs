@@ -5,15 +5,11 @@
 //! flag, which comes before the new program's first mapping, and `PERF_RECORD_LOST`.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::os::fd::{AsRawFd, RawFd};
 
-use aya_obj::generated::{
-    perf_event_attr, perf_event_mmap_page, perf_event_sample_format, perf_event_type, perf_sw_ids,
-    perf_type_id,
-};
-use memmap2::{MmapOptions, MmapRaw};
+use aya_obj::generated::{perf_event_attr, perf_event_type, perf_sw_ids, perf_type_id};
+
+use super::perf_ring::{self, PerfRing, u32_at, u64_at};
 
 /// Data pages of a ring: room for some 2,000 records, whose file names take most of it; a program that starts makes
 /// ten.
@@ -66,123 +62,37 @@ pub struct MappedCode {
 }
 
 /// The ring of one CPU.
-pub struct MappingEvents {
-    event: OwnedFd,
-    ring: MmapRaw,
-    page_size: usize,
-}
+pub struct MappingEvents(PerfRing);
 
 impl MappingEvents {
     /// Opens a ring for each online CPU.
     pub fn open() -> io::Result<Vec<Self>> {
-        let cpus = aya::util::online_cpus().map_err(|(_, error)| error)?;
-        cpus.into_iter().map(Self::open_on).collect()
-    }
-
-    fn open_on(cpu: u32) -> io::Result<Self> {
-        const CLOEXEC: libc::c_ulong = 1 << 3;
-        let attr = attributes();
-        // SAFETY: a complete attribute structure with its size; all processes on one CPU.
-        let fd = unsafe {
-            libc::syscall(
-                libc::SYS_perf_event_open,
-                &raw const attr,
-                -1,
-                cpu as libc::c_int,
-                -1,
-                CLOEXEC,
-            )
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just made this descriptor for us.
-        let event = unsafe { OwnedFd::from_raw_fd(fd as RawFd) };
-        let page_size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
-            .ok()
-            .flatten()
-            .and_then(|size| usize::try_from(size).ok())
-            .unwrap_or(4096);
-        let ring = MmapOptions::new()
-            .len((1 + RING_PAGES) * page_size)
-            .map_raw(event.as_raw_fd())?;
-        Ok(Self {
-            event,
-            ring,
-            page_size,
-        })
+        let rings = PerfRing::open_all(&attributes(), RING_PAGES)?;
+        Ok(rings.into_iter().map(Self).collect())
     }
 
     /// Takes all records out, oldest first.
     pub fn drain(&mut self) -> Vec<MappingEvent> {
-        let header = self.ring.as_mut_ptr().cast::<perf_event_mmap_page>();
-        // SAFETY: the mapping begins with this structure; `data_head` is written by the kernel, `data_tail` by us,
-        // both aligned.
-        let (head, tail) = unsafe {
-            (
-                AtomicU64::from_ptr(&raw mut (*header).data_head),
-                AtomicU64::from_ptr(&raw mut (*header).data_tail),
-            )
-        };
-        let end = head.load(Ordering::Acquire);
-        let mut at = tail.load(Ordering::Relaxed);
-        let mut events = Vec::new();
-        while at < end {
-            let size = u16::from_ne_bytes(self.bytes(at + 6));
-            if size == 0 {
-                break; // not a record; the kernel does not write this
-            }
-            let record: Vec<u8> = (at..at + u64::from(size)).map(|at| self.byte(at)).collect();
-            events.extend(decode(&record));
-            at += u64::from(size);
-        }
-        tail.store(end, Ordering::Release);
-        events
-    }
-
-    fn bytes<const N: usize>(&self, at: u64) -> [u8; N] {
-        std::array::from_fn(|index| self.byte(at + index as u64))
-    }
-
-    /// One byte of the data, around the ring's end if need be.
-    fn byte(&self, at: u64) -> u8 {
-        let offset = at as usize % (RING_PAGES * self.page_size);
-        // SAFETY: within the data pages, which begin one page into the mapping.
-        unsafe { ptr::read_volatile(self.ring.as_ptr().add(self.page_size + offset)) }
+        let records = self.0.drain();
+        records.iter().filter_map(|record| decode(record)).collect()
     }
 }
 
 impl AsRawFd for MappingEvents {
     fn as_raw_fd(&self) -> RawFd {
-        self.event.as_raw_fd()
+        self.0.as_raw_fd()
     }
 }
 
 fn attributes() -> perf_event_attr {
-    // SAFETY: a structure of integers, for which zero means "not asked for".
-    let mut attr: perf_event_attr = unsafe { std::mem::zeroed() };
+    let mut attr = perf_ring::attributes();
     attr.type_ = perf_type_id::PERF_TYPE_SOFTWARE as u32;
-    attr.size = size_of::<perf_event_attr>() as u32;
     attr.config = perf_sw_ids::PERF_COUNT_SW_DUMMY as u64;
-    attr.sample_type = perf_event_sample_format::PERF_SAMPLE_TIME as u64;
-    attr.clockid = libc::CLOCK_MONOTONIC;
-    attr.set_use_clockid(1);
-    attr.set_sample_id_all(1);
     attr.set_mmap(1);
     attr.set_mmap2(1);
     attr.set_comm(1);
     attr.set_comm_exec(1);
-    attr.set_watermark(1);
-    attr.__bindgen_anon_2.wakeup_watermark = 1;
     attr
-}
-
-fn u32_at(record: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(record.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn u64_at(record: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_ne_bytes(record.get(at..at + 8)?.try_into().ok()?))
 }
 
 /// Reads one record; `None` for kinds that are of no interest.

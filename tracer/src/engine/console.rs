@@ -106,6 +106,8 @@ pub fn clear_echo() {
 pub struct Log {
     level: u8,
     is_quiet: bool,
+    /// Whether lines are events of `tracing`.
+    is_traced: bool,
 }
 
 impl Log {
@@ -114,6 +116,30 @@ impl Log {
         Self {
             level,
             is_quiet: false,
+            is_traced: false,
+        }
+    }
+
+    /// One whose lines are events of `tracing`, which a subscriber filters and writes.
+    pub fn traced(level: u8) -> Self {
+        Self {
+            is_traced: true,
+            ..Self::new(level)
+        }
+    }
+
+    /// One line, always.
+    pub fn line(self, line: impl std::fmt::Display) {
+        match self.is_traced {
+            true => tracing::info!("{line}"),
+            false => eprintln!("memlens: {line}"),
+        }
+    }
+
+    fn detail(self, line: impl std::fmt::Display) {
+        match self.is_traced {
+            true => tracing::debug!("{line}"),
+            false => eprintln!("memlens: {line}"),
         }
     }
 
@@ -128,14 +154,15 @@ impl Log {
     /// What goes well: what is traced, and what has ended.
     pub fn say(self, line: impl FnOnce() -> String) {
         if !self.is_quiet {
-            eprintln!("memlens: {}", line());
+            self.line(line());
         }
     }
 
     /// With `-v`, how long `what` took that began at `since`.
     pub fn timing(self, what: &str, since: Instant) {
         if self.level > 0 {
-            eprintln!("memlens: {what} took {:.1} ms", milliseconds(since));
+            let took = milliseconds(since);
+            self.detail(format_args!("{what} took {took:.1} ms"));
         }
     }
 
@@ -147,14 +174,16 @@ impl Log {
                 || "unknown".to_owned(),
                 |kib| format!("{:.1} MiB", kib as f64 / 1024.0),
             );
-            eprintln!("memlens: report took {took:.1} ms, resident {resident}");
+            self.detail(format_args!(
+                "report took {took:.1} ms, resident {resident}"
+            ));
         }
     }
 
     /// With `-v`, lines about what was set up.
     pub fn details(self, lines: impl FnOnce() -> Vec<String>) {
         if self.level > 0 {
-            lines().iter().for_each(|line| eprintln!("memlens: {line}"));
+            lines().iter().for_each(|line| self.detail(line));
         }
     }
 
@@ -171,14 +200,14 @@ impl Log {
     /// What the programs have said, at most so many messages.
     pub fn messages(self, messages: &mut Events<Diagnostic>, most: usize) {
         for message in std::iter::from_fn(|| messages.take_next()).take(most) {
-            eprintln!("memlens: {message}");
+            self.detail(message);
         }
     }
 
     /// With `-vv`, something that happened to a process.
     pub fn event(self, line: impl FnOnce() -> String) {
         if self.level > 1 {
-            eprintln!("memlens: {}", line());
+            self.detail(line());
         }
     }
 }

@@ -12,7 +12,9 @@ use tokio::sync::watch;
 const EXIT_INTERRUPTED: i32 = 2;
 
 /// Signals that end a trace.
-const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, HANGUP];
+/// The one that asks for the settings to be read again, where there are such.
+const HANGUP: Signal = Signal::SIGHUP;
 
 /// Signals so close to the first count as the same request: `timeout` sends one to its child and one to its group, and
 /// a terminal and a script may both pass one on.
@@ -29,6 +31,18 @@ impl Interrupt {
     /// Takes the signals over. Call it before any thread is started: they are blocked in all of them, and waited
     /// for in one, so that the second Ctrl-C works even while the rest of the program is busy.
     pub fn install() -> Result<Self> {
+        Self::take(None)
+    }
+
+    /// The same, but for SIGHUP, which calls `reload` in a thread of its own.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn install_with_reload(reload: impl Fn() + Send + 'static) -> Result<Self> {
+        Self::take(Some(Box::new(reload)))
+    }
+
+    fn take(reload: Option<Reload>) -> Result<Self> {
         let mut signals = SigSet::empty();
         for signal in SIGNALS {
             signals.add(signal);
@@ -37,7 +51,7 @@ impl Interrupt {
         let (sender, receiver) = watch::channel(false);
         thread::Builder::new()
             .name("signals".into())
-            .spawn(move || wait(&signals, &sender))
+            .spawn(move || wait(&signals, &sender, reload.as_ref()))
             .context("cannot start a thread")?;
         Ok(Self(receiver))
     }
@@ -74,10 +88,17 @@ impl Interrupt {
     }
 }
 
-fn wait(signals: &SigSet, sender: &watch::Sender<bool>) {
+/// What a SIGHUP does where it does not end the trace.
+type Reload = Box<dyn Fn() + Send>;
+
+fn wait(signals: &SigSet, sender: &watch::Sender<bool>, reload: Option<&Reload>) {
     let mut requests = Requests::default();
     loop {
-        let Ok(_) = signals.wait() else { return };
+        let Ok(signal) = signals.wait() else { return };
+        if let (HANGUP, Some(reload)) = (signal, reload) {
+            reload();
+            continue;
+        }
         match requests.add(Instant::now()) {
             StopRequest::End => drop(sender.send_replace(true)),
             StopRequest::Same => {}

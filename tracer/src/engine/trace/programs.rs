@@ -275,7 +275,7 @@ impl<S: Source> Trace<S> {
             totals,
         };
         if !is_short_lived(&ended) {
-            eprintln!("memlens: {}", words::ended::sentence(&ended));
+            self.core.log.line(words::ended::sentence(&ended));
         }
         self.core.ended.add(ended);
     }

@@ -41,6 +41,7 @@ use crate::words;
 
 pub use self::options::HeapOptions;
 pub use self::rows::{Order, Which};
+pub use self::scope::Wanted;
 
 /// The heaps of a trace's programs.
 pub struct Heap {
@@ -56,6 +57,8 @@ pub struct Heap {
     cost: Cost,
     /// Who is probed, where processes come by themselves.
     scope: Option<ScopeTrace>,
+    /// Which of them may be, where not all.
+    wanted: Option<Wanted>,
     /// Programs whose probes were removed and that still run: when.
     off: HashMap<Owner, Duration>,
     /// Those of them that gave way to processes that grow.
@@ -83,6 +86,7 @@ impl Heap {
             swept: 0,
             cost: Cost::new(None, 0, None),
             scope: None,
+            wanted: None,
             off: HashMap::new(),
             displaced: HashSet::new(),
             forks: Vec::new(),

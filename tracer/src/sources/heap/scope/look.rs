@@ -26,6 +26,10 @@ impl Heap {
         scope.looked_at_new = now;
         let Ok(pids) = info::all_pids() else { return };
         let running: HashSet<u32> = pids.iter().copied().collect();
+        let pids: Vec<u32> = match &self.wanted {
+            Some(wanted) => pids.into_iter().filter(|pid| wanted.has(*pid)).collect(),
+            None => pids,
+        };
         let own: Vec<u32> = core.tracer.own_processes().collect();
         let mut sights = Vec::with_capacity(pids.len());
         for pid in pids.into_iter().filter(|pid| !own.contains(pid)) {
@@ -82,6 +86,11 @@ impl Heap {
 
     /// Looks at a process that is new.
     fn look_at_one(&mut self, core: &mut Core, pid: u32, now: Duration) {
+        if let Some(wanted) = &mut self.wanted
+            && !wanted.takes(pid)
+        {
+            return;
+        }
         let Some(scope) = &mut self.scope else { return };
         let Some(vitals) = info::vitals(pid).filter(|vitals| !vitals.is_zombie) else {
             // Of a part of the host nobody knows whether it was of it.

@@ -1,6 +1,7 @@
 //! The processes of a scope: who gets probes, and carrying out what admission decides.
 
 mod look;
+mod wanted;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ use crate::process::info::{self, Machine};
 use crate::process::maps::Mapping;
 use crate::process::{status, translator};
 use crate::profile::{self, LateFile, Refused};
+
+pub use wanted::Wanted;
 
 /// CPU time that a program may take for its start. Such times come in ticks of 10 ms.
 const STARTING: Duration = Duration::from_millis(30);
