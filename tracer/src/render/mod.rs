@@ -8,6 +8,8 @@ mod heaptrack;
 mod html;
 mod json;
 mod markdown;
+pub mod openmetrics;
+pub mod otlp;
 mod path;
 mod pprof;
 mod recording;
