@@ -3,6 +3,7 @@
 //! A trace is one or more [`sources`] that the [`engine`] drives. What it knows at one moment is a [`profile`]: one
 //! value, which [`render`] writes in one format or another. [`commands`] put these together. Only [`bpf`] uses aya.
 
+pub mod agent;
 pub mod ahead;
 pub mod analysis;
 pub mod attach;

@@ -2,6 +2,7 @@
 
 use clap::{ArgAction, Parser, Subcommand};
 
+use super::agent::{AgentArgs, AgentConfig};
 use super::color::Color;
 use super::demo::DemoConfig;
 use super::doctor::{DoctorArgs, DoctorConfig};
@@ -37,6 +38,7 @@ Examples:
                                      heap, address space and machine over time, to a file
   memlens report a.memlens -o a.html what it has, as a page to look at
   memlens diff a.memlens b.memlens   what grew between two recordings, runs or builds
+  memlens agent                      always on: for Prometheus, Grafana, Parca, Pyroscope, pprof
   memlens doctor                     what works on this machine, and how to fix the rest
   memlens demo                       a built-in leaky program, traced for ten seconds
 
@@ -85,6 +87,7 @@ enum Typed {
     Record(Box<RecordArgs>),
     Report(Box<ReportArgs>),
     Diff(Box<DiffConfig>),
+    Agent(Box<AgentArgs>),
     Doctor(DoctorArgs),
     Demo(DemoConfig),
 }
@@ -129,6 +132,8 @@ pub enum Command {
     Report(Box<ReportConfig>),
     /// Compare two profiles.
     Diff(Box<DiffConfig>),
+    /// Watch the machine for good, and serve what is known.
+    Agent(Box<AgentConfig>),
 }
 
 impl TryFrom<Cli> for Invocation {
@@ -147,6 +152,7 @@ impl TryFrom<Cli> for Invocation {
             Typed::Top(args) => Command::Top(Box::new((*args).try_into()?)),
             Typed::Hunt(args) => Command::Hunt(args.try_into()?),
             Typed::Explain(args) => Command::Explain(args.try_into()?),
+            Typed::Agent(args) => Command::Agent(Box::new((*args).try_into()?)),
             Typed::Doctor(args) => Command::Doctor(args.into()),
             Typed::Demo(config) => Command::Demo(config),
             Typed::Record(args) => Command::Record(Box::new((*args).try_into()?)),

@@ -98,4 +98,9 @@ pub enum ConfigError {
     /// A live view that hardly moves.
     #[error("INTERVAL is longer than a minute: give a shorter one, such as 5s")]
     SlowView,
+    /// An address that others can reach, without a token.
+    #[error(
+        "--listen {0} can be reached from other machines, and stacks are secrets: give --token-file FILE"
+    )]
+    OpenAddress(std::net::SocketAddr),
 }

@@ -6,6 +6,8 @@
 //!
 //! `main` calls [`parse`]; on an error it lets that print itself and exits with its code.
 
+mod agent;
+mod agent_file;
 mod color;
 mod command;
 mod demo;
@@ -34,6 +36,10 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use command::Cli;
 
+pub use agent::{
+    AgentConfig, CostConfig, Listen, ReportOn, ServeConfig, TraceWhat, WatchConfig, WriteConfig,
+};
+pub use agent_file::{FileError, with_file};
 pub use color::Color;
 pub use command::{Command, Invocation};
 pub use demo::DemoConfig;

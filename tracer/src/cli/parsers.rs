@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 
+use super::agent::Listen;
 use super::values::{BareUnit, ValueError, parse_size, parse_time};
 use crate::process::scope::{Exclude, User, cgroup_path};
 
@@ -135,6 +136,57 @@ pub fn parse_user(text: &str) -> Result<User, ValueError> {
 pub fn parse_exclude(text: &str) -> Result<Exclude, ValueError> {
     let expected = "the name or the PID of a process, or the path of a cgroup with a slash";
     Exclude::parse(text).ok_or(ValueError::Expected(expected))
+}
+
+/// Reads an address with a port, such as `127.0.0.1:9847`, or `none`.
+pub fn parse_listen(text: &str) -> Result<Listen, ValueError> {
+    let text = text.trim();
+    let text = text
+        .strip_prefix("localhost:")
+        .map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    match (text.as_str(), text.parse()) {
+        ("none", _) => Ok(Listen::Nowhere),
+        (_, Ok(address)) => Ok(Listen::At(address)),
+        _ => Err(ValueError::Expected(
+            "an address and a port such as 127.0.0.1:9847, or none",
+        )),
+    }
+}
+
+/// Reads a growth per minute, such as `10MiB`.
+pub fn parse_rate(text: &str) -> Result<u64, ValueError> {
+    let number = text.trim();
+    let number = number.strip_suffix("/min").unwrap_or(number);
+    match parse_size(number)? {
+        0 => Err(ValueError::Zero("64KiB, which is meant a minute")),
+        rate => Ok(rate),
+    }
+}
+
+/// Reads how long tasks may wait within one second.
+pub fn parse_stall(text: &str) -> Result<Duration, ValueError> {
+    let expected = ValueError::Expected("a time from 1ms to 1s, such as 200ms");
+    let time = parse_time(text, BareUnit::Milliseconds)?;
+    let is_fit = (Duration::from_millis(1)..=Duration::from_secs(1)).contains(&time);
+    is_fit.then_some(time).ok_or(expected)
+}
+
+/// Reads the address of an OTLP receiver.
+pub fn parse_url(text: &str) -> Result<String, ValueError> {
+    let expected = ValueError::Expected("an address such as http://127.0.0.1:4318, without TLS");
+    let rest = text.trim().strip_prefix("http://");
+    let uri = rest.and_then(|_| text.trim().parse::<hyper::Uri>().ok());
+    let uri = uri.filter(|uri| uri.host().is_some_and(|host| !host.is_empty()));
+    uri.map(|uri| uri.to_string()).ok_or(expected)
+}
+
+/// Reads a filter of what is logged.
+pub fn parse_log(text: &str) -> Result<String, ValueError> {
+    let expected =
+        ValueError::Expected("a level (error, warn, info, debug, trace), or warn,PART=LEVEL");
+    let filter = text.parse::<tracing_subscriber::filter::Targets>();
+    let is_fit = filter.is_ok() && !text.trim().is_empty();
+    is_fit.then(|| text.to_owned()).ok_or(expected)
 }
 
 #[cfg(test)]

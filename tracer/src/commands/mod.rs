@@ -1,5 +1,6 @@
 //! The commands: each turns what was asked for into a target, sources and a renderer, and runs them.
 
+mod agent;
 mod demo;
 mod diff;
 mod doctor;
@@ -47,6 +48,7 @@ pub fn run(invocation: &Invocation) -> Outcome {
         Command::Record(config) => record::run(invocation, config),
         Command::Report(config) => report::run(invocation, config),
         Command::Diff(config) => diff::run(invocation, config),
+        Command::Agent(config) => agent::run(invocation, config),
     };
     done.unwrap_or_else(|failure| {
         eprintln!("memlens: {}", error::one_line(&failure));
