@@ -13,6 +13,7 @@ pub mod elf32;
 pub mod foreign;
 pub mod gdb;
 pub mod host;
+pub mod http;
 pub mod kernel;
 pub mod ledger;
 pub mod lines;

@@ -5,6 +5,7 @@ mod address_space;
 mod address_space_host;
 mod address_space_programs;
 mod admission;
+mod agent;
 mod allocators;
 mod diagnostics;
 mod events;
