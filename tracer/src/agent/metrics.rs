@@ -1,5 +1,5 @@
-//! The metrics: the machine, its processes and cgroups, the traced heaps, and the agent itself. Bounded: rows of at most
-//! so many processes, summed by name, container and unit; never a stack.
+//! The metrics: the machine, its processes and cgroups, the traced heaps, and the agent itself. Bounded: rows of at
+//! most so many processes, summed by name, container and unit; never a stack.
 
 mod heaps;
 mod own;

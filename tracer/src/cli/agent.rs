@@ -67,6 +67,7 @@ pub enum ReportOn {
 /// written to --state-dir. Needs root, or the capabilities that dist/memlens-agent.service names.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
+#[command(mut_arg("unwind_memory", |arg| arg.default_value("64MiB")))]
 pub struct AgentArgs {
     #[command(flatten)]
     rest: AgentConfig,

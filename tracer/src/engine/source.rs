@@ -28,6 +28,11 @@ pub trait Source {
     /// Sets what the source needs of the kernel side; `in_scope` where processes come by themselves.
     fn configure(&self, settings: &mut Settings, in_scope: bool);
 
+    /// Whether a process of a scope is to be followed, as far as the source knows: unwind tables of others can wait.
+    fn wants(&self, _pid: u32) -> bool {
+        true
+    }
+
     /// Attaches the source's own programs and takes its rings. Nothing is counted yet.
     ///
     /// # Errors
@@ -190,6 +195,10 @@ impl<A: Source, B: Source> Source for (A, B) {
     fn configure(&self, settings: &mut Settings, in_scope: bool) {
         self.0.configure(settings, in_scope);
         self.1.configure(settings, in_scope);
+    }
+
+    fn wants(&self, pid: u32) -> bool {
+        self.0.wants(pid) || self.1.wants(pid)
     }
 
     fn load(&mut self, core: &mut Core) -> Result<()> {

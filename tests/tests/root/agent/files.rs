@@ -111,10 +111,7 @@ fn the_capabilities_of_the_unit_suffice() -> Result<()> {
     let address = free_address()?;
     let mut command = Command::new(need::program("setpriv")?);
     command
-        .args([
-            &format!("--bounding-set={set}"),
-            &format!("--inh-caps={set}"),
-        ])
+        .arg(format!("--bounding-set={set}"))
         .args(["--no-new-privs"])
         .arg(paths::memlens()?)
         .args([

@@ -1,5 +1,5 @@
-//! `memlens agent`: always on. The watch over the machine, the heap traces and the writer of reports have a thread each;
-//! requests are answered on the main one.
+//! `memlens agent`: always on. The watch over the machine, the heap traces and the writer of reports have a thread
+//! each; requests are answered on the main one.
 
 mod http;
 mod log;

@@ -1,5 +1,5 @@
-//! What the kernel tells of memory that runs out: kills as they are decided, cgroups that reach their limits, tasks that
-//! wait. Nothing is polled.
+//! What the kernel tells of memory that runs out: kills as they are decided, cgroups that reach their limits, tasks
+//! that wait. Nothing is polled.
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;

@@ -28,6 +28,7 @@ use crate::profile::{FindingKind, Grouping, Measure, Profile};
 use crate::sources::heap::reach::When;
 use crate::sources::heap::{Heap, HeapOptions, Order, Wanted};
 use crate::words::error;
+use crate::words::units::{bytes, counted_processes};
 
 /// A look at the heaps takes at most one part in so many of the time.
 const SHARE: u32 = 20;
@@ -39,6 +40,9 @@ const HOLDERS: Duration = Duration::from_secs(120);
 const HOLDERS_SHARE: u32 = 200;
 /// What holds more blocks than these is not looked for.
 const MOST_BLOCKS: u64 = 500_000;
+/// Looks in a row after which there must be too much memory before traces are given up: tables take some while they are
+/// made.
+const TOO_LARGE: u32 = 3;
 /// A trace that has failed is begun again after this time.
 const AGAIN: Duration = Duration::from_secs(30);
 /// Profiles after which the history of the page begins anew: stacks come and go.
@@ -160,6 +164,7 @@ async fn once(
         timeline: Timeline::default(),
         looks: 0,
         holders_due: Instant::now() + HOLDERS / 4,
+        too_large: 0,
         wants_holders: false,
         config: Arc::clone(&config),
     };
@@ -195,6 +200,8 @@ struct Following<'a> {
     timeline: Timeline,
     looks: u32,
     holders_due: Instant,
+    /// Looks in a row after which there was too much memory.
+    too_large: u32,
     /// Whether something grows of which it is not known what holds it.
     wants_holders: bool,
 }
@@ -377,26 +384,35 @@ impl Following<'_> {
         }
     }
 
-    /// Gives traces up where the agent has too much memory; whether all must go.
-    fn shed(&self) -> bool {
-        let resident = info::own_resident_bytes().unwrap_or_default();
+    /// Gives traces up where the agent has too much memory, look after look; whether all must go.
+    fn shed(&mut self) -> bool {
         let most = self.config.cost.memory;
-        let room = self.shared.room.load(Ordering::Relaxed);
-        if resident > most {
+        let resident = || info::own_resident_bytes().unwrap_or_default();
+        if resident() > most {
             trim();
         }
-        let resident = info::own_resident_bytes().unwrap_or_default();
+        let resident = resident();
+        let room = self.shared.room.load(Ordering::Relaxed);
         if resident <= most {
+            self.too_large = 0;
             let all = self.config.cost.max_processes as usize;
             if room < all && resident < most / 5 * 4 {
                 self.shared.room.store(room + 1, Ordering::Relaxed);
             }
             return false;
         }
+        self.too_large += 1;
+        if self.too_large < TOO_LARGE {
+            return false;
+        }
+        self.too_large = 0;
         self.shared.known().own.shed += 1;
         let fewer = self.live.source.probed().min(room) / 2;
         tracing::warn!(
-            "{resident} bytes are more than --memory {most}: {fewer} processes at most stay traced"
+            "{} are more than --memory allows ({}): {} at most stay traced",
+            bytes(resident),
+            bytes(most),
+            counted_processes(fewer as u64)
         );
         self.shared.room.store(fewer, Ordering::Relaxed);
         fewer == 0

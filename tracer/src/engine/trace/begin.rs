@@ -10,7 +10,6 @@ use super::Trace;
 use crate::bpf::Method;
 use crate::engine::clock::TraceClock;
 use crate::engine::console::Step;
-use crate::engine::members::Members;
 use crate::engine::source::Source;
 use crate::engine::target::{Chosen, Targets};
 use crate::engine::unwinder::Unwinder;
@@ -132,11 +131,11 @@ pub(super) fn prepared_unwinder(bytes: u64, targets: &Targets) -> Unwinder {
     unwinder
 }
 
-/// An unwinder with the tables begun of what the scope's processes have mapped.
-pub(super) fn expecting_unwinder(bytes: u64, members: &Members) -> Unwinder {
+/// An unwinder with the tables begun of what those processes of the host have mapped that are to be followed.
+pub(super) fn expecting_unwinder(bytes: u64, is_wanted: impl Fn(u32) -> bool) -> Unwinder {
     let mut unwinder = Unwinder::new(bytes);
     let pids = info::all_pids().unwrap_or_default();
-    for pid in pids.into_iter().filter(|pid| members.is_about(*pid)) {
+    for pid in pids.into_iter().filter(|pid| is_wanted(*pid)) {
         // A process that has ended meanwhile needs none.
         if let Ok(maps) = maps::read(pid) {
             unwinder.expect(pid, &maps);

@@ -93,7 +93,7 @@ impl<S: Source> Trace<S> {
         let building = Instant::now();
         let unwinder = walk.table_bytes.map(|bytes| match &targets {
             Some(targets) => prepared_unwinder(bytes, targets),
-            None => expecting_unwinder(bytes, &members),
+            None => expecting_unwinder(bytes, |pid| members.is_about(pid) && source.wants(pid)),
         });
         log.timing("building unwind tables", building);
         let mut settings = Settings {

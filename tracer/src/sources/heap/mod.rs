@@ -192,6 +192,10 @@ impl Source for Heap {
         }
     }
 
+    fn wants(&self, pid: u32) -> bool {
+        self.wanted.as_ref().is_none_or(|wanted| wanted.has(pid))
+    }
+
     fn load(&mut self, core: &mut Core) -> Result<()> {
         let (base, slowdown) = (self.base_interval(), self.options.slowdown_percent);
         self.cost = Cost::new(calibrated(&mut core.tracer), base, slowdown);
@@ -213,7 +217,7 @@ impl Source for Heap {
     fn attach_all(&mut self, core: &mut Core) -> Result<()> {
         self.prober.check_object()?;
         let areas = core.look_at_all_code();
-        if core.members.is_about_everything() {
+        if core.members.is_about_everything() && self.wanted.is_none() {
             self.prober.prepare(&sightings(&areas));
         }
         self.scope = Some(ScopeTrace::new(&self.options, self.cost.pricing));

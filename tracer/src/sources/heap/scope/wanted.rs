@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::Heap;
 use crate::engine::Core;
-use crate::process::info;
 use crate::process::targets::has_name;
+use crate::process::{info, maps};
 
 /// Processes that are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +78,15 @@ impl Heap {
         let probed: HashSet<u32> = self.prober.probed().collect();
         for pid in probed.into_iter().filter(|pid| !wanted.has(*pid)) {
             self.displace(core, pid);
+        }
+        // Their stacks are to be whole when they get their probes.
+        let before = self.wanted.as_ref().map(|before| &before.pids);
+        let new = wanted.pids.iter();
+        let new = new.filter(|pid| before.is_none_or(|before| !before.contains(pid)));
+        for pid in new {
+            if let (Some(unwinder), Ok(maps)) = (&mut core.unwinder, maps::read(*pid)) {
+                unwinder.expect(*pid, &maps);
+            }
         }
         self.wanted = Some(wanted);
         // Those that are new are looked at with the next tick.
