@@ -110,3 +110,29 @@ fn growth_beyond_a_rate_is_reported_and_old_reports_go() -> Result<()> {
     agent.end()?;
     Ok(())
 }
+
+#[test]
+fn a_leak_is_called_one_and_reported() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut hoard = Hoard::start(&folder, 100_000)?;
+    let args = ["--name", "hoard", "--trace", "named", "--report-on", "leak"];
+    let agent = Agent::start(&args)?;
+    agent.until_probed(1.0)?;
+    hoard.victim.go()?;
+    // What nothing points to is looked for half a minute after the start.
+    agent.until("the verdict is told", |agent| {
+        let text = agent.get("/metrics").ok()?.text();
+        let mut lines = text.lines();
+        lines
+            .any(|line| {
+                line.starts_with("memlens_process_heap_verdict_info{comm=\"hoard\"")
+                    && line.contains("verdict=\"leak\"")
+            })
+            .then_some(())
+    })?;
+    agent.until("a report is written", |agent| {
+        agent.reports("leak", ".html").into_iter().next()
+    })?;
+    agent.end()?;
+    Ok(())
+}

@@ -174,25 +174,43 @@ async fn agent(
             biased;
             () = interrupt.wait() => break,
             () = &mut once => break,
-            Some(()) = reloads.recv() => {
-                let config = shared.config();
-                let again = settings(&words, &config);
-                match again {
-                    Ok(new) => {
-                        reload(shared, &mut parts, new, log).await?;
-                        shared.known().own.reloads.0 += 1;
-                    }
-                    Err(failure) => {
-                        shared.known().own.reloads.1 += 1;
-                        tracing::error!("the settings stay as they are: {}", error::one_line(&failure));
-                    }
-                }
-            }
+            Some(()) = reloads.recv() => read_again(shared, &mut parts, &words, log).await?,
         }
     }
     drop(parts);
     let reports = shared.known().own.reports.values().sum::<u64>();
     tracing::info!("ended; {} written", counted(reports, "report"));
+    Ok(())
+}
+
+/// Reads the settings again. Where something is wrong with them the old ones stay.
+///
+/// # Errors
+/// The old ones do not work any more either.
+async fn read_again(
+    shared: &Arc<Shared>,
+    parts: &mut Parts,
+    words: &[OsString],
+    log: Log,
+) -> Result<()> {
+    let old = shared.config();
+    let reloaded = match settings(words, &old) {
+        Ok(new) => reload(shared, parts, new, log).await,
+        Err(failure) => Err(failure),
+    };
+    let Err(failure) = reloaded else {
+        shared.known().own.reloads.0 += 1;
+        return Ok(());
+    };
+    shared.known().own.reloads.1 += 1;
+    tracing::error!(
+        "the settings stay as they are: {}",
+        error::one_line(&failure)
+    );
+    if parts.server.is_none() {
+        shared.set_config((*old).clone());
+        parts.server = Some(Server::begin(shared).await?);
+    }
     Ok(())
 }
 

@@ -24,7 +24,7 @@ use crate::engine::console::Log;
 use crate::engine::{About, Flow, Live, Trace as Processes, runtime};
 use crate::process::info;
 use crate::profile::history::Timeline;
-use crate::profile::{FindingKind, Grouping, Measure, Profile};
+use crate::profile::{FindingKind, Grouping, Measure, Profile, Subject};
 use crate::sources::heap::reach::When;
 use crate::sources::heap::{Heap, HeapOptions, Order, Wanted};
 use crate::words::error;
@@ -40,6 +40,8 @@ const HOLDERS: Duration = Duration::from_secs(120);
 const HOLDERS_SHARE: u32 = 200;
 /// What holds more blocks than these is not looked for.
 const MOST_BLOCKS: u64 = 500_000;
+/// Nor in more resident memory than this, which is read several times.
+const MOST_RESIDENT: u64 = 1 << 30;
 /// Looks in a row after which there must be too much memory before traces are given up: tables take some while they are
 /// made.
 const TOO_LARGE: u32 = 3;
@@ -165,7 +167,7 @@ async fn once(
         looks: 0,
         holders_due: Instant::now() + HOLDERS / 4,
         too_large: 0,
-        wants_holders: false,
+        growing: BTreeSet::new(),
         config: Arc::clone(&config),
     };
     let over = following.follow(asked, moments).await;
@@ -202,8 +204,8 @@ struct Following<'a> {
     holders_due: Instant,
     /// Looks in a row after which there was too much memory.
     too_large: u32,
-    /// Whether something grows of which it is not known what holds it.
-    wants_holders: bool,
+    /// Processes that grow, of which it is to be known what holds the blocks.
+    growing: BTreeSet<u32>,
 }
 
 impl Following<'_> {
@@ -234,7 +236,7 @@ impl Following<'_> {
                 },
                 () = sleep_until(due) => {
                     let begun = Instant::now();
-                    if self.wants_holders && begun >= self.holders_due {
+                    if !self.growing.is_empty() && begun >= self.holders_due {
                         self.look_for_holders(&mut moments).await?;
                     }
                     let seen = self.look()?;
@@ -275,10 +277,7 @@ impl Following<'_> {
         }
         self.timeline.add(&profile);
         self.timeline.fill(&mut profile);
-        let blocks = profile.totals().amount(Measure::HeapLiveBlocks);
-        let grows = |kind| matches!(kind, FindingKind::Growing | FindingKind::Leak);
-        let grows = profile.findings.iter().any(|finding| grows(finding.kind));
-        self.wants_holders = grows && blocks <= MOST_BLOCKS;
+        self.growing = growing(&profile);
         let seen = self.shared.set_heaps(profile, self.config.serve.with_pid);
         {
             let mut known = self.shared.known();
@@ -316,7 +315,8 @@ impl Following<'_> {
     /// Looks for what holds the blocks. A kill that is told meanwhile is more important.
     async fn look_for_holders(&mut self, moments: &mut Moments) -> Result<()> {
         let begun = Instant::now();
-        self.live.source.ask_for_holders();
+        let growing = std::mem::take(&mut self.growing);
+        self.live.source.ask_for_holders_of(growing);
         let told = tokio::select! {
             biased;
             told = moments.next() => Some(told),
@@ -417,6 +417,24 @@ impl Following<'_> {
         self.shared.room.store(fewer, Ordering::Relaxed);
         fewer == 0
     }
+}
+
+/// The processes whose heaps grow, and that a look for what holds the blocks is not too much for.
+fn growing(profile: &Profile) -> BTreeSet<u32> {
+    let grows = |kind| matches!(kind, FindingKind::Growing | FindingKind::Leak);
+    let found = profile.findings.iter();
+    let found = found.filter(|finding| grows(finding.kind));
+    let subjects = found.filter_map(|finding| profile.subject(finding.subject?));
+    let is_fit = |subject: &&Subject| {
+        let amount = |measure| subject.totals.amount(measure);
+        amount(Measure::HeapLiveBlocks) <= MOST_BLOCKS
+            && amount(Measure::ProcessRssBytes) <= MOST_RESIDENT
+            && subject.sample_bytes.is_none()
+    };
+    subjects
+        .filter(is_fit)
+        .filter_map(|subject| subject.pid)
+        .collect()
 }
 
 /// Gives memory back to the system that is free.

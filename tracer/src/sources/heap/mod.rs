@@ -15,7 +15,7 @@ mod sight;
 mod walks;
 mod write;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -112,6 +112,11 @@ impl Heap {
     /// The next profile is to say what holds the blocks, whenever else that is said.
     pub fn ask_for_holders(&mut self) {
         self.reaching.ask();
+    }
+
+    /// The same of these processes alone, which may be of a scope.
+    pub fn ask_for_holders_of(&mut self, pids: BTreeSet<u32>) {
+        self.reaching.ask_of(pids);
     }
 
     fn base_interval(&self) -> u64 {

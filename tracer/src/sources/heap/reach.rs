@@ -1,6 +1,6 @@
 //! Reachability of a trace's blocks: which of them something holds, judged in another thread before a report.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -154,6 +154,8 @@ pub struct Reaching {
     when: When,
     /// Blocks are to be judged for the next report.
     is_asked: bool,
+    /// Processes that alone are to be judged for the next report.
+    asked_of: Option<BTreeSet<u32>>,
     found: Arc<Mutex<Vec<(Owner, Found, Errors)>>>,
     judged: HashMap<Owner, Judged>,
     /// Programs that were not judged, and why.
@@ -182,6 +184,11 @@ impl Reaching {
         self.is_asked = true;
     }
 
+    /// The same, of these processes alone; of those of a scope, too.
+    pub fn ask_of(&mut self, pids: BTreeSet<u32>) {
+        self.asked_of = Some(pids);
+    }
+
     /// The work before a report. `unfit` tells why a program cannot be judged; `is_whole` that no block is older than
     /// the trace.
     pub fn work(
@@ -198,19 +205,25 @@ impl Reaching {
             When::Last => last,
             When::Every => true,
         };
-        if !is_due || core.members.come_by_themselves() {
+        let asked_of = self.asked_of.take();
+        // Of a whole host nobody could wait for all.
+        if asked_of.is_none() && (!is_due || core.members.come_by_themselves()) {
             return None;
         }
         self.refused.clear();
         let alive = core.members.iter().filter(|member| member.state.is_alive());
-        let owners: Vec<Owner> = alive.map(|member| member.owner).collect();
+        let is_meant = |owner: &Owner| {
+            let of = asked_of.as_ref();
+            of.is_none_or(|of| of.contains(&owner.tgid))
+        };
+        let owners: Vec<Owner> = alive.map(|member| member.owner).filter(is_meant).collect();
         let mut tasks = Vec::new();
         for owner in &owners {
             match unfit(*owner) {
                 Some(why) => self.refused.push((*owner, why)),
                 None => tasks.push(Task {
                     owner: *owner,
-                    older_exist: !is_whole || owners.len() > 1,
+                    older_exist: !is_whole || owners.len() > 1 || core.members.come_by_themselves(),
                     earlier: self.judged.remove(owner),
                 }),
             }
