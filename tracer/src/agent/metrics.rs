@@ -59,15 +59,19 @@ struct Slope {
 
 impl Slope {
     fn of(growth: &Growth) -> Self {
-        // One jump is no growth: the lower end is the certain growth, which knows jumps.
+        // One jump is no growth: the end that is nearer to zero is the certain growth, which knows jumps.
         let low = growth.low.map(|low| match low > 0.0 {
             true => growth.certain,
             false => low,
         });
+        let high = growth.high.map(|high| match high < 0.0 {
+            true => growth.certain,
+            false => high,
+        });
         Self {
             mean: growth.per_min / SECONDS,
             low: low.map(|low| low / SECONDS),
-            high: growth.high.map(|high| high / SECONDS),
+            high: high.map(|high| high / SECONDS),
         }
     }
 
@@ -189,10 +193,11 @@ const HEAP_GROWTH: GrowthNames = GrowthNames {
     what: "live heap memory, turnover taken off",
 };
 
-type LabelsOf<'a> = &'a [(&'a str, &'a str)];
+/// The labels of a row, and its slope.
+type GrowthRow<'a> = (&'a [(&'a str, &'a str)], Option<Slope>);
 
 /// Writes three families: the slope, and both ends of its interval.
-fn growth(out: &mut Exposition, names: &GrowthNames, rows: &[(LabelsOf<'_>, Option<Slope>)]) {
+fn growth(out: &mut Exposition, names: &GrowthNames, rows: &[GrowthRow<'_>]) {
     let helps = [
         format!("Growth of {}.", names.what),
         format!(
@@ -227,13 +232,14 @@ fn growth_of(
         .into_iter()
         .map(|(whose, slope)| (whose.clone(), pid_of(&whose), slope))
         .collect();
-    let rows: Vec<(Vec<(&str, &str)>, Option<Slope>)> = rows
+    let all: Vec<Vec<(&str, &str)>> = rows
         .iter()
-        .map(|(whose, pid, slope)| (labels(whose, pid), Some(*slope)))
+        .map(|(whose, pid, _)| labels(whose, pid))
         .collect();
-    let rows: Vec<(LabelsOf<'_>, Option<Slope>)> = rows
+    let rows: Vec<GrowthRow<'_>> = all
         .iter()
-        .map(|(labels, slope)| (labels.as_slice(), *slope))
+        .zip(&rows)
+        .map(|(labels, (.., slope))| (labels.as_slice(), Some(*slope)))
         .collect();
     growth(out, names, &rows);
 }
@@ -275,16 +281,14 @@ fn cgroups(out: &mut Exposition, cgroups: &[Cgroup]) {
         "Processes of the cgroup that were killed for lack of memory.",
         &|cgroup| cgroup.oom_kills.map(|kills| kills as f64),
     );
-    let rows: Vec<([(&str, &str); 1], Option<Slope>)> = cgroups
+    let all: Vec<[(&str, &str); 1]> = cgroups
         .iter()
-        .map(|cgroup| {
-            let slope = cgroup.growth.as_ref().map(Slope::of);
-            ([("cgroup", cgroup.path.as_str())], slope)
-        })
+        .map(|cgroup| [("cgroup", cgroup.path.as_str())])
         .collect();
-    let rows: Vec<(LabelsOf<'_>, Option<Slope>)> = rows
+    let rows: Vec<GrowthRow<'_>> = all
         .iter()
-        .map(|(labels, slope)| (labels.as_slice(), *slope))
+        .zip(cgroups)
+        .map(|(labels, cgroup)| (labels.as_slice(), cgroup.growth.as_ref().map(Slope::of)))
         .collect();
     growth(out, &CGROUP_GROWTH, &rows);
 }

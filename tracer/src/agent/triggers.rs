@@ -10,7 +10,7 @@ use crate::words::units::bytes;
 
 /// A second report for the same reason of the same process comes after this time at the earliest.
 const AGAIN: Duration = Duration::from_secs(3_600);
-/// At most so many reports in a while, whatever happens: a burst must not fill the disk or the CPUs.
+/// At most so many reports for one reason in a while: a burst must not fill the disk or the CPUs.
 const BURST: u32 = 10;
 const BURST_WITHIN: Duration = Duration::from_secs(600);
 
@@ -20,8 +20,8 @@ pub struct Triggers {
     on: Vec<ReportOn>,
     growth_per_min: f64,
     reported: HashMap<(ReportOn, String), Duration>,
-    burst_since: Duration,
-    burst: u32,
+    /// By reason: since when a burst is counted, and how many there were.
+    bursts: HashMap<ReportOn, (Duration, u32)>,
     /// Moments that were let pass because there were too many.
     pub passed_over: u64,
 }
@@ -33,8 +33,7 @@ impl Triggers {
             on: on.to_vec(),
             growth_per_min: growth_per_min as f64,
             reported: HashMap::new(),
-            burst_since: Duration::ZERO,
-            burst: 0,
+            bursts: HashMap::new(),
             passed_over: 0,
         }
     }
@@ -56,14 +55,15 @@ impl Triggers {
         if self.reported.contains_key(&key) {
             return false;
         }
-        if now.saturating_sub(self.burst_since) >= BURST_WITHIN {
-            (self.burst_since, self.burst) = (now, 0);
+        let (since, burst) = self.bursts.entry(moment.why).or_insert((now, 0));
+        if now.saturating_sub(*since) >= BURST_WITHIN {
+            (*since, *burst) = (now, 0);
         }
-        if self.burst >= BURST {
+        if *burst >= BURST {
             self.passed_over += 1;
             return false;
         }
-        self.burst += 1;
+        *burst += 1;
         self.reported.insert(key, now);
         true
     }

@@ -28,6 +28,9 @@ use crate::profile::CutReason;
 use crate::runtime::{Part, merge};
 use crate::symbolize::{Frame, Symbolizer};
 
+/// Notes that are kept: some name a process, and a trace may run for months.
+const MOST_NOTES: usize = 500;
+
 /// What all sources share.
 pub struct Core {
     /// The kernel side.
@@ -80,7 +83,7 @@ impl Notes {
     /// Adds a note, unless it was made before.
     pub fn add(&mut self, note: impl Into<String>) {
         let note = note.into();
-        if !self.0.contains(&note) {
+        if !self.0.contains(&note) && self.0.len() < MOST_NOTES {
             self.0.push(note);
         }
     }

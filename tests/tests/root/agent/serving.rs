@@ -144,6 +144,32 @@ fn what_grows_is_found_and_traced_by_itself() -> Result<()> {
     Ok(())
 }
 
+/// Whoever is known may have a process traced; whoever is not may not.
+#[test]
+fn a_process_is_traced_while_somebody_wants_to_see_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut hoard = Hoard::start(&folder, 300_000)?;
+    let agent = Agent::start(&["--trace", "named"])?;
+    hoard.victim.go()?;
+    let path = format!("/debug/pprof/heap?pid={}&seconds=3", hoard.victim.pid());
+    ensure!(
+        agent.get(&path)?.status == 404,
+        "anybody may have it traced"
+    );
+    ensure!(
+        agent.metric("memlens_agent_probed_processes ")? == Some(0.0),
+        "it has probes"
+    );
+    let answer = http::get_by_socket(&agent.socket(), &path)?;
+    ensure!(answer.status == 200, "{} {}", answer.head, answer.text());
+    let file = folder.path().join("over.pb.gz");
+    std::fs::write(&file, &answer.body)?;
+    let top = pprof(&["-top", "-unit=b", file.to_str().context("a path")?])?;
+    ensure!(top.contains("hoard"), "{top}");
+    agent.end()?;
+    Ok(())
+}
+
 fn low_to_high(agent: &Agent) -> Option<f64> {
     let high = "memlens_process_growth_high_bytes_per_second{comm=\"hoard\"";
     agent.metric(high).ok()?

@@ -72,6 +72,8 @@ fn processes_of_one_name_are_one_row_and_their_bounds_add_up() {
 fn a_jump_has_no_lower_end_above_zero() {
     let slope = Slope::of(&growth(600.0, 60.0, 0.0));
     assert_eq!((slope.mean, slope.low), (10.0, Some(0.0)));
+    let shrinks = Slope::of(&growth(-600.0, 60.0, 0.0));
+    assert_eq!((shrinks.low, shrinks.high), (Some(-11.0), Some(0.0)));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the agent says, on standard error: one line each. Under systemd the journal has the time, and the level is told
 //! in its form (sd-daemon(3)).
 
-use std::io::{self, Stderr, Write};
+use std::io::{self, Write};
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::Targets;
@@ -50,18 +50,31 @@ fn filter_of(verbose: u8, filter: Option<&str>, variable: Option<String>) -> Tar
 /// Lines with the level that the journal understands.
 struct Journal;
 
-impl<'a> MakeWriter<'a> for Journal {
-    type Writer = Stderr;
+/// One line: what comes before it, until that is written.
+struct Line(&'static str);
 
-    fn make_writer(&'a self) -> Stderr {
-        io::stderr()
+impl<'a> MakeWriter<'a> for Journal {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line("")
     }
 
-    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Stderr {
-        let mut out = io::stderr();
-        // A log that cannot be written cannot be told about.
-        let _ = out.write_all(prefix(*meta.level()).as_bytes());
-        out
+    fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Line {
+        Line(prefix(*meta.level()))
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        // At one go, so that no other thread's line comes between.
+        let whole = [std::mem::take(&mut self.0).as_bytes(), text].concat();
+        io::stderr().write_all(&whole)?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 

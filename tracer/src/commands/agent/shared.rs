@@ -7,12 +7,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use crate::agent::counters::Counters;
 use crate::agent::metrics::Own;
 use crate::agent::moment::Moment;
 use crate::cli::AgentConfig;
 use crate::profile::Profile;
+
+/// Looks that are asked for come after this multiple of what one takes, and after this time at the latest.
+const SHARE: f64 = 10.0;
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// What is asked of the trace.
 pub enum Ask {
@@ -140,6 +145,10 @@ impl Shared {
         {
             return newest;
         }
+        // Whoever asks again and again waits: looks take at most a part of the time.
+        let pause = Duration::from_secs_f64(self.known().own.heap_seconds * SHARE).min(LONGEST);
+        let age = newest.as_ref().map_or(pause, |seen| seen.at.elapsed());
+        sleep(pause.saturating_sub(age)).await;
         let (answer, answered) = oneshot::channel();
         if !self.ask(Ask::Look(answer)) {
             return newest;

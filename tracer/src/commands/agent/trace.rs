@@ -272,7 +272,7 @@ impl Following<'_> {
         let begun = Instant::now();
         let mut profile = judged(self.live.snapshot(false)?);
         self.looks += 1;
-        if self.looks % HISTORY == 0 {
+        if self.looks.is_multiple_of(HISTORY) {
             self.timeline = Timeline::default();
         }
         self.timeline.add(&profile);

@@ -14,6 +14,8 @@ use crate::process::info;
 use crate::profile::{self, GuardAction, GuardStep};
 use crate::words;
 
+/// Steps that are remembered, the newest: a trace may run for months.
+const MOST_STEPS: usize = 1_000;
 /// What a hit of an empty program costs where it could not be measured; measured were 450 to 710 ns.
 const ASSUMED_HIT: Duration = Duration::from_nanos(500);
 /// Over how long the price of a named process is taken: CPU time comes in ticks of 10 ms.
@@ -226,6 +228,9 @@ impl Heap {
             *coarsest = (*coarsest).max(*interval);
         }
         core.log.say(|| words::guard::sentence(&step));
+        if self.cost.steps.len() >= MOST_STEPS {
+            self.cost.steps.remove(0);
+        }
         self.cost.steps.push(step);
     }
 }

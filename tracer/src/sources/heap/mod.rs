@@ -324,6 +324,7 @@ impl Source for Heap {
         self.cost.forget(owner);
         self.off.remove(&owner);
         self.displaced.remove(&owner);
+        self.reaching.forget(owner);
         if row.is_some() {
             self.forget_process(core, owner.tgid);
         }

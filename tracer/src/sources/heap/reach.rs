@@ -189,6 +189,13 @@ impl Reaching {
         self.asked_of = Some(pids);
     }
 
+    /// A program of a scope is over: nobody asks for its blocks any more.
+    pub fn forget(&mut self, owner: Owner) {
+        self.judged.remove(&owner);
+        self.errors.remove(&owner);
+        self.refused.retain(|(other, _)| *other != owner);
+    }
+
     /// The work before a report. `unfit` tells why a program cannot be judged; `is_whole` that no block is older than
     /// the trace.
     pub fn work(

@@ -106,7 +106,7 @@ impl Answerer {
     ) -> Result<Response<Full<Bytes>>, Infallible> {
         let begun = Instant::now();
         let answer = match guard.check(door, request.headers()) {
-            Ok(()) => self.of(request, door).await,
+            Ok(()) => self.of(request, door, guard.knows(door)).await,
             Err(Denied::Token) => {
                 Answer::text(401, "a token is needed: Authorization: Bearer TOKEN")
             }
@@ -126,7 +126,7 @@ impl Answerer {
         Ok(response(answer, request.method() == Method::HEAD))
     }
 
-    async fn of(&self, request: &Request<Incoming>, door: Door) -> Answer {
+    async fn of(&self, request: &Request<Incoming>, door: Door, is_known: bool) -> Answer {
         let uri = request.uri();
         let route = match route(request.method().as_str(), uri.path(), uri.query()) {
             Ok(route) => route,
@@ -152,7 +152,9 @@ impl Answerer {
             Route::Health => self.health(),
             Route::Cmdline(asked) => cmdline(&asked),
             Route::PprofIndex(_) => Answer::text(200, PPROF_INDEX),
-            Route::Pprof(..) | Route::Report(_) | Route::Json(_) => self.profile(route).await,
+            Route::Pprof(..) | Route::Report(_) | Route::Json(_) => {
+                self.profile(route, is_known).await
+            }
         }
     }
 
@@ -204,18 +206,18 @@ impl Answerer {
     }
 
     /// A profile in one form or another.
-    async fn profile(&self, route: Route) -> Answer {
+    async fn profile(&self, route: Route, is_known: bool) -> Answer {
         let (Route::Pprof(_, asked) | Route::Report(asked) | Route::Json(asked)) = &route else {
             return Answer::text(404, "");
         };
-        let Some(first) = self.first(asked).await else {
+        let Some(first) = self.first(asked, is_known).await else {
             return Answer::text(503, "no heaps are traced: the log of the agent says why");
         };
         let first_part = part::of(&first.profile, |subject| asked.is_about(subject));
         if asked.is_part() && first_part.subjects.is_empty() {
             return Answer::text(
                 404,
-                "nothing of that is traced: it neither grows nor is named; with seconds=N it is traced for so long",
+                "nothing of that is traced: it neither grows nor is named; by the socket, or with a token, seconds=N traces it for so long",
             );
         }
         let second = match asked.seconds {
@@ -260,10 +262,11 @@ impl Answerer {
         }
     }
 
-    /// The profile of now. A process that is not traced and is asked for over a time is traced for that time.
-    async fn first(&self, asked: &Asked) -> Option<Seen> {
+    /// The profile of now. A process that is not traced and is asked for over a time is traced for that time, where
+    /// it is known who asks: nobody else is to have a process traced.
+    async fn first(&self, asked: &Asked, is_known: bool) -> Option<Seen> {
         let mut seen = self.shared.heaps(FRESH).await?;
-        let (Some(pid), Some(seconds)) = (asked.pid, asked.seconds) else {
+        let (Some(pid), Some(seconds), true) = (asked.pid, asked.seconds, is_known) else {
             return Some(seen);
         };
         let until = Instant::now() + Duration::from_secs(seconds) + UNTIL_TRACED + LONGER;

@@ -59,6 +59,11 @@ impl Guard {
         })
     }
 
+    /// Whether whoever comes by this door is known: by the socket's permissions, or by the token.
+    pub fn knows(&self, door: Door) -> bool {
+        door == Door::Socket || self.token.is_some()
+    }
+
     /// Whether a request may be answered.
     pub fn check(&self, door: Door, headers: &HeaderMap) -> Result<(), Denied> {
         if door == Door::Socket {

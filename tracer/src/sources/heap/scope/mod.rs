@@ -27,6 +27,9 @@ const PLACING_IN_A_PART: Duration = Duration::from_secs(10);
 /// Time spent on placing probes before hits are looked at again.
 const PLACING: Duration = Duration::from_millis(12);
 
+/// Files that were probed late and are remembered, the newest: a trace may run for months.
+const MOST_LATE: usize = 1_000;
+
 /// Who is probed, and who is not.
 pub(super) struct ScopeTrace {
     pub admission: Admission,
@@ -378,6 +381,9 @@ impl Heap {
     }
 
     fn note_late_file(&mut self, core: &Core, pid: u32, path: String, missed: Duration) {
+        if self.late.len() >= MOST_LATE {
+            self.late.remove(0);
+        }
         self.late.push(LateFile {
             at: core.elapsed().saturating_sub(missed),
             pid,
