@@ -86,7 +86,10 @@ pub const TESTS: &[Need] = &[
     need(&["chromium"], "opens the HTML report"),
     need(&["debuginfod"], "a server of debug files, and its client"),
     need(&["heaptrack"], "opens the file that is for it"),
-    need(&["prometheus"], "scrapes the agent, and its promtool checks what is shipped"),
+    need(
+        &["prometheus"],
+        "scrapes the agent, and its promtool checks what is shipped",
+    ),
     need(&["tmux"], "a terminal for memlens top"),
 ];
 

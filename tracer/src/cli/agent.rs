@@ -25,7 +25,7 @@ Examples:
   memlens agent --once --state-dir /var/lib/memlens
                                              watch for a minute, write reports of what grows, end: for cron
   memlens agent --name nginx --trace named   heap traces of nginx and of nothing else
-  curl -s http://127.0.0.1:9847/metrics      for Prometheus; --unix-socket for the other door
+  curl -s http://127.0.0.1:9847/metrics      for Prometheus; --unix-socket for the other endpoint
   go tool pprof 'http://127.0.0.1:9847/debug/pprof/heap?pid=4242'
 Each option can stand in FILE under its own name: cpu-budget = 0.5, name = [\"nginx\", \"redis-server\"].
 SIGHUP reads FILE again, SIGTERM ends the agent. Stacks are secrets: another address than those of this

@@ -145,7 +145,7 @@ fn unit(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Text within quotes: names of programs are strangers' words.
+/// Text within quotes: names of programs may hold anything.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -1,4 +1,4 @@
-//! What strangers may do to the agent, and what it may do to others.
+//! What clients may do to the agent, and what it may do to others.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -60,7 +60,7 @@ fn garbage_slow_clients_and_crowds_are_survived() -> Result<()> {
         })
         .collect();
     ensure!(slow.len() > CONNECTIONS / 2, "{} connections", slow.len());
-    // The other door is open meanwhile.
+    // The other endpoint is open meanwhile.
     let by_socket = http::get_by_socket(&agent.socket(), "/metrics")?;
     ensure!(by_socket.status == 200, "{}", by_socket.head);
     ensure!(

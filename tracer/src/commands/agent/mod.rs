@@ -122,7 +122,7 @@ impl Parts {
             store: None,
         };
         let config = shared.config();
-        // Doors first: what is in the way of them is a mistake to tell at once.
+        // Endpoints first: what is in the way of them is a mistake to tell at once.
         if !config.once {
             parts.server = Some(Server::begin(shared).await?);
         }
@@ -219,10 +219,10 @@ fn say_begun(shared: &Shared) {
     let addresses = config.serve.addresses();
     let addresses = addresses.iter().map(|address| format!("http://{address}"));
     let socket = config.serve.socket().map(|path| path.display().to_string());
-    let doors: Vec<String> = addresses.chain(socket).collect();
+    let endpoints: Vec<String> = addresses.chain(socket).collect();
     match config.once {
         true => tracing::info!("watching once"),
-        false => tracing::info!("watching, and serving at {}", doors.join(" and ")),
+        false => tracing::info!("watching, and serving at {}", endpoints.join(" and ")),
     }
 }
 
@@ -230,7 +230,7 @@ fn say_begun(shared: &Shared) {
 async fn reload(shared: &Arc<Shared>, parts: &mut Parts, new: AgentConfig, log: Log) -> Result<()> {
     let old = shared.config();
     shared.set_config(new.clone());
-    let doors = |config: &AgentConfig| {
+    let endpoints = |config: &AgentConfig| {
         let serve = &config.serve;
         (
             serve.listen.clone(),
@@ -238,7 +238,7 @@ async fn reload(shared: &Arc<Shared>, parts: &mut Parts, new: AgentConfig, log: 
             serve.token_file.clone(),
         )
     };
-    if doors(&old) != doors(&new) || old.serve.token_file.is_some() {
+    if endpoints(&old) != endpoints(&new) || old.serve.token_file.is_some() {
         parts.server = None;
         parts.server = Some(Server::begin(shared).await?);
     }

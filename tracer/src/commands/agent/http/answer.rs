@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::super::shared::{Seen, Shared};
 use super::cache::Cache;
-use super::guard::{Denied, Door, Guard};
+use super::guard::{Denied, Endpoint, Guard};
 use crate::agent::metrics::{self, Known, Own};
 use crate::agent::route::{Asked, Heap, Route, route};
 use crate::agent::{discovery, part};
@@ -101,12 +101,12 @@ impl Answerer {
     pub async fn answer(
         &self,
         request: &Request<Incoming>,
-        door: Door,
+        endpoint: Endpoint,
         guard: &Guard,
     ) -> Result<Response<Full<Bytes>>, Infallible> {
         let begun = Instant::now();
-        let answer = match guard.check(door, request.headers()) {
-            Ok(()) => self.of(request, door, guard.knows(door)).await,
+        let answer = match guard.check(endpoint, request.headers()) {
+            Ok(()) => self.of(request, endpoint, guard.knows(endpoint)).await,
             Err(Denied::Token) => {
                 Answer::text(401, "a token is needed: Authorization: Bearer TOKEN")
             }
@@ -126,7 +126,7 @@ impl Answerer {
         Ok(response(answer, request.method() == Method::HEAD))
     }
 
-    async fn of(&self, request: &Request<Incoming>, door: Door, is_known: bool) -> Answer {
+    async fn of(&self, request: &Request<Incoming>, endpoint: Endpoint, is_known: bool) -> Answer {
         let uri = request.uri();
         let route = match route(request.method().as_str(), uri.path(), uri.query()) {
             Ok(route) => route,
@@ -142,11 +142,11 @@ impl Answerer {
             Route::Discovery => {
                 let heaps = self.shared.known().heaps.clone();
                 let heaps = heaps.as_ref().map(|seen| &*seen.profile);
-                let text = discovery::profiles(heaps, &address(header(HOST), door));
+                let text = discovery::profiles(heaps, &address(header(HOST), endpoint));
                 Answer::of("application/json", text)
             }
             Route::MetricsDiscovery => {
-                let text = discovery::metrics(&address(header(HOST), door));
+                let text = discovery::metrics(&address(header(HOST), endpoint));
                 Answer::of("application/json", text)
             }
             Route::Health => self.health(),
@@ -329,12 +329,12 @@ fn cmdline(asked: &Asked) -> Answer {
     }
 }
 
-/// Where the agent was asked: as the request says, or by the door.
-fn address(host: Option<&str>, door: Door) -> String {
-    match (host, door) {
+/// Where the agent was asked: as the request says, or by the endpoint.
+fn address(host: Option<&str>, endpoint: Endpoint) -> String {
+    match (host, endpoint) {
         (Some(host), _) if !host.is_empty() => host.to_owned(),
-        (_, Door::Address(address)) => address.to_string(),
-        (_, Door::Socket) => "localhost".to_owned(),
+        (_, Endpoint::Address(address)) => address.to_string(),
+        (_, Endpoint::Socket) => "localhost".to_owned(),
     }
 }
 

@@ -14,7 +14,7 @@ const MOST: usize = 4_096;
 
 /// Where a request has come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
+pub enum Endpoint {
     /// The Unix socket.
     Socket,
     /// An address.
@@ -59,14 +59,14 @@ impl Guard {
         })
     }
 
-    /// Whether whoever comes by this door is known: by the socket's permissions, or by the token.
-    pub fn knows(&self, door: Door) -> bool {
-        door == Door::Socket || self.token.is_some()
+    /// Whether whoever comes by this endpoint is known: by the socket's permissions, or by the token.
+    pub fn knows(&self, endpoint: Endpoint) -> bool {
+        endpoint == Endpoint::Socket || self.token.is_some()
     }
 
     /// Whether a request may be answered.
-    pub fn check(&self, door: Door, headers: &HeaderMap) -> Result<(), Denied> {
-        if door == Door::Socket {
+    pub fn check(&self, endpoint: Endpoint, headers: &HeaderMap) -> Result<(), Denied> {
+        if endpoint == Endpoint::Socket {
             return Ok(());
         }
         match &self.token {
@@ -118,8 +118,8 @@ mod tests {
         headers
     }
 
-    fn door() -> Door {
-        Door::Address("127.0.0.1:9847".parse().expect("an address"))
+    fn endpoint() -> Endpoint {
+        Endpoint::Address("127.0.0.1:9847".parse().expect("an address"))
     }
 
     #[test]
@@ -133,7 +133,7 @@ mod tests {
             "10.0.0.7",
         ] {
             assert_eq!(
-                guard.check(door(), &headers(Some(host), None)),
+                guard.check(endpoint(), &headers(Some(host), None)),
                 Ok(()),
                 "{host}"
             );
@@ -144,11 +144,11 @@ mod tests {
             "127.0.0.1.example.org:80",
             "",
         ] {
-            let checked = guard.check(door(), &headers(Some(host), None));
+            let checked = guard.check(endpoint(), &headers(Some(host), None));
             assert_eq!(checked, Err(Denied::Host), "{host}");
         }
-        assert_eq!(guard.check(door(), &headers(None, None)), Ok(()));
-        let by_socket = guard.check(Door::Socket, &headers(Some("example.org"), None));
+        assert_eq!(guard.check(endpoint(), &headers(None, None)), Ok(()));
+        let by_socket = guard.check(Endpoint::Socket, &headers(Some("example.org"), None));
         assert_eq!(by_socket, Ok(()));
     }
 
@@ -158,12 +158,12 @@ mod tests {
         writeln!(file, "0123456789abcdef").expect("written");
         let guard = Guard::new(Some(file.path())).expect("a guard");
         let right = headers(Some("example.org"), Some("0123456789abcdef"));
-        assert_eq!(guard.check(door(), &right), Ok(()));
+        assert_eq!(guard.check(endpoint(), &right), Ok(()));
         for wrong in [Some("0123456789abcdeg"), Some(""), None] {
-            let checked = guard.check(door(), &headers(Some("127.0.0.1"), wrong));
+            let checked = guard.check(endpoint(), &headers(Some("127.0.0.1"), wrong));
             assert_eq!(checked, Err(Denied::Token), "{wrong:?}");
         }
-        assert_eq!(guard.check(Door::Socket, &headers(None, None)), Ok(()));
+        assert_eq!(guard.check(Endpoint::Socket, &headers(None, None)), Ok(()));
         let mut short = tempfile::NamedTempFile::new().expect("a file");
         writeln!(short, "short").expect("written");
         assert!(Guard::new(Some(short.path())).is_err());

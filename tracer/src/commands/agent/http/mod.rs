@@ -1,4 +1,4 @@
-//! The doors: HTTP on loopback addresses and on a Unix socket, with bounds on everything that a stranger can take.
+//! The endpoints: HTTP on loopback addresses and on a Unix socket, with bounds on everything that a client can take.
 
 mod answer;
 mod cache;
@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, spawn};
 use tokio::time::{sleep, timeout};
 
 use self::answer::Answerer;
-use self::guard::{Door, Guard};
+use self::guard::{Endpoint, Guard};
 use super::shared::Shared;
 
 /// Connections at the same time: by addresses, and by the socket.
@@ -42,14 +42,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Who may use the socket: root and its group.
 const SOCKET_MODE: u32 = 0o660;
 
-/// The open doors. They are closed when it is dropped.
+/// The endpoints that are open. They are closed when it is dropped.
 pub struct Server {
     tasks: Vec<JoinHandle<()>>,
     socket: Option<PathBuf>,
 }
 
 impl Server {
-    /// Opens the doors. Must be called within a runtime.
+    /// Opens the endpoints. Must be called within a runtime.
     ///
     /// # Errors
     /// Which of them cannot be opened, in one line.
@@ -143,7 +143,7 @@ async fn serve_tcp(
         let own = stream.local_addr().unwrap_or(address);
         let (answerer, guard) = (Arc::clone(&answerer), Arc::clone(&guard));
         spawn(async move {
-            connection(stream, Door::Address(own), answerer, guard).await;
+            connection(stream, Endpoint::Address(own), answerer, guard).await;
             drop(permit);
         });
     }
@@ -175,20 +175,20 @@ async fn serve_unix(
         };
         let (answerer, guard) = (Arc::clone(&answerer), Arc::clone(&guard));
         spawn(async move {
-            connection(stream, Door::Socket, answerer, guard).await;
+            connection(stream, Endpoint::Socket, answerer, guard).await;
             drop(permit);
         });
     }
 }
 
 /// One connection, to its end.
-async fn connection<S>(stream: S, door: Door, answerer: Arc<Answerer>, guard: Arc<Guard>)
+async fn connection<S>(stream: S, endpoint: Endpoint, answerer: Arc<Answerer>, guard: Arc<Guard>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request| {
         let (answerer, guard) = (Arc::clone(&answerer), Arc::clone(&guard));
-        async move { answerer.answer(&request, door, &guard).await }
+        async move { answerer.answer(&request, endpoint, &guard).await }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
