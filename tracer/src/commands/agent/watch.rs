@@ -25,6 +25,8 @@ use crate::sources::machine::root::Root;
 use crate::sources::machine::sampler::Sampler;
 use crate::sources::machine::scan::{Extras, ProcessKey};
 
+/// Processes that are asked for and not known yet, at most.
+const MOST_ASKED: usize = 256;
 /// Passes in an interval.
 const PASSES: u32 = 3;
 /// Passes take at most one part in so many of the time of one CPU.
@@ -141,13 +143,15 @@ impl State {
         names.any(|name| has_name(comm, exe.as_deref(), OsStr::new(name)))
     }
 
-    /// Those that somebody wants to see by a request.
+    /// Those that somebody wants to see by a request. One that was not seen twice yet is asked for again.
     fn take_asked(&mut self, now: Duration) {
-        let asked = std::mem::take(&mut self.shared.known().asked);
-        for (pid, until) in asked {
+        let mut asked = std::mem::take(&mut self.shared.known().asked);
+        asked.retain(|(pid, until)| {
             let left = until.saturating_duration_since(Instant::now());
-            self.chooser.ask(pid, now + left);
-        }
+            !left.is_zero() && !self.chooser.ask(*pid, now + left)
+        });
+        asked.truncate(MOST_ASKED);
+        self.shared.known().asked.extend(asked);
     }
 
     /// A profile of the machine, for the metrics.
