@@ -105,8 +105,11 @@ fn kills_of_the_agent_hurt_nobody() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut hoard = Hoard::start(&folder, 300_000)?;
     hoard.victim.go()?;
+    // Each starts where the one before has served.
+    let address = super::free_address()?;
     for kill in 0..KILLS {
-        let mut agent = Agent::start(&["--name", "hoard", "--trace", "named"])?;
+        let args = ["--name", "hoard", "--trace", "named"];
+        let mut agent = Agent::start_at(address, tempfile::tempdir()?, &args)?;
         std::thread::sleep(Duration::from_millis(kill * 137 % 900));
         agent.memlens.signal(libc::SIGKILL)?;
         let begun = Instant::now();

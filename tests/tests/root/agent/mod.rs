@@ -36,8 +36,11 @@ impl Agent {
     }
 
     fn start_in(folder: TempDir, more: &[&str]) -> Result<Self> {
+        Self::start_at(free_address()?, folder, more)
+    }
+
+    fn start_at(address: SocketAddr, folder: TempDir, more: &[&str]) -> Result<Self> {
         need::root()?;
-        let address = free_address()?;
         let listen = address.to_string();
         let (socket, state) = (folder.path().join("socket"), folder.path().join("state"));
         let mut args = vec!["agent", "--listen", &listen];

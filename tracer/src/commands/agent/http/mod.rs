@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use hyper::server::conn::http1;
@@ -39,6 +39,8 @@ const HEAD_BYTES: usize = 16 << 10;
 const HEADERS: usize = 64;
 /// Waiting after an `accept` that failed: there are no descriptors left, say.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Time that an agent which was killed has for its end.
+const UNTIL_FREE: Duration = Duration::from_secs(3);
 /// Who may use the socket: root and its group.
 const SOCKET_MODE: u32 = 0o660;
 
@@ -63,7 +65,7 @@ impl Server {
         };
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         for address in config.serve.addresses() {
-            let listener = TcpListener::bind(address).await;
+            let listener = when_free(async || TcpListener::bind(address).await).await;
             let listener = listener
                 .with_context(|| format!("cannot serve at {address}: give another --listen"))?;
             let (answerer, guard) = (Arc::clone(&answerer), Arc::clone(&guard));
@@ -71,7 +73,7 @@ impl Server {
             server.tasks.push(spawn(task));
         }
         if let Some(path) = config.serve.socket() {
-            match listen_unix(path) {
+            match when_free(async || listen_unix(path)).await {
                 Ok(listener) => {
                     server.socket = Some(path.clone());
                     let room = Arc::new(Semaphore::new(SOCKET_CONNECTIONS));
@@ -94,6 +96,21 @@ impl Drop for Server {
         self.tasks.iter().for_each(JoinHandle::abort);
         if let Some(path) = &self.socket {
             let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Opens a listener. An agent that was killed a moment ago keeps its own until its probes are removed: it is waited for.
+async fn when_free<T>(mut open: impl AsyncFnMut() -> io::Result<T>) -> io::Result<T> {
+    let begun = Instant::now();
+    loop {
+        match open().await {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && begun.elapsed() < UNTIL_FREE =>
+            {
+                sleep(PAUSE).await;
+            }
+            opened => return opened,
         }
     }
 }
