@@ -3,9 +3,12 @@
 mod bench;
 mod bpf_object;
 mod debian;
+mod dist;
+mod docs;
 mod ebpf;
 mod lint;
 mod packages;
+mod readme;
 mod run;
 mod rust_src;
 mod rustc_wrapper;
@@ -43,6 +46,12 @@ enum Task {
     Lint(lint::Args),
     /// Check licenses, sources and duplicates of dependencies
     Deny,
+    /// Check the links of the documents, and build the book
+    Docs(docs::Args),
+    /// Build the release: static binary, packages, checksums
+    Dist(dist::Args),
+    /// Make the picture of the README by a real run, or compare it with one
+    Readme(readme::Args),
     /// Measure what tracing costs
     Bench(bench::Args),
 }
@@ -66,6 +75,9 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Schema(args) => test::schema(&args)?,
         Task::Lint(args) => lint::run(&args)?,
         Task::Deny => lint::deny()?,
+        Task::Docs(args) => docs::run(&args)?,
+        Task::Dist(args) => dist::run(&args)?,
+        Task::Readme(args) => readme::run(&args)?,
         Task::Bench(args) => bench::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)

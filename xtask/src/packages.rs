@@ -82,6 +82,7 @@ pub const TESTS: &[Need] = &[
     ),
     need(&["binutils"], "damages a library's unwind tables"),
     need(&["jq"], "runs the examples of docs/json.md"),
+    need(&["groff"], "formats the manual pages"),
     need(&["python3-venv"], "the environment of DuckDB"),
     need(&["chromium"], "opens the HTML report"),
     need(&["debuginfod"], "a server of debug files, and its client"),
@@ -98,6 +99,19 @@ pub const MACHINES: &[Need] = &[
     need(&["qemu-system-x86"], "emulates a machine for each kernel"),
     need(&["xz-utils"], "unpacks kernel modules"),
 ];
+
+/// What a release needs besides.
+pub const DIST: &[Need] = &[
+    need(&["binutils"], "splits off debug information"),
+    need(&["file"], "tells whether the binary is static"),
+    need(&["xz-utils"], "packs archives"),
+];
+
+/// What checks packages.
+pub const LINT: &[Need] = &[need(&["lintian"], "checks the package for Debian")];
+
+/// What installs the package in a fresh system.
+pub const INSTALL: &[Need] = &[need(&["debootstrap"], "makes a fresh system")];
 
 /// Came with QEMU until Debian 12.
 pub const VIRTIOFSD: &[Need] = &[need(

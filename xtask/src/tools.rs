@@ -16,6 +16,14 @@ const BPF_LINKER_FEATURE: &str = "rust-llvm-22";
 /// Checks the dependencies against `deny.toml`.
 const CARGO_DENY: &str = "0.20.2";
 
+/// Make packages out of what tracer/Cargo.toml says.
+const CARGO_DEB: &str = "3.8.0";
+const CARGO_GENERATE_RPM: &str = "0.21.1";
+/// Lists the parts of the binary.
+const CARGO_CYCLONEDX: &str = "0.5.9";
+/// Makes the book of the documents.
+const MDBOOK: &str = "0.5.4";
+
 /// Where fetched tools stay: shared by all checkouts if `XDG_CACHE_HOME` is set.
 pub fn cache_dir(root: &Path) -> PathBuf {
     match std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from) {
@@ -60,6 +68,36 @@ pub fn bpf_linker(cache: &Path) -> Result<PathBuf> {
 pub fn cargo_deny(cache: &Path) -> Result<PathBuf> {
     // It runs once a build: optimizing it would take longer than it saves.
     installed(cache, "cargo-deny", CARGO_DENY, &["--debug"])
+}
+
+/// Path of cargo-deb, built on first use.
+pub fn cargo_deb(cache: &Path) -> Result<PathBuf> {
+    installed(cache, "cargo-deb", CARGO_DEB, &["--debug"])
+}
+
+/// Path of cargo-generate-rpm, built on first use.
+pub fn cargo_generate_rpm(cache: &Path) -> Result<PathBuf> {
+    installed(
+        cache,
+        "cargo-generate-rpm",
+        CARGO_GENERATE_RPM,
+        &["--debug"],
+    )
+}
+
+/// Path of cargo-cyclonedx, built on first use.
+pub fn cargo_cyclonedx(cache: &Path) -> Result<PathBuf> {
+    installed(cache, "cargo-cyclonedx", CARGO_CYCLONEDX, &["--debug"])
+}
+
+/// Path of mdbook, built on first use.
+pub fn mdbook(cache: &Path) -> Result<PathBuf> {
+    installed(
+        cache,
+        "mdbook",
+        MDBOOK,
+        &["--debug", "--no-default-features"],
+    )
 }
 
 /// Path of a program from crates.io, built on first use.

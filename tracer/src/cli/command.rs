@@ -12,6 +12,7 @@ use super::host::{HostArgs, HostConfig};
 use super::hunt::{HuntArgs, HuntConfig};
 use super::kernel::KernelConfig;
 use super::leaks::{LeaksArgs, LeaksConfig};
+use super::manual::{CompletionsConfig, ManConfig};
 use super::record::{RecordArgs, RecordConfig};
 use super::report::{DiffConfig, ReportArgs, ReportConfig};
 use super::top::{TopArgs, TopConfig};
@@ -20,9 +21,9 @@ use super::vm::{VmArgs, VmConfig};
 
 const EXAMPLES: &str = "\
 Examples:
-  memlens leaks -p 4242              the stacks that hold most memory, every 5 seconds
+  memlens leaks 4242                 the stacks that hold most memory, every 5 seconds
   memlens leaks --all                every process of this host, in all containers
-  memlens leaks -n redis-server 10 3 three reports, 10 seconds apart, of every redis-server
+  memlens leaks redis-server 10 3    three reports, 10 seconds apart, of every redis-server
   memlens leaks --json -- ./server --port 80
                                      start a command, trace it from its first instruction
   memlens leaks -p 4242 --older 1m --fail-over 10MiB 5m 1
@@ -30,45 +31,56 @@ Examples:
   memlens hunt                       what takes memory: the machine, the process, the stack, in a minute
   memlens host                       is memory shrinking, who grows, what to run next
   memlens top                        the same, live: processes, and with Enter their stacks
-  memlens vm -p 4242                 who has mapped address space, and what of it is in memory
+  memlens vm 4242                    who has mapped address space, and what of it is in memory
   memlens kernel                     which kernel stacks hold the kernel's own memory
-  memlens trace -p 4242              every allocation and free, one line each
+  memlens trace 4242                 every allocation and free, one line each
   memlens explain 4242               where its memory is: kernel, allocator, runtime
-  memlens record -p 4242 -o a.memlens
+  memlens record 4242 -o a.memlens
                                      heap, address space and machine over time, to a file
   memlens report a.memlens -o a.html what it has, as a page to look at
   memlens diff a.memlens b.memlens   what grew between two recordings, runs or builds
   memlens agent                      always on: for Prometheus, Grafana, Parca, Pyroscope, pprof
   memlens doctor                     what works on this machine, and how to fix the rest
   memlens demo                       a built-in leaky program, traced for ten seconds
+  memlens completions bash, memlens man
+                                     for the Tab key, and manual pages
 
 Exit codes: 0 done, 1 leaks found where --fail-over or --fail-on asked for it, 2 failed; where a command
 is traced its own (128 + N if signal N ended it), 124 leaks found, 125 failed, 126 cannot be run, 127 not found.
 Sizes take B, K, M, G or KiB, MiB, GiB (1024) and KB, MB, GB (1000); times take us, ms, s, m, h, d.";
+
+/// What the options of all commands do; told once, and not in the help of each command.
+const GLOBAL: &str = "\
+--color auto colors on a terminal, unless NO_COLOR is set in the environment or TERM is dumb.
+
+-v prints on standard error what was probed and, in leaks, timings and memory; -vv also each exec,
+exit and mapping; -vvv also what the BPF programs do not follow, and why. In doctor: also how many
+instructions the kernel's verifier processed for each BPF program. In text reports of leaks, -v also
+gives every frame a line of its own: without it, runs of frames that only allocate, or start a Rust
+program, are one line, such as \"(3 frames of alloc::raw_vec)\".";
 
 /// Trace memory allocations of running processes, without restarting them.
 ///
 /// memlens shows which call stacks hold memory: it traces the allocator's functions with eBPF, in processes that are
 /// already running, and injects nothing into them. It needs root, or CAP_BPF, CAP_PERFMON and CAP_SYS_PTRACE.
 #[derive(Debug, Parser)]
-#[command(name = "memlens", version, after_help = EXAMPLES, max_term_width = 100)]
-#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    name = "memlens",
+    version,
+    max_term_width = 100,
+    subcommand_required = true
+)]
+#[command(
+    after_help = "'memlens COMMAND -h' has the options of one, 'memlens --help' examples and exit codes."
+)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{GLOBAL}"))]
 pub struct Cli {
     #[command(subcommand)]
     command: Typed,
     /// When to use color.
-    ///
-    /// auto: on a terminal, unless the environment variable NO_COLOR is set or TERM is dumb.
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t)]
     color: Color,
-    /// Print more on standard error: what was probed and, in leaks, timings and memory; -vv also each exec, exit and
-    /// mapping; -vvv also what the BPF programs do not follow, and why.
-    ///
-    /// In doctor: also how many instructions the kernel's verifier processed for each BPF program. In text reports of
-    /// leaks, -v also gives every frame a line of its own: without it, runs of frames that only allocate, or start a
-    /// Rust program, are one line, such as "(3 frames of alloc::raw_vec)".
-    ///
-    /// Example: memlens leaks -v -p 4242
+    /// Print more on standard error; -vv and -vvv still more.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 }
@@ -90,6 +102,8 @@ enum Typed {
     Agent(Box<AgentArgs>),
     Doctor(DoctorArgs),
     Demo(DemoConfig),
+    Completions(CompletionsConfig),
+    Man(ManConfig),
 }
 
 /// What the user asked for, checked.
@@ -134,6 +148,10 @@ pub enum Command {
     Diff(Box<DiffConfig>),
     /// Watch the machine for good, and serve what is known.
     Agent(Box<AgentConfig>),
+    /// Print the completions of a shell.
+    Completions(CompletionsConfig),
+    /// Print a manual page.
+    Man(ManConfig),
 }
 
 impl TryFrom<Cli> for Invocation {
@@ -155,6 +173,8 @@ impl TryFrom<Cli> for Invocation {
             Typed::Agent(args) => Command::Agent(Box::new((*args).try_into()?)),
             Typed::Doctor(args) => Command::Doctor(args.into()),
             Typed::Demo(config) => Command::Demo(config),
+            Typed::Completions(config) => Command::Completions(config),
+            Typed::Man(config) => Command::Man(config),
             Typed::Record(args) => Command::Record(Box::new((*args).try_into()?)),
             Typed::Report(args) => Command::Report(Box::new((*args).try_into()?)),
             Typed::Diff(config) => {

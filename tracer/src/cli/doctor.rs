@@ -2,17 +2,16 @@
 
 use clap::Args;
 
-use super::shared::{Allocator, ProcessArgs};
+use super::shared::{Allocator, NamedProcess, ProcessArgs};
 use crate::engine::target::Target;
 
 const EXAMPLES: &str = "\
 Examples:
   memlens doctor                   the machine and this user's privileges
-  memlens doctor -p 4242           also: which allocators process 4242 uses
-  memlens doctor --probes -p 4242  also: every probe site, and whether it is fast
-  memlens doctor --unwind -p 4242  also: how stacks are walked through each mapped file
-  memlens doctor --runtimes -p 4242
-                                   also: which language runtimes it has, and what stacks show of them
+  memlens doctor 4242              also: which allocators process 4242 uses
+  memlens doctor --probes 4242     also: every probe site, and whether it is fast
+  memlens doctor --unwind 4242     also: how stacks are walked through each mapped file
+  memlens doctor --runtimes nginx  also: which language runtimes it has, and what stacks show of them
 Exit code 2 when something that memlens needs is missing.";
 
 /// Check what works on this machine, and say how to fix the rest.
@@ -22,6 +21,8 @@ Exit code 2 when something that memlens needs is missing.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DoctorArgs {
+    #[command(flatten)]
+    process: NamedProcess,
     #[command(flatten)]
     processes: ProcessArgs,
     #[command(flatten)]
@@ -68,7 +69,7 @@ pub struct DoctorConfig {
 impl From<DoctorArgs> for DoctorConfig {
     fn from(args: DoctorArgs) -> Self {
         Self {
-            target: args.processes.target(),
+            target: args.process.or(args.processes.target()),
             ..args.rest
         }
     }

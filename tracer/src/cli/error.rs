@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::Outcome;
+use super::help::START;
 use super::values::{BareUnit, parse_time};
 use crate::render::Format;
 
@@ -24,6 +25,9 @@ pub enum CliError {
     /// `--help` or `--version`, or arguments that clap refuses.
     #[error(transparent)]
     Arguments(#[from] clap::Error),
+    /// Nothing at all was typed.
+    #[error("no command: 'memlens -h' lists them")]
+    Nothing,
     /// Arguments that contradict each other.
     #[error("{error}; try 'memlens {command} --help'")]
     Config {
@@ -50,6 +54,7 @@ impl CliError {
     pub fn print(&self) -> io::Result<()> {
         match self {
             Self::Arguments(error) => error.print(),
+            Self::Nothing => io::stderr().write_all(START.as_bytes()),
             Self::Config { .. } => writeln!(io::stderr(), "memlens: {self}"),
         }
     }
@@ -61,9 +66,21 @@ pub enum ConfigError {
     /// Nothing says what to trace.
     #[error("no target: give {0}")]
     NoTarget(&'static str),
-    /// Nothing says what to trace, but INTERVAL may have been meant for a PID.
-    #[error("no target: to trace process {0} give -p {0}")]
-    PidAsInterval(u32),
+    /// A bare word that is not what stands there.
+    #[error("invalid value {word:?} for {name}: {why}")]
+    Invalid {
+        /// What stands there, as the usage has it.
+        name: &'static str,
+        /// The word.
+        word: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// More bare words than there are places.
+    #[error(
+        "unexpected argument {0:?}: what to trace was given already, so only INTERVAL and COUNT may follow"
+    )]
+    OneWordTooMany(String),
     /// The name of the program to start is empty.
     #[error("COMMAND is empty: give the name of a program")]
     EmptyCommand,
@@ -89,7 +106,7 @@ pub enum ConfigError {
     NoRecording,
     /// Neither the machine nor a target.
     #[error(
-        "nothing to record: give a target (-p PID, -n NAME, --all or, at the end, -- COMMAND), or --sources host"
+        "nothing to record: give a target (a PID, a name, --all or, at the end, -- COMMAND), or --sources host"
     )]
     NothingToRecord,
     /// Growth over less time than a report covers.

@@ -7,14 +7,14 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueHint};
 
 use super::error::ConfigError;
-use super::parsers::{parse_interval, parse_pid};
+use super::parsers::{parse_interval, parse_pid, parse_process};
 use super::shared::{Outputs, UNREAD};
 use crate::engine::target::Target;
 
 const EXAMPLES: &str = "\
 Examples:
   memlens explain 4242                        where the memory of process 4242 is
-  memlens explain -n redis-server             the same, by name
+  memlens explain redis-server                the same, by name
   memlens explain --json 4242 > before.json   the same as JSON, to compare with later
   memlens explain --diff before.json 4242     and what has changed since
   memlens explain --trace 30 4242             what grows in 30 seconds, and the stacks of each part
@@ -38,9 +38,11 @@ pub struct ExplainArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct OneProcessArgs {
-    /// The process, by its PID in this PID namespace.
-    #[arg(value_name = "PID", value_parser = parse_pid, allow_negative_numbers = true)]
-    process: Option<u32>,
+    /// The process, by its PID in this PID namespace, or by name.
+    ///
+    /// A bare number is a PID; for a process named like one there is -n.
+    #[arg(value_name = "PID|NAME", value_parser = parse_process, allow_negative_numbers = true)]
+    process: Option<Target>,
     /// The process, as in the other commands.
     #[arg(short, long, value_name = "PID", value_parser = parse_pid, help_heading = "Target")]
     #[arg(allow_negative_numbers = true)]
@@ -93,10 +95,8 @@ impl TryFrom<ExplainArgs> for ExplainConfig {
     fn try_from(args: ExplainArgs) -> Result<Self, ConfigError> {
         args.rest.outputs.check()?;
         let OneProcessArgs { process, pid, name } = args.process;
-        let target = match name {
-            Some(name) => Target::Name(name),
-            None => Target::Pids(process.or(pid).into_iter().collect()),
-        };
+        let named = name.map(Target::Name).or(process);
+        let target = named.unwrap_or_else(|| Target::Pids(pid.into_iter().collect()));
         Ok(Self {
             target,
             ..args.rest

@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use super::error::ConfigError;
-use super::parsers::{parse_interval, parse_pid, parse_slowdown};
+use super::parsers::{parse_interval, parse_pid, parse_process, parse_slowdown};
 use super::shared::Outputs;
 use crate::engine::target::Target;
 
@@ -89,17 +89,6 @@ pub struct HuntConfig {
     /// Where the report goes.
     #[command(flatten)]
     pub outputs: Outputs,
-}
-
-/// Reads a PID, or else a name.
-fn parse_process(text: &str) -> Result<Target, String> {
-    let is_number = text.starts_with(['-', '+']) || text.bytes().all(|b| b.is_ascii_digit());
-    match is_number {
-        true => parse_pid(text)
-            .map(|pid| Target::Pids(vec![pid]))
-            .map_err(|error| error.to_string()),
-        false => Ok(Target::Name(text.to_owned())),
-    }
 }
 
 impl TryFrom<HuntArgs> for HuntConfig {

@@ -8,8 +8,8 @@ use clap::{Args, ValueEnum};
 use super::error::ConfigError;
 use super::parsers::{parse_age, parse_sample_bytes, parse_slowdown, whole_number};
 use super::shared::{
-    Allocator, BudgetArgs, GroupingArgs, HostWideArgs, HostWideConfig, MAX_MAX_LIVE, Output,
-    Schedule, ScopeArgs, SizeRange, TargetArgs, UNREAD, Walk,
+    Allocator, BareWords, BudgetArgs, GroupingArgs, HostWideArgs, HostWideConfig, INTERVAL_SECONDS,
+    MAX_MAX_LIVE, Output, Schedule, ScopeArgs, SizeRange, TargetArgs, UNREAD, Walk,
 };
 use super::values::parse_size;
 use crate::engine::target::Target;
@@ -18,11 +18,11 @@ use crate::sources::heap::reach::When;
 
 const EXAMPLES: &str = "\
 Examples:
-  memlens leaks -p 4242                        report every 5 seconds until Ctrl-C
-  memlens leaks -p 4242,4243 500ms 10          ten reports of two processes, half a second apart
-  memlens leaks -n nginx --sort growth -T 5    the five stacks that grow fastest
-  memlens leaks -p 4242 --older 1m             only blocks that are older than a minute
-  memlens leaks -p 4242 --sample-bytes 512KiB  cheaper: one sample in about 512 KiB
+  memlens leaks 4242                           report every 5 seconds until Ctrl-C
+  memlens leaks 4242,4243 500ms 10             ten reports of two processes, half a second apart
+  memlens leaks nginx --sort growth -T 5       the five stacks that grow fastest
+  memlens leaks 4242 --older 1m                only blocks that are older than a minute
+  memlens leaks 4242 --sample-bytes 512KiB     cheaper: one sample in about 512 KiB
   memlens leaks -o heap.html -- ./prog -v      a page to look at: what ./prog never freed
   memlens leaks --all --by container 60        the whole host, summed by container, every minute
   memlens leaks --cgroup /system.slice/nginx.service --per-process 3
@@ -54,7 +54,7 @@ pub enum FailOn {
 pub struct LeaksArgs {
     // Before the target, whose command is the last positional.
     #[command(flatten)]
-    schedule: Schedule,
+    words: BareWords<INTERVAL_SECONDS>,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -244,11 +244,14 @@ impl TryFrom<LeaksArgs> for LeaksConfig {
         args.rest.check_combined()?;
         args.rest.sizes.check()?;
         args.rest.output.outputs.check()?;
-        let (target, by) = args.scope.target(args.target, args.grouping)?;
+        let read = args
+            .words
+            .read(args.target.optional()?, args.scope.is_given())?;
+        let (target, by) = args.scope.target(read.target, args.grouping)?;
         Ok(Self {
             target,
             host: by.map(|by| args.host.config(args.budget, by)),
-            schedule: args.schedule,
+            schedule: read.schedule,
             ..args.rest
         })
     }

@@ -15,10 +15,12 @@ mod doctor;
 mod error;
 mod exit;
 mod explain;
+mod help;
 mod host;
 mod hunt;
 mod kernel;
 mod leaks;
+mod manual;
 mod parsers;
 mod record;
 mod report;
@@ -32,7 +34,7 @@ mod words;
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 
 use command::Cli;
 
@@ -47,10 +49,12 @@ pub use doctor::DoctorConfig;
 pub use error::{CliError, ConfigError};
 pub use exit::Outcome;
 pub use explain::ExplainConfig;
+pub use help::definition;
 pub use host::HostConfig;
 pub use hunt::HuntConfig;
 pub use kernel::KernelConfig;
 pub use leaks::{FailOn, LeaksConfig};
+pub use manual::{CompletionsConfig, ManConfig};
 pub use record::{RecordConfig, Recorded};
 pub use report::{DiffConfig, ReportConfig, Symbols};
 pub use shared::{
@@ -77,31 +81,22 @@ pub fn parse_from(
     words: impl IntoIterator<Item = impl Into<OsString>>,
 ) -> Result<Invocation, CliError> {
     let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
-    let matches = Cli::command()
+    if words.len() < 2 {
+        return Err(CliError::Nothing);
+    }
+    let matches = definition()
         .try_get_matches_from(&words)
         .map_err(|error| tips::with_tip(error, &words))?;
     let cli = Cli::from_arg_matches(&matches)?;
     Invocation::try_from(cli).map_err(|error| CliError::Config {
-        error: match (error, pid_as_interval(&matches)) {
-            (ConfigError::NoTarget(_) | ConfigError::SlowView, Some(pid)) => {
-                ConfigError::PidAsInterval(pid)
-            }
-            (error, _) => error,
-        },
+        error,
         command: matches.subcommand_name().unwrap_or_default().to_owned(),
     })
 }
 
-/// The bare number in the place of INTERVAL, which may have been meant for a PID.
-fn pid_as_interval(matches: &ArgMatches) -> Option<u32> {
-    let (_, arguments) = matches.subcommand()?;
-    let typed = arguments.try_get_raw("interval").ok()??.next()?;
-    parsers::parse_pid(typed.to_str()?).ok()
-}
-
 /// Whether memlens has a subcommand of that name, so that a hint never points to one that is not there.
 pub fn has_command(name: &str) -> bool {
-    Cli::command().find_subcommand(name).is_some()
+    definition().find_subcommand(name).is_some()
 }
 
 /// The command line as a shell would take it again, for remedies such as "run as root: sudo ...".

@@ -9,6 +9,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use super::agent::Listen;
 use super::values::{BareUnit, ValueError, parse_size, parse_time};
+use crate::engine::target::Target;
 use crate::process::scope::{Exclude, User, cgroup_path};
 
 /// Reads a time that is not zero; a bare number counts seconds.
@@ -75,6 +76,34 @@ pub fn parse_pid(text: &str) -> Result<u32, ValueError> {
     let is_pid = |pid: &u32| (1..=i32::MAX.cast_unsigned()).contains(pid);
     pid.filter(is_pid)
         .ok_or(ValueError::Expected("a PID, which is a positive number"))
+}
+
+/// Reads one PID, or else the name of a process.
+pub fn parse_process(text: &str) -> Result<Target, ValueError> {
+    match is_like_pids(text) {
+        true => Ok(Target::Pids(vec![parse_pid(text)?])),
+        false => Ok(Target::Name(text.to_owned())),
+    }
+}
+
+/// Reads PIDs, separated by commas, or else the name of processes.
+pub fn parse_processes(text: &str) -> Result<Target, ValueError> {
+    if !is_like_pids(text) {
+        return Ok(Target::Name(text.to_owned()));
+    }
+    let mut pids = Vec::new();
+    for word in text.split(',') {
+        let pid = parse_pid(word)?;
+        if !pids.contains(&pid) {
+            pids.push(pid);
+        }
+    }
+    Ok(Target::Pids(pids))
+}
+
+/// Whether a word is meant for PIDs. Processes that are named so are for `-n`.
+fn is_like_pids(text: &str) -> bool {
+    text.starts_with(['-', '+']) || text.bytes().all(|b| b.is_ascii_digit() || b == b',')
 }
 
 /// Reads a share of the machine in percent, `5`, `0.5%`; `off` is no limit, which is `None`.

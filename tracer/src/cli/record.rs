@@ -1,14 +1,11 @@
 //! `memlens record`: its arguments and settings.
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 
 use super::error::ConfigError;
-use super::parsers::parse_interval_argument;
 use super::shared::{
-    BudgetArgs, GroupingArgs, HostWideArgs, HostWideConfig, Outputs, Schedule, ScopeArgs,
-    TargetArgs, Walk,
+    BareWords, BudgetArgs, GroupingArgs, HostWideArgs, HostWideConfig, Outputs, Schedule,
+    ScopeArgs, TargetArgs, Walk,
 };
 use crate::engine::target::Target;
 use crate::render::Format;
@@ -18,8 +15,8 @@ const INTERVAL_SECONDS: u64 = 10;
 
 const EXAMPLES: &str = "\
 Examples:
-  memlens record -p 4242 -o heap.memlens           heap, address space and machine, every 10 seconds until Ctrl-C
-  memlens record 1m -n nginx -o day.memlens        one snapshot a minute: a day takes a few megabytes
+  memlens record 4242 -o heap.memlens              heap, address space and machine, every 10 seconds until Ctrl-C
+  memlens record nginx 1m -o day.memlens           one snapshot a minute: a day takes a few megabytes
   memlens record -o host.memlens                   the machine alone; needs no BPF and no root
   memlens record --all --sources heap -o all.memlens
                                                    the heaps of the whole host
@@ -45,13 +42,8 @@ pub enum Recorded {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RecordArgs {
-    /// Time between snapshots, in seconds or with a unit (500ms, 1m).
-    #[arg(value_parser = parse_interval_argument, allow_negative_numbers = true)]
-    #[arg(default_value = format!("{INTERVAL_SECONDS}s"))]
-    interval: Duration,
-    /// Number of snapshots, after which memlens exits [default: no limit].
-    #[arg(value_parser = super::parsers::parse_count, allow_negative_numbers = true)]
-    count: Option<std::num::NonZeroU64>,
+    #[command(flatten)]
+    words: BareWords<INTERVAL_SECONDS>,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -119,7 +111,10 @@ impl TryFrom<RecordArgs> for RecordConfig {
         if !args.rest.outputs.files().any(is_recording) {
             return Err(ConfigError::NoRecording);
         }
-        let (target, by) = match args.scope.target(args.target, args.grouping) {
+        let read = args
+            .words
+            .read(args.target.optional()?, args.scope.is_given())?;
+        let (target, by) = match args.scope.target(read.target, args.grouping) {
             Ok((target, by)) => (Some(target), by),
             Err(ConfigError::NoTarget(_)) => (None, None),
             Err(error) => return Err(error),
@@ -127,10 +122,7 @@ impl TryFrom<RecordArgs> for RecordConfig {
         let config = Self {
             target,
             host: by.map(|by| args.host.config(args.budget, by)),
-            schedule: Schedule {
-                interval: args.interval,
-                count: args.count,
-            },
+            schedule: read.schedule,
             ..args.rest
         };
         match (&config.target, config.has(Recorded::Host)) {

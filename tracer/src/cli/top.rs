@@ -6,19 +6,18 @@ use std::time::Duration;
 use clap::Args;
 
 use super::error::ConfigError;
-use super::parsers::{
-    parse_age, parse_count, parse_interval, parse_interval_argument, parse_sample_bytes,
-    parse_slowdown,
+use super::parsers::{parse_age, parse_interval, parse_sample_bytes, parse_slowdown};
+use super::shared::{
+    Allocator, BareWords, BudgetArgs, HostWideConfig, ScopeArgs, TargetArgs, Walk,
 };
-use super::shared::{Allocator, BudgetArgs, HostWideConfig, ScopeArgs, TargetArgs, Walk};
 use crate::engine::target::Target;
 use crate::profile::machine::By;
 
 const EXAMPLES: &str = "\
 Examples:
   memlens top                        the machine and its processes; Enter traces one of them
-  memlens top -p 4242                the same, with the heap and the address space of a process traced
-  memlens top -n nginx 500ms         two refreshes a second
+  memlens top 4242                   the same, with the heap and the address space of a process traced
+  memlens top nginx 500ms            two refreshes a second
   memlens top --cgroup /system.slice/nginx.service
                                      all processes of a service
   memlens top --by container         a row for each container, service or cgroup
@@ -26,7 +25,7 @@ Examples:
 '?' shows what keys do. What a command reads and prints is not shown: its streams are /dev/null.";
 
 /// Time between two refreshes unless another is given.
-const INTERVAL: &str = "1s";
+const INTERVAL_SECONDS: u64 = 1;
 /// Longest time between two refreshes: a longer one is likely meant for something else.
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -39,12 +38,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[command(after_help = EXAMPLES)]
 pub struct TopArgs {
     // Before the target, whose command is the last positional.
-    /// Time between refreshes, in seconds or with a unit (500ms, 5s).
-    #[arg(value_parser = parse_interval_argument, allow_negative_numbers = true, default_value = INTERVAL)]
-    interval: Duration,
-    /// Number of refreshes, after which memlens exits [default: no limit].
-    #[arg(value_parser = parse_count, allow_negative_numbers = true)]
-    count: Option<NonZeroU64>,
+    #[command(flatten)]
+    words: BareWords<INTERVAL_SECONDS>,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -115,27 +110,27 @@ impl TryFrom<TopArgs> for TopConfig {
     type Error = ConfigError;
 
     fn try_from(args: TopArgs) -> Result<Self, ConfigError> {
-        if args.interval > LONGEST {
+        let read = args
+            .words
+            .read(args.target.optional()?, args.scope.is_given())?;
+        let interval = read.schedule.interval;
+        if interval > LONGEST {
             return Err(ConfigError::SlowView);
         }
-        if args
-            .rest
-            .window
-            .is_some_and(|window| window < args.interval)
-        {
+        if args.rest.window.is_some_and(|window| window < interval) {
             return Err(ConfigError::ShortWindow);
         }
         let scope = args.scope.scope();
         let host = scope.is_some().then(|| args.budget.config());
         let target = match scope {
             Some(scope) => Some(Target::Host(scope)),
-            None => args.target.optional()?,
+            None => read.target,
         };
         Ok(Self {
             target,
             host,
-            interval: args.interval,
-            count: args.count,
+            interval,
+            count: read.schedule.count,
             ..args.rest
         })
     }

@@ -3,13 +3,13 @@
 use clap::Args;
 
 use super::error::ConfigError;
-use super::shared::{Allocator, SizeRange, TargetArgs};
+use super::shared::{Allocator, NamedProcess, SizeRange, TargetArgs};
 use crate::engine::target::Target;
 
 const EXAMPLES: &str = "\
 Examples:
-  memlens trace -p 4242                every allocator call of one process
-  memlens trace -p 4242 -z 1MiB        allocations of at least 1 MiB, and all frees
+  memlens trace 4242                   every allocator call of one process
+  memlens trace nginx -z 1MiB          allocations of at least 1 MiB, and all frees
   memlens trace -- ./prog > calls.txt  a command from its first instruction";
 
 /// Print every allocator call: one line each.
@@ -20,6 +20,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct TraceArgs {
+    #[command(flatten)]
+    process: NamedProcess,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -54,10 +56,11 @@ impl TryFrom<TraceArgs> for TraceConfig {
 
     fn try_from(args: TraceArgs) -> Result<Self, ConfigError> {
         args.sizes.check()?;
+        let target = args.process.or(args.target.optional()?);
         Ok(Self {
-            target: args
-                .target
-                .target("-p PID, -n NAME or, at the end, -- COMMAND")?,
+            target: target.ok_or(ConfigError::NoTarget(
+                "a PID, a name or, at the end, -- COMMAND",
+            ))?,
             sizes: args.sizes,
             allocator: args.allocator,
             json: args.json,

@@ -5,17 +5,20 @@ use tracer_common::faults::MAX_INTERVAL;
 
 use super::error::ConfigError;
 use super::parsers::whole_number;
-use super::shared::{GroupingArgs, Output, Schedule, ScopeArgs, TargetArgs, UNREAD, Walk};
+use super::shared::{
+    BareWords, GroupingArgs, INTERVAL_SECONDS, Output, Schedule, ScopeArgs, TargetArgs, UNREAD,
+    Walk,
+};
 use crate::engine::target::Target;
 use crate::profile::{Grouping, Measure};
 use crate::sources::address_space::SpaceOrder;
 
 const EXAMPLES: &str = "\
 Examples:
-  memlens vm -p 4242                     report every 5 seconds until Ctrl-C
-  memlens vm -p 4242 --sort growth 60    what was mapped in the last minute and stayed
-  memlens vm -n java 10 3                three reports of every java, 10 seconds apart
-  memlens vm --faults -p 4242            who touches memory that was not there yet
+  memlens vm 4242                        report every 5 seconds until Ctrl-C
+  memlens vm 4242 --sort growth 60       what was mapped in the last minute and stayed
+  memlens vm java 10 3                   three reports of every java, 10 seconds apart
+  memlens vm --faults 4242               who touches memory that was not there yet
   memlens vm --all --by container 60     the whole host, summed by container, every minute
   memlens vm --svg map.svg -- ./prog -v  a flame graph of what ./prog has mapped";
 
@@ -53,7 +56,7 @@ impl Width {
 pub struct VmArgs {
     // Before the target, whose command is the last positional.
     #[command(flatten)]
-    schedule: Schedule,
+    words: BareWords<INTERVAL_SECONDS>,
     #[command(flatten)]
     target: TargetArgs,
     #[command(flatten)]
@@ -133,12 +136,15 @@ impl TryFrom<VmArgs> for VmConfig {
 
     fn try_from(args: VmArgs) -> Result<Self, ConfigError> {
         args.rest.output.outputs.check()?;
-        let (target, by) = args.scope.target(args.target, args.grouping)?;
+        let read = args
+            .words
+            .read(args.target.optional()?, args.scope.is_given())?;
+        let (target, by) = args.scope.target(read.target, args.grouping)?;
         let distance = args.faults.sample_faults.unwrap_or(0);
         Ok(Self {
             target,
             by,
-            schedule: args.schedule,
+            schedule: read.schedule,
             faults: args.faults.faults.then_some(distance),
             ..args.rest
         })

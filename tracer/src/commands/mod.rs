@@ -9,6 +9,7 @@ mod host;
 mod hunt;
 mod kernel;
 mod leaks;
+mod manual;
 mod output;
 mod record;
 mod report;
@@ -49,6 +50,8 @@ pub fn run(invocation: &Invocation) -> Outcome {
         Command::Report(config) => report::run(invocation, config),
         Command::Diff(config) => diff::run(invocation, config),
         Command::Agent(config) => agent::run(invocation, config),
+        Command::Completions(config) => manual::completions(config),
+        Command::Man(config) => manual::man(config),
     };
     done.unwrap_or_else(|failure| {
         eprintln!("memlens: {}", error::one_line(&failure));

@@ -13,6 +13,7 @@ mod output;
 mod page;
 mod pair;
 mod passes;
+mod peers;
 mod reach;
 mod report;
 mod samples;
@@ -180,6 +181,11 @@ const BENCHES: &[Bench] = &[
         name: "faults",
         about: "memlens vm --faults: 200,000 page faults a second, traced against untraced",
         run: faults::cost,
+    },
+    Bench {
+        name: "peers",
+        about: "the same pair under heaptrack, valgrind, LeakSanitizer and AddressSanitizer",
+        run: peers::cost,
     },
     Bench {
         name: "exact",

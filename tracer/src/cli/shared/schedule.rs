@@ -9,7 +9,7 @@ use crate::cli::parsers::{parse_count, parse_interval_argument};
 use crate::engine;
 
 /// Time between reports unless another is given.
-const INTERVAL_SECONDS: u64 = 5;
+pub const INTERVAL_SECONDS: u64 = 5;
 
 /// When to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]

@@ -2,7 +2,6 @@
 
 use clap::{ArgGroup, Args};
 
-use super::target::TargetArgs;
 use crate::cli::error::ConfigError;
 use crate::cli::parsers::{
     parse_cgroup, parse_cpu_budget, parse_exclude, parse_rows, parse_user, whole_number,
@@ -142,23 +141,30 @@ impl Default for HostWideConfig {
 }
 
 impl ScopeArgs {
-    /// The target of a command that can trace the whole host, and what its first table has rows for then.
+    /// The target of a command that can trace the whole host, and what its first table has rows for then; `other` is
+    /// what it can trace besides.
     pub fn target(
         self,
-        target: TargetArgs,
+        other: Option<Target>,
         grouping: GroupingArgs,
     ) -> Result<(Target, Option<Grouping>), ConfigError> {
-        if let Some(scope) = self.scope() {
-            return Ok((Target::Host(scope), Some(grouping.by)));
+        match (self.scope(), other) {
+            (Some(scope), _) => Ok((Target::Host(scope), Some(grouping.by))),
+            (None, Some(target)) => Ok((target, None)),
+            (None, None) => Err(ConfigError::NoTarget(
+                "a PID, a name, --all or, at the end, -- COMMAND",
+            )),
         }
-        let target = target.target("-p PID, -n NAME, --all or, at the end, -- COMMAND")?;
-        Ok((target, None))
+    }
+
+    /// Whether the whole host, or a part of it, was asked for.
+    pub fn is_given(&self) -> bool {
+        self.all || self.cgroup.is_some() || self.user.is_some()
     }
 
     /// The scope, where one was given.
     pub fn scope(self) -> Option<Scope> {
-        let is_given = self.all || self.cgroup.is_some() || self.user.is_some();
-        is_given.then_some(Scope {
+        self.is_given().then_some(Scope {
             cgroup: self.cgroup,
             user: self.user,
             exclude: self.exclude,

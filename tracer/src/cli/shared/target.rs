@@ -6,7 +6,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueHint};
 
 use crate::cli::error::ConfigError;
-use crate::cli::parsers::parse_pid;
+use crate::cli::parsers::{parse_pid, parse_processes};
 use crate::engine::target::Target;
 
 /// In place of a target while the command line is read, until the words about it have been translated.
@@ -33,6 +33,22 @@ pub struct ProcessArgs {
     /// Example: -n redis-server
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new())]
     name: Option<String>,
+}
+
+/// Running processes by a bare word, of a command that has no other.
+#[derive(Debug, Args)]
+pub struct NamedProcess {
+    /// The process, by PID or by name, as -p and -n take it.
+    #[arg(value_name = "PID|NAME", value_parser = parse_processes, group = "process")]
+    #[arg(allow_negative_numbers = true)]
+    subject: Option<Target>,
+}
+
+impl NamedProcess {
+    /// The processes, where any were given: by the word, or else by the options.
+    pub fn or(self, options: Option<Target>) -> Option<Target> {
+        self.subject.or(options)
+    }
 }
 
 /// Running processes, or a command to start.
@@ -69,11 +85,6 @@ impl ProcessArgs {
 }
 
 impl TargetArgs {
-    /// The target; without one, `possible` says what can be given.
-    pub fn target(self, possible: &'static str) -> Result<Target, ConfigError> {
-        self.optional()?.ok_or(ConfigError::NoTarget(possible))
-    }
-
     /// The target, where one was given.
     pub fn optional(self) -> Result<Option<Target>, ConfigError> {
         match self.command.first() {

@@ -5,21 +5,49 @@ use super::*;
 /// What contradicts itself is one line that says what to type, and names the help of the command.
 #[test]
 fn contradictions_are_refused_in_one_line() {
-    let everything = "no target: give -p PID, -n NAME, --all or, at the end, -- COMMAND";
+    let everything = "no target: give a PID, a name, --all or, at the end, -- COMMAND";
     let cases = [
         ("leaks", everything),
         ("leaks 5s", everything),
         ("vm 5.5", everything),
         (
             "trace",
-            "no target: give -p PID, -n NAME or, at the end, -- COMMAND",
+            "no target: give a PID, a name or, at the end, -- COMMAND",
         ),
         (
-            "leaks 4242",
-            "no target: to trace process 4242 give -p 4242",
+            "leaks 0",
+            "invalid value \"0\" for PID|NAME: expected a PID, which is a positive number",
         ),
-        ("vm 4242 3", "no target: to trace process 4242 give -p 4242"),
-        ("top 4242", "no target: to trace process 4242 give -p 4242"),
+        (
+            "vm -5",
+            "invalid value \"-5\" for PID|NAME: expected a PID, which is a positive number",
+        ),
+        (
+            "leaks --all nginx",
+            "invalid value \"nginx\" for INTERVAL: expected a time such as 500ms, 5s or 1m30s; what to trace was given \
+             already",
+        ),
+        (
+            "leaks nginx soon",
+            "invalid value \"soon\" for INTERVAL: expected a time such as 500ms, 5s or 1m30s",
+        ),
+        (
+            "leaks -p 1 0",
+            "invalid value \"0\" for INTERVAL: must not be zero: give a value such as 5 (seconds) or 500ms; what to \
+             trace was given already",
+        ),
+        (
+            "leaks -p 1 -5",
+            "invalid value \"-5\" for INTERVAL: must not be negative; what to trace was given already",
+        ),
+        (
+            "leaks -p 1 5 1.5",
+            "invalid value \"1.5\" for COUNT: expected a whole number of reports, such as 3",
+        ),
+        (
+            "leaks -p 1 5 3 2",
+            "unexpected argument \"2\": what to trace was given already, so only INTERVAL and COUNT may follow",
+        ),
         (
             "top 90s",
             "INTERVAL is longer than a minute: give a shorter one, such as 5s",
@@ -123,41 +151,24 @@ fn mistakes_say_what_is_wrong() {
         ("kernel --slab a --order 1", apart("--slab <NAME>", " '--order <N>'\n")),
         ("kernel --slab a --movable", apart("--slab <NAME>", " '--movable'\n")),
         ("top --cpu-budget 1", missing(scope)),
-        ("explain 1 -p 1", apart("[PID]", " '--pid <PID>'\n")),
+        ("explain 1 -p 1", apart("[PID|NAME]", " '--pid <PID>'\n")),
         ("explain 1 --trace 5 --diff a", apart("--trace <SECONDS>", " '--diff <FILE>'\n")),
         ("leaks --exclude 5", missing(scope)),
         ("leaks --per-process 2", missing(scope)),
         ("vm -p 1 --width faults", missing("--faults\n")),
         ("doctor --probes", missing("<--pid <PID>|")),
-        ("explain", missing("<PID|--pid <PID>|")),
+        ("explain", missing("<PID|NAME|--pid <PID>|")),
         ("leaks -p x", invalid("x", "--pid <PID>", pid)),
         ("leaks -p 1,,2", invalid("", "--pid <PID>", pid)),
         ("leaks -p -5", invalid("-5", "--pid <PID>", pid)),
         ("explain -p 1,2", invalid("1,2", "--pid <PID>", pid)),
-        ("explain 0", invalid("0", "[PID]", pid)),
+        ("explain 0", invalid("0", "[PID|NAME]", pid)),
         ("leaks -n=", "a value is required for '--name <NAME>'".into()),
         (
-            "leaks nginx",
+            "kernel nginx",
             format!(
                 "invalid value 'nginx' for '[INTERVAL]': {time} (to trace a process by its name give -n, as in \
                  'memlens leaks -n nginx')"
-            ),
-        ),
-        (
-            "leaks -p 1 0",
-            invalid(
-                "0",
-                "[INTERVAL]",
-                "must not be zero: give a value such as 5 (seconds) or 500ms",
-            ),
-        ),
-        ("leaks -p 1 -5", invalid("-5", "[INTERVAL]", "must not be negative")),
-        (
-            "leaks -p 1 5 1.5",
-            invalid(
-                "1.5",
-                "[COUNT]",
-                "expected a whole number of reports, such as 3",
             ),
         ),
         ("host 5 0", invalid("0", "[COUNT]", "expected a whole number of reports, such as 3")),
@@ -253,12 +264,10 @@ fn mistakes_say_what_is_wrong() {
         ),
         ("host --by pod", "invalid value 'pod' for '--by <WHAT>'\n  [possible values: process, name,".into()),
         ("kernel -p 3", "unexpected argument '-p' found\n".into()),
-        ("trace 4242", "unexpected argument '4242' found\n\n  tip: for process 4242 use '-p 4242'\n".into()),
-        (
-            "doctor nginx",
-            "unexpected argument 'nginx' found\n\n  tip: for processes named nginx use '-n nginx'\n"
-                .into(),
-        ),
+        ("trace 4242 -p 1", apart("[PID|NAME]", " '--pid <PID>'\n")),
+        ("doctor nginx vm", "unexpected argument 'vm' found\n\nUsage:".into()),
+        ("man leaks --to .", apart("[COMMAND]", " '--to <FOLDER>'\n")),
+        ("completions csh", "invalid value 'csh' for '<SHELL>'\n  [possible values: bash,".into()),
         ("explain 1 2", "unexpected argument '2' found\n\nUsage:".into()),
         ("host -w", "unexpected argument '-w' found\n\n  tip: a view that refreshes in place is 'memlens top'\n".into()),
         ("trace --all", "unexpected argument '--all' found\n\nUsage:".into()),

@@ -1,5 +1,6 @@
 //! Command lines as tables: what they come to.
 
+mod documents;
 mod mistakes;
 
 use std::num::NonZeroU64;
@@ -14,6 +15,9 @@ use crate::profile::machine::{By, Of, Order as RowOrder};
 use crate::render::Format;
 use crate::sources::address_space::SpaceOrder;
 use crate::sources::heap::Order;
+
+/// Lines of a terminal that is not small.
+const SCREEN: usize = 48;
 
 fn parsed(line: &str) -> Result<Invocation, CliError> {
     parse_from(line.split_whitespace())
@@ -50,7 +54,7 @@ fn pids(pids: &[u32]) -> Target {
 
 #[test]
 fn the_definition_is_consistent() {
-    Cli::command().debug_assert();
+    definition().debug_assert();
 }
 
 #[test]
@@ -116,6 +120,91 @@ fn targets_are_told_apart() {
             "{line}"
         );
     }
+}
+
+/// A bare word is the process where nothing else says what to trace, and it is no time.
+#[test]
+fn bare_words_are_a_process_and_times() {
+    let cases = [
+        ("leaks 4242", pids(&[4242]), 5, None),
+        (
+            "leaks 4242,4243,4242 10 3",
+            pids(&[4242, 4243]),
+            10,
+            Some(3),
+        ),
+        ("leaks nginx", Target::Name("nginx".into()), 5, None),
+        (
+            "leaks nginx 1m 2 --older 1m",
+            Target::Name("nginx".into()),
+            60,
+            Some(2),
+        ),
+        ("leaks -p 4242 10 3", pids(&[4242]), 10, Some(3)),
+        (
+            "leaks 10 3 -n 4242",
+            Target::Name("4242".into()),
+            10,
+            Some(3),
+        ),
+        ("leaks --all 10", Target::Host(Scope::default()), 10, None),
+    ];
+    for (line, target, seconds, count) in cases {
+        let config = leaks(line);
+        assert_eq!(config.target, target, "{line}");
+        assert_eq!(config.schedule.interval.as_secs(), seconds, "{line}");
+        assert_eq!(
+            config.schedule.count,
+            count.and_then(NonZeroU64::new),
+            "{line}"
+        );
+    }
+    assert_eq!(vm("vm nginx 10").target, Target::Name("nginx".into()));
+    assert_eq!(top("top 4242").target, Some(pids(&[4242])));
+    let config = top("top 500ms 3");
+    assert_eq!(
+        (config.target, config.interval),
+        (None, Duration::from_millis(500))
+    );
+    assert_eq!(
+        doctor("doctor nginx --probes").target,
+        Some(Target::Name("nginx".into()))
+    );
+    assert_eq!(
+        explain("explain nginx").target,
+        Target::Name("nginx".into())
+    );
+    let Command::Trace(config) = command("memlens trace nginx") else {
+        panic!("not trace");
+    };
+    assert_eq!(config.target, Target::Name("nginx".into()));
+    let Command::Record(config) = command("memlens record nginx 1m -o a.memlens") else {
+        panic!("not record");
+    };
+    assert_eq!(config.target, Some(Target::Name("nginx".into())));
+    let Command::Record(config) = command("memlens record 1m 3 -o a.memlens") else {
+        panic!("not record");
+    };
+    assert_eq!(
+        (config.target, config.schedule.interval.as_secs()),
+        (None, 60)
+    );
+}
+
+/// What `-h` shows of a command fits a screen, and says how to see the rest.
+#[test]
+fn the_short_help_is_short() {
+    let mut command = definition().term_width(100);
+    command.build();
+    for sub in command.get_subcommands_mut() {
+        let name = sub.get_name().to_owned();
+        let text = sub.render_help().to_string();
+        let lines = text.lines().count();
+        assert!(lines <= SCREEN, "{name} -h has {lines} lines:\n{text}");
+        let hides = sub.get_arguments().any(clap::Arg::is_hide_short_help_set);
+        assert_eq!(text.contains("'--help' explains"), hides, "{name}");
+    }
+    assert!(command.render_help().to_string().lines().count() <= SCREEN);
 }
 
 #[test]
@@ -402,7 +491,7 @@ fn every_word_of_the_command_line_is_that_of_json() {
 /// 100-column terminal.
 #[test]
 fn help_is_complete_and_narrow() {
-    let mut command = Cli::command().term_width(100);
+    let mut command = definition().term_width(100);
     command.build();
     let mut texts = vec![command.render_long_help().to_string()];
     for sub in command.get_subcommands_mut() {
