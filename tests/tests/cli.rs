@@ -229,7 +229,7 @@ fn contradictions_are_one_line() -> Result<()> {
             &["leaks", "-p", "1", "5", "3", "2"],
             "unexpected argument \"2\"",
         ),
-        (&["trace"], "-p"),
+        (&["trace"], "give a PID, a name or"),
         (&["leaks", "-p", "1", "-z", "2K", "-Z", "1K"], "--min-size"),
         (&["leaks", "-p", "1", "--combined", "-a"], "--show-allocs"),
         (

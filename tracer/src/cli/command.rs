@@ -37,7 +37,7 @@ Examples:
   memlens explain 4242               where its memory is: kernel, allocator, runtime
   memlens record 4242 -o a.memlens
                                      heap, address space and machine over time, to a file
-  memlens report a.memlens -o a.html what it has, as a page to look at
+  memlens report a.memlens -o a.html  what it has, as a page to look at
   memlens diff a.memlens b.memlens   what grew between two recordings, runs or builds
   memlens agent                      always on: for Prometheus, Grafana, Parca, Pyroscope, pprof
   memlens doctor                     what works on this machine, and how to fix the rest

@@ -5,9 +5,8 @@ use clap::{Arg, Command, CommandFactory};
 use super::command::Cli;
 
 /// Options that `-h` has, of all commands; it also has all that is not an option.
-const COMMON: [&str; 28] = [
+const COMMON: [&str; 27] = [
     "all",
-    "by",
     "cgroup",
     "check",
     "children",
@@ -64,9 +63,11 @@ pub fn definition() -> Command {
             false => arg.hide_short_help(true),
         });
         let examples = command.get_after_help().cloned();
-        match (examples, hides) {
-            (Some(examples), true) => command.after_long_help(examples).after_help(MORE),
-            _ => command,
+        match hides {
+            true => command
+                .after_long_help(examples.unwrap_or_default())
+                .after_help(MORE),
+            false => command,
         }
     })
 }

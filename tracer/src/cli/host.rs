@@ -16,8 +16,8 @@ Examples:
   memlens host                       a report every 5 seconds until Ctrl-C
   memlens host 1m 1                  one report after a minute: slow growth shows
   memlens host --by container        one row for each container, service or cgroup
-  memlens host --sort size --of swap the processes with most memory in swap
-  memlens host 10 360 --csv hour.csv an hour of figures for a plot
+  memlens host --sort size --of swap  the processes with most memory in swap
+  memlens host 10 360 --csv hour.csv  an hour of figures for a plot
 Without root the PSS of other users' processes is not shown; everything else is.";
 
 /// Show the machine's memory and which processes grow; needs no BPF and no root.

@@ -19,7 +19,7 @@ Examples:
   memlens kernel --slab dentry         one slab cache, by its name in /proc/slabinfo
   memlens kernel --order 3             blocks of 8 pages
   memlens kernel --sample-bytes 64KiB  cheaper: follow a sample, scale up, state the error
-  memlens kernel --svg kernel.svg 60 1 a flame graph after one minute";
+  memlens kernel --svg kernel.svg 60 1  a flame graph after one minute";
 
 /// Show which kernel stacks hold the kernel's own memory: slab objects, pages and per-CPU memory.
 ///
