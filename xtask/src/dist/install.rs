@@ -17,9 +17,9 @@ test -s /usr/share/man/man1/memlens-leaks.1.gz
 bash -n /usr/share/bash-completion/completions/memlens
 memlens agent --config /etc/memlens/agent.toml --check
 cd /tmp
-memlens demo 5s > report.txt
+memlens demo > report.txt
 cat report.txt
-grep -q '^leak: forget_a_buffer grows by ' report.txt
+grep -q '^leak: .*forget_a_buffer grows by ' report.txt
 grep -q '^complete: nothing was lost' report.txt
 test -s memlens-demo.svg
 dpkg --purge memlens
