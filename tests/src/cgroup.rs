@@ -79,6 +79,27 @@ impl Cgroup {
         Self::make(root, &own_path(root)?, path)
     }
 
+    /// A cgroup of a name of its own below the root of the hierarchy that has a controller.
+    pub fn of_controller(controller: &str) -> Result<Self> {
+        need::root()?;
+        let v1 = Path::new(MOUNT).join(controller);
+        let root = match v1.join("cgroup.procs").exists() {
+            true => v1,
+            false => PathBuf::from(MOUNT),
+        };
+        let delegation = root.join("cgroup.subtree_control");
+        if delegation.exists() {
+            std::fs::write(&delegation, format!("+{controller}")).with_context(|| {
+                format!(
+                    "{} takes no controller {controller}",
+                    delegation.display()
+                )
+            })?;
+        }
+        let (process, number) = unique();
+        Self::make(&root, "/", &format!("/memlens-test-{process}-{number}"))
+    }
+
     /// A cgroup with this path below this one.
     pub fn below(&self, path: &str) -> Result<Self> {
         Self::make(&self.root, &self.path, path)
@@ -110,6 +131,13 @@ impl Cgroup {
     /// Its folder.
     pub fn folder(&self) -> PathBuf {
         self.root.join(self.path.trim_start_matches('/'))
+    }
+
+    /// Writes one of its files.
+    pub fn write(&self, file: &str, text: &str) -> Result<()> {
+        let file = self.folder().join(file);
+        std::fs::write(&file, text)
+            .with_context(|| format!("cannot write {text} to {}", file.display()))
     }
 
     /// Moves the test itself into it, with all that it starts from now on, until what this returns is dropped.
@@ -149,26 +177,24 @@ pub struct LimitedMemory {
 }
 
 impl LimitedMemory {
-    /// A cgroup of a name of its own below the root of the hierarchy, without a limit.
+    /// A cgroup of a name of its own, without a limit.
     pub fn new() -> Result<Self> {
-        need::root()?;
-        let v1 = Path::new(MOUNT).join("memory");
-        let (root, limit, usage) = match v1.join("memory.limit_in_bytes").exists() {
-            true => (v1, "memory.limit_in_bytes", "memory.usage_in_bytes"),
-            false => (PathBuf::from(MOUNT), "memory.max", "memory.current"),
+        let cgroup = Cgroup::of_controller("memory")?;
+        let is_v1 = cgroup.folder().join("memory.limit_in_bytes").exists();
+        let (limit, usage) = match is_v1 {
+            true => ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+            false => ("memory.max", "memory.current"),
         };
-        let delegation = root.join("cgroup.subtree_control");
-        if delegation.exists() {
-            std::fs::write(&delegation, "+memory")
-                .with_context(|| format!("{} takes no memory controller", delegation.display()))?;
-        }
-        let (process, number) = unique();
-        let cgroup = Cgroup::make(&root, "/", &format!("/memlens-test-{process}-{number}"))?;
         Ok(Self {
             cgroup,
             limit,
             usage,
         })
+    }
+
+    /// The cgroup itself.
+    pub fn cgroup(&self) -> &Cgroup {
+        &self.cgroup
     }
 
     /// Its path from the hierarchy's root.
@@ -205,9 +231,7 @@ impl LimitedMemory {
     }
 
     fn write_limit(&self, text: &str) -> Result<()> {
-        let file = self.cgroup.folder().join(self.limit);
-        std::fs::write(&file, text)
-            .with_context(|| format!("cannot write {text} to {}", file.display()))
+        self.cgroup.write(self.limit, text)
     }
 }
 

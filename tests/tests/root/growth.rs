@@ -6,9 +6,13 @@ use anyhow::{Context, Result, ensure};
 use memlens::profile::{Form, Limit, LimitOf, Measure, OldSizes, Subject};
 use memlens_tests::{HeapFigures as _, Memlens, Program, Report, Row, Victim};
 
+fn courses(kind: &str) -> Result<Victim> {
+    Victim::start(Program::new("courses").link("-lm").command(&[kind])?)
+}
+
 /// Reports of a victim of this kind, so many every `interval` seconds, and the last one, at once after these.
 fn reports(kind: &str, interval: &str, count: usize) -> Result<(Victim, Vec<Report>)> {
-    let mut victim = Victim::start(Program::new("courses").link("-lm").command(&[kind])?)?;
+    let mut victim = courses(kind)?;
     let mut memlens = Memlens::leaks(victim.pid(), &[interval])?;
     victim.go()?;
     let mut reports = Vec::new();
@@ -149,12 +153,18 @@ fn a_slow_leak_is_what_grows_most() -> Result<()> {
     Ok(())
 }
 
-/// Blocks that live for known times are counted by those, each of them once.
+/// Blocks that live for known times are counted by those, each of them once. Sums and ages are read one after the
+/// other, so the program has stopped allocating by then.
 #[test]
 fn lifetimes_are_those_of_the_blocks() -> Result<()> {
-    let (_, reports) = reports("lives", "8", 1)?;
+    let mut victim = courses("lives")?;
+    let mut memlens = Memlens::leaks(victim.pid(), &["8"])?;
+    victim.go()?;
+    memlens.report(Duration::from_secs(60))?;
+    victim.go_to("done")?;
+    let report = memlens.stop()?;
     for (function, from_ms, gone_ms) in [("live_shortly", 32, 64), ("live_longer", 1024, 2048)] {
-        let row = stack_of(&reports[0], function)?;
+        let row = stack_of(&report, function)?;
         let freed = &row.sample.freed;
         let counted: u64 = freed.buckets().iter().sum();
         ensure!(

@@ -1,4 +1,5 @@
-//! `memlens hunt`: from the machine to the stack in one command.
+//! `memlens hunt`: from the machine to the stack in one command. What looks for the process on the whole machine is in
+//! `host::suspect`, which runs alone.
 
 use std::process::Command;
 
@@ -8,28 +9,25 @@ use memlens::profile::{Measure, Source};
 use memlens_tests::{Memlens, Program, Report, Victim, need};
 
 /// How many bytes a second the victim leaks.
-const RATE: u64 = 200 << 10;
-/// Tries on a machine where others grow as well.
-const TRIES: usize = 4;
-
-fn leaking(rate: u64) -> Result<Victim> {
+pub const RATE: u64 = 200 << 10;
+pub fn leaking(rate: u64) -> Result<Victim> {
     let mut victim = Victim::start(Program::new("slow_leak").command(&[&rate.to_string()])?)?;
     victim.go()?;
     Ok(victim)
 }
 
-fn hunt_of(report: &Report) -> Result<&Hunt> {
+pub fn hunt_of(report: &Report) -> Result<&Hunt> {
     report.sections.hunt.as_ref().context("no section hunt")
 }
 
-fn hunted(args: &[&str]) -> Result<Report> {
+pub fn hunted(args: &[&str]) -> Result<Report> {
     need::root()?;
     let args = ["hunt", "--json"].iter().chain(args);
     Memlens::run(args)?.last_report()
 }
 
 /// Bytes a minute of the first stack of the heap, which must have this function.
-fn first_stack(report: &Report, function: &str) -> Result<f64> {
+pub fn first_stack(report: &Report, function: &str) -> Result<f64> {
     let first = report.first_stack()?;
     ensure!(first.has(function), "{:?}", first.names());
     let values = first.values();
@@ -37,47 +35,11 @@ fn first_stack(report: &Report, function: &str) -> Result<f64> {
     Ok(slope.real() * 60.0)
 }
 
-fn is_about(value: f64, expected: f64) -> Result<()> {
+pub fn is_about(value: f64, expected: f64) -> Result<()> {
     ensure!(
         (expected * 0.5..expected * 2.0).contains(&value),
         "{value}, not about {expected}"
     );
-    Ok(())
-}
-
-/// A slow leaker among processes at rest: process, part and stack. On a machine where others grow faster for a
-/// while it is them that are found, and the hunt is repeated; it takes a quiet one in the end.
-#[test]
-fn a_slow_leaker_is_found() -> Result<()> {
-    let idle = (0..20).map(|_| Victim::start(Program::new("reserve").command(&[])?));
-    let _idle: Vec<Victim> = idle.collect::<Result<_>>()?;
-    for attempt in 1.. {
-        let victim = leaking(RATE)?;
-        let report = hunted(&["--for", "25s"])?;
-        let hunt = hunt_of(&report)?;
-        let found = hunt.suspect.as_ref();
-        if found.map(|suspect| suspect.pid) != Some(victim.pid()) && attempt < TRIES {
-            let chosen = hunt.step(StepKind::Process).and_then(|step| step.growth);
-            let faster = chosen.map_or(0.0, |growth| growth.per_min);
-            ensure!(faster > RATE as f64 * 60.0, "{}", hunt.conclusion);
-            continue;
-        }
-        ensure!(hunt.outcome == HuntOutcome::Heap, "{}", hunt.conclusion);
-        let suspect = found.context("no suspect")?;
-        ensure!(suspect.pid == victim.pid() && !suspect.asked_for && !suspect.ended);
-        is_about(first_stack(&report, "leak_slowly")?, RATE as f64 * 60.0)?;
-        ensure!(
-            hunt.conclusion.contains("leak_slowly"),
-            "{}",
-            hunt.conclusion
-        );
-        let steps: Vec<StepKind> = hunt.steps.iter().map(|step| step.step).collect();
-        ensure!(steps == StepKind::ALL, "{steps:?}");
-        ensure!(report.sections.machine.is_some() && report.sections.ledger_change.is_some());
-        let pid = victim.pid().to_string();
-        ensure!(hunt.next.iter().any(|next| next.command.contains(&pid)));
-        return Ok(());
-    }
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::suite::{ATTACHING, JUDGING, MORE, RUNTIMES, Suite, TRACEPOINTS, WALKING};
+use super::suite::{ATTACHING, JUDGING, MACHINES_OF_THEIR_OWN, MORE, RUNTIMES, Suite, TRACEPOINTS, WALKING};
 use crate::debian::Archive;
 
 /// The package whose dependencies are the kernel of a suite: Debian's build for virtual machines.
@@ -51,7 +51,13 @@ pub const KERNELS: &[Kernel] = &[
         series: "6.12",
         suite: "trixie",
         processor: NO_CX16,
-        tests: Suite::Root(&[ATTACHING, TRACEPOINTS, JUDGING, RUNTIMES]),
+        tests: Suite::Root(&[
+            ATTACHING,
+            TRACEPOINTS,
+            JUDGING,
+            RUNTIMES,
+            MACHINES_OF_THEIR_OWN,
+        ]),
     },
     Kernel {
         series: "7.2",

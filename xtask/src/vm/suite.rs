@@ -88,6 +88,9 @@ pub const RUNTIMES: &[&str] = &[
     "verifier::programs_stay_small",
 ];
 
+/// What needs cgroup version 2, and a clock that may be set.
+pub const MACHINES_OF_THEIR_OWN: &[&str] = &["agent::version_two::"];
+
 /// Tests among them whose victims wait a fixed time, which is too short there.
 const TOO_FAST: &[&str] = &["unwinding::cases::a_command_by_way_of_a_shell"];
 
@@ -302,6 +305,7 @@ mod tests_of_suite {
             JUDGING,
             MORE,
             RUNTIMES,
+            MACHINES_OF_THEIR_OWN,
             TOO_FAST,
         ]
         .concat()

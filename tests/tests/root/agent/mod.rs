@@ -1,17 +1,21 @@
 //! `memlens agent`: what it serves, what it writes, and what it survives.
 
 mod files;
+mod hardship;
 mod harmless;
 mod moments;
 mod serving;
+mod version_two;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use memlens_tests::http::{self, Answer};
-use memlens_tests::{Memlens, Program, Victim, need};
+use memlens_tests::patience::patient;
+use memlens_tests::{Memlens, Program, Victim, need, paths};
 use tempfile::TempDir;
 
 /// How long something may take that the agent does by itself.
@@ -40,6 +44,17 @@ impl Agent {
     }
 
     fn start_at(address: SocketAddr, folder: TempDir, more: &[&str]) -> Result<Self> {
+        let memlens = Command::new(paths::memlens()?);
+        Self::start_by(memlens, address, folder, more)
+    }
+
+    /// One that a command starts which takes the arguments of memlens.
+    fn start_by(
+        mut command: Command,
+        address: SocketAddr,
+        folder: TempDir,
+        more: &[&str],
+    ) -> Result<Self> {
         need::root()?;
         let listen = address.to_string();
         let (socket, state) = (folder.path().join("socket"), folder.path().join("state"));
@@ -50,8 +65,9 @@ impl Agent {
             args.extend(["--interval", "1s"]);
         }
         args.extend(more);
+        command.args(args);
         let agent = Self {
-            memlens: Memlens::start(args)?,
+            memlens: Memlens::start_command(command)?,
             address,
             folder,
         };
@@ -90,7 +106,7 @@ impl Agent {
             if let Some(it) = is_it(self) {
                 return Ok(it);
             }
-            if begun.elapsed() > LIMIT {
+            if begun.elapsed() > patient(LIMIT) {
                 bail!(
                     "{what}: not within {LIMIT:?}; it said {:?}",
                     self.memlens.errors()

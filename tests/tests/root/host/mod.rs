@@ -10,6 +10,7 @@ mod guard;
 mod harmless;
 mod processes;
 mod scope;
+mod suspect;
 mod views;
 
 use std::process::Command;

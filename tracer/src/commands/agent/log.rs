@@ -15,9 +15,13 @@ const VARIABLE: &str = "MEMLENS_LOG";
 /// systemd sets it where standard error is the journal.
 const JOURNAL: &str = "JOURNAL_STREAM";
 
-/// Begins to log.
-pub fn begin(verbose: u8, filter: Option<&str>) {
+/// Where the engine's details come from.
+const ENGINE: &str = "memlens::engine::console";
+
+/// Begins to log. Returns how much the engine is to tell, in numbers of `-v`: what passes the filter is also made.
+pub fn begin(verbose: u8, filter: Option<&str>) -> u8 {
     let filter = filter_of(verbose, filter, std::env::var(VARIABLE).ok());
+    let told = verbose.max(told_of(&filter));
     let layer = fmt::layer().with_ansi(false).with_target(verbose > 0);
     if std::env::var_os(JOURNAL).is_some() {
         let layer = layer.without_time().with_level(false).with_writer(Journal);
@@ -26,6 +30,12 @@ pub fn begin(verbose: u8, filter: Option<&str>) {
         let layer = layer.with_writer(io::stderr);
         registry().with(layer.with_filter(filter)).init();
     }
+    told
+}
+
+fn told_of(filter: &Targets) -> u8 {
+    let passes = |level| filter.would_enable(ENGINE, &level);
+    u8::from(passes(Level::DEBUG)) + u8::from(passes(Level::TRACE))
 }
 
 /// What is let through: what -v and `--log` say, unless the variable says something else.
@@ -102,6 +112,8 @@ mod tests {
         assert!(!passes(&filter_of(2, Some("warn"), None), Level::INFO));
         let variable = Some("memlens::agent=trace".to_owned());
         assert!(passes(&filter_of(0, Some("warn"), variable), Level::TRACE));
+        let told = |filter| told_of(&filter_of(0, Some(filter), None));
+        assert_eq!((told("info"), told("memlens=debug"), told("trace")), (0, 1, 2));
         let broken = Some("=,=".to_owned());
         assert!(!passes(&filter_of(0, Some("warn"), broken), Level::INFO));
     }

@@ -47,7 +47,7 @@ pub fn run(invocation: &Invocation, typed: &AgentConfig) -> Result<Outcome> {
     if config.check {
         return check(&config);
     }
-    log::begin(invocation.verbose, config.log.as_deref());
+    let told = log::begin(invocation.verbose, config.log.as_deref());
     // What it writes is not for others.
     umask(Mode::from_bits_truncate(0o077));
     let (reload, reloads) = unbounded_channel();
@@ -55,7 +55,7 @@ pub fn run(invocation: &Invocation, typed: &AgentConfig) -> Result<Outcome> {
         // Nobody listens any more when the agent ends.
         let _ = reload.send(());
     })?;
-    let log = Log::traced(invocation.verbose).quiet();
+    let log = Log::traced(told).quiet();
     let shared = Shared::new(config);
     {
         let mut known = shared.known();
