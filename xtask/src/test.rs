@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
 };
 
@@ -96,8 +96,11 @@ fn unit(filter: Option<&str>) -> Result<Tally> {
         "memlens-tests",
     ]);
     cargo.args(filter);
-    tests(&mut cargo)
+    tests(&mut cargo, &run::workspace_root()?)
 }
+
+/// Where the package with the root tests is.
+const PACKAGE_FOLDER: &str = "tests";
 
 /// Modules of the root tests that wait for memory to grow in real time, and need no CPU meanwhile.
 const WAITING: [&str; 2] = ["growth::", "hunt::"];
@@ -108,29 +111,30 @@ const IN_GUESTS: &str = "agent::version_two::";
 /// The tests that trace real processes: one at a time, since they share the kernel, but for those that only wait.
 fn root(filter: Option<&str>) -> Result<Tally> {
     let program = release_program()?;
-    let tests_of = |target: &[&str], filters: &[&str], options: &[&str]| {
-        let mut cargo = run::cargo();
-        cargo
-            .args(["test", "--no-fail-fast", "-p", "memlens-tests"])
-            .args(target)
-            .arg("--")
-            .args(filters)
-            .args(options)
-            .env("MEMLENS_BIN", &program);
-        tests(&mut cargo)
+    let binaries = root_binaries()?;
+    let run = |binary: &Path, options: &[&str]| {
+        let mut command = Command::new(binary);
+        command.args(options).env("MEMLENS_BIN", &program);
+        println!("     Running {}", binary.display());
+        tests(&mut command, &run::workspace_root()?.join(PACKAGE_FOLDER))
     };
-    if let Some(filter) = filter {
-        return tests_of(&[], &[filter], &["--test-threads=1"]);
-    }
+    let mut sum = Tally::default();
     let apart = WAITING.into_iter().chain([IN_GUESTS]);
     let others = apart.flat_map(|module| ["--skip", module]);
-    let others: Vec<&str> = ["--test-threads=1"].into_iter().chain(others).collect();
-    let mut sum = tests_of(&[], &[], &others)?;
-    sum.add(tests_of(
-        &["--test", "root"],
-        &WAITING,
-        &["--test-threads=8"],
-    )?);
+    let mut alone: Vec<&str> = ["--test-threads=1"].into_iter().chain(others).collect();
+    if let Some(filter) = filter {
+        alone = vec!["--test-threads=1", filter];
+    }
+    for binary in &binaries {
+        sum.add(run(binary, &alone)?);
+    }
+    if filter.is_none() {
+        let together = ["--test-threads=8"].into_iter().chain(WAITING);
+        let together: Vec<&str> = together.collect();
+        for binary in binaries.iter().filter(|binary| is_root_test(binary)) {
+            sum.add(run(binary, &together)?);
+        }
+    }
     Ok(sum)
 }
 
@@ -149,40 +153,59 @@ pub fn release_program() -> Result<PathBuf> {
 
 /// Builds the binary of the root tests and returns its path.
 pub fn root_test_binary() -> Result<PathBuf> {
-    let messages = run::output(
-        run::cargo()
-            .args(["test", "--no-run", "--locked", "-p", "memlens-tests"])
-            .args(["--test", "root", "--message-format", "json"])
-            .current_dir(run::workspace_root()?),
-    )?;
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo built no binary of the root tests")
+    let mut binaries = root_binaries()?.into_iter();
+    let binary = binaries.find(|binary| is_root_test(binary));
+    binary.context("cargo built no binary of the root tests")
 }
 
-/// Runs a `cargo test` command, shows its output as it comes and adds up the results.
-fn tests(cargo: &mut Command) -> Result<Tally> {
-    let mut child = cargo
-        .current_dir(run::workspace_root()?)
+fn is_root_test(binary: &Path) -> bool {
+    let name = binary.file_name().map(|name| name.to_string_lossy());
+    name.is_some_and(|name| name.starts_with("root-"))
+}
+
+/// Builds the binaries of the package that has the root tests. Of the whole workspace, as the unit tests are built: by
+/// itself the package would have the libraries compiled once more, with fewer of their features.
+fn root_binaries() -> Result<Vec<PathBuf>> {
+    let messages = run::output(
+        run::cargo()
+            .args(["test", "--no-run", "--locked", "--workspace"])
+            .args(["--message-format", "json-render-diagnostics"])
+            .current_dir(run::workspace_root()?),
+    )?;
+    let messages = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let manifest = run::workspace_root()?
+        .join(PACKAGE_FOLDER)
+        .join("Cargo.toml");
+    let own = messages.filter(|message| message["manifest_path"].as_str().map(Path::new) == Some(&manifest));
+    Ok(own
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .collect())
+}
+
+/// Runs a command that tests, shows its output as it comes and adds up the results.
+fn tests(command: &mut Command, folder: &Path) -> Result<Tally> {
+    let mut child = command
+        .current_dir(folder)
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .context("cannot run cargo test")?;
+        .context("cannot run the tests")?;
     let stdout = child
         .stdout
         .take()
-        .context("cargo test was started without a pipe")?;
+        .context("the tests were started without a pipe")?;
     let mut tally = Tally::default();
     for line in BufReader::new(stdout).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).into_owned();
         tally.read(&line);
         writeln!(std::io::stdout().lock(), "{line}")?;
     }
-    let status = child.wait().context("cannot wait for cargo test")?;
+    let status = child.wait().context("cannot wait for the tests")?;
     if !status.success() && tally.failed == 0 {
-        // It did not compile, or a binary was killed before its result line.
-        println!("cargo test failed without a failing test ({status}): counted as one failure");
+        // They did not compile, or a binary was killed before its result line.
+        println!("the tests failed without a failing test ({status}): counted as one failure");
         tally.failed += 1;
     }
     Ok(tally)

@@ -1,7 +1,5 @@
 //! The moment of a kill for lack of memory, and other reasons to write a report.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use memlens::profile::{Measure, Source};
 use memlens::recording::Recording;
@@ -89,9 +87,12 @@ fn growth_beyond_a_rate_is_reported_and_old_reports_go() -> Result<()> {
     agent.until("a report is written", |agent| {
         agent.reports("growth", ".memlens").into_iter().next()
     })?;
-    std::thread::sleep(Duration::from_millis(500));
-    let left = agent.reports("oom", ".html");
-    ensure!(left.len() == 2, "{left:?}");
+    // What else grows on the machine is reported, too, so the old ones may all be gone.
+    agent.until("the oldest are gone", |agent| {
+        let old = agent.reports("oom", ".html").len();
+        let new = agent.reports("growth", ".memlens").len();
+        (old + new <= 3).then_some(())
+    })?;
     ensure!(
         reports.join("notes.txt").exists(),
         "what is no report was removed"
