@@ -90,10 +90,7 @@ impl Cgroup {
         let delegation = root.join("cgroup.subtree_control");
         if delegation.exists() {
             std::fs::write(&delegation, format!("+{controller}")).with_context(|| {
-                format!(
-                    "{} takes no controller {controller}",
-                    delegation.display()
-                )
+                format!("{} takes no controller {controller}", delegation.display())
             })?;
         }
         let (process, number) = unique();

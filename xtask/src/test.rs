@@ -19,6 +19,9 @@ pub struct Args {
     part: Part,
     /// Run only tests whose name contains this
     filter: Option<String>,
+    /// Also run the root tests that take long and rarely fail
+    #[arg(long)]
+    all: bool,
     /// Without root, be content with the tests that need none (never under CI=true)
     #[arg(long)]
     no_root: bool,
@@ -57,7 +60,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     if args.part != Part::Unit {
         if is_root {
-            let root = root(filter)?;
+            let root = root(filter, args.all)?;
             complete = root.ignored == 0 || !on_ci();
             if !complete {
                 println!(
@@ -108,8 +111,16 @@ const WAITING: [&str; 2] = ["growth::", "hunt::"];
 /// Modules of the root tests that need a machine of their own: `cargo xtask vm` runs them.
 const IN_GUESTS: &str = "agent::version_two::";
 
+/// Tests that take more than ten seconds each and have rarely failed: `--all` runs them.
+const LONG: [&str; 4] = [
+    "address_space_host::short_lived_processes_leave_what_they_held",
+    "host::crowds::processes_that_vanish_while_they_are_looked_at",
+    "host::harmless::programs_under_tools_end_as_without",
+    "methods::a_full_sample_is_exact_by_each_method",
+];
+
 /// The tests that trace real processes: one at a time, since they share the kernel, but for those that only wait.
-fn root(filter: Option<&str>) -> Result<Tally> {
+fn root(filter: Option<&str>, all: bool) -> Result<Tally> {
     let program = release_program()?;
     let binaries = root_binaries()?;
     let run = |binary: &Path, options: &[&str]| {
@@ -119,8 +130,9 @@ fn root(filter: Option<&str>) -> Result<Tally> {
         tests(&mut command, &run::workspace_root()?.join(PACKAGE_FOLDER))
     };
     let mut sum = Tally::default();
-    let apart = WAITING.into_iter().chain([IN_GUESTS]);
-    let others = apart.flat_map(|module| ["--skip", module]);
+    let long = if all { &[][..] } else { &LONG };
+    let apart = WAITING.iter().chain([&IN_GUESTS]).chain(long);
+    let others = apart.flat_map(|name| ["--skip", name]);
     let mut alone: Vec<&str> = ["--test-threads=1"].into_iter().chain(others).collect();
     if let Some(filter) = filter {
         alone = vec!["--test-threads=1", filter];
@@ -129,6 +141,12 @@ fn root(filter: Option<&str>) -> Result<Tally> {
         sum.add(run(binary, &alone)?);
     }
     if filter.is_none() {
+        if !all {
+            println!(
+                "{} tests that take long were left out: `cargo xtask test --all` has them",
+                LONG.len()
+            );
+        }
         let together = ["--test-threads=8"].into_iter().chain(WAITING);
         let together: Vec<&str> = together.collect();
         for binary in binaries.iter().filter(|binary| is_root_test(binary)) {
@@ -178,7 +196,8 @@ fn root_binaries() -> Result<Vec<PathBuf>> {
     let manifest = run::workspace_root()?
         .join(PACKAGE_FOLDER)
         .join("Cargo.toml");
-    let own = messages.filter(|message| message["manifest_path"].as_str().map(Path::new) == Some(&manifest));
+    let own = messages
+        .filter(|message| message["manifest_path"].as_str().map(Path::new) == Some(&manifest));
     Ok(own
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
         .collect())
@@ -265,4 +284,22 @@ pub fn schema(args: &SchemaArgs) -> Result<()> {
         cargo.env("MEMLENS_BLESS", "1");
     }
     run::run(&mut cargo)
+}
+
+#[cfg(test)]
+mod tests_of_names {
+    use super::*;
+
+    /// A name that no test has would leave out nothing.
+    #[test]
+    fn each_name_is_that_of_a_test() -> Result<()> {
+        let folder = run::workspace_root()?.join("tests/tests/root");
+        for name in LONG {
+            let (module, test) = name.rsplit_once("::").context("a name with a module")?;
+            let path = folder.join(module.replace("::", "/") + ".rs");
+            let source = std::fs::read_to_string(&path)?;
+            assert!(source.contains(&format!("fn {test}()")), "{name}");
+        }
+        Ok(())
+    }
 }

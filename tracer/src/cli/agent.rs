@@ -218,7 +218,7 @@ pub struct WriteConfig {
     /// Certain growth a minute of a process that a report is written on, with --report-on growth.
     #[arg(long, value_name = "BYTES", value_parser = parse_rate, default_value = "10MiB")]
     pub report_growth: u64,
-    /// Time that tasks wait for memory within one second, with --report-on stall.
+    /// Time that tasks wait for memory within two seconds, with --report-on stall.
     #[arg(long, value_name = "TIME", value_parser = parse_stall, default_value = "200ms")]
     pub stall: Duration,
     /// Reports that are kept; the oldest go first.

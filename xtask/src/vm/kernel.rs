@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::suite::{ATTACHING, JUDGING, MACHINES_OF_THEIR_OWN, MORE, RUNTIMES, Suite, TRACEPOINTS, WALKING};
+use super::suite::{
+    ATTACHING, JUDGING, LIBRARIES, MACHINES_OF_THEIR_OWN, MORE, RUNTIMES, Suite, TRACEPOINTS,
+    WALKING,
+};
 use crate::debian::Archive;
 
 /// The package whose dependencies are the kernel of a suite: Debian's build for virtual machines.
@@ -26,6 +29,9 @@ pub struct Kernel {
     pub processor: &'static str,
     /// What is done on it.
     pub tests: Suite,
+    /// Words of root tests that are run with `--all` besides: they take long, and have passed here whenever they did on
+    /// the kernels before and after this one.
+    pub long: &'static [&'static [&'static str]],
 }
 
 /// Without cmpxchg16b: QEMU 7.2 leaves wrong flags behind where it has no lock prefix, and 6.12 crashes of it.
@@ -40,30 +46,28 @@ pub const KERNELS: &[Kernel] = &[
         suite: "bullseye",
         processor: NO_CX16,
         tests: Suite::Refusal,
+        long: &[],
     },
     Kernel {
         series: "6.1",
         suite: "bookworm",
         processor: NO_CX16,
         tests: Suite::Root(&[ATTACHING, WALKING, TRACEPOINTS, JUDGING, RUNTIMES]),
+        long: &[],
     },
     Kernel {
         series: "6.12",
         suite: "trixie",
         processor: NO_CX16,
-        tests: Suite::Root(&[
-            ATTACHING,
-            TRACEPOINTS,
-            JUDGING,
-            RUNTIMES,
-            MACHINES_OF_THEIR_OWN,
-        ]),
+        tests: Suite::Root(&[ATTACHING, MACHINES_OF_THEIR_OWN]),
+        long: &[TRACEPOINTS, JUDGING, RUNTIMES],
     },
     Kernel {
         series: "7.2",
         suite: "forky",
         processor: CX16,
         tests: Suite::Root(&[ATTACHING, WALKING, TRACEPOINTS, JUDGING, RUNTIMES, MORE]),
+        long: &[LIBRARIES],
     },
 ];
 

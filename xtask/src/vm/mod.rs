@@ -38,6 +38,9 @@ pub struct Args {
     /// Machines at the same time; as many as there are CPUs unless told
     #[arg(long, short)]
     jobs: Option<usize>,
+    /// Also run the tests that take long and rarely fail
+    #[arg(long)]
+    all: bool,
     /// Show everything that the guests print, not only what failed
     #[arg(long, short)]
     verbose: bool,
@@ -68,6 +71,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         },
         cache: target.join("vm"),
         limit: Duration::from_secs(args.minutes * 60),
+        all: args.all,
         verbose: args.verbose,
     };
     let jobs = args
@@ -77,6 +81,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     // The newest has the most to do: begun first, no other CPU waits for it at the end.
     let kernels: Vec<&Kernel> = kernels.into_iter().rev().collect();
     let sum = bench.run_all(&kernels, &filters, jobs);
+    if !args.all && filters.is_empty() {
+        for kernel in kernels.iter().filter(|kernel| !kernel.long.is_empty()) {
+            println!(
+                "kernel {}: tests that take long were left out: `cargo xtask vm --all` has them",
+                kernel.series
+            );
+        }
+    }
     println!("{sum}");
     Ok(if sum.failed == 0 {
         ExitCode::SUCCESS
@@ -90,6 +102,7 @@ struct Bench<'a> {
     programs: Programs<'a>,
     cache: PathBuf,
     limit: Duration,
+    all: bool,
     verbose: bool,
 }
 
@@ -175,12 +188,13 @@ impl Bench<'_> {
 
     fn job(&self, kernel: &Kernel, filters: &[String]) -> Result<Job> {
         let programs = &self.programs;
+        let long = if self.all { kernel.long } else { &[] };
         let victims = programs.target.join("victims");
         fs::create_dir_all(&victims)
             .with_context(|| format!("cannot create {}", victims.display()))?;
         let folder = |path: &Path| path.parent().unwrap_or(path).to_path_buf();
         Ok(Job {
-            command: kernel.tests.script(programs, filters),
+            command: kernel.tests.script(programs, long, filters),
             needs: vec![
                 programs.workspace.to_path_buf(),
                 programs.target.to_path_buf(),

@@ -65,8 +65,6 @@ pub const JUDGING: &[&str] = &[
 pub const MORE: &[&str] = &[
     "admission::",
     "allocators::an_allocator_loaded_later",
-    "allocators::jemalloc_preloaded",
-    "allocators::musl_dynamic_and_static",
     "events::each_call_is_one_line",
     "events::doctor_sees_the_machine",
     "fault_injection::target_killed_mid_trace",
@@ -86,6 +84,12 @@ pub const RUNTIMES: &[&str] = &[
     "runtimes::threads_have",
     "runtimes::mappings_have",
     "verifier::programs_stay_small",
+];
+
+/// Other C libraries and allocators: dozens of traces, of which the kernel sees nothing new.
+pub const LIBRARIES: &[&str] = &[
+    "allocators::jemalloc_preloaded",
+    "allocators::musl_dynamic_and_static",
 ];
 
 /// What needs cgroup version 2, and a clock that may be set.
@@ -119,10 +123,10 @@ pub struct Programs<'a> {
 }
 
 impl Suite {
-    /// The shell script of the job.
-    pub fn script(self, programs: &Programs<'_>, filters: &[String]) -> String {
+    /// The shell script of the job, with more words for root tests.
+    pub fn script(self, programs: &Programs<'_>, more: &[&[&str]], filters: &[String]) -> String {
         match self {
-            Self::Root(words) => root_script(programs, words, filters),
+            Self::Root(words) => root_script(programs, &[words, more].concat(), filters),
             Self::Refusal => refusal_script(programs.memlens),
         }
     }
@@ -304,6 +308,7 @@ mod tests_of_suite {
             TRACEPOINTS,
             JUDGING,
             MORE,
+            LIBRARIES,
             RUNTIMES,
             MACHINES_OF_THEIR_OWN,
             TOO_FAST,

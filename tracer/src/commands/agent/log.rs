@@ -113,7 +113,10 @@ mod tests {
         let variable = Some("memlens::agent=trace".to_owned());
         assert!(passes(&filter_of(0, Some("warn"), variable), Level::TRACE));
         let told = |filter| told_of(&filter_of(0, Some(filter), None));
-        assert_eq!((told("info"), told("memlens=debug"), told("trace")), (0, 1, 2));
+        assert_eq!(
+            (told("info"), told("memlens=debug"), told("trace")),
+            (0, 1, 2)
+        );
         let broken = Some("=,=".to_owned());
         assert!(!passes(&filter_of(0, Some("warn"), broken), Level::INFO));
     }

@@ -25,8 +25,9 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 const EVENTS: &str = "memory.events";
 /// Where the kernel tells how long tasks wait for memory, and takes orders to say so.
 const PRESSURE: &str = "/proc/pressure/memory";
-/// Time within which waiting is counted: without privileges only whole multiples of 2 s are taken.
-const WINDOW: Duration = Duration::from_secs(1);
+/// Time within which waiting is counted. Without CAP_SYS_RESOURCE, which containers often lack, the kernel takes whole
+/// multiples of 2 s alone (kernel/sched/psi.c, `psi_trigger_create`).
+const WINDOW: Duration = Duration::from_secs(2);
 /// Cgroups that are watched at most.
 const MOST_CGROUPS: usize = 256;
 
@@ -166,7 +167,7 @@ async fn any_stall(stall: &mut Option<(AsyncFd<OwnedFd>, Duration)>) -> Vec<Told
     })]
 }
 
-/// Orders the kernel to say when tasks wait for so long within a second (Documentation/accounting/psi.rst).
+/// Orders the kernel to say when tasks wait for so long within the window (Documentation/accounting/psi.rst).
 fn pressure(stall: Duration) -> io::Result<AsyncFd<OwnedFd>> {
     let mut file = OpenOptions::new().read(true).write(true).open(PRESSURE)?;
     let order = format!("some {} {}\0", stall.as_micros(), WINDOW.as_micros());

@@ -235,10 +235,11 @@ impl Following<'_> {
                     Some(Ask::Report(moment)) => self.report(moment)?,
                 },
                 () = sleep_until(due) => {
-                    let begun = Instant::now();
-                    if !self.growing.is_empty() && begun >= self.holders_due {
+                    if !self.growing.is_empty() && Instant::now() >= self.holders_due {
                         self.look_for_holders(&mut moments).await?;
                     }
+                    // What holds the blocks has a part of the time of its own.
+                    let begun = Instant::now();
                     let seen = self.look()?;
                     let cgroups = seen.profile.subjects.iter();
                     moments.watch_cgroups(cgroups.map(|subject| subject.place.cgroup.as_str()));
