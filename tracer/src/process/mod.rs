@@ -18,6 +18,7 @@ pub mod smaps;
 pub mod startup;
 pub mod status;
 pub mod targets;
+pub mod thread_time;
 pub mod translator;
 pub mod users;
 

@@ -29,8 +29,8 @@ pub struct Kernel {
     pub processor: &'static str,
     /// What is done on it.
     pub tests: Suite,
-    /// Words of root tests that are run with `--all` besides: they take long, and have passed here whenever they did on
-    /// the kernels before and after this one.
+    /// Words of root tests that are run with `--all` besides: they take long, and rarely say what the other kernels' runs
+    /// do not.
     pub long: &'static [&'static [&'static str]],
 }
 

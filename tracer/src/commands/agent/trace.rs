@@ -23,6 +23,7 @@ use crate::commands::refuse_if_unable;
 use crate::engine::console::Log;
 use crate::engine::{About, Flow, Live, Trace as Processes, runtime};
 use crate::process::info;
+use crate::process::thread_time::thread_time;
 use crate::profile::history::Timeline;
 use crate::profile::{FindingKind, Grouping, Measure, Profile, Subject};
 use crate::sources::heap::reach::When;
@@ -30,7 +31,7 @@ use crate::sources::heap::{Heap, HeapOptions, Order, Wanted};
 use crate::words::error;
 use crate::words::units::{bytes, counted_processes};
 
-/// A look at the heaps takes at most one part in so many of the time.
+/// A look at the heaps takes at most one part in so many of the CPU time of its thread.
 const SHARE: u32 = 20;
 /// After a change of who is traced the figures are looked at often for so long, as trials are short; else seldom.
 const BUSY: Duration = Duration::from_secs(3);
@@ -239,11 +240,11 @@ impl Following<'_> {
                         self.look_for_holders(&mut moments).await?;
                     }
                     // What holds the blocks has a part of the time of its own.
-                    let begun = Instant::now();
+                    let begun = thread_time();
                     let seen = self.look()?;
                     let cgroups = seen.profile.subjects.iter();
                     moments.watch_cgroups(cgroups.map(|subject| subject.place.cgroup.as_str()));
-                    due = Instant::now() + self.config.watch.interval.max(begun.elapsed() * SHARE);
+                    due = Instant::now() + self.config.watch.interval.max((thread_time() - begun) * SHARE);
                     if self.shed() {
                         return Ok(Over::Memory);
                     }
@@ -270,7 +271,7 @@ impl Following<'_> {
 
     /// Looks at the heaps, and makes what is seen known.
     fn look(&mut self) -> Result<Seen> {
-        let begun = Instant::now();
+        let begun = thread_time();
         let mut profile = judged(self.live.snapshot(false)?);
         self.looks += 1;
         if self.looks.is_multiple_of(HISTORY) {
@@ -282,7 +283,7 @@ impl Following<'_> {
         let seen = self.shared.set_heaps(profile, self.config.serve.with_pid);
         {
             let mut known = self.shared.known();
-            known.own.heap_seconds = begun.elapsed().as_secs_f64();
+            known.own.heap_seconds = (thread_time() - begun).as_secs_f64();
             known.own.probed = self.live.source.probed() as u64;
         }
         for moment in Triggers::of_heaps(&seen.profile) {

@@ -15,6 +15,7 @@ use crate::cli::AgentConfig;
 use crate::engine::meta;
 use crate::process::info;
 use crate::process::targets::has_name;
+use crate::process::thread_time::thread_time;
 use crate::profile::machine::{By, Of, Order, Pressure};
 use crate::profile::{Place, Profile};
 use crate::sources::machine::View;
@@ -48,6 +49,8 @@ struct State {
     /// Whether a process has one of the names that are always traced.
     named: HashMap<ProcessKey, bool>,
     told: Instant,
+    /// CPU time of the last pass.
+    took: Duration,
 }
 
 impl Watch {
@@ -67,6 +70,7 @@ impl Watch {
             triggers: Triggers::new(&config.write.report_on, config.write.report_growth),
             named: HashMap::new(),
             told: Instant::now(),
+            took: Duration::ZERO,
             shared: Arc::clone(shared),
             config,
         };
@@ -78,7 +82,10 @@ impl Watch {
 
 impl Sampled for State {
     fn sample(&mut self) -> bool {
-        match self.sampler.snapshot() {
+        let begun = thread_time();
+        let snapshot = self.sampler.snapshot();
+        self.took = thread_time() - begun;
+        match snapshot {
             Ok(snapshot) => self.observer.add(snapshot),
             Err(error) => {
                 // It may be over with the next pass: a moment without free descriptors, say.
@@ -95,11 +102,11 @@ impl Sampled for State {
     }
 
     fn period(&self) -> Duration {
-        period(self.config.watch.interval, self.sampler.took())
+        period(self.config.watch.interval, self.took)
     }
 }
 
-/// Time between two passes, of which one takes so much.
+/// Time between two passes, of which one takes so much CPU time.
 fn period(interval: Duration, took: Duration) -> Duration {
     let wanted = (interval / PASSES).clamp(SHORTEST, LONGEST);
     wanted.max(took * SHARE)
