@@ -9,7 +9,11 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{bpf_object, run, rust_src, rustc_wrapper, tools, verified};
+use crate::{
+    bpf_object, run,
+    rust_src::{self, Choice, archive, vendor},
+    rustc_wrapper, tools, verified,
+};
 
 /// The committed objects, as seen from the checkout, by the program of tracer-ebpf that each is built from.
 const OBJECTS: [(&str, &str); 3] = [
@@ -29,12 +33,33 @@ pub struct Args {
     /// within the bounds of tracer-ebpf/verified.txt
     #[arg(long)]
     stats: bool,
+    /// Build core from the vendored copy of its source, also where the toolchain has the source
+    #[arg(long)]
+    use_vendored: bool,
+    /// Only make the vendored copy of core's source anew, for another version of the compiler
+    #[arg(long, conflicts_with_all = ["check", "stats", "use_vendored"])]
+    vendor: bool,
+}
+
+impl Args {
+    fn choice(&self) -> Choice {
+        if self.use_vendored {
+            Choice::Vendored
+        } else {
+            Choice::Any
+        }
+    }
 }
 
 /// Builds, then writes or compares the objects.
 pub fn run(args: &Args) -> Result<()> {
     let root = run::workspace_root()?;
+    if args.vendor {
+        return vendor::make(&root);
+    }
     if args.check {
+        // Where the toolchain has the source, nothing else would notice that the copy is gone.
+        archive::read(&root)?;
         // Nothing of an earlier build may hide a difference.
         let target_dir = tempfile::tempdir().context("cannot create a temporary folder")?;
         finish(args, &root, target_dir.path())?;
@@ -53,9 +78,9 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Builds in a target folder, and writes or compares each object.
 fn finish(args: &Args, root: &Path, target_dir: &Path) -> Result<()> {
-    run::run(&mut cargo(root, "build", target_dir)?)?;
-    for (program, object) in OBJECTS {
-        let bytes = built(root, target_dir, program)?;
+    let library = rust_src::library(root, &tools::cache_dir(root), args.choice())?;
+    let built = objects(root, target_dir, &library)?;
+    for ((_, object), bytes) in OBJECTS.into_iter().zip(built) {
         if args.check {
             compare(&bytes, root, object)?;
         } else {
@@ -101,25 +126,38 @@ fn compare(built: &[u8], root: &Path, object: &str) -> Result<()> {
     Ok(())
 }
 
+/// Builds the objects in a target folder, with `core` from a library folder.
+pub fn objects(root: &Path, target_dir: &Path, library: &Path) -> Result<Vec<Vec<u8>>> {
+    run::run(&mut cargo(root, "build", target_dir, library)?)?;
+    OBJECTS
+        .iter()
+        .map(|(program, _)| built(root, target_dir, library, program))
+        .collect()
+}
+
 /// The bytes of an object that was built in a target folder, without debug sections.
-fn built(root: &Path, target_dir: &Path, program: &str) -> Result<Vec<u8>> {
+fn built(root: &Path, target_dir: &Path, library: &Path, program: &str) -> Result<Vec<u8>> {
     let artefact = target_dir.join(TARGET).join("release").join(program);
     let full =
         fs::read(&artefact).with_context(|| format!("the build left no {}", artefact.display()))?;
     let bytes = bpf_object::without_dwarf(&full)?;
     bpf_object::check_no_paths(
         &bytes,
-        &[root, target_dir, &tools::sysroot()?, &tools::cargo_home()?],
+        &[
+            root,
+            target_dir,
+            library,
+            &tools::sysroot()?,
+            &tools::cargo_home()?,
+        ],
     )?;
     Ok(bytes)
 }
 
-/// A cargo command on tracer-ebpf for the BPF target; fetches the tools that it needs.
-pub fn cargo(root: &Path, subcommand: &str, target_dir: &Path) -> Result<Command> {
+/// A cargo command on tracer-ebpf for the BPF target, with `core` from a library folder; fetches the linker.
+pub fn cargo(root: &Path, subcommand: &str, target_dir: &Path, library: &Path) -> Result<Command> {
     tools::check_rustc()?;
-    let cache = tools::cache_dir(root);
-    let library = rust_src::library(&cache)?;
-    let linker = tools::bpf_linker(&cache)?;
+    let linker = tools::bpf_linker(&tools::cache_dir(root))?;
     let manifest = root.join("tracer-ebpf/Cargo.toml");
     let mut prefixes = vec![(root.to_path_buf(), "/memlens")];
     prefixes.extend(
@@ -127,7 +165,7 @@ pub fn cargo(root: &Path, subcommand: &str, target_dir: &Path) -> Result<Command
             .into_iter()
             .map(|dir| (dir, "/registry")),
     );
-    prefixes.push((library.clone(), "/rust/library"));
+    prefixes.push((library.to_path_buf(), "/rust/library"));
     prefixes.push((target_dir.to_path_buf(), "/target"));
 
     let mut cargo = run::cargo();
@@ -150,7 +188,7 @@ pub fn cargo(root: &Path, subcommand: &str, target_dir: &Path) -> Result<Command
         .env("RUSTC_BOOTSTRAP", "1")
         // Incremental code comes out in another order.
         .env("CARGO_INCREMENTAL", "0")
-        .env("__CARGO_TESTS_ONLY_SRC_ROOT", &library)
+        .env("__CARGO_TESTS_ONLY_SRC_ROOT", library)
         .env("AYA_BPF_TARGET_ARCH", "x86_64")
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&linker, &prefixes));
     rustc_wrapper::install(&mut cargo)?;

@@ -4,7 +4,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::{ebpf, run, tools};
+use crate::{
+    ebpf, run,
+    rust_src::{self, Choice},
+    tools,
+};
 
 /// The manifests of the workspace and of the kernel side.
 const MANIFESTS: [&str; 2] = ["Cargo.toml", "tracer-ebpf/Cargo.toml"];
@@ -59,7 +63,9 @@ fn clippy() -> Result<()> {
             ])
             .current_dir(&root),
     )?;
-    let mut kernel_side = ebpf::cargo(&root, "clippy", &root.join("target/ebpf-clippy"))?;
+    let library = rust_src::library(&root, &tools::cache_dir(&root), Choice::Any)?;
+    let target_dir = root.join("target/ebpf-clippy");
+    let mut kernel_side = ebpf::cargo(&root, "clippy", &target_dir, &library)?;
     run::run(kernel_side.args(["--", "-D", "warnings"]))
 }
 

@@ -1,51 +1,49 @@
-//! Finds or fetches the source of `core`, which the BPF build compiles for its own target.
+//! Finds the source of `core`, which the BPF build compiles for its own target.
 
 use std::{
+    fs, io,
     path::{Path, PathBuf},
-    process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
-use crate::{debian::Archive, run, tools};
+use crate::tools;
 
-/// The Debian suite that carries rust-src of [`tools::RUSTC`].
-const SUITE: &str = "trixie-backports";
+pub mod archive;
+mod fetch;
+pub mod vendor;
 
-/// The `library` folder of the compiler's source: the compiler's own, a cached one, or a fetched one.
-pub fn library(cache: &Path) -> Result<PathBuf> {
-    let own = tools::sysroot()?.join("lib/rustlib/src/rust/library");
-    if is_complete(&own) {
+/// Which source to build with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// The toolchain's own, or the vendored one where it has none.
+    Any,
+    /// The vendored one.
+    Vendored,
+}
+
+/// The `library` folder of the compiler's source: the toolchain's own component, or a copy in the cache folder that has
+/// the files of the vendored archive.
+pub fn library(root: &Path, cache: &Path, choice: Choice) -> Result<PathBuf> {
+    let own = own_library()?;
+    let has_own = is_complete(&own);
+    if has_own && choice == Choice::Any {
         return Ok(own);
     }
-    let cached = cache.join(format!("rust-src-{}", tools::RUSTC));
-    let unpacked = cached.join(format!("usr/src/rustc-{}/library", tools::RUSTC));
-    if is_complete(&unpacked) {
-        return Ok(unpacked);
+    if !has_own {
+        eprintln!("xtask: the toolchain has no rust-src");
     }
-    eprintln!("xtask: fetching the source of rustc {}, once", tools::RUSTC);
-    let rustup = rustup_component();
-    if rustup.is_ok() && is_complete(&own) {
-        return Ok(own);
-    }
-    let rustup = rustup
-        .err()
-        .map_or_else(|| "it left no source".to_owned(), |err| format!("{err:#}"));
-    if let Err(debian) = debian_package(&cached) {
-        bail!(
-            "cannot fetch the source of rustc {}: rustup: {rustup}; Debian: {debian:#}; put it into {} or try again with a network",
-            tools::RUSTC,
-            own.display()
-        );
-    }
-    if !is_complete(&unpacked) {
-        bail!(
-            "{} has no Cargo.lock: remove {} and try again",
-            unpacked.display(),
-            cached.display()
-        );
-    }
-    Ok(unpacked)
+    let library = unpacked(&archive::read(root)?, cache)?;
+    eprintln!(
+        "xtask: core is built from {}, whose checksum is right",
+        archive::path()
+    );
+    Ok(library)
+}
+
+/// Where the toolchain has its source, if it has the component.
+fn own_library() -> Result<PathBuf> {
+    Ok(tools::sysroot()?.join("lib/rustlib/src/rust/library"))
 }
 
 /// `build-std` reads the lock file beside the sources; a distribution may ship them without it.
@@ -53,33 +51,32 @@ fn is_complete(library: &Path) -> bool {
     library.join("Cargo.lock").is_file() && library.join("core/src/lib.rs").is_file()
 }
 
-fn rustup_component() -> Result<()> {
-    if !run::in_path("rustup") {
-        bail!("not installed");
+/// The `library` folder of an archive in the cache folder; unpacks it where the cache has none or other files.
+fn unpacked(archive: &[u8], cache: &Path) -> Result<PathBuf> {
+    let dir = cache.join(format!("rust-src-{}-vendored", tools::RUSTC));
+    let library = dir.join(archive::TOP);
+    if archive::is_unpacked(archive, &dir)? {
+        return Ok(library);
     }
-    run::output(Command::new("rustup").args(["component", "add", "rust-src"])).map(drop)
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    // Renamed when it is complete, so that an interrupted run leaves no half of it.
+    let new = tempfile::tempdir_in(&dir)
+        .with_context(|| format!("cannot create a folder in {}", dir.display()))?;
+    archive::unpack(archive, new.path())?;
+    remove(&library)?;
+    fs::rename(new.path().join(archive::TOP), &library)
+        .with_context(|| format!("cannot create {}", library.display()))?;
+    Ok(library)
 }
 
-/// Unpacks Debian's rust-src of the compiler's version.
-fn debian_package(into: &Path) -> Result<()> {
-    let archive = Archive::open(SUITE)?;
-    let version = package_version(&archive.versions("rust-src")?, tools::RUSTC)
-        .with_context(|| format!("{SUITE} has no rust-src {}", tools::RUSTC))?;
-    archive.unpack(&[format!("rust-src={version}")], into)
-}
-
-/// The newest package version in `apt-cache madison` output that carries the compiler's version.
-fn package_version(madison: &str, rustc: &str) -> Option<String> {
-    madison
-        .lines()
-        .filter_map(|line| line.split('|').nth(1))
-        .map(str::trim)
-        .find(|version| {
-            version
-                .strip_prefix(rustc)
-                .is_some_and(|rest| rest.starts_with(['+', '-', '~']))
-        })
-        .map(str::to_owned)
+/// Removes a folder that may not be there.
+fn remove(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => {
+            Err(err).with_context(|| format!("cannot remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -87,14 +84,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn package_of_the_compilers_version() {
-        let table = "  rust-src | 1.95.1+dfsg1-1 | http://m trixie-backports/main amd64 Packages\n\
-                     \x20 rust-src | 1.95.0+dfsg1-2~bpo13+1 | http://m trixie-backports/main amd64 Packages\n";
-        assert_eq!(
-            package_version(table, "1.95.0").as_deref(),
-            Some("1.95.0+dfsg1-2~bpo13+1")
-        );
-        assert_eq!(package_version(table, "1.9"), None);
-        assert_eq!(package_version("", "1.95.0"), None);
+    fn a_changed_file_in_the_cache_is_replaced() -> Result<()> {
+        let (source, cache) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        fs::write(source.path().join("Cargo.lock"), "right")?;
+        let archive = archive::pack(source.path(), &[PathBuf::from("Cargo.lock")].into())?;
+
+        let library = unpacked(&archive, cache.path())?;
+        assert_eq!(fs::read_to_string(library.join("Cargo.lock"))?, "right");
+        fs::write(library.join("Cargo.lock"), "wrong")?;
+        assert_eq!(unpacked(&archive, cache.path())?, library);
+        assert_eq!(fs::read_to_string(library.join("Cargo.lock"))?, "right");
+        Ok(())
     }
 }
