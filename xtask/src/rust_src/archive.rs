@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use sha2::{Digest as _, Sha256};
 
 use crate::tools;
@@ -29,18 +29,16 @@ pub fn path() -> String {
 /// The archive's bytes, if they are those that belong to the source of xtask.
 pub fn read(root: &Path) -> Result<Vec<u8>> {
     let path = path();
-    let bytes = fs::read(root.join(&path)).with_context(|| {
-        format!(
-            "cannot read {path}, the vendored source of rustc {}: `git checkout {path}` brings it back, \
-             `cargo xtask ebpf --vendor` makes one for another version",
-            tools::RUSTC
+    let bytes = fs::read(root.join(&path)).map_err(|err| {
+        anyhow!(
+            "cannot read {path}: {err}: `git checkout {path}` brings it back, `cargo xtask ebpf --vendor` makes one \
+             for another version of the compiler"
         )
     })?;
-    verify(&bytes, SHA256).with_context(|| {
-        format!(
-            "{path} is not the vendored source of rustc {}: `git checkout {path}` brings it back; if \
-             `cargo xtask ebpf --vendor` made it, put its SHA-256 into xtask/src/rust_src/archive.rs",
-            tools::RUSTC
+    verify(&bytes, SHA256).map_err(|err| {
+        anyhow!(
+            "{path} {err}: `git checkout {path}` brings it back; if `cargo xtask ebpf --vendor` made it, put its \
+             SHA-256 into xtask/src/rust_src/archive.rs"
         )
     })?;
     Ok(bytes)
@@ -50,7 +48,7 @@ pub fn read(root: &Path) -> Result<Vec<u8>> {
 fn verify(bytes: &[u8], expected: &str) -> Result<()> {
     let found = checksum(bytes);
     if found != expected {
-        bail!("its SHA-256 is {found}, not {expected}");
+        bail!("has the SHA-256 {found}, not {expected}");
     }
     Ok(())
 }
