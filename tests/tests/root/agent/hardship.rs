@@ -110,7 +110,6 @@ fn a_fork_bomb_in_a_cgroup_is_survived() -> Result<()> {
 fn waiting_for_memory_is_reported() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("file");
-    std::fs::write(&file, vec![1; 64 << 20])?;
     let cgroup = LimitedMemory::new()?;
     cgroup.limit_to(8 << 20)?;
     let mut hoard = Hoard::start(&folder, 300_000)?;
@@ -119,8 +118,9 @@ fn waiting_for_memory_is_reported() -> Result<()> {
     let agent = Agent::start(&[&args[..], &stall].concat())?;
     agent.until_probed(1.0)?;
     hoard.victim.go()?;
-    // Four at once, and each for a time that ends by itself.
-    let script = r#"for each in 1 2 3 4; do timeout 30 sh -c 'while cat "$1" >/dev/null; do :; done' sh "$1" & done; wait"#;
+    // The file is made within the cgroup, so that its pages count there. Four read at once, and each for a time that ends
+    // by itself.
+    let script = r#"head -c 64M /dev/zero >"$1"; for each in 1 2 3 4; do timeout 12 sh -c 'while cat "$1" >/dev/null; do :; done' sh "$1" & done; wait"#;
     let mut readers = Command::new("sh");
     readers.args(["-c", script, "sh"]).arg(&file);
     let mut readers = cgroup.enter(readers)?.spawn()?;
