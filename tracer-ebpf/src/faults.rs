@@ -20,6 +20,7 @@ use tracer_common::faults::{FaultEvent, FaultKind, USER, next_interval};
 use tracer_common::loss::Loss;
 use tracer_common::stack::Registers;
 
+use crate::arch;
 use crate::config::config;
 use crate::emit;
 use crate::loss;
@@ -30,9 +31,6 @@ use crate::runtime;
 use crate::sampler;
 use crate::stack::{self, Innermost};
 use crate::thread;
-
-/// Code segments of programs end in these bits, the kernel's does not.
-const USER_MODE: u64 = 3;
 
 /// A page fault begins, of a program or of the kernel on its behalf.
 #[inline(always)]
@@ -280,11 +278,8 @@ fn registers(address: u64) -> Option<Registers> {
     }
     // SAFETY: the helper has written all of it.
     let regs = unsafe { regs.assume_init() };
-    (regs.cs & USER_MODE == USER_MODE).then_some(Registers {
-        ip: regs.rip,
-        sp: regs.rsp,
-        bp: regs.rbp,
-    })
+    // SAFETY: a copy.
+    arch::is_user(&regs).then_some(unsafe { arch::registers(&raw const regs) })
 }
 
 /// Sends a record of the current thread.

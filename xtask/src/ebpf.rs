@@ -11,13 +11,55 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{bpf_object, run, rust_src, rustc_wrapper, tools, verified};
 
-/// The committed objects, as seen from the checkout, by the program of tracer-ebpf that each is built from.
-const OBJECTS: [(&str, &str); 3] = [
-    ("memlens", "tracer/src/bpf/memlens.bpf.o"),
-    ("kernel", "tracer/src/bpf/kernel.bpf.o"),
-    ("registers", "tracer/src/bpf/registers.bpf.o"),
-];
+/// The programs of tracer-ebpf, of each of which an object is built and committed.
+const PROGRAMS: [&str; 3] = ["memlens", "kernel", "registers"];
 const TARGET: &str = "bpfel-unknown-none";
+
+/// The processors whose kernels objects are built for. The target is one; what differs is told by a feature.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Arch {
+    /// x86-64
+    X86_64,
+    /// aarch64
+    Aarch64,
+}
+
+impl Arch {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::X86_64, Self::Aarch64];
+
+    /// As aya names it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// The features of tracer-ebpf.
+    const fn features(self) -> &'static str {
+        match self {
+            Self::X86_64 => "",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// The committed object of a program, as seen from the checkout.
+    fn object(self, program: &str) -> String {
+        match self {
+            Self::X86_64 => format!("tracer/src/bpf/{program}.bpf.o"),
+            Self::Aarch64 => format!("tracer/src/bpf/{program}.aarch64.bpf.o"),
+        }
+    }
+
+    /// Where cargo builds, apart from what it builds for other processors.
+    pub fn target_dir(self, parent: &Path) -> PathBuf {
+        match self {
+            Self::X86_64 => parent.join("ebpf"),
+            Self::Aarch64 => parent.join("ebpf-aarch64"),
+        }
+    }
+}
 
 /// `cargo xtask ebpf`
 #[derive(clap::Args)]
@@ -34,12 +76,14 @@ pub struct Args {
 /// Builds, then writes or compares the objects.
 pub fn run(args: &Args) -> Result<()> {
     let root = run::workspace_root()?;
-    if args.check {
-        // Nothing of an earlier build may hide a difference.
-        let target_dir = tempfile::tempdir().context("cannot create a temporary folder")?;
-        finish(args, &root, target_dir.path())?;
-    } else {
-        finish(args, &root, &root.join("target/ebpf"))?;
+    // Nothing of an earlier build may hide a difference.
+    let fresh = tempfile::tempdir().context("cannot create a temporary folder")?;
+    for arch in Arch::ALL {
+        if args.check {
+            finish(args, &root, arch, &arch.target_dir(fresh.path()))?;
+        } else {
+            finish(args, &root, arch, &arch.target_dir(&root.join("target")))?;
+        }
     }
     if args.stats {
         if nix::unistd::geteuid().is_root() {
@@ -52,14 +96,15 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Builds in a target folder, and writes or compares each object.
-fn finish(args: &Args, root: &Path, target_dir: &Path) -> Result<()> {
-    run::run(&mut cargo(root, "build", target_dir)?)?;
-    for (program, object) in OBJECTS {
+fn finish(args: &Args, root: &Path, arch: Arch, target_dir: &Path) -> Result<()> {
+    run::run(&mut cargo(root, "build", arch, target_dir)?)?;
+    for program in PROGRAMS {
         let bytes = built(root, target_dir, program)?;
+        let object = arch.object(program);
         if args.check {
-            compare(&bytes, root, object)?;
+            compare(&bytes, root, &object)?;
         } else {
-            write(&bytes, root, object)?;
+            write(&bytes, root, &object)?;
         }
         if args.stats {
             print!("{}", bpf_object::stats(&bytes)?);
@@ -115,7 +160,7 @@ fn built(root: &Path, target_dir: &Path, program: &str) -> Result<Vec<u8>> {
 }
 
 /// A cargo command on tracer-ebpf for the BPF target; fetches the tools that it needs.
-pub fn cargo(root: &Path, subcommand: &str, target_dir: &Path) -> Result<Command> {
+pub fn cargo(root: &Path, subcommand: &str, arch: Arch, target_dir: &Path) -> Result<Command> {
     tools::check_rustc()?;
     let cache = tools::cache_dir(root);
     let library = rust_src::library(&cache)?;
@@ -145,13 +190,14 @@ pub fn cargo(root: &Path, subcommand: &str, target_dir: &Path) -> Result<Command
         .arg(&manifest)
         .arg("--target-dir")
         .arg(target_dir)
+        .args(["--features", arch.features()])
         // A folder's .cargo/config.toml counts by working folder, not by manifest.
         .current_dir(root)
         .env("RUSTC_BOOTSTRAP", "1")
         // Incremental code comes out in another order.
         .env("CARGO_INCREMENTAL", "0")
         .env("__CARGO_TESTS_ONLY_SRC_ROOT", &library)
-        .env("AYA_BPF_TARGET_ARCH", "x86_64")
+        .env("AYA_BPF_TARGET_ARCH", arch.name())
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&linker, &prefixes));
     rustc_wrapper::install(&mut cargo)?;
     Ok(cargo)

@@ -4,7 +4,10 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::{ebpf, run, tools};
+use crate::{
+    ebpf::{self, Arch},
+    run, tools,
+};
 
 /// The manifests of the workspace and of the kernel side.
 const MANIFESTS: [&str; 2] = ["Cargo.toml", "tracer-ebpf/Cargo.toml"];
@@ -59,8 +62,12 @@ fn clippy() -> Result<()> {
             ])
             .current_dir(&root),
     )?;
-    let mut kernel_side = ebpf::cargo(&root, "clippy", &root.join("target/ebpf-clippy"))?;
-    run::run(kernel_side.args(["--", "-D", "warnings"]))
+    for arch in Arch::ALL {
+        let target_dir = arch.target_dir(&root.join("target/clippy"));
+        let mut kernel_side = ebpf::cargo(&root, "clippy", arch, &target_dir)?;
+        run::run(kernel_side.args(["--", "-D", "warnings"]))?;
+    }
+    Ok(())
 }
 
 /// Checks licenses, sources and duplicates of all dependencies.
