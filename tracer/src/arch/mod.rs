@@ -90,6 +90,16 @@ impl Arch {
         }
     }
 
+    /// A byte by which a breakpoint that the kernel has put into code is told from every instruction on which it puts
+    /// one: how far into the instruction it is, and what it is. `int3` on x86-64; on aarch64 `brk #5`
+    /// (`BRK64_OPCODE_UPROBES`, arch/arm64/include/asm/debug-monitors.h), as the highest byte is that of exceptions.
+    pub const fn breakpoint(self) -> (u64, u8) {
+        match self {
+            Self::X86_64 => (0, 0xcc),
+            Self::Aarch64 => (3, 0xd4),
+        }
+    }
+
     /// Whose call frame instructions a file may have besides those of DWARF.
     pub const fn vendor(self) -> Vendor {
         match self {
