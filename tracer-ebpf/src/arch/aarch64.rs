@@ -1,8 +1,10 @@
 //! aarch64: arguments in registers, the return address in the link register, `x30`.
 
+use core::ffi::c_void;
 use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::pt_regs;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use tracer_common::arch::aarch64::{nesting as nesting_by_link, unsigned};
 use tracer_common::config::Process;
 use tracer_common::pairing::{Nesting, Pending};
@@ -120,10 +122,22 @@ pub unsafe fn nesting(open: &Pending, regs: *const pt_regs, process: *mut Proces
     nesting_by_link(open, sp, link, || trampoline(process))
 }
 
-/// Whether these are the registers of a program, not of the kernel.
+/// The program's registers among those that the kernel has saved; `None` where it has none.
 #[inline(always)]
-pub fn is_user(regs: &pt_regs) -> bool {
-    regs.pstate & MODE == 0
+pub fn user_registers(address: u64) -> Option<Registers> {
+    // Of all, the last five: x29, x30, sp, pc, pstate. All would not fit on a program's stack.
+    let mut words = [0u64; 5];
+    let last = address.wrapping_add((FRAME_POINTER * 8) as u64);
+    // SAFETY: the destination has the length; the helper checks the source, and writes all of it or says so.
+    let status = unsafe {
+        bpf_probe_read_kernel(
+            words.as_mut_ptr().cast::<c_void>(),
+            size_of_val(&words) as u32,
+            last as *const c_void,
+        )
+    };
+    let [bp, lr, sp, ip, state] = words;
+    (status == 0 && state & MODE == 0).then_some(Registers { ip, sp, bp, lr })
 }
 
 /// The beginning of the kernel's `struct pt_regs` (arch/arm64/include/asm/ptrace.h).

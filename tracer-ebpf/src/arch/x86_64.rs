@@ -1,8 +1,10 @@
 //! x86-64: arguments in registers, the return address on the stack.
 
+use core::ffi::c_void;
 use core::ptr::read_volatile;
 
 use aya_ebpf::bindings::pt_regs;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use tracer_common::arch::x86_64::nesting as nesting_by_stack;
 use tracer_common::config::Process;
 use tracer_common::pairing::{Nesting, Pending};
@@ -122,10 +124,25 @@ pub unsafe fn nesting(open: &Pending, regs: *const pt_regs, process: *mut Proces
     nesting_by_stack(open, sp, || trampoline(process), read_user)
 }
 
-/// Whether these are the registers of a program, not of the kernel.
+/// The program's registers among those that the kernel has saved; `None` where it has none.
 #[inline(always)]
-pub fn is_user(regs: &pt_regs) -> bool {
-    regs.cs & USER_MODE == USER_MODE
+pub fn user_registers(address: u64) -> Option<Registers> {
+    let mut regs = core::mem::MaybeUninit::<pt_regs>::uninit();
+    // SAFETY: the destination has the length; the helper checks the source, and writes all of it or says so.
+    let status = unsafe {
+        bpf_probe_read_kernel(
+            regs.as_mut_ptr().cast::<c_void>(),
+            size_of::<pt_regs>() as u32,
+            address as *const c_void,
+        )
+    };
+    if status != 0 {
+        return None;
+    }
+    // SAFETY: the helper has written all of it.
+    let regs = unsafe { regs.assume_init() };
+    // SAFETY: a copy.
+    (regs.cs & USER_MODE == USER_MODE).then_some(unsafe { registers(&raw const regs) })
 }
 
 /// The number of a system call that is about to end.
