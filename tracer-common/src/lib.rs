@@ -2,6 +2,7 @@
 //! that runs in the kernel but is tested on the host.
 #![cfg_attr(not(any(test, fuzzing)), no_std)]
 
+pub mod arch;
 pub mod bits;
 pub mod cache;
 pub mod call;

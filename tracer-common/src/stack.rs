@@ -4,6 +4,7 @@
 
 use zerocopy::{FromBytes, IntoBytes};
 
+pub use crate::arch::native::{Registers, is_code_address, step_by_frame_pointer};
 use crate::limits::MAX_DEPTH;
 
 /// Why a walk ended.
@@ -76,71 +77,6 @@ pub trait Memory {
     fn read(&mut self, addr: u64) -> Option<u64>;
 }
 
-/// The registers that a walk needs, as they are in the frame that it stands on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(C)]
-pub struct Registers {
-    /// Instruction pointer.
-    pub ip: u64,
-    /// Stack pointer.
-    pub sp: u64,
-    /// Frame pointer, `rbp`.
-    pub bp: u64,
-}
-
-/// First address that user space cannot have with four-level page tables; five-level ones are used
-/// only by programs that ask for it by an address hint (Documentation/arch/x86/x86_64/5level-paging.rst).
-pub(crate) const USER_END: u64 = 1 << 47;
-/// No code lies in the first page (`vm.mmap_min_addr`).
-const USER_START: u64 = 1 << 12;
-
-/// Whether `addr` can be an address of user-space code.
-#[inline(always)]
-pub const fn is_code_address(addr: u64) -> bool {
-    addr >= USER_START && addr < USER_END
-}
-
-/// Whether the frame pointer can lead on; zero marks the outermost frame (x86-64 psABI, 3.4.1).
-#[inline(always)]
-pub(crate) const fn check_frame_pointer(registers: &Registers) -> Result<(), End> {
-    let bp = registers.bp;
-    if bp == 0 {
-        return Err(End::Complete);
-    }
-    if bp < registers.sp || bp & 7 != 0 || bp >= USER_END {
-        return Err(End::BadFramePointer);
-    }
-    Ok(())
-}
-
-/// Steps to the caller by the frame pointer: saved `rbp` at `[rbp]`, return address at `[rbp + 8]`.
-///
-/// On success `registers` are the caller's, otherwise they are as before. The frame pointer must not lie
-/// below the stack pointer, must be aligned, and so the walk always moves up and ends.
-#[inline(always)]
-pub fn step_by_frame_pointer(
-    registers: &mut Registers,
-    memory: &mut impl Memory,
-) -> Result<(), End> {
-    check_frame_pointer(registers)?;
-    let bp = registers.bp;
-    let (Some(ip), Some(caller_bp)) = (memory.read(bp + 8), memory.read(bp)) else {
-        return Err(End::Unreadable);
-    };
-    if ip == 0 {
-        return Err(End::Complete);
-    }
-    if !is_code_address(ip) {
-        return Err(End::BadReturnAddress);
-    }
-    *registers = Registers {
-        ip,
-        sp: bp + 16,
-        bp: caller_bp,
-    };
-    Ok(())
-}
-
 /// Mixes one frame into a stack's hash.
 #[inline(always)]
 pub const fn hash_frame(hash: u64, ip: u64) -> u64 {
@@ -195,12 +131,12 @@ impl StackMeta {
 }
 
 const _: () = assert!(size_of::<StackMeta>() == 32);
-const _: () = assert!(size_of::<Registers>() == 24);
 const _: () = assert!(MAX_DEPTH < 128, "the scratch area holds 128 frames");
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::x86_64::{Registers, USER_END, step_by_frame_pointer};
     use proptest::prelude::*;
 
     /// A stack that begins at `base`.

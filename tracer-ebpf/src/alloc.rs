@@ -11,10 +11,11 @@ use tracer_common::config::Process;
 use tracer_common::diagnostic::DiagnosticKind;
 use tracer_common::key::{AllocKey, LiveBlock};
 use tracer_common::loss::Loss;
-use tracer_common::pairing::{Nesting, Pending, nesting};
+use tracer_common::pairing::{Nesting, Pending};
 use tracer_common::stack::Registers;
 
 use crate::account;
+use crate::arch;
 use crate::clock;
 use crate::config::config;
 use crate::diagnose::{lost, say};
@@ -27,7 +28,6 @@ use crate::runtime;
 use crate::sample;
 use crate::stack;
 use crate::thread;
-use crate::trampoline::trampoline;
 
 /// The cookie of the probe that was hit.
 #[inline(always)]
@@ -46,14 +46,7 @@ pub unsafe fn argument(regs: *const pt_regs, arg: Option<Arg>) -> u64 {
     // Volatile, and all of them: the compiler would otherwise compute the register's offset, and the verifier allows
     // constant offsets into the context only.
     // SAFETY: fields of the context, as the caller promises.
-    let (first, second, third, fourth) = unsafe {
-        (
-            read_volatile(&raw const (*regs).rdi),
-            read_volatile(&raw const (*regs).rsi),
-            read_volatile(&raw const (*regs).rdx),
-            read_volatile(&raw const (*regs).rcx),
-        )
-    };
+    let (first, second, third, fourth) = unsafe { arch::call_arguments(regs) };
     match arg {
         Some(Arg::First) => first,
         Some(Arg::Second) => second,
@@ -98,10 +91,11 @@ fn wanted(thread: *mut Thread, size: u64, interval: u64, step: u32) -> bool {
 #[inline(always)]
 fn begin(thread: *mut Thread, process: *mut Process, regs: *const pt_regs) -> bool {
     // SAFETY: the registers of the running program.
-    let (sp, ip) = unsafe { ((*regs).rsp, (*regs).rip) };
+    let ip = unsafe { arch::instruction_pointer(regs) };
     // SAFETY: only this thread writes its state; both pointers were checked for null.
     let open = unsafe { &mut (*thread).pending };
-    match nesting(open, sp, || trampoline(process), read_user) {
+    // SAFETY: as above.
+    match unsafe { arch::nesting(open, regs, process) } {
         Nesting::Outermost => true,
         Nesting::Inner => {
             say(DiagnosticKind::NestedCall, ip, 0);
@@ -146,7 +140,7 @@ fn open(
     unsafe {
         let pending = &mut (*thread).pending;
         pending.ret = if cookie.ret_sites {
-            read_user((*regs).rsp).unwrap_or(0)
+            arch::return_address(regs)
         } else {
             0
         };
@@ -155,7 +149,7 @@ fn open(
         pending.old_addr = 0;
         pending.function = cookie.function;
         pending.flags = flags;
-        pending.sp = (*regs).rsp;
+        pending.sp = arch::stack_pointer(regs);
     }
 }
 
@@ -164,7 +158,8 @@ fn open(
 pub fn say_untraced(regs: *const pt_regs) {
     if config!(diagnostics) != 0 && thread::is_enabled() {
         // SAFETY: the registers of the running program.
-        say(DiagnosticKind::UntracedProcess, unsafe { (*regs).rip }, 0);
+        let ip = unsafe { arch::instruction_pointer(regs) };
+        say(DiagnosticKind::UntracedProcess, ip, 0);
     }
 }
 
@@ -197,7 +192,7 @@ pub fn enter(ctx: &ProbeContext) -> bool {
 pub fn is_entry(ctx: &ProbeContext) -> bool {
     // SAFETY: the context that the kernel gave. At an entry the helper tells the instruction pointer, at a return what
     // that was at the entry (kernel/trace/bpf_trace.c, bpf_uprobe_multi_entry_ip).
-    unsafe { bpf_get_func_ip(ctx.as_ptr()) == (*ctx.regs).rip }
+    unsafe { bpf_get_func_ip(ctx.as_ptr()) == arch::instruction_pointer(ctx.regs) }
 }
 
 /// A function that replaces a block was entered. The old block leaves the live map now, since its address
@@ -238,7 +233,7 @@ pub fn enter_realloc(ctx: &ProbeContext) {
 struct Ending {
     /// The function that ends, by the probe's cookie.
     function: u32,
-    /// Address of its return address.
+    /// The stack pointer at its entry.
     slot: u64,
     /// What it returns.
     result: u64,
@@ -254,12 +249,12 @@ pub fn leave_by_trampoline(ctx: &RetProbeContext) {
     };
     let regs = ctx.regs;
     // SAFETY: the registers of the running program.
-    let (ip, sp, bp, result) = unsafe { ((*regs).rip, (*regs).rsp, (*regs).rbp, (*regs).rax) };
+    let (caller, result) = unsafe { (arch::registers(regs), arch::result(regs)) };
     let ending = Ending {
         function: cookie(ctx).function,
-        slot: sp.wrapping_sub(8),
+        slot: caller.sp.wrapping_sub(arch::RETURN_ADDRESS_BYTES),
         result,
-        caller: Registers { ip, sp, bp },
+        caller,
     };
     leave(ctx, thread, &ending);
 }
@@ -272,12 +267,11 @@ pub fn leave_by_ret(ctx: &ProbeContext) {
     };
     let regs = ctx.regs;
     // SAFETY: the registers of the running program, and the state of its thread, which was checked for null.
-    let (sp, bp, result, ip, function) = unsafe {
+    let (slot, result, ip, function) = unsafe {
         let pending = &(*thread).pending;
         (
-            (*regs).rsp,
-            (*regs).rbp,
-            (*regs).rax,
+            arch::stack_pointer(regs),
+            arch::result(regs),
             pending.ret,
             pending.function,
         )
@@ -285,17 +279,14 @@ pub fn leave_by_ret(ctx: &ProbeContext) {
     // A `ret` may serve several functions, by tail calls: the stack pointer alone tells the call. One whose return is
     // seen by the trampoline is left to that.
     if ip != 0 {
-        let caller = Registers {
-            ip,
-            sp: sp.wrapping_add(8),
-            bp,
-        };
+        // SAFETY: as above.
+        let caller = unsafe { arch::behind_ret(regs, ip) };
         leave(
             ctx,
             thread,
             &Ending {
                 function,
-                slot: sp,
+                slot,
                 result,
                 caller,
             },
@@ -415,11 +406,11 @@ unsafe fn insert(thread: *mut Thread, process: *mut Process) {
 
 /// Address of the new block; 0 if the call failed.
 #[inline(always)]
-fn result(pending: &Pending, rax: u64) -> u64 {
+fn result(pending: &Pending, returned: u64) -> u64 {
     if pending.out == 0 {
-        return rax;
+        return returned;
     }
-    if rax as u32 != 0 {
+    if returned as u32 != 0 {
         return 0; // an error number, as an int
     }
     match read_user(pending.out) {

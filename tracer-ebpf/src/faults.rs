@@ -5,21 +5,18 @@
 //! system call: a fault that is not counted was none, and one that had to wait is counted apart. Whether a fault is in
 //! the sample is decided before anything that costs.
 
-use core::ffi::c_void;
 use core::ptr::{read_volatile, write_volatile};
 
-use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_task, bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_kernel,
-    bpf_task_pt_regs,
+    bpf_get_current_task, bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_task_pt_regs,
 };
 use aya_ebpf::programs::RawTracePointContext;
 use tracer_common::config::Process;
 use tracer_common::faults::{FaultEvent, FaultKind, USER, next_interval};
 use tracer_common::loss::Loss;
-use tracer_common::stack::Registers;
 
+use crate::arch;
 use crate::config::config;
 use crate::emit;
 use crate::loss;
@@ -30,9 +27,6 @@ use crate::runtime;
 use crate::sampler;
 use crate::stack::{self, Innermost};
 use crate::thread;
-
-/// Code segments of programs end in these bits, the kernel's does not.
-const USER_MODE: u64 = 3;
 
 /// A page fault begins, of a program or of the kernel on its behalf.
 #[inline(always)]
@@ -64,7 +58,7 @@ pub fn begin(ctx: &RawTracePointContext) {
         (*thread).slot.wrapping_sub(1)
     };
     // Threads of the kernel that work for a program (io_uring) have no stack in it.
-    let row = match registers(regs) {
+    let row = match arch::user_registers(regs) {
         None => slot,
         Some(registers) => {
             let innermost = Innermost {
@@ -261,30 +255,6 @@ fn counters() -> [u64; 2] {
         read_kernel_u64(task.wrapping_add(config!(offsets.task_min_flt) as u64)),
         read_kernel_u64(task.wrapping_add(config!(offsets.task_maj_flt) as u64)),
     ]
-}
-
-/// The program's registers among those that the kernel has saved; `None` where it has none.
-#[inline(always)]
-fn registers(address: u64) -> Option<Registers> {
-    let mut regs = core::mem::MaybeUninit::<pt_regs>::uninit();
-    // SAFETY: the destination has the length; the helper checks the source, and writes all of it or says so.
-    let status = unsafe {
-        bpf_probe_read_kernel(
-            regs.as_mut_ptr().cast::<c_void>(),
-            size_of::<pt_regs>() as u32,
-            address as *const c_void,
-        )
-    };
-    if status != 0 {
-        return None;
-    }
-    // SAFETY: the helper has written all of it.
-    let regs = unsafe { regs.assume_init() };
-    (regs.cs & USER_MODE == USER_MODE).then_some(Registers {
-        ip: regs.rip,
-        sp: regs.rsp,
-        bp: regs.rbp,
-    })
 }
 
 /// Sends a record of the current thread.

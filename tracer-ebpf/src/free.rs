@@ -2,16 +2,15 @@
 
 use aya_ebpf::programs::ProbeContext;
 use tracer_common::diagnostic::DiagnosticKind;
-use tracer_common::pairing::{Nesting, nesting};
+use tracer_common::pairing::Nesting;
 
 use crate::account;
 use crate::alloc::{argument, cookie, say_untraced};
+use crate::arch;
 use crate::config::config;
 use crate::diagnose::say;
 use crate::emit;
-use crate::memory::read_user;
 use crate::thread;
-use crate::trampoline::trampoline;
 
 /// A function that releases a block was entered.
 #[inline(always)]
@@ -29,12 +28,16 @@ pub fn enter(ctx: &ProbeContext) {
         }
         // `realloc` frees its old block through `free`, and settles it on its own.
         let open = &(*thread).pending;
-        if nesting(open, (*ctx.regs).rsp, || trampoline(process), read_user) == Nesting::Inner {
-            say(DiagnosticKind::NestedCall, (*ctx.regs).rip, 0);
+        if arch::nesting(open, ctx.regs, process) == Nesting::Inner {
+            say(
+                DiagnosticKind::NestedCall,
+                arch::instruction_pointer(ctx.regs),
+                0,
+            );
             return;
         }
         if config!(trace) != 0 {
-            let caller = read_user((*ctx.regs).rsp).unwrap_or(0);
+            let caller = arch::return_address(ctx.regs);
             emit::call(cookie.function, addr, 0, 0, caller);
             return;
         }

@@ -7,6 +7,9 @@
 #![allow(internal_features, reason = "BPF atomics exist as an intrinsic only")]
 #![feature(core_intrinsics)]
 
+mod arch {
+    pub mod order;
+}
 mod clock;
 mod config;
 mod kernel_memory;

@@ -11,6 +11,7 @@ use tracer_common::live::{
     insert_quickly, search, take_quickly,
 };
 
+use crate::arch::order;
 use crate::maps::{LIVE, LIVE_DIRECTORY};
 use crate::memory::{atomic_add, replace_word_if};
 
@@ -32,17 +33,19 @@ pub type Directories = Array<Directory, 1, MMAPABLE>;
 #[repr(transparent)]
 pub struct Word(UnsafeCell<u64>);
 
-// The programs run on x86-64, whose CPUs read and write words in the order of the program as others see it, except that
-// a write may come after a later read (Intel SDM volume 3, section 10.2.2).
+// In order, as `Cell` asks for, except that a write may come after a later read.
 impl Cell for Word {
     #[inline(always)]
     fn load(&self) -> u64 {
         // SAFETY: an aligned word of a map element.
-        unsafe { read_volatile(self.0.get()) }
+        let value = unsafe { read_volatile(self.0.get()) };
+        order::after_read();
+        value
     }
 
     #[inline(always)]
     fn store(&self, value: u64) {
+        order::before_write();
         // SAFETY: as above; all who use it do so through this type, or atomically in user space.
         unsafe { write_volatile(self.0.get(), value) };
     }

@@ -6,6 +6,7 @@
 
 mod account;
 mod alloc;
+mod arch;
 mod cache;
 mod clock;
 mod config;

@@ -8,6 +8,7 @@ use tracer_common::limits::MEMO_BITS;
 use tracer_common::memo::{CHUNK, Memo, Reads, Start, WORDS};
 use tracer_common::stack::End;
 
+use crate::arch::order;
 use crate::maps::MEMOS;
 use crate::memory::replace_if;
 use crate::records::{WINDOW, Walk};
@@ -44,6 +45,7 @@ pub unsafe fn recall(walk: *mut Walk, start: &Start) -> Option<u32> {
     // SAFETY: a map element that was checked for null. Another CPU may write it meanwhile: then its version changes.
     unsafe {
         let version = read_volatile(&raw const (*memo).version);
+        order::after_read();
         if version & 1 != 0 || read_volatile(&raw const (*memo).start) != *start {
             return None;
         }
@@ -63,6 +65,7 @@ pub unsafe fn recall(walk: *mut Walk, start: &Start) -> Option<u32> {
             0,
         );
         let row = read_volatile(&raw const (*memo).row);
+        order::after_read();
         let is_whole = read_volatile(&raw const (*memo).version) == version;
         (chunks.difference == 0 && is_whole).then_some(row)
     }
@@ -77,6 +80,7 @@ pub unsafe fn recall(walk: *mut Walk, start: &Start) -> Option<u32> {
 pub unsafe fn remember(walk: *mut Walk, start: &Start, row: u32) {
     // SAFETY: as the caller promises.
     let (count, is_simple) = unsafe {
+        order::after_read();
         let is_whole = (*walk).end == End::Complete as u32;
         ((*walk).read_count, is_whole && (*walk).fills == 1)
     };
@@ -116,6 +120,7 @@ pub unsafe fn remember(walk: *mut Walk, start: &Start, row: u32) {
             size_of::<Reads>() as u32,
             (&raw const (*walk).reads).cast(),
         );
+        order::before_write();
         write_volatile(&raw mut (*memo).version, version.wrapping_add(2));
     }
 }

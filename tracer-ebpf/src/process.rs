@@ -16,6 +16,7 @@ use tracer_common::space::SpaceEvent;
 use tracer_common::unwind::Range;
 
 use crate::account;
+use crate::arch::{self, order};
 use crate::config::config;
 use crate::diagnose::say;
 use crate::emit;
@@ -49,6 +50,7 @@ pub fn exec() {
         (*process).trampoline = 0;
         // User space learns the new program's mappings within milliseconds; stacks until then are cut and marked.
         (*process).mappings = Range { first: 0, count: 0 };
+        order::before_write();
         (*process).generation = (*process).owner.image;
         (*process).code = (*process).owner.image;
         (*process).runtime = 0;
@@ -229,7 +231,12 @@ const RT_DELETE: u32 = 2;
 #[inline(always)]
 pub fn library_change(ctx: &ProbeContext) {
     // SAFETY: the context that the kernel gave.
-    let (ip, distance) = unsafe { ((*ctx.regs).rip, bpf_get_attach_cookie(ctx.as_ptr())) };
+    let (ip, distance) = unsafe {
+        (
+            arch::instruction_pointer(ctx.regs),
+            bpf_get_attach_cookie(ctx.as_ptr()),
+        )
+    };
     let state = read_user(ip.wrapping_add(distance).wrapping_add(R_STATE));
     if state.is_none_or(|state| state as u32 != RT_DELETE) {
         return;
@@ -245,6 +252,7 @@ pub fn library_change(ctx: &ProbeContext) {
     let owner = unsafe {
         let code = fetch_add(&raw mut (*counters).images, 1) + 1;
         (*process).mappings = Range { first: 0, count: 0 };
+        order::before_write();
         (*process).generation = code;
         (*process).code = code;
         Owner {

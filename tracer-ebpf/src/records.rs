@@ -59,7 +59,9 @@ pub struct Thread {
     pub walk: Walk,
 }
 
-const _: () = assert!(size_of::<Thread>() <= 4096 - 128);
+// The kernel adds the header of an element, 72 bytes with its padding (`struct bpf_local_storage_elem`,
+// include/linux/bpf_local_storage.h), and a word of the allocator's.
+const _: () = assert!(size_of::<Thread>() <= 4096 - 120);
 
 /// Most words of the stack that are read at once: reading 2 KiB costs little more than reading 8 bytes.
 pub const WINDOW: usize = 256;
@@ -67,8 +69,8 @@ pub const WINDOW: usize = 256;
 /// Scratch area of one walk.
 #[repr(C)]
 pub struct Walk {
-    /// Registers of the frame that the walk stands on. In a runtime's frames, which have none, `sp` is the address of the
-    /// next frame (0 ends the list), and `bp` the word of the one before (0 for none), which may yet end its run.
+    /// Registers of the frame that the walk stands on. In a runtime's frames, which have none, `sp` is the address of
+    /// the next frame (0 ends the list), and `bp` the word of the one before (0 for none), which may yet end its run.
     pub registers: Registers,
     /// Hash over the frames so far.
     pub hash: u64,

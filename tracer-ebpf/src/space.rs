@@ -5,12 +5,13 @@ use core::ptr::{read_volatile, write_volatile};
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::programs::{BtfTracePointContext, RawTracePointContext};
+use tracer_common::arch::native;
 use tracer_common::config::Process;
 use tracer_common::event::CodeArea;
 use tracer_common::loss::Loss;
 use tracer_common::space::{SpaceCall, SpaceEvent};
-use tracer_common::stack::Registers;
 
+use crate::arch;
 use crate::config::config;
 use crate::emit;
 use crate::faults;
@@ -39,7 +40,7 @@ pub fn enter(ctx: &RawTracePointContext) {
         faults::before_call();
     }
     let number: u64 = ctx.arg(1);
-    if SpaceCall::from_number(number).is_none() {
+    if native::space_call(number).is_none() {
         return;
     }
     let Some((thread, _)) = thread::current() else {
@@ -49,14 +50,14 @@ pub fn enter(ctx: &RawTracePointContext) {
     unsafe { (*thread).entered_ns = bpf_ktime_get_ns() };
 }
 
-/// A system call ends. Its registers still hold the arguments: the kernel changes none but `rax`, `rcx` and `r11`.
+/// A system call ends. Its registers still hold the arguments.
 ///
 /// Every call of every process comes here. Most leave at once, by their number, which costs one load: the kernel has
 /// told the verifier what the registers are, so they are read without a helper.
 #[inline(always)]
 pub fn leave(ctx: &BtfTracePointContext) {
     let regs: *const pt_regs = ctx.arg(0);
-    if SpaceCall::from_number(number(regs)).is_none() {
+    if native::space_call(arch::system_call(regs)).is_none() {
         return;
     }
     let Some(thread) = thread::existing() else {
@@ -73,10 +74,10 @@ pub fn leave(ctx: &BtfTracePointContext) {
         return;
     };
     // Read once more: the verifier would follow each kind of call from the first time on.
-    let Some(call) = SpaceCall::from_number(number(regs)) else {
+    let Some(call) = native::space_call(arch::system_call(regs)) else {
         return;
     };
-    let args = arguments(regs);
+    let args = arch::system_call_arguments(regs);
     let result: u64 = ctx.arg(1);
     if !call.can_matter(&args) || !call.succeeded(&args, result) {
         return;
@@ -103,16 +104,9 @@ pub fn leave(ctx: &BtfTracePointContext) {
     };
     let mut row = slot;
     if wants & STACK != 0 {
-        // SAFETY: the registers that the tracepoint gave, as the verifier knows.
-        let caller = unsafe {
-            Registers {
-                ip: (*regs).rip,
-                sp: (*regs).rsp,
-                bp: (*regs).rbp,
-            }
-        };
-        // SAFETY: the scratch area of the current thread's state, and its process's row.
-        row = unsafe { stack::capture(&raw mut (*thread).walk, caller, process, slot) };
+        // SAFETY: the scratch area of the current thread's state, and its process's row; the registers that the
+        // tracepoint gave, as the verifier knows.
+        row = unsafe { arch::capture_system_call(&raw mut (*thread).walk, regs, process, slot) };
     }
     // SAFETY: only this thread writes its state. User space has put the program there, which takes the same context.
     unsafe {
@@ -158,7 +152,7 @@ pub fn tell_in_runtime(ctx: &BtfTracePointContext) {
 #[inline(always)]
 fn tell(ctx: &BtfTracePointContext, thread: *mut Thread, process: *mut Process) {
     let regs: *const pt_regs = ctx.arg(0);
-    let mut args = arguments(regs);
+    let mut args = arch::system_call_arguments(regs);
     let result: u64 = ctx.arg(1);
     // SAFETY: only this thread writes its state; both were checked for null.
     let (row, wants, entered_ns, left_ns, owner) = unsafe {
@@ -190,27 +184,4 @@ fn tell(ctx: &BtfTracePointContext, thread: *mut Thread, process: *mut Process) 
         reserved: 0,
     };
     emit::space(event, left_ns, Loss::SpaceRingFull);
-}
-
-/// The number of a system call.
-#[inline(always)]
-fn number(regs: *const pt_regs) -> u64 {
-    // SAFETY: the registers that the tracepoint gave, as the verifier knows; volatile, so that each call reads.
-    unsafe { read_volatile(&raw const (*regs).orig_rax) }
-}
-
-/// The arguments of a system call.
-#[inline(always)]
-fn arguments(regs: *const pt_regs) -> [u64; 6] {
-    // SAFETY: as for the number.
-    unsafe {
-        [
-            (*regs).rdi,
-            (*regs).rsi,
-            (*regs).rdx,
-            (*regs).r10,
-            (*regs).r8,
-            (*regs).r9,
-        ]
-    }
 }

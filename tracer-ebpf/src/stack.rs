@@ -18,8 +18,9 @@ use tracer_common::stack::{
     End, Memory, Registers, StackMeta, hash_end, hash_frame, step_by_frame_pointer,
 };
 
-use tracer_common::unwind::{Position, Rule, Tables, step_plain, step_rare};
+use tracer_common::unwind::{Position, Rule, Tables, is_plain, step_plain, step_rare};
 
+use crate::arch::order;
 use crate::cache::cached;
 use crate::config::config;
 use crate::diagnose::{lost, say};
@@ -183,7 +184,7 @@ unsafe extern "C" fn walk_frame(_turn: u32, context: *mut LoopContext) -> i64 {
                 generation: (*walk).generation,
             }
             .rule(position.lookup_address(registers.ip));
-            if !rule.is_plain() {
+            if !is_plain(rule) {
                 (*walk).registers.ip = registers.ip;
                 let ended = walk_rare_frame(walk, rule.0, before);
                 // Volatile, or the compiler drops the mask by which the verifier sees that it is 0 or 1.
@@ -245,8 +246,8 @@ unsafe extern "C" fn store_frame(turn: u32, context: *mut LoopContext) -> i64 {
         // By arithmetic, since the verifier would follow each way by itself: 0 for a native frame, 1 behind them.
         let behind = (*walk).frames.wrapping_sub(1).wrapping_sub(turn) >> 31;
         let at = turn.wrapping_sub((*walk).frames.wrapping_mul(behind)) as u64;
-        // The scratch area's two arrays lie side by side. Volatile, so that both are masked as 64-bit numbers: Linux 6.1
-        // does not know the bounds of what 32-bit ones are joined to.
+        // The scratch area's two arrays lie side by side. Volatile, so that both are masked as 64-bit numbers: Linux
+        // 6.1 does not know the bounds of what 32-bit ones are joined to.
         let array = behind as u64 * (128 + RUNTIME_WORDS as u64);
         let words = (&raw const (*walk).addresses).cast::<u64>();
         let word = words
@@ -328,6 +329,7 @@ pub unsafe fn capture_from(
         // In this order: user space writes them the other way round, so that no rule of old mappings is remembered as
         // one of new ones.
         (*walk).generation = read_volatile(&raw const (*process).generation);
+        order::after_read();
         (*walk).mappings = read_volatile(&raw const (*process).mappings);
         (*walk).trampoline = trampoline(process);
         (*walk).hash = 0;
@@ -436,6 +438,7 @@ unsafe extern "C" fn take_row(_turn: u32, search: *mut Search) -> i64 {
             search.class = class + 1;
             return 0;
         }
+        order::after_read();
         let Some(row) = FREE_ROWS.get_ptr(rows::ring_index(class & (rows::RINGS - 1), taken))
         else {
             return 1;
@@ -499,6 +502,7 @@ pub extern "C" fn store(walk: *mut Walk, hash: u64, code: u32, tgid: u32, image:
         };
         let key = StackKey { hash, tgid, code };
         if STACK_ROWS.insert(key, row, BPF_NOEXIST as u64).is_ok() {
+            order::before_write();
             write_volatile(&raw mut (*meta).state, StackMeta::READY);
             return row;
         }

@@ -5,6 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{bpf_get_current_task, bpf_loop};
 use tracer_common::config::Process;
 
+use crate::arch::RETURN_ADDRESS_BYTES;
 use crate::config::config;
 use crate::memory::read_kernel_u64;
 
@@ -66,7 +67,8 @@ unsafe extern "C" fn look_at_return(_turn: u32, search: *mut Search) -> i64 {
     if search.instance == 0 {
         return 1;
     }
-    if read_kernel_u64(search.instance + config!(offsets.return_stack) as u64).wrapping_add(8)
+    if read_kernel_u64(search.instance + config!(offsets.return_stack) as u64)
+        .wrapping_add(RETURN_ADDRESS_BYTES)
         == search.sp
     {
         let address = read_kernel_u64(search.instance + config!(offsets.return_address) as u64);

@@ -41,15 +41,31 @@ const LINE: usize = 64;
 
 /// Lets the CPU fetch a record.
 pub fn prefetch<T>(record: &T) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let first = (&raw const *record).cast::<i8>();
-        let last = size_of::<T>().saturating_sub(1);
-        for offset in (0..last).step_by(LINE).chain([last]) {
-            // SAFETY: prefetching reads nothing that the program could see, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(first.wrapping_add(offset)) };
-        }
+    let first = (&raw const *record).cast::<i8>();
+    let last = size_of::<T>().saturating_sub(1);
+    for offset in (0..last).step_by(LINE).chain([last]) {
+        fetch(first.wrapping_add(offset));
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn fetch(address: *const i8) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    // SAFETY: prefetching reads nothing that the program could see, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(address) };
+}
+
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+fn fetch(address: *const i8) {
+    // SAFETY: as on x86-64.
+    unsafe {
+        std::arch::asm!(
+            "prfm pldl1keep, [{0}]",
+            in(reg) address,
+            options(nostack, preserves_flags, readonly)
+        );
     }
 }
 

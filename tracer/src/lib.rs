@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod ahead;
 pub mod analysis;
+pub mod arch;
 pub mod attach;
 pub mod bpf;
 pub mod cli;

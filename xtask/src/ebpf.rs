@@ -15,13 +15,55 @@ use crate::{
     rustc_wrapper, tools, verified,
 };
 
-/// The committed objects, as seen from the checkout, by the program of tracer-ebpf that each is built from.
-const OBJECTS: [(&str, &str); 3] = [
-    ("memlens", "tracer/src/bpf/memlens.bpf.o"),
-    ("kernel", "tracer/src/bpf/kernel.bpf.o"),
-    ("registers", "tracer/src/bpf/registers.bpf.o"),
-];
+/// The programs of tracer-ebpf, of each of which an object is built and committed.
+const PROGRAMS: [&str; 3] = ["memlens", "kernel", "registers"];
 const TARGET: &str = "bpfel-unknown-none";
+
+/// The processors whose kernels objects are built for. The target is one; what differs is told by a feature.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Arch {
+    /// x86-64
+    X86_64,
+    /// aarch64
+    Aarch64,
+}
+
+impl Arch {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::X86_64, Self::Aarch64];
+
+    /// As aya names it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// The features of tracer-ebpf.
+    const fn features(self) -> &'static str {
+        match self {
+            Self::X86_64 => "",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// The committed object of a program, as seen from the checkout.
+    fn object(self, program: &str) -> String {
+        match self {
+            Self::X86_64 => format!("tracer/src/bpf/{program}.bpf.o"),
+            Self::Aarch64 => format!("tracer/src/bpf/{program}.aarch64.bpf.o"),
+        }
+    }
+
+    /// Where cargo builds, apart from what it builds for other processors.
+    pub fn target_dir(self, parent: &Path) -> PathBuf {
+        match self {
+            Self::X86_64 => parent.join("ebpf"),
+            Self::Aarch64 => parent.join("ebpf-aarch64"),
+        }
+    }
+}
 
 /// `cargo xtask ebpf`
 #[derive(clap::Args)]
@@ -60,11 +102,22 @@ pub fn run(args: &Args) -> Result<()> {
     if args.check {
         // Where the toolchain has the source, nothing else would notice that the copy is gone.
         archive::read(&root)?;
-        // Nothing of an earlier build may hide a difference.
-        let target_dir = tempfile::tempdir().context("cannot create a temporary folder")?;
-        finish(args, &root, target_dir.path())?;
-    } else {
-        finish(args, &root, &root.join("target/ebpf"))?;
+    }
+    // Nothing of an earlier build may hide a difference.
+    let fresh = tempfile::tempdir().context("cannot create a temporary folder")?;
+    let library = rust_src::library(&root, &tools::cache_dir(&root), args.choice())?;
+    for arch in Arch::ALL {
+        if args.check {
+            finish(args, &root, arch, &arch.target_dir(fresh.path()), &library)?;
+        } else {
+            finish(
+                args,
+                &root,
+                arch,
+                &arch.target_dir(&root.join("target")),
+                &library,
+            )?;
+        }
     }
     if args.stats {
         if nix::unistd::geteuid().is_root() {
@@ -77,14 +130,14 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// Builds in a target folder, and writes or compares each object.
-fn finish(args: &Args, root: &Path, target_dir: &Path) -> Result<()> {
-    let library = rust_src::library(root, &tools::cache_dir(root), args.choice())?;
-    let built = objects(root, target_dir, &library)?;
-    for ((_, object), bytes) in OBJECTS.into_iter().zip(built) {
+fn finish(args: &Args, root: &Path, arch: Arch, target_dir: &Path, library: &Path) -> Result<()> {
+    let built = objects(root, arch, target_dir, library)?;
+    for (program, bytes) in PROGRAMS.into_iter().zip(built) {
+        let object = arch.object(program);
         if args.check {
-            compare(&bytes, root, object)?;
+            compare(&bytes, root, &object)?;
         } else {
-            write(&bytes, root, object)?;
+            write(&bytes, root, &object)?;
         }
         if args.stats {
             print!("{}", bpf_object::stats(&bytes)?);
@@ -126,12 +179,12 @@ fn compare(built: &[u8], root: &Path, object: &str) -> Result<()> {
     Ok(())
 }
 
-/// Builds the objects in a target folder, with `core` from a library folder.
-pub fn objects(root: &Path, target_dir: &Path, library: &Path) -> Result<Vec<Vec<u8>>> {
-    run::run(&mut cargo(root, "build", target_dir, library)?)?;
-    OBJECTS
+/// Builds the objects of an architecture in a target folder, with `core` from a library folder.
+pub fn objects(root: &Path, arch: Arch, target_dir: &Path, library: &Path) -> Result<Vec<Vec<u8>>> {
+    run::run(&mut cargo(root, "build", arch, target_dir, library)?)?;
+    PROGRAMS
         .iter()
-        .map(|(program, _)| built(root, target_dir, library, program))
+        .map(|program| built(root, target_dir, library, program))
         .collect()
 }
 
@@ -155,7 +208,13 @@ fn built(root: &Path, target_dir: &Path, library: &Path, program: &str) -> Resul
 }
 
 /// A cargo command on tracer-ebpf for the BPF target, with `core` from a library folder; fetches the linker.
-pub fn cargo(root: &Path, subcommand: &str, target_dir: &Path, library: &Path) -> Result<Command> {
+pub fn cargo(
+    root: &Path,
+    subcommand: &str,
+    arch: Arch,
+    target_dir: &Path,
+    library: &Path,
+) -> Result<Command> {
     tools::check_rustc()?;
     let linker = tools::bpf_linker(&tools::cache_dir(root))?;
     let manifest = root.join("tracer-ebpf/Cargo.toml");
@@ -183,13 +242,14 @@ pub fn cargo(root: &Path, subcommand: &str, target_dir: &Path, library: &Path) -
         .arg(&manifest)
         .arg("--target-dir")
         .arg(target_dir)
+        .args(["--features", arch.features()])
         // A folder's .cargo/config.toml counts by working folder, not by manifest.
         .current_dir(root)
         .env("RUSTC_BOOTSTRAP", "1")
         // Incremental code comes out in another order.
         .env("CARGO_INCREMENTAL", "0")
         .env("__CARGO_TESTS_ONLY_SRC_ROOT", library)
-        .env("AYA_BPF_TARGET_ARCH", "x86_64")
+        .env("AYA_BPF_TARGET_ARCH", arch.name())
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&linker, &prefixes));
     rustc_wrapper::install(&mut cargo)?;
     Ok(cargo)

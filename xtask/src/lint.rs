@@ -5,7 +5,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::{
-    ebpf, run,
+    ebpf::{self, Arch},
+    run,
     rust_src::{self, Choice},
     tools,
 };
@@ -64,9 +65,12 @@ fn clippy() -> Result<()> {
             .current_dir(&root),
     )?;
     let library = rust_src::library(&root, &tools::cache_dir(&root), Choice::Any)?;
-    let target_dir = root.join("target/ebpf-clippy");
-    let mut kernel_side = ebpf::cargo(&root, "clippy", &target_dir, &library)?;
-    run::run(kernel_side.args(["--", "-D", "warnings"]))
+    for arch in Arch::ALL {
+        let target_dir = arch.target_dir(&root.join("target/clippy"));
+        let mut kernel_side = ebpf::cargo(&root, "clippy", arch, &target_dir, &library)?;
+        run::run(kernel_side.args(["--", "-D", "warnings"]))?;
+    }
+    Ok(())
 }
 
 /// Checks licenses, sources and duplicates of all dependencies.

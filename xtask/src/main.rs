@@ -2,6 +2,7 @@
 
 mod bench;
 mod bpf_object;
+mod cross;
 mod debian;
 mod dist;
 mod docs;
@@ -32,7 +33,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Rebuild the committed BPF object from tracer-ebpf
+    /// Rebuild the committed BPF objects from tracer-ebpf
     Ebpf(ebpf::Args),
     /// Run the tests; as root those that trace real processes too
     Test(test::Args),
@@ -50,6 +51,8 @@ enum Task {
     Docs(docs::Args),
     /// Build the release: static binary, packages, checksums
     Dist(dist::Args),
+    /// Build memlens for aarch64: a static binary in target/cross
+    Cross,
     /// Make the picture of the README by a real run, or compare it with one
     Readme(readme::Args),
     /// Measure what tracing costs
@@ -77,6 +80,7 @@ fn dispatch(task: Task) -> anyhow::Result<ExitCode> {
         Task::Deny => lint::deny()?,
         Task::Docs(args) => docs::run(&args)?,
         Task::Dist(args) => dist::run(&args)?,
+        Task::Cross => cross::run()?,
         Task::Readme(args) => readme::run(&args)?,
         Task::Bench(args) => bench::run(&args)?,
     }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use crate::tools;
 
 pub mod archive;
-mod fetch;
+pub mod fetch;
 pub mod vendor;
 
 /// Which source to build with.

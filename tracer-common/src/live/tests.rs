@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::bucket::lowest_free;
 use super::model::{Plain, Step, insert, run, size};
-use super::word::{self, ADDRESS_BITS, SIZE_BITS};
+use super::word::{self, SIZE_BITS};
 use super::*;
+use crate::arch::native::ADDRESS_BITS;
 use crate::bits::count;
 use crate::key::LiveBlock;
 

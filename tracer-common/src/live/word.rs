@@ -1,5 +1,6 @@
 //! A slot's word: the key of a block and the state of the slot; and how a block of a process is kept in a slot.
 
+use crate::arch::native::ADDRESS_BITS;
 use crate::key::LiveBlock;
 
 use super::bucket::Payload;
@@ -46,10 +47,6 @@ pub const fn is(word: u64, state: State) -> bool {
     word & STATE_MASK == state as u64
 }
 
-/// Bits of an address: what user space has on x86-64 unless it asks for more
-/// (Documentation/arch/x86/x86_64/5level-paging.rst).
-pub const ADDRESS_BITS: u32 = 47;
-
 /// Bits of an image's number that are a part of the key; the others are in the payload.
 const IMAGE_BITS: u32 = 63 - STATE_BITS - ADDRESS_BITS;
 
@@ -83,8 +80,8 @@ pub const fn mark(payload: &Payload) -> u32 {
     (payload[0] >> SIZE_BITS) as u32
 }
 
-/// The mark of an image's blocks: the upper bits of its number. Numbers that differ by a multiple of 16,384 have the
-/// same keys.
+/// The mark of an image's blocks: the upper bits of its number. Numbers that differ by a multiple of 2^[`IMAGE_BITS`]
+/// have the same keys.
 #[inline(always)]
 pub const fn image_mark(image: u32) -> u32 {
     image >> IMAGE_BITS

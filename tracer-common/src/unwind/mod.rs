@@ -6,16 +6,19 @@
 //! verifier wants it.
 
 mod rule;
-mod step;
 mod table;
+mod walk;
 
-pub use rule::{Kind, MAX_CFA_OFFSET, Rule};
-pub use step::{Position, Tables, step, step_plain, step_rare, unwind};
+pub use crate::arch::native::{is_plain, step, step_plain, step_rare, unwind};
+pub use rule::{Kind, Rule};
 pub use table::{
     BUCKET_BYTES, BUCKET_SHIFT, Bisection, FileKey, FileTable, MAPPING_STEPS, MAX_MAPPINGS,
     Mapping, NO_ROW, ROW_STEPS, Range, Source, bucket, bucket_first, bucket_rebased,
     bucket_row_end, find_mapping, find_rule, row, row_address, row_rule, rule_in,
 };
+
+pub(crate) use walk::end_of;
+pub use walk::{Position, Tables};
 
 #[cfg(test)]
 mod tests;

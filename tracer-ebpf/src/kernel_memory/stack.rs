@@ -12,6 +12,7 @@ use tracer_common::kernel_memory::{
 use tracer_common::stack::hash_frame;
 
 use super::maps::{KERNEL_FRAMES, KERNEL_ROWS, KERNEL_STACKS, KERNEL_STATE, SCRATCH, Scratch};
+use crate::arch::order;
 use crate::loss;
 use crate::memory::fetch_add;
 
@@ -179,6 +180,7 @@ extern "C" fn store(scratch: *const Scratch, frames: u32, hash: u64, what: u64) 
         };
         let key = KernelStackKey { hash, what };
         if KERNEL_STACKS.insert(key, row, BPF_NOEXIST as u64).is_ok() {
+            order::before_write();
             write_volatile(&raw mut (*entry).state, KernelRow::READY);
             return row;
         }

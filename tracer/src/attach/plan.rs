@@ -11,7 +11,7 @@ use super::{
     allocator::{AllocatorKind, allocator, families, is_loader},
     exits, flow,
     functions::{Known, Lookup, lookup},
-    sites::{Needs, Site, choose_site, entry_site},
+    sites::{Needs, Site},
     symbols::{Function, ObjectSymbols},
     wrappers::{allocates_through, wrapped},
 };
@@ -242,7 +242,10 @@ fn planned(
         .ok_or("the file has no code for it")?;
     let mut needs = Needs::of(&call);
     needs.stack_pointer |= options.callers_of_frees;
-    let site = choose_site(code, needs).map_err(|error| error.to_string())?;
+    let instructions = object.arch.instructions();
+    let site = instructions
+        .choose_site(code, needs)
+        .map_err(|error| error.to_string())?;
     let ending = if !call.needs_return() {
         Ending::None
     } else if candidate.known.throws {
@@ -264,6 +267,7 @@ fn planned(
 /// The file offsets of a function's returns.
 fn returns(object: &ObjectSymbols, image: &[u8], vaddr: u64) -> Result<Vec<u64>, String> {
     let returns = exits::returns(
+        object.arch,
         vaddr,
         |vaddr| object.piece(image, vaddr),
         |target| flow::destination(object, image, target),
@@ -308,7 +312,8 @@ fn avoid_jumps_from_elsewhere(
             "code at {:#x} jumps to between the entry and the next site",
             jump.from
         );
-        if let Ok(site) = entry_site(code.unwrap_or_default(), why) {
+        let instructions = object.arch.instructions();
+        if let Ok(site) = instructions.entry_site(code.unwrap_or_default(), why) {
             function.call = candidate.known.call;
             function.entry = candidate.function.offset;
             function.site = site;

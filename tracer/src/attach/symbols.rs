@@ -11,6 +11,8 @@ use object::{
     },
 };
 
+use crate::arch::Arch;
+
 type Header = FileHeader64<Endianness>;
 
 /// The most bytes that a function of unknown size is taken to have.
@@ -29,11 +31,11 @@ pub enum ObjectError {
     #[error("not an ELF file")]
     NotElf,
     /// A 32-bit ELF file.
-    #[error("a 32-bit ELF file; only x86-64 is traced")]
+    #[error("a 32-bit ELF file; only {} is traced", Arch::HOST)]
     Not64Bit,
     /// ELF for another processor.
-    #[error("an ELF file for another processor (machine {0}); only x86-64 is traced")]
-    NotX86_64(u16),
+    #[error("an ELF file for another processor (machine {0}); only {arch} is traced", arch = Arch::HOST)]
+    OtherMachine(u16),
     /// Cut short or damaged.
     #[error("a damaged or truncated ELF file: {0}")]
     Malformed(String),
@@ -65,6 +67,8 @@ struct Segment {
 /// What an ELF file says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectSymbols {
+    /// The architecture that it is for.
+    pub arch: Arch,
     /// The GNU build-id in hexadecimal.
     pub build_id: Option<String>,
     /// An executable that is always mapped at the addresses it was linked at (`ET_EXEC`).
@@ -83,16 +87,22 @@ pub struct ObjectSymbols {
 }
 
 impl ObjectSymbols {
-    /// Reads a whole ELF file.
+    /// Reads a whole ELF file for this machine.
     pub fn parse(image: &[u8]) -> Result<Self, ObjectError> {
+        Self::parse_for(Arch::HOST, image)
+    }
+
+    /// Reads a whole ELF file for an architecture.
+    pub fn parse_for(arch: Arch, image: &[u8]) -> Result<Self, ObjectError> {
         check_identity(image)?;
         let header = Header::parse(image).map_err(malformed)?;
         let endian = header.endian().map_err(malformed)?;
         let machine = header.e_machine(endian);
-        if machine != elf::EM_X86_64 {
-            return Err(ObjectError::NotX86_64(machine.0));
+        if machine != arch.elf_machine() {
+            return Err(ObjectError::OtherMachine(machine.0));
         }
         let mut object = Self {
+            arch,
             position_dependent: header.e_type(endian) == elf::ET_EXEC,
             ..Self::default()
         };
@@ -252,7 +262,7 @@ impl ObjectSymbols {
             };
             for relocation in relocations {
                 let kind = relocation.r_type(endian, false);
-                if kind != elf::R_X86_64_JUMP_SLOT && kind != elf::R_X86_64_GLOB_DAT {
+                if !self.arch.import_relocations().contains(&kind) {
                     continue;
                 }
                 let Some(index) = relocation.symbol(endian, false) else {

@@ -27,7 +27,10 @@ pub(super) fn wrapped(
 ) -> Option<String> {
     let function = candidate.function;
     let code = object.body(image, function.vaddr, function.size)?;
-    if code.len() > LARGEST_WRAPPER || function.ifunc || flow::stores_a_register(code) {
+    if code.len() > LARGEST_WRAPPER
+        || function.ifunc
+        || object.arch.instructions().stores_a_register(code)
+    {
         return None;
     }
     let class = candidate.known.call.class;
@@ -55,7 +58,7 @@ pub(super) fn wrapped(
         let mut jumps = exits.iter().filter(|exit| !exit.call).peekable();
         jumps.peek().is_some()
             && jumps.all(|exit| serves(&exit.destination).is_some())
-            && flow::returns_only_constants(code)
+            && object.arch.instructions().returns_only_constants(code)
     };
     (calls_are_enough || jumps_away()).then_some(target)
 }

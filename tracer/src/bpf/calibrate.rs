@@ -5,32 +5,17 @@ use std::time::{Duration, Instant};
 use super::links::ProbeError;
 use super::load::Tracer;
 use super::probe::{Probe, ProbeProgram};
+use crate::arch::native::calibration_site;
 use crate::process::maps;
 
 /// Calls that are timed; a hit takes half a microsecond, or ten on a slow machine.
 const CALLS: u32 = 2_000;
 
-std::arch::global_asm!(
-    ".globl memlens_calibration_site",
-    ".type memlens_calibration_site, @function",
-    "memlens_calibration_site:",
-    // The kernel emulates both, as it does at most of the sites that are probed.
-    "push %rbp",
-    "pop %rbp",
-    "ret",
-    ".size memlens_calibration_site, . - memlens_calibration_site",
-    options(att_syntax)
-);
-
-unsafe extern "C" {
-    fn memlens_calibration_site();
-}
-
 fn calls() -> Duration {
     let begun = Instant::now();
     for _ in 0..CALLS {
-        // SAFETY: it pushes a register, pops it again and returns.
-        unsafe { memlens_calibration_site() };
+        // SAFETY: it leaves all registers that a call keeps as they are, and returns.
+        unsafe { calibration_site() };
     }
     begun.elapsed()
 }
@@ -40,7 +25,7 @@ impl Tracer {
     /// code cannot be told. The probe stays until the trace's others go.
     pub fn time_of_a_hit(&mut self) -> Result<Option<Duration>, ProbeError> {
         let pid = std::process::id();
-        let address = memlens_calibration_site as *const () as u64;
+        let address = calibration_site as *const () as u64;
         let maps = maps::read(pid).unwrap_or_default();
         let Some(offset) = maps
             .iter()

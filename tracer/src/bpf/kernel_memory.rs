@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
+use std::sync::atomic::{Ordering, fence};
 
 use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
@@ -24,7 +25,7 @@ use super::sys;
 use super::view::ArrayView;
 
 /// The BPF object, built and committed by `cargo xtask ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("kernel.bpf.o");
+static OBJECT: &[u8] = object_file!("kernel");
 
 /// A loaded trace of the kernel's memory.
 pub struct KernelMemory {
@@ -103,6 +104,9 @@ impl KernelMemory {
         if entry.state != KernelRow::READY {
             return None;
         }
+        // Once more, with all that the programs have written before the state.
+        fence(Ordering::Acquire);
+        let entry = self.rows.read(row as usize)?;
         let first = entry.first_frame as usize;
         let frames = (first..first + entry.frames.min(DEPTH) as usize)
             .filter_map(|index| self.frames.read(index))

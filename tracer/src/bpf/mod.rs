@@ -1,5 +1,19 @@
 //! The one door to the kernel: programs and maps in, plain values out. Nothing else uses aya.
 
+/// The bytes of a BPF object for this architecture, built and committed by `cargo xtask ebpf`.
+#[cfg(not(target_arch = "aarch64"))]
+macro_rules! object_file {
+    ($program:literal) => {
+        aya::include_bytes_aligned!(concat!($program, ".bpf.o"))
+    };
+}
+#[cfg(target_arch = "aarch64")]
+macro_rules! object_file {
+    ($program:literal) => {
+        aya::include_bytes_aligned!(concat!($program, ".aarch64.bpf.o"))
+    };
+}
+
 mod areas;
 mod batch;
 mod btf;
@@ -48,4 +62,4 @@ pub use runtimes::{LayoutsFull, NoteRing};
 pub use tables::{MappingsFull, TableFull, TablePlace, TableRoom, TableSize, UnwindTables};
 
 /// The BPF object for traces of processes, built and committed by `cargo xtask ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("memlens.bpf.o");
+static OBJECT: &[u8] = object_file!("memlens");

@@ -10,9 +10,10 @@ use tracer_common::registers::{RegisterConfig, ThreadRegisters};
 
 use super::error::LoadError;
 use super::{btf, object, sys};
+use crate::arch::Arch;
 
 /// The BPF object, built and committed by `cargo xtask ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("registers.bpf.o");
+static OBJECT: &[u8] = object_file!("registers");
 
 /// Reads the registers of the threads of one process.
 pub struct RegisterReader {
@@ -33,7 +34,8 @@ impl RegisterReader {
             let thread = types.member_offset("task_struct", "thread")?;
             Some(RegisterConfig {
                 task_pid: types.member_offset("task_struct", "pid")?,
-                task_thread_pointer: thread + types.member_offset("thread_struct", "fsbase")?,
+                task_thread_pointer: thread
+                    + types.member_offset("thread_struct", Arch::HOST.thread_pointer_member())?,
             })
         });
         let config = config

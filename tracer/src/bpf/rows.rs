@@ -101,7 +101,7 @@ impl StackRows {
         }
         let mut ready = Vec::new();
         for row in taken {
-            match self.stacks.read(row as usize) {
+            match self.settled(row) {
                 Some(meta) if meta.state == StackMeta::READY && self.can_be_read(row, &meta) => {
                     self.used.entry(meta.owner).or_default().push(row);
                     ready.push(row);
@@ -145,9 +145,17 @@ impl StackRows {
         if row < limits::MAX_PROCESSES {
             return None;
         }
-        self.stacks
-            .read(row as usize)
+        self.settled(row)
             .filter(|meta| meta.state == StackMeta::READY)
+    }
+
+    /// What is in a row, with all that the programs have written before its state.
+    fn settled(&self, row: u32) -> Option<StackMeta> {
+        let place = self.stacks.pointer(row as usize)?;
+        // SAFETY: a mapped, aligned u32, which programs write meanwhile and which is written once a row is used.
+        let state = unsafe { AtomicU32::from_ptr(&raw mut (*place).state) }.load(Ordering::Acquire);
+        let meta = self.stacks.read(row as usize)?;
+        Some(StackMeta { state, ..meta })
     }
 
     /// The words of a row's stack: native addresses, innermost first, then those of a runtime (`tracer_common::runtime`).

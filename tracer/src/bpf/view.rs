@@ -4,6 +4,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{Ordering, fence};
 
 use memmap2::{MmapOptions, MmapRaw};
 use tracer_common::key::StackTotals;
@@ -122,6 +123,7 @@ impl ArrayView<StackTotals> {
         unsafe {
             let free_bytes = (&raw const (*element).free_bytes).read_volatile();
             let free_count = (&raw const (*element).free_count).read_volatile();
+            fence(Ordering::Acquire);
             StackTotals {
                 alloc_bytes: (&raw const (*element).alloc_bytes).read_volatile(),
                 alloc_count: (&raw const (*element).alloc_count).read_volatile(),

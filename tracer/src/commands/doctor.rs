@@ -10,6 +10,7 @@ use anyhow::Result;
 use tracer_common::config::Admission;
 
 use self::coverage::Coverage;
+use crate::arch::Arch;
 use crate::attach::allocator::AllocatorKind;
 use crate::attach::plan::{Ending, PlannedFunction};
 use crate::bpf::{
@@ -158,7 +159,11 @@ fn load(settings: &Settings) -> Result<Tracer, LoadError> {
         // The ring stays open until all programs that write to it are loaded.
         let _events = tracer.attach_space()?;
         if settings.faults.is_some() {
-            tracer.attach_faults()?;
+            match tracer.attach_faults() {
+                // Only x86-64 has their tracepoints: nothing is missing elsewhere.
+                Err(LoadError::NoPageFaults) if Arch::HOST != Arch::X86_64 => {}
+                attached => attached?,
+            }
         }
     }
     Ok(tracer)

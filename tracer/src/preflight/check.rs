@@ -9,6 +9,7 @@ use super::kernel::{
     missing_features, needs_memlock_raised, uprobe_multi_pid_filter_counts_threads,
 };
 use super::refuse::{features, privilege_remedy, verb};
+use crate::arch::Arch;
 
 /// Memory limit below which the maps of a default trace may not fit: two million live blocks of 64 bytes, their
 /// hash table, and memlens's own symbols.
@@ -97,9 +98,14 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
     ]
 }
 
+/// The architecture whose instructions and registers this build knows.
+const KNOWN: &str = Arch::HOST.kernel_name();
+
 fn architecture(facts: &Facts) -> Finding {
-    Finding::ok("architecture", &facts.arch, "x86_64")
-        .missing_if(facts.arch != "x86_64", "run memlens on an x86_64 machine")
+    Finding::ok("architecture", &facts.arch, KNOWN).missing_if(
+        facts.arch != KNOWN,
+        format!("run memlens on an {KNOWN} machine"),
+    )
 }
 
 fn kernel(facts: &Facts) -> Finding {
@@ -327,7 +333,8 @@ fn mebibytes(bytes: u64) -> String {
 #[cfg(test)]
 pub(crate) fn able_machine() -> Facts {
     Facts {
-        arch: "x86_64".to_owned(),
+        arch: KNOWN.to_owned(),
+        page_size: 4096,
         kernel: super::Kernel::from_release("6.12.0"),
         btf: true,
         capabilities: 0x1ff_ffff_ffff,

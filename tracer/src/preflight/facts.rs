@@ -18,6 +18,8 @@ const BTF: &str = "sys/kernel/btf/vmlinux";
 pub struct Facts {
     /// Name of the architecture, as Rust names it.
     pub arch: String,
+    /// Bytes of a page of memory; 0 if that is not known.
+    pub page_size: u64,
     /// The running kernel.
     pub kernel: Kernel,
     /// Whether the kernel carries its own type information.
@@ -87,6 +89,7 @@ impl Facts {
         let mounts = root.text("proc/mounts").unwrap_or_default();
         Self {
             arch: std::env::consts::ARCH.to_owned(),
+            page_size: procfs::page_size(),
             kernel,
             btf: btf.is_file(),
             capabilities: effective_capabilities(&status).unwrap_or(0),
@@ -328,6 +331,7 @@ mod tests {
             .linked("proc/self/ns/user", "user:[4026532999]");
         let expected = Facts {
             arch: std::env::consts::ARCH.to_owned(),
+            page_size: procfs::page_size(),
             kernel: Kernel::from_release("6.1.0-18-amd64"),
             btf: true,
             capabilities: 0xc0_0008_0000,
@@ -353,6 +357,7 @@ mod tests {
         let facts = Machine::new().facts();
         let expected = Facts {
             arch: std::env::consts::ARCH.to_owned(),
+            page_size: procfs::page_size(),
             euid: u32::MAX,
             ..Facts::default()
         };

@@ -5,6 +5,7 @@ use thiserror::Error;
 use super::capability::{Capability, list, missing_capabilities};
 use super::facts::Facts;
 use super::kernel::{Feature, MINIMUM_KERNEL, missing_features};
+use crate::arch::Arch;
 
 /// What the caller is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +20,13 @@ pub struct Purpose<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PreflightError {
     /// The probe sites are chosen for another instruction set.
-    #[error("cannot trace on {0}: memlens knows the x86_64 architecture only")]
+    #[error("cannot trace on {0}: memlens knows the {known} architecture only", known = Arch::HOST.kernel_name())]
     Architecture(String),
+    /// The programs reckon with pages of 4 KiB; kernels of aarch64 may have larger ones.
+    #[error(
+        "cannot trace: this kernel has pages of {0} bytes, and memlens knows those of 4096 only"
+    )]
+    PageSize(u64),
     /// The kernel is too old.
     #[error(
         "kernel {release} lacks {}: memlens needs kernel {}.{} or newer",
@@ -105,8 +111,11 @@ pub fn refuse_if_unable(facts: &Facts, purpose: Purpose<'_>) -> Result<(), Prefl
 
 fn refuse_machine(facts: &Facts) -> Result<(), PreflightError> {
     let release = || facts.kernel.release.clone();
-    if facts.arch != "x86_64" {
+    if facts.arch != Arch::HOST.kernel_name() {
         return Err(PreflightError::Architecture(facts.arch.clone()));
+    }
+    if !matches!(facts.page_size, 0 | 4096) {
+        return Err(PreflightError::PageSize(facts.page_size));
     }
     let missing = missing_features(&facts.kernel);
     if !missing.is_empty() {
@@ -268,6 +277,13 @@ mod tests {
                     ..able()
                 },
                 "cannot trace on aarch64: memlens knows the x86_64 architecture only",
+            ),
+            (
+                Facts {
+                    page_size: 65536,
+                    ..able()
+                },
+                "cannot trace: this kernel has pages of 65536 bytes, and memlens knows those of 4096 only",
             ),
         ];
         for (facts, line) in cases {

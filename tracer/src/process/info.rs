@@ -8,6 +8,7 @@ use std::time::Duration;
 use procfs::process::{Process, Stat, StatFlags};
 
 use super::ProcessError;
+use crate::arch::Arch;
 
 /// Facts about one process at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,9 +53,9 @@ pub enum State {
 /// The instruction set that an executable is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
-    /// 64-bit x86.
-    X86_64,
-    /// 32-bit x86, or the x32 variant of x86-64.
+    /// That of this machine, with words of 64 bits.
+    Own,
+    /// 32-bit x86, the x32 variant of x86-64, or 32-bit Arm.
     ThirtyTwoBit,
     /// Anything else: the ELF header's `e_machine`.
     Other(u16),
@@ -265,16 +266,18 @@ pub fn machine(pid: u32) -> Option<Machine> {
 
 /// Reads the machine off an ELF header: `EI_CLASS` at 4, `e_machine` at 18.
 fn machine_of(header: &[u8; 20]) -> Option<Machine> {
-    const EM_386: u16 = 3;
-    const EM_X86_64: u16 = 62;
+    use object::elf::{EM_386, EM_ARM, EM_X86_64, Machine as Number};
     if header[..4] != *b"\x7fELF" {
         return None;
     }
     Some(
-        match (header[4], u16::from_le_bytes([header[18], header[19]])) {
-            (2, EM_X86_64) => Machine::X86_64,
-            (1, EM_386 | EM_X86_64) => Machine::ThirtyTwoBit,
-            (_, other) => Machine::Other(other),
+        match (
+            header[4],
+            Number(u16::from_le_bytes([header[18], header[19]])),
+        ) {
+            (2, own) if own == Arch::HOST.elf_machine() => Machine::Own,
+            (1, EM_386 | EM_X86_64 | EM_ARM) => Machine::ThirtyTwoBit,
+            (_, other) => Machine::Other(other.0),
         },
     )
 }
@@ -290,7 +293,7 @@ mod tests {
         let info = read(std::process::id()).expect("own process");
         assert_eq!(info.pid, std::process::id());
         assert_eq!(info.exe, std::env::current_exe().ok());
-        assert_eq!(info.machine, Some(Machine::X86_64));
+        assert_eq!(info.machine, Some(Machine::Own));
         assert_eq!(info.state, State::Alive);
         assert!(!info.kernel_thread && info.threads >= 1 && info.asked_for_thread.is_none());
         assert_eq!(image(info.pid).expect("own image"), info.image);
@@ -344,7 +347,7 @@ mod tests {
             bytes[18..].copy_from_slice(&machine.to_le_bytes());
             bytes
         };
-        assert_eq!(machine_of(&header(2, 62)), Some(Machine::X86_64));
+        assert_eq!(machine_of(&header(2, 62)), Some(Machine::Own));
         assert_eq!(machine_of(&header(1, 3)), Some(Machine::ThirtyTwoBit));
         assert_eq!(machine_of(&header(1, 62)), Some(Machine::ThirtyTwoBit));
         assert_eq!(machine_of(&header(2, 183)), Some(Machine::Other(183)));

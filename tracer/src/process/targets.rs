@@ -7,6 +7,7 @@ use std::path::Path;
 use super::info::{self, ImageId, Machine, ProcessInfo, State};
 use super::{ProcessError, info::all_pids};
 use super::{maps, translator};
+use crate::arch::Arch;
 
 /// Bytes of a name that the kernel keeps (`TASK_COMM_LEN` less the final zero).
 const COMM_BYTES: usize = 15;
@@ -42,11 +43,12 @@ pub enum Untraceable {
     #[error("it is a kernel thread, which has no heap")]
     KernelThread,
     /// It is a 32-bit program.
-    #[error("it is a 32-bit process, and memlens traces 64-bit x86 processes only")]
+    #[error("it is a 32-bit process, and memlens traces 64-bit {family} processes only", family = Arch::HOST.family())]
     ThirtyTwoBit,
     /// It is a program for another machine, run by an emulator.
     #[error(
-        "its executable is not for x86 (ELF machine {0}), and memlens traces 64-bit x86 processes only"
+        "its executable is not for {family} (ELF machine {0}), and memlens traces 64-bit {family} processes only",
+        family = Arch::HOST.family()
     )]
     OtherMachine(u16),
     /// It has exited.
@@ -200,7 +202,7 @@ fn classify(
         (_, Some(Machine::ThirtyTwoBit)) => Err(Untraceable::ThirtyTwoBit),
         (_, Some(Machine::Other(number))) => Err(Untraceable::OtherMachine(number)),
         // Where the executable cannot be read, attaching will say why.
-        (_, Some(Machine::X86_64) | None) => {
+        (_, Some(Machine::Own) | None) => {
             if let Some(tool) = translated(info.pid) {
                 return Err(Untraceable::Translated(tool));
             }

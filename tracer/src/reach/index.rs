@@ -8,6 +8,7 @@ use std::io;
 use std::ops::Range;
 
 use rustc_hash::FxHashMap;
+use tracer_common::arch::native::ADDRESS_BITS;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::huge::HugeArray;
@@ -16,8 +17,6 @@ use crate::ahead::prefetch;
 /// Blocks start at multiples of this many bytes: the least that an allocator of 64-bit words aligns to.
 pub const GRAIN: u64 = 8;
 
-/// Bits of an address of user space.
-const ADDRESS_BITS: u32 = 47;
 const PAGE_BITS: u32 = 12;
 const LEAF_BITS: u32 = 21;
 const MIDDLE_BITS: u32 = 30;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use tracer_common::arch::native::ADDRESS_BITS;
 use zerocopy::IntoBytes;
 
 use super::filter::filter;
@@ -124,7 +125,7 @@ pub fn scan(
 }
 
 /// Bits of a pointer that are its address; programs keep tags in the others.
-const ADDRESS: u64 = (1 << 47) - 1;
+const ADDRESS: u64 = (1 << ADDRESS_BITS) - 1;
 
 /// Looks once more for pointers to the starts of blocks that [`scan`] does not take for such: with a tag in the upper
 /// bits, at any byte, or one past the end of a block where no other one may begin. It takes eight times as long, and by

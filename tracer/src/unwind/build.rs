@@ -3,14 +3,14 @@
 use std::fmt::Display;
 use std::ops::Range;
 
-use tracer_common::unwind::{BUCKET_BYTES, Kind, Rule, bucket, row, row_address, row_rule};
+use tracer_common::unwind::{Kind, Rule, row, row_address, row_rule};
 
 use super::elf::{self, Elf, Segment};
 use super::entries::{Fde, Offsets, Reader, search_table};
 use super::error::TableError;
-use super::outermost::{discards_its_stack, never_returns};
-use super::rules::translate;
+use super::merged::{Merged, buckets};
 use super::table::{Damage, Reason, Stats, Table};
+use crate::arch::{Arch, InstructionSet};
 
 /// Gaps between entries up to this length are padding, and take the rule of the code before them.
 const PADDING: u32 = 15;
@@ -24,7 +24,16 @@ const MAX_SPAN: u64 = 1 << 30;
 ///
 /// [`TableError`] if there is nothing to build from. Damage to single entries is told in [`Stats::damage`].
 pub fn build(image: &[u8]) -> Result<Table, TableError> {
-    let elf = elf::parse(image)?;
+    build_for(Arch::HOST, image)
+}
+
+/// As [`build`], of an image for an architecture, which need not be this machine's.
+///
+/// # Errors
+///
+/// As for [`build`].
+pub fn build_for(arch: Arch, image: &[u8]) -> Result<Table, TableError> {
+    let elf = elf::parse(arch, image)?;
     let (base, span) = span(&elf)?;
     let mut functions = Functions::new(base, span);
     functions.read(&elf);
@@ -241,7 +250,7 @@ impl Functions {
                 if from < rest || from >= to.min(end) {
                     continue;
                 }
-                let rule = translate(line, section).unwrap_or_else(|reason| {
+                let rule = elf.arch.rule(line, section).unwrap_or_else(|reason| {
                     self.stats.unsupported[reason as usize] += 1;
                     Rule::UNSUPPORTED
                 });
@@ -282,7 +291,7 @@ impl Functions {
             if function.start > cursor {
                 found.extend(self.signal_returns(elf, cursor, function.start));
             }
-            if function.end - function.start <= 2 * SIGNAL_RETURN.len() as u32 {
+            if function.end - function.start <= 2 * instructions(elf).signal_return().len() as u32 {
                 let at = self.signal_returns(elf, function.start, function.end);
                 let known = self.rows.get(function.first_row).copied().map(row_rule);
                 found.extend(at.filter(|_| known != Some(Rule::SIGNAL)));
@@ -292,7 +301,7 @@ impl Functions {
         found.extend(self.signal_returns(elf, cursor, self.span));
         for start in found {
             // The handler returns to the first byte, and return addresses are looked up one byte before.
-            let end = start + SIGNAL_RETURN.len() as u32;
+            let end = start + instructions(elf).signal_return().len() as u32;
             self.add_whole(start.saturating_sub(1), end, Rule::SIGNAL);
         }
         self.list.sort_by_key(|function| function.start);
@@ -302,11 +311,15 @@ impl Functions {
     fn find_outermost(&mut self, elf: &Elf<'_>) {
         for index in 0..self.list.len() {
             let Function { start, end, .. } = self.list[index];
-            if self.is_plain(&self.list[index]) && discards_its_stack(self.code(elf, start, end)) {
+            let code = self.code(elf, start, end);
+            if self.is_plain(elf.arch, &self.list[index])
+                && instructions(elf).discards_its_stack(code)
+            {
                 // Its first byte stands where a return address would (`makecontext` puts it there), and return
                 // addresses are looked up one byte before. That may be the end of the function before, but a
                 // return address only if that ends with a call.
-                let is_call = self.code(elf, start.saturating_sub(5), start).first() == Some(&0xe8);
+                let before = self.code(elf, start.saturating_sub(8), start);
+                let is_call = instructions(elf).ends_with_call(before);
                 if let Some(before) = index.checked_sub(1).filter(|_| !is_call) {
                     let before = &mut self.list[before];
                     before.end = before.end.min(start.saturating_sub(1));
@@ -334,16 +347,16 @@ impl Functions {
             .list
             .get(next)
             .map_or(self.span, |function| function.start);
-        if let Some(length) = never_returns(self.code(elf, start, end)) {
+        if let Some(length) = instructions(elf).never_returns(self.code(elf, start, end)) {
             self.add_whole(start, start + length as u32, Rule::STOP);
             self.list.sort_by_key(|function| function.start);
         }
     }
 
     /// Whether the entry claims that nothing is ever pushed.
-    fn is_plain(&self, function: &Function) -> bool {
+    fn is_plain(&self, arch: Arch, function: &Function) -> bool {
         let rows = &self.rows[function.first_row..function.end_row];
-        matches!(rows, [only] if row_rule(*only) == Rule::ENTRY)
+        matches!(rows, [only] if row_rule(*only) == arch.entry_rule())
     }
 
     /// The code between two addresses relative to the base.
@@ -365,14 +378,15 @@ impl Functions {
         end: u32,
     ) -> impl Iterator<Item = u32> + use<'a> {
         let base = self.base;
+        let signal_return = instructions(elf).signal_return();
         elf.code.iter().flat_map(move |(segment, bytes)| {
             let first = (segment.address - base) as u32;
             let from = start.saturating_sub(first) as usize;
             let to = (end.saturating_sub(first) as usize).min(bytes.len());
             let code = bytes.get(from..to).unwrap_or_default();
-            code.windows(SIGNAL_RETURN.len())
+            code.windows(signal_return.len())
                 .enumerate()
-                .filter(|(_, window)| *window == SIGNAL_RETURN)
+                .filter(move |(_, window)| *window == signal_return)
                 .map(move |(index, _)| first + (from + index) as u32)
         })
     }
@@ -416,46 +430,9 @@ impl Functions {
     }
 }
 
-/// `mov $15, %rax; syscall`: the only code from which the kernel takes a signal frame (`rt_sigreturn`).
-const SIGNAL_RETURN: [u8; 9] = [0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05];
-
-/// Rows that are added in order.
-struct Merged(Vec<u64>);
-
-impl Merged {
-    fn push(&mut self, address: u32, rule: Rule) {
-        if self
-            .0
-            .last()
-            .is_some_and(|last| row_address(*last) == address)
-        {
-            self.0.pop();
-        }
-        if self.0.last().is_none_or(|last| row_rule(*last) != rule) {
-            self.0.push(row(address, rule));
-        }
-    }
-}
-
-/// The buckets over `span` bytes of code.
-fn buckets(rows: &[u64], span: u32) -> Vec<u64> {
-    let mut next = 0;
-    let mut before = |address: u32| {
-        while rows
-            .get(next)
-            .is_some_and(|row| row_address(*row) < address)
-        {
-            next += 1;
-        }
-        next as u32
-    };
-    (0..span.div_ceil(BUCKET_BYTES))
-        .map(|number| {
-            let start = number * BUCKET_BYTES;
-            let first = before(start + 1);
-            bucket(first, before(start + BUCKET_BYTES))
-        })
-        .collect()
+/// What instructions of the file's processor mean.
+fn instructions(elf: &Elf<'_>) -> &'static dyn InstructionSet {
+    elf.arch.instructions()
 }
 
 /// Counts the bytes of the segments by what is known of them.

@@ -5,10 +5,14 @@ use tracer_common::unwind::{Rule, row_address};
 
 use super::tests::{SHAPES, assemble, rule_at, shapes};
 use super::*;
+use crate::arch::Arch;
 
 /// File offset of `.eh_frame`.
 fn eh_frame(image: &[u8]) -> usize {
-    elf::parse(image).expect("an ELF file").frame.offset as usize
+    elf::parse(Arch::X86_64, image)
+        .expect("an ELF file")
+        .frame
+        .offset as usize
 }
 
 #[test]
@@ -21,7 +25,11 @@ fn what_cannot_be_read_is_named_with_its_place() {
     assert!(message(&shapes()[..0x800]).contains("beyond the end of the file"));
     let at = eh_frame(shapes());
     let mut bad = shapes().to_vec();
-    let length = elf::parse(shapes()).expect("ELF").frame.bytes.len();
+    let length = elf::parse(Arch::X86_64, shapes())
+        .expect("ELF")
+        .frame
+        .bytes
+        .len();
     bad[at..at + length].fill(0xee);
     let expected = format!(".eh_frame at file offset {at:#x} cannot be read: ");
     assert!(message(&bad).starts_with(&expected), "{}", message(&bad));
@@ -35,7 +43,15 @@ fn searchable() -> (Vec<u8>, Vec<usize>, Vec<usize>) {
     let start = eh_frame(&image);
     let word = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().expect("4 bytes"));
     let (mut at, mut all, mut described) = (start, Vec::new(), Vec::new());
-    while word(at) != 0 && at < start + elf::parse(&image).expect("ELF").frame.bytes.len() {
+    while word(at) != 0
+        && at
+            < start
+                + elf::parse(Arch::X86_64, &image)
+                    .expect("ELF")
+                    .frame
+                    .bytes
+                    .len()
+    {
         all.push(at);
         if word(at + 4) != 0 {
             described.push(at);
@@ -48,7 +64,7 @@ fn searchable() -> (Vec<u8>, Vec<usize>, Vec<usize>) {
 
 /// File offset of the search table's rows, in which the linker puts start and entry as 4 bytes each.
 fn search_rows(image: &[u8]) -> usize {
-    let header = elf::parse(image).expect("an ELF file").header;
+    let header = elf::parse(Arch::X86_64, image).expect("an ELF file").header;
     let bytes = header.expect("a search table").bytes;
     bytes.as_ptr() as usize - image.as_ptr() as usize + 12
 }

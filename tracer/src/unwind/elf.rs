@@ -2,12 +2,11 @@
 
 use gimli::{BaseAddresses, EhFrameHdr, LittleEndian as Little};
 use object::LittleEndian;
-use object::elf::{
-    EM_X86_64, FileHeader64, PF_X, PT_GNU_EH_FRAME, PT_LOAD, ProgramHeader64, SHT_NOBITS,
-};
+use object::elf::{FileHeader64, PF_X, PT_GNU_EH_FRAME, PT_LOAD, ProgramHeader64, SHT_NOBITS};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 
 use super::error::TableError;
+use crate::arch::Arch;
 
 /// An executable segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +28,8 @@ impl Segment {
 
 /// What was found in an image.
 pub(super) struct Elf<'a> {
+    /// The processor that it is for.
+    pub arch: Arch,
     /// SVMA of the first instruction of a process (`e_entry`).
     pub entry: u64,
     /// By SVMA, each with its bytes.
@@ -71,15 +72,18 @@ type Header = FileHeader64<LittleEndian>;
 const ENDIAN: LittleEndian = LittleEndian;
 
 /// Reads an image; the section table may be missing.
-pub(super) fn parse(image: &[u8]) -> Result<Elf<'_>, TableError> {
+pub(super) fn parse(arch: Arch, image: &[u8]) -> Result<Elf<'_>, TableError> {
     let header = Header::parse(image).map_err(|error| TableError::Malformed {
         what: "the ELF header",
         offset: 0,
         error: error.to_string(),
     })?;
     let machine = header.e_machine.get(ENDIAN);
-    if machine != EM_X86_64 {
-        return Err(TableError::Machine { machine: machine.0 });
+    if machine != arch.elf_machine() {
+        return Err(TableError::Machine {
+            arch,
+            machine: machine.0,
+        });
     }
     let programs =
         header
@@ -97,6 +101,7 @@ pub(super) fn parse(image: &[u8]) -> Result<Elf<'_>, TableError> {
     let entry = header.e_entry.get(ENDIAN);
     let header = header_section(image, programs);
     Ok(Elf {
+        arch,
         entry,
         code,
         frame,

@@ -6,7 +6,7 @@ use gimli::{
 };
 
 use super::elf::Elf;
-use super::rules::Slice;
+use crate::arch::Slice;
 
 type Cie<'a> = CommonInformationEntry<Slice<'a>>;
 pub(super) type Fde<'a> = FrameDescriptionEntry<Slice<'a>>;
@@ -81,8 +81,10 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(elf: &Elf<'a>) -> Self {
+        let mut section = EhFrame::new(elf.frame.bytes, LittleEndian);
+        section.set_vendor(elf.arch.vendor());
         Self {
-            section: EhFrame::new(elf.frame.bytes, LittleEndian),
+            section,
             bases: BaseAddresses::default().set_eh_frame(elf.frame.address),
             context: UnwindContext::new(),
             common: None,

@@ -1,5 +1,7 @@
 //! Why a file has no unwind table.
 
+use crate::arch::Arch;
+
 /// Why a file has no table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
@@ -10,8 +12,10 @@ pub enum TableError {
     #[error("no executable segment")]
     NoCode,
     /// For another processor.
-    #[error("not for x86-64 (ELF machine {machine})")]
+    #[error("not for {arch} (ELF machine {machine})")]
     Machine {
+        /// The processor that it should be for.
+        arch: Arch,
         /// `e_machine`.
         machine: u16,
     },

@@ -9,14 +9,13 @@ mod elf;
 mod entries;
 mod error;
 mod mappings;
-mod outermost;
+mod merged;
 mod regions;
-mod rules;
 mod size;
 mod table;
 
 pub use arrays::{Arrays, walk};
-pub use build::{build, table_of};
+pub use build::{build, build_for, table_of};
 pub use elf::Segment;
 pub use error::TableError;
 pub use mappings::{Code, mappings};
@@ -24,11 +23,11 @@ pub use regions::Regions;
 pub use size::{Size, estimate};
 pub use table::{Damage, Reason, Stats, Table};
 
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod damage_tests;
 #[cfg(test)]
 mod mappings_tests;
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod own_stack;
-#[cfg(test)]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests;

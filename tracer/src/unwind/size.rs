@@ -6,6 +6,7 @@ use super::build::span;
 use super::elf;
 use super::error::TableError;
 use super::table::Table;
+use crate::arch::Arch;
 
 /// Bytes of a row or a bucket.
 const ENTRY_BYTES: u64 = 8;
@@ -51,7 +52,7 @@ const FRAME_BYTES_A_ROW: u64 = 5;
 ///
 /// [`TableError`] where a table cannot be built, as far as the headers tell.
 pub fn estimate(image: &[u8]) -> Result<Size, TableError> {
-    let elf = elf::parse(image)?;
+    let elf = elf::parse(Arch::HOST, image)?;
     let (_, span) = span(&elf)?;
     Ok(Size {
         rows: elf.frame.bytes.len() as u64 / FRAME_BYTES_A_ROW,

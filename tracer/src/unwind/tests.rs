@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use tracer_common::unwind::{Kind, Mapping, Rule, Tables, row_address, row_rule};
 
 use super::mappings_tests::table_of;
-use super::outermost::discards_its_stack;
 use super::*;
+use crate::arch::Arch;
 use crate::process::maps;
 
 /// Call frame information of every shape, each function 32 bytes long and followed by no gap but where one is meant.
@@ -282,7 +282,7 @@ fn what_nothing_calls_ends_a_stack() {
 #[test]
 fn the_loader_has_an_outermost_frame() {
     let image = mapped_file("ld-linux-x86-64.so.2");
-    let entry = elf::parse(&image).expect("an ELF file").entry;
+    let entry = elf::parse(Arch::X86_64, &image).expect("an ELF file").entry;
     let table = build(&image).expect("a table");
     let entry = entry - table.base;
     assert_eq!(rule_at(&table, entry), Rule::STOP);
@@ -339,7 +339,7 @@ fn every_row_of_the_c_library_is_found_again() {
         first_bucket: 0,
         buckets,
     }];
-    let elf = elf::parse(&image).expect("an ELF file");
+    let elf = elf::parse(Arch::X86_64, &image).expect("an ELF file");
     let section = gimli::EhFrame::new(elf.frame.bytes, gimli::LittleEndian);
     let bases = gimli::BaseAddresses::default().set_eh_frame(elf.frame.address);
     let (mut context, mut compared) = (gimli::UnwindContext::new(), 0);
@@ -355,13 +355,16 @@ fn every_row_of_the_c_library_is_found_again() {
             assert_eq!(arrays.rule(fde.initial_address()).kind(), Kind::Signal);
             continue;
         }
-        if discards_its_stack(elf.code_between(fde.initial_address(), fde.end_address())) {
+        let code = elf.code_between(fde.initial_address(), fde.end_address());
+        if Arch::X86_64.instructions().discards_its_stack(code) {
             assert_eq!(arrays.rule(fde.initial_address() - 1), Rule::STOP);
             continue;
         }
         let mut rows = fde.rows(&section, &bases, &mut context).expect("rows");
         while let Some(row) = rows.next_row().expect("row") {
-            let rule = rules::translate(row, &section).unwrap_or(Rule::UNSUPPORTED);
+            let rule = Arch::X86_64
+                .rule(row, &section)
+                .unwrap_or(Rule::UNSUPPORTED);
             for address in [row.start_address(), row.end_address() - 1] {
                 if row.start_address() < row.end_address() {
                     assert_eq!(arrays.rule(address), rule, "at {address:#x}");

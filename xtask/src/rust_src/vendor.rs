@@ -10,14 +10,17 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{archive, fetch};
-use crate::{ebpf, tools};
+use crate::{
+    ebpf::{self, Arch},
+    tools,
+};
 
 /// Writes the archive for the compiler in use, and proves it by a build that must give the same objects.
 pub fn make(root: &Path) -> Result<()> {
     tools::check_rustc()?;
     let library = fetch::whole_library(&tools::cache_dir(root))?;
     let target_dir = tempfile::tempdir().context("cannot create a temporary folder")?;
-    let objects = ebpf::objects(root, target_dir.path(), &library)?;
+    let objects = ebpf::objects(root, Arch::X86_64, target_dir.path(), &library)?;
     let files = select(
         &files_below(&library)?,
         &read_by_build(target_dir.path(), &library)?,
@@ -40,7 +43,7 @@ fn prove(root: &Path, bytes: &[u8], objects: &[Vec<u8>]) -> Result<()> {
     let dir = tempfile::tempdir().context("cannot create a temporary folder")?;
     archive::unpack(bytes, dir.path())?;
     let library = dir.path().join(archive::TOP);
-    if ebpf::objects(root, &dir.path().join("target"), &library)? != objects {
+    if ebpf::objects(root, Arch::X86_64, &dir.path().join("target"), &library)? != objects {
         bail!(
             "the chosen files of the source give other objects: see `select` in xtask/src/rust_src/vendor.rs"
         );

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::arch::Arch;
 use crate::attach::symbols::ObjectError;
 use crate::bpf::ProbeError;
 use crate::process::ProcessError;
@@ -20,7 +21,7 @@ pub enum AttachError {
     #[error(transparent)]
     Probe(#[from] ProbeError),
     /// A file that the user named is of no use.
-    #[error("cannot use {}: {source}; name an x86-64 ELF file that holds an allocator", path.display())]
+    #[error("cannot use {}: {source}; name an {arch} ELF file that holds an allocator", path.display(), arch = Arch::HOST)]
     Object {
         /// The file.
         path: PathBuf,

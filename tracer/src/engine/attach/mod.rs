@@ -69,7 +69,7 @@ pub struct ProbedFile {
 struct Site {
     /// Offset in the file.
     offset: u64,
-    /// Its first byte there.
+    /// The byte there by which a breakpoint would be told (`Arch::breakpoint`).
     original: u8,
 }
 

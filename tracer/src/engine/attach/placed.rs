@@ -7,13 +7,14 @@ use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
 use super::{AttachError, FileKey, Prober, Site};
+use crate::arch::Arch;
 use crate::bpf::{Probe, Tracer};
 use crate::process::files;
 use crate::process::info;
 use crate::process::maps::{FileId, Mapping};
 
-/// The one-byte breakpoint instruction, `int3`, which a probe is in a process's memory.
-const BREAKPOINT: u8 = 0xcc;
+/// The byte by which the breakpoint is told that a probe is in a process's memory.
+const BREAKPOINT: u8 = Arch::HOST.breakpoint().1;
 
 /// What is in place in one process.
 #[derive(Debug, Default)]
@@ -38,7 +39,7 @@ struct Placement {
     sites: Vec<Site>,
 }
 
-/// A probed instruction in a process.
+/// The telling byte of a probed instruction in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Address {
     address: u64,
@@ -91,14 +92,14 @@ impl Probed {
                     .and_then(|distance| mapping.start.checked_add(distance))
                     .filter(|address| *address < mapping.end);
                 self.addresses.extend(address.map(|address| Address {
-                    address,
+                    address: address + Arch::HOST.breakpoint().0,
                     original: site.original,
                 }));
             }
         }
     }
 
-    /// What the probed instructions begin with now; `None` where it cannot be read.
+    /// What is in the place of the probed instructions now; `None` where it cannot be read.
     fn read_back(&self, pid: u32) -> Option<Missing> {
         let mut bytes = vec![0; self.addresses.len()];
         read_bytes(pid, &self.addresses, &mut bytes)?;
@@ -347,15 +348,15 @@ mod tests {
             of: 3,
             is_rewritten,
         };
-        assert_eq!(missing([0xcc; 3]), of(0, false));
-        assert_eq!(missing([0x41, 0xcc, 0x90]), of(2, false));
-        assert_eq!(missing([0xcc, 0x56, 0x90]), of(2, true));
+        assert_eq!(missing([BREAKPOINT; 3]), of(0, false));
+        assert_eq!(missing([0x41, BREAKPOINT, 0x90]), of(2, false));
+        assert_eq!(missing([BREAKPOINT, 0x56, 0x90]), of(2, true));
     }
 
     /// In this very process.
     #[test]
     fn bytes_are_read_back() {
-        let code = [0x90_u8, 0xcc];
+        let code = [0x90, BREAKPOINT];
         let at = |index: usize| Address {
             address: &raw const code[index] as u64,
             original: 0x90,

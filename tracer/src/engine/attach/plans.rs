@@ -10,6 +10,7 @@ use std::thread;
 use tracer_common::event::CodeArea;
 
 use super::{FileKey, Prober, Site};
+use crate::arch::Arch;
 use crate::attach::loader::loader_hook;
 use crate::attach::plan::{Plan, PlanOptions, plan};
 use crate::attach::symbols::ObjectSymbols;
@@ -98,12 +99,13 @@ impl Prober {
     }
 }
 
-/// The first bytes of the probed instructions, each offset once.
+/// A byte of each of the probed instructions, each offset once.
 pub(super) fn sites(probes: &[Probe], bytes: &[u8]) -> Vec<Site> {
     let site = |probe: &Probe| {
         Some(Site {
             offset: probe.offset,
-            original: *bytes.get(usize::try_from(probe.offset).ok()?)?,
+            original: *bytes
+                .get(usize::try_from(probe.offset + Arch::HOST.breakpoint().0).ok()?)?,
         })
     };
     let mut sites: Vec<Site> = probes.iter().filter_map(site).collect();

@@ -76,7 +76,7 @@ impl GlibcBlocks {
 
 /// The memory of a process, and where the data of its C library lies.
 fn libc_data(pid: u32) -> Option<(ProcessMemory, Vec<(u64, u64)>)> {
-    if info::machine(pid) != Some(Machine::X86_64) {
+    if info::machine(pid) != Some(Machine::Own) {
         return None;
     }
     let mut memory = ProcessMemory::open(pid).ok()?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tracer_common::registers::GENERAL;
+use tracer_common::arch::native::GENERAL;
 
 use crate::bpf::RegisterReader;
 use crate::profile::Registers;

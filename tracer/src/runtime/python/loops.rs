@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl};
-
+use crate::arch::Arch;
 use crate::runtime::image::Image;
 
 /// The function that executes code objects.
@@ -48,16 +47,5 @@ pub fn ranges(image: &Image<'_>) -> Vec<Range<u64>> {
 fn jumps(image: &Image<'_>, function: &Range<u64>) -> Vec<u64> {
     let len = usize::try_from(function.end - function.start).unwrap_or(0);
     let code = image.bytes(function.start, len);
-    let mut decoder = Decoder::with_ip(64, code, function.start, DecoderOptions::NONE);
-    let mut targets = Vec::new();
-    while decoder.can_decode() {
-        let instruction = decoder.decode();
-        if matches!(
-            instruction.flow_control(),
-            FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch
-        ) {
-            targets.push(instruction.near_branch_target());
-        }
-    }
-    targets
+    Arch::HOST.instructions().jumps(function.start, code)
 }

@@ -259,7 +259,7 @@ impl Looked {
             let read = native::read_allocator(memory, info.pid, allocator, regions, labels)?;
             self.ledger.allocators.push(read);
         }
-        if found.is_empty() && info.machine == Some(Machine::X86_64) {
+        if found.is_empty() && info.machine == Some(Machine::Own) {
             let glibc = native::by_layout(memory, info, regions, labels)?;
             if glibc.is_none() {
                 let note = "no allocator was found among the files that it has mapped";

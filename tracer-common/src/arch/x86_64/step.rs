@@ -1,37 +1,49 @@
 //! The step from a frame to its caller.
 
-use super::rule::{Kind, Rule};
+use super::{ENTRY, Registers, USER_END, is_code_address, is_plain};
 use crate::runtime::hotspot;
-use crate::stack::{End, Memory, Registers, USER_END, check_frame_pointer, is_code_address};
+use crate::stack::{End, Memory};
+use crate::unwind::{Kind, Position, Rule, Tables, end_of};
 
-/// Where in its function a frame stands. A number, so that any bytes of a scratch area are one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[repr(transparent)]
-pub struct Position(pub u32);
-
-impl Position {
-    /// On an instruction that has not run: the innermost frame, or one that a signal interrupted.
-    pub const INSTRUCTION: Self = Self(0);
-    /// Behind a call. The call may have been the function's last instruction (it never returns), so
-    /// that the address belongs to the next function.
-    pub const CALL: Self = Self(1);
-    /// On a function's first instruction, where [`Rule::ENTRY`] holds without a table.
-    pub const ENTRY: Self = Self(2);
-    /// Behind a call, as [`Self::CALL`], found by frame pointer: the code here is likely to keep frame pointers, too.
-    pub const CALL_BY_FRAME_POINTER: Self = Self(3);
-
-    /// The address whose rule describes a frame: inside the instruction that it stands on or behind.
-    #[inline(always)]
-    pub const fn lookup_address(self, ip: u64) -> u64 {
-        // Of the two positions behind a call, and of no other, the lowest bit is set.
-        ip.wrapping_sub((self.0 & 1) as u64)
+/// Whether the frame pointer can lead on; zero marks the outermost frame (x86-64 psABI, 3.4.1).
+#[inline(always)]
+const fn check_frame_pointer(registers: &Registers) -> Result<(), End> {
+    let bp = registers.bp;
+    if bp == 0 {
+        return Err(End::Complete);
     }
+    if bp < registers.sp || bp & 7 != 0 || bp >= USER_END {
+        return Err(End::BadFramePointer);
+    }
+    Ok(())
 }
 
-/// Unwind tables of a process.
-pub trait Tables {
-    /// Rule for the code at an address, as [`Position::lookup_address`] gives it.
-    fn rule(&mut self, lookup_address: u64) -> Rule;
+/// Steps to the caller by the frame pointer: saved `rbp` at `[rbp]`, return address at `[rbp + 8]`.
+///
+/// On success `registers` are the caller's, otherwise they are as before. The frame pointer must not lie
+/// below the stack pointer, must be aligned, and so the walk always moves up and ends.
+#[inline(always)]
+pub fn step_by_frame_pointer(
+    registers: &mut Registers,
+    memory: &mut impl Memory,
+) -> Result<(), End> {
+    check_frame_pointer(registers)?;
+    let bp = registers.bp;
+    let (Some(ip), Some(caller_bp)) = (memory.read(bp + 8), memory.read(bp)) else {
+        return Err(End::Unreadable);
+    };
+    if ip == 0 {
+        return Err(End::Complete);
+    }
+    if !is_code_address(ip) {
+        return Err(End::BadReturnAddress);
+    }
+    *registers = Registers {
+        ip,
+        sp: bp + 16,
+        bp: caller_bp,
+    };
+    Ok(())
 }
 
 /// Looks the frame's rule up and steps to its caller.
@@ -45,7 +57,7 @@ pub fn unwind(
     memory: &mut impl Memory,
 ) -> Result<(), End> {
     let rule = if position.0 == Position::ENTRY.0 {
-        Rule::ENTRY
+        ENTRY
     } else {
         tables.rule(position.lookup_address(registers.ip))
     };
@@ -74,14 +86,14 @@ pub fn step(
     rule: Rule,
     memory: &mut impl Memory,
 ) -> Result<(), End> {
-    if rule.is_plain() {
+    if is_plain(rule) {
         step_plain(registers, position, rule, memory)
     } else {
         step_rare(registers, position, rule, memory)
     }
 }
 
-/// The step by a rule that [is plain](Rule::is_plain), as nearly all are.
+/// The step by a rule that [is plain](is_plain), as nearly all are.
 #[inline(always)]
 pub fn step_plain(
     registers: &mut Registers,
@@ -263,20 +275,4 @@ fn locate(
         ip_at: cfa.wrapping_sub(8),
         bp_at,
     })
-}
-
-/// Why a walk ends at a rule that leads nowhere.
-#[inline(always)]
-const fn end_of(kind: u32) -> End {
-    if kind == Kind::Stop as u32 {
-        End::Complete
-    } else if kind == Kind::NoMapping as u32 {
-        End::NoMapping
-    } else if kind == Kind::ReturnProbe as u32 {
-        End::ReturnProbe
-    } else if kind == Kind::NoTable as u32 {
-        End::NoTable
-    } else {
-        End::UnsupportedRule
-    }
 }

@@ -4,6 +4,8 @@ use super::{
     Speed::{self, Fast, Slow},
     *,
 };
+use tracer_common::call::Call;
+
 use crate::attach::functions::{Lookup, lookup};
 
 /// Per function: its offset, instruction and speed.

@@ -1,21 +1,17 @@
 //! From a row of call frame information to a packed rule.
 
-use gimli::{CfaRule, EhFrame, EndianSlice, LittleEndian, Register, RegisterRule, UnwindTableRow};
+use gimli::{CfaRule, LittleEndian, Register, RegisterRule, UnwindTableRow};
 use gimli::{UnwindExpression, X86_64};
 use tracer_common::unwind::Rule;
 
-use super::table::Reason;
-
-pub(super) type Slice<'a> = EndianSlice<'a, LittleEndian>;
+use crate::arch::{Section, Slice};
+use crate::unwind::Reason;
 
 const RBP: Register = X86_64::RBP;
 const RSP: Register = X86_64::RSP;
 
 /// The rule of a row, or why it has none.
-pub(super) fn translate(
-    row: &UnwindTableRow<usize>,
-    section: &EhFrame<Slice<'_>>,
-) -> Result<Rule, Reason> {
+pub fn translate(row: &UnwindTableRow<usize>, section: &Section<'_>) -> Result<Rule, Reason> {
     match row.register(X86_64::RA) {
         Some(RegisterRule::Undefined) => return Ok(Rule::STOP),
         Some(RegisterRule::Offset(-8)) => {}
@@ -48,17 +44,14 @@ fn saved_below(rule: Option<&RegisterRule<usize>>) -> Result<u64, Reason> {
     }
 }
 
-fn bytes<'a>(
-    section: &EhFrame<Slice<'a>>,
-    expression: &UnwindExpression<usize>,
-) -> Option<&'a [u8]> {
+fn bytes<'a>(section: &Section<'a>, expression: &UnwindExpression<usize>) -> Option<&'a [u8]> {
     Some(expression.get(section).ok()?.0.slice())
 }
 
 fn by_expression(
     bytes: &[u8],
     saved: Option<&RegisterRule<usize>>,
-    section: &EhFrame<Slice<'_>>,
+    section: &Section<'_>,
 ) -> Result<Rule, Reason> {
     if let Some(threshold) = plt_threshold(bytes) {
         return match saved_below(saved)? {
@@ -77,7 +70,7 @@ fn by_expression(
 }
 
 /// `*rbp`, as compilers say it where they realign the stack.
-fn is_saved_at_rbp(rule: Option<&RegisterRule<usize>>, section: &EhFrame<Slice<'_>>) -> bool {
+fn is_saved_at_rbp(rule: Option<&RegisterRule<usize>>, section: &Section<'_>) -> bool {
     let Some(RegisterRule::Expression(expression)) = rule else {
         return false;
     };

@@ -1,12 +1,14 @@
 //! Code that has no caller, whatever its call frame information says: what the code does tells.
 
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Mnemonic, OpKind, Register};
+use iced_x86::{Code, FlowControl, Mnemonic, OpKind, Register};
+
+use super::decode::decoder;
 
 /// How many of these bytes run before control leaves them for good; `None` if it may return to a caller, or reach the
 /// end of the bytes.
-pub(super) fn never_returns(code: &[u8]) -> Option<usize> {
+pub fn never_returns(code: &[u8]) -> Option<usize> {
     let mut furthest_jump = 0;
-    for instruction in &mut decoder(code) {
+    for instruction in &mut decoder(code, 0) {
         let leaves = match instruction.flow_control() {
             _ if instruction.is_invalid() => return None,
             FlowControl::Return => return None,
@@ -28,8 +30,8 @@ pub(super) fn never_returns(code: &[u8]) -> Option<usize> {
 }
 
 /// Whether the first instruction of a function puts another stack in place of its caller's.
-pub(super) fn discards_its_stack(code: &[u8]) -> bool {
-    let mut instructions = decoder(code).into_iter();
+pub fn discards_its_stack(code: &[u8]) -> bool {
+    let mut instructions = decoder(code, 0).into_iter();
     let first = instructions.find(|instruction| instruction.code() != Code::Endbr64);
     first.is_some_and(|first| {
         first.mnemonic() == Mnemonic::Mov
@@ -38,9 +40,13 @@ pub(super) fn discards_its_stack(code: &[u8]) -> bool {
     })
 }
 
-fn decoder(code: &[u8]) -> Decoder<'_> {
-    Decoder::new(64, code, DecoderOptions::NONE)
+/// Whether these bytes, which precede a function, end with a call to a fixed target.
+pub fn ends_with_call(before: &[u8]) -> bool {
+    before[before.len().saturating_sub(5)..].first() == Some(&0xe8)
 }
+
+/// `mov $15, %rax; syscall`: the only code from which the kernel takes a signal frame (`rt_sigreturn`).
+pub const SIGNAL_RETURN: [u8; 9] = [0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05];
 
 #[cfg(test)]
 mod tests {

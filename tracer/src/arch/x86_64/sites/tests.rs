@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use tracer_common::call::Call;
 
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 const MALLOC: Call = Call::alloc(Arg::First);
@@ -190,8 +191,14 @@ fn nops_of_every_length_are_passed_without_harm() {
 #[test]
 fn what_cannot_be_probed_is_an_error() {
     let needs = Needs::of(&MALLOC);
-    assert_eq!(choose_site(&[], needs), Err(SiteError::Undecodable));
-    assert_eq!(choose_site(&[0x06], needs), Err(SiteError::Undecodable));
+    assert_eq!(
+        choose_site(&[], needs),
+        Err(SiteError::Undecodable(Arch::X86_64))
+    );
+    assert_eq!(
+        choose_site(&[0x06], needs),
+        Err(SiteError::Undecodable(Arch::X86_64))
+    );
     assert_eq!(
         choose_site(&[0xcc, 0xc3], needs),
         Err(SiteError::Refused("int3".to_owned()))
@@ -214,7 +221,7 @@ proptest! {
             return Ok(());
         };
         let mut at = None;
-        for instruction in &mut decoder(&code) {
+        for instruction in &mut decoder(&code, 0) {
             if instruction.ip() == u64::from(site.offset) {
                 at = Some(instruction.len());
                 break;
