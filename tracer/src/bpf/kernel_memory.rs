@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
+use std::sync::LazyLock;
 use std::sync::atomic::{Ordering, fence};
 
 use aya::programs::Program;
@@ -21,11 +22,12 @@ use super::kernel_programs::{self, DOUBLED, FIRST_RELEASE, NUMBERS, SINGLE};
 use super::kernel_settings::{KernelSettings, config, name_of};
 use super::live::{LiveTable, Sizes};
 use super::object::{self, map_fd, view};
+use super::packed::Object;
 use super::sys;
 use super::view::ArrayView;
 
 /// The BPF object, built and committed by `cargo xtask ebpf`.
-static OBJECT: &[u8] = object_file!("kernel");
+static OBJECT: LazyLock<Object> = object_file!("kernel");
 
 /// A loaded trace of the kernel's memory.
 pub struct KernelMemory {
@@ -250,7 +252,7 @@ impl KernelMemory {
 fn open(settings: &KernelSettings, layout: &Layout) -> Result<Ebpf, LoadError> {
     Ok(EbpfLoader::new()
         .override_global("CONFIG", &config(settings, layout), true)
-        .load(OBJECT)?)
+        .load(&OBJECT)?)
 }
 
 /// The table of live blocks, at once as large as it may become: memory that is asked for during the trace would be a

@@ -142,7 +142,7 @@ impl Tracer {
         if !settings.trace_calls {
             loader.map_max_entries("CALLS", 4096);
         }
-        let mut ebpf = loader.load(OBJECT)?;
+        let mut ebpf = loader.load(&OBJECT)?;
         // A session saves the returns of calls that are not sampled; where all are recorded there is none to save.
         let is_sampled = settings.sample_bytes.is_some() || settings.may_sample;
         let links = Links::load(&mut ebpf, settings.method.for_trace(is_sampled))?;

@@ -1,16 +1,16 @@
 //! The one door to the kernel: programs and maps in, plain values out. Nothing else uses aya.
 
-/// The bytes of a BPF object for this architecture, built and committed by `cargo xtask ebpf`.
-#[cfg(not(target_arch = "aarch64"))]
+/// A BPF object for this architecture, built and committed by `cargo xtask ebpf`, compressed by `build.rs`.
 macro_rules! object_file {
     ($program:literal) => {
-        aya::include_bytes_aligned!(concat!($program, ".bpf.o"))
-    };
-}
-#[cfg(target_arch = "aarch64")]
-macro_rules! object_file {
-    ($program:literal) => {
-        aya::include_bytes_aligned!(concat!($program, ".aarch64.bpf.o"))
+        std::sync::LazyLock::new(|| {
+            crate::bpf::packed::unpacked(include_bytes!(concat!(
+                env!("OUT_DIR"),
+                "/",
+                $program,
+                ".bpf.o.gz"
+            )))
+        })
     };
 }
 
@@ -35,6 +35,7 @@ mod multi;
 mod object;
 mod offsets;
 mod oom;
+mod packed;
 mod perf_ring;
 mod probe;
 mod processes;
@@ -46,6 +47,8 @@ mod space;
 mod sys;
 mod tables;
 mod view;
+
+use std::sync::LazyLock;
 
 pub use error::LoadError;
 pub use events::Events;
@@ -62,4 +65,4 @@ pub use runtimes::{LayoutsFull, NoteRing};
 pub use tables::{MappingsFull, TableFull, TablePlace, TableRoom, TableSize, UnwindTables};
 
 /// The BPF object for traces of processes, built and committed by `cargo xtask ebpf`.
-static OBJECT: &[u8] = object_file!("memlens");
+static OBJECT: LazyLock<packed::Object> = object_file!("memlens");

@@ -47,7 +47,7 @@ struct Programs {
 impl Programs {
     fn relocated(ebpf: &Ebpf, kind: LinkKind) -> Result<Self, LoadError> {
         let refused = |error: &dyn std::error::Error| LoadError::Refused(error.to_string());
-        let mut object = Object::parse(OBJECT).map_err(|error| refused(&error))?;
+        let mut object = Object::parse(&OBJECT).map_err(|error| refused(&error))?;
         let features = aya::features()
             .btf()
             .ok_or_else(|| LoadError::Refused("the kernel has no BTF support".into()))?;

@@ -152,7 +152,7 @@ mod tests {
     fn every_probe_program_keeps_the_kernel_stack() {
         const CALL: u8 = 0x85;
         const TAIL_CALL: i32 = 12;
-        let object = Object::parse(OBJECT).expect("the committed object is whole");
+        let object = Object::parse(&OBJECT).expect("the committed object is whole");
         for program in ProbeProgram::ALL {
             let found = &object.programs[program.name()];
             let code = &object.functions[&found.function_key()].instructions;

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::LazyLock;
 
 use aya::programs::Iter;
 use aya::{Btf, Ebpf, EbpfLoader};
@@ -9,11 +10,12 @@ use tracer_common::record::Record as _;
 use tracer_common::registers::{RegisterConfig, ThreadRegisters};
 
 use super::error::LoadError;
+use super::packed::Object;
 use super::{btf, object, sys};
 use crate::arch::Arch;
 
 /// The BPF object, built and committed by `cargo xtask ebpf`.
-static OBJECT: &[u8] = object_file!("registers");
+static OBJECT: LazyLock<Object> = object_file!("registers");
 
 /// Reads the registers of the threads of one process.
 pub struct RegisterReader {
@@ -42,7 +44,7 @@ impl RegisterReader {
             .ok_or_else(|| LoadError::Refused("the kernel has no type information".to_owned()))?;
         let mut ebpf = EbpfLoader::new()
             .override_global("CONFIG", &config, true)
-            .load(OBJECT)?;
+            .load(&OBJECT)?;
         let program: &mut Iter = object::program(&mut ebpf, "thread_registers")?;
         program.load("task", &Btf::from_sys_fs()?)?;
         let link = sys::link_iterator(program.fd()?.as_fd(), pid)
