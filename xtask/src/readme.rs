@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::run;
+use crate::{run, test};
 
 /// Where the picture is.
 const PICTURE: &str = "docs/hunt.svg";
@@ -35,12 +35,7 @@ pub fn run(args: &Args) -> Result<()> {
     );
     let root = run::workspace_root()?;
     let target = run::target_dir()?;
-    run::run(
-        run::cargo()
-            .args(["build", "--quiet", "-p", "memlens"])
-            .current_dir(&root),
-    )?;
-    let printed = hunt(&root, &target)?;
+    let printed = hunt(&root, &target, &test::release_program()?)?;
     let file = root.join(PICTURE);
     if !args.check {
         fs::write(&file, picture::of(&format!("memlens {WORDS}"), &printed))?;
@@ -74,7 +69,7 @@ impl Drop for Hunted {
 }
 
 /// What memlens prints on a terminal about a program that leaks.
-fn hunt(root: &Path, target: &Path) -> Result<String> {
+fn hunt(root: &Path, target: &Path, memlens: &Path) -> Result<String> {
     let folder = root.join("xtask/readme");
     let out = target.join("readme");
     fs::create_dir_all(&out)?;
@@ -86,7 +81,6 @@ fn hunt(root: &Path, target: &Path) -> Result<String> {
             .args([&program, &folder.join("sessions.c")]),
     )?;
     let _hunted = Hunted(Command::new(&program).stdin(Stdio::null()).spawn()?);
-    let memlens = target.join("debug/memlens");
     let typed = format!(
         "stty cols {COLUMNS} rows 50; exec '{}' {WORDS} 2>/dev/null",
         memlens.display()

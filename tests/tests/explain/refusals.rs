@@ -21,7 +21,7 @@ fn words_that_mean_nothing() -> Result<()> {
         let all = ["explain"].iter().chain(args);
         Memlens::run(all)?.misused_with(words)
     };
-    misused(&[], &["<PID|--pid <PID>|--name <NAME>>"])?;
+    misused(&[], &["<PID|NAME|--pid <PID>|--name <NAME>>"])?;
     misused(&["abc"], &["abc", "expected a PID"])?;
     misused(&["0"], &["0"])?;
     misused(&["1", "2"], &["2"])?;

@@ -69,12 +69,12 @@ fn names_its_own_functions() {
     };
     let address = rust_outer();
     let frames = Symbolizer::new().symbolize(owner, &[address], false);
-    let names: Vec<&str> = frames.iter().map(symbol).collect();
-    let path = "memlens::symbolize::symbolizer::tests";
-    assert_eq!(
-        names,
-        [format!("{path}::rust_inner"), format!("{path}::rust_outer")]
-    );
+    // Debug information that is of lines alone has no paths.
+    let names = frames.iter().map(symbol);
+    let names: Vec<&str> = names
+        .map(|name| name.trim_start_matches("memlens::symbolize::symbolizer::tests::"))
+        .collect();
+    assert_eq!(names, ["rust_inner", "rust_outer"]);
     assert!(frames[0].inlined && !frames[1].inlined);
     assert_eq!(line_of(&frames[0]).0, "tests.rs");
     assert_eq!(
