@@ -22,10 +22,10 @@ fn words_that_mean_nothing() -> Result<()> {
         Memlens::run(all)?.misused_with(words)
     };
     misused(&[], &["<PID|NAME|--pid <PID>|--name <NAME>>"])?;
-    misused(&["abc"], &["abc", "expected a PID"])?;
+    refused(&["no-such-name"], &["no-such-name", "no process is named"])?;
     misused(&["0"], &["0"])?;
     misused(&["1", "2"], &["2"])?;
-    misused(&["1", "-p", "1"], &["[PID]", "--pid <PID>"])?;
+    misused(&["1", "-p", "1"], &["[PID|NAME]", "--pid <PID>"])?;
     misused(&["1", "--trace", "x"], &["--trace", "x"])?;
     misused(&["1", "--trace", "0"], &["--trace", "5 (seconds)"])?;
     misused(
