@@ -124,6 +124,17 @@ impl Agent {
         })
     }
 
+    /// Waits until it tells of a hoard what that holds, which goes on growing.
+    fn until_exact(&self, hoard: &Hoard) -> Result<()> {
+        let held = hoard.held()? as f64;
+        self.until("the heap is exact", |agent| {
+            let live = agent.metric("memlens_process_heap_live_bytes{comm=\"hoard\"");
+            let now = hoard.held().ok()? as f64;
+            live.ok()?.filter(|live| (held..=now).contains(live))
+        })?;
+        Ok(())
+    }
+
     /// Ends it, and expects that it ends well.
     fn end(self) -> Result<TempDir> {
         let ended = self.memlens.interrupt()?;

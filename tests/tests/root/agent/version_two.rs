@@ -51,12 +51,7 @@ fn a_clock_that_jumps_changes_no_figure() -> Result<()> {
         clock_settime(ClockId::CLOCK_REALTIME, jumped)?;
         std::thread::sleep(Duration::from_secs(4));
     }
-    let held = hoard.held()? as f64;
-    agent.until("the heap is exact", |agent| {
-        let live = agent.metric("memlens_process_heap_live_bytes{comm=\"hoard\"");
-        let now = hoard.held().ok()? as f64;
-        live.ok()?.filter(|live| (held..=now).contains(live))
-    })?;
+    agent.until_exact(&hoard)?;
     let growth = agent
         .metric("memlens_process_growth_bytes_per_second{comm=\"hoard\"")?
         .context("no growth")?;
